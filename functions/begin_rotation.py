@@ -1,0 +1,24 @@
+"""State BeginRotation: see where we stand, and tell people that they will have to log in again."""
+
+import time
+from typing import Any
+
+from keyturn import record, run, secret, sessions, wiring
+from keyturn.telemetry import Event, Result, step
+
+begin = wiring.beginning()
+
+
+@step("BeginRotation")
+def handler(event: Event, _context: Any) -> Result:
+    """Count the sessions that will end, and announce the rotation."""
+    this = run.parse(event, begin.settings.secret_arn)
+    secret.confirm_current(begin.secret, this)
+    begun = {
+        "previousVersion": begin.secret.previous_version(),
+        "services": list(begin.settings.services),
+        "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
+        **sessions.count(begin.sessions, time.monotonic),
+    }
+    told = record.tell(begin.notifier, record.started_message(this, begun, run.now()))
+    return {**begun, "announced": told}

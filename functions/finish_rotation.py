@@ -1,0 +1,19 @@
+"""State FinishRotation: record how the run went, whatever happened, and tell people."""
+
+import json
+from typing import Any
+
+from keyturn import record, run, wiring
+from keyturn.telemetry import Event, Result, step
+
+finish = wiring.finishing()
+
+
+@step("FinishRotation")
+def handler(event: Event, _context: Any) -> Result:
+    """Compose, keep and announce the record."""
+    this = run.parse(event, finish.settings.secret_arn)
+    document = record.compose(event, this, run.now())
+    finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
+    told = record.tell(finish.notifier, record.finished_message(this, document))
+    return {**document, "announced": told}

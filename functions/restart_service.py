@@ -1,0 +1,17 @@
+"""State RestartService: start the rolling restart of one service."""
+
+from typing import Any
+
+from keyturn import rollout, run, secret, wiring
+from keyturn.telemetry import Event, Result, step
+
+restart = wiring.restarting()
+
+
+@step("RestartService")
+def handler(event: Event, _context: Any) -> Result:
+    """Stamp the service's pod template with the run's version."""
+    this = run.parse(event, restart.settings.secret_arn)
+    secret.confirm_current(restart.secret, this)
+    begun = run.moment(run.entry(event, "begin_rotation")["startedAt"])
+    return rollout.restart(restart.cluster, this, event["service"], begun)

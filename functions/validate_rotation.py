@@ -1,0 +1,21 @@
+"""State ValidateRotation: prove that users can log in with the new key."""
+
+from typing import Any
+
+from keyturn import run, secret, validation, wiring
+from keyturn.telemetry import Event, Result, step
+
+validate = wiring.validating()
+
+
+@step("ValidateRotation")
+def handler(event: Event, _context: Any) -> Result:
+    """Look at the health URLs, the login and the new pods' logs."""
+    this = run.parse(event, validate.settings.secret_arn)
+    secret.confirm_current(validate.secret, this)
+    settings = validate.settings
+    begun = run.moment(run.entry(event, "begin_rotation")["startedAt"])
+    health = validation.check_health(validate.web, settings.health_urls)
+    login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
+    logs = validation.read_logs(validate.logs, settings.services, this.rotation_id, begun)
+    return validation.as_entry(health, login, logs)

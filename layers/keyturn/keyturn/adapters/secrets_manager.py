@@ -1,0 +1,120 @@
+"""The one secret in AWS Secrets Manager.
+
+Always addressed by `VersionId`: a label may move between two calls. A version that was just written
+may not be readable at once (eventual consistency), so `read` asks again for a short while; that is
+the one retry in Python, since Secrets Manager's own retry of a rotation is minutes away.
+"""
+
+import random
+import time
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from keyturn import errors
+from keyturn.adapters import aws
+from keyturn.secret import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+
+CONSISTENCY_SECONDS = 8.0
+FIRST_DELAY_SECONDS = 0.1
+
+
+class SecretsManager:
+    """Reads and labels the versions of one secret."""
+
+    def __init__(self, secret_arn: str) -> None:
+        self._secret = {"SecretId": secret_arn}
+        self._client = aws.client("secretsmanager")
+
+    def labels(self) -> Labels:
+        """Version ids and their staging labels, value-less versions included."""
+        with self._translated("DescribeSecret"):
+            described = self._client.describe_secret(**self._secret)
+        labels: Labels = described.get("VersionIdsToStages", {})
+        return labels
+
+    def previous_version(self) -> str | None:
+        """The version that carries AWSPREVIOUS."""
+        return labelled(self.labels(), AWSPREVIOUS)
+
+    def find(self, version: str) -> str | None:
+        """The document of a version, or None where it has no value yet."""
+        with self._translated("GetSecretValue"):
+            try:
+                answer = self._client.get_secret_value(**self._secret, VersionId=version)
+            except ClientError as error:
+                if aws.code(error) == "ResourceNotFoundException":
+                    return None
+                raise
+        text = answer.get("SecretString")
+        if not isinstance(text, str):
+            raise errors.SecretNotJson(
+                "The secret's value is binary, not a JSON text. Nothing was changed."
+            )
+        return text
+
+    def read(self, version: str) -> str:
+        """The document of a version. Raises SecretsManagerUnavailable where it stays unseen."""
+        end, delay = time.monotonic() + CONSISTENCY_SECONDS, FIRST_DELAY_SECONDS
+        while (found := self.find(version)) is None:
+            if time.monotonic() > end:
+                raise errors.SecretsManagerUnavailable(
+                    f"Version {version} has no value that can be read yet. Nothing was changed."
+                    " Secrets Manager repeats the rotation by itself."
+                )
+            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not cryptography
+            delay *= 2
+        return found
+
+    def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
+        """Store the pending version's value; False where another value was stored first."""
+        token = {"RotationToken": rotation_token} if rotation_token else {}
+        with self._translated("PutSecretValue"):
+            try:
+                self._client.put_secret_value(
+                    **self._secret,
+                    **token,
+                    ClientRequestToken=version,
+                    SecretString=document,
+                    VersionStages=[AWSPENDING],
+                )
+            except ClientError as error:
+                if aws.code(error) == "ResourceExistsException":
+                    return False
+                raise
+        return True
+
+    def move_current(self, to_version: str, from_version: str) -> None:
+        """Compare and swap AWSCURRENT. Raises LabelMoved where it is elsewhere by now."""
+        with self._translated("UpdateSecretVersionStage"):
+            try:
+                self._client.update_secret_version_stage(
+                    **self._secret,
+                    VersionStage=AWSCURRENT,
+                    MoveToVersionId=to_version,
+                    RemoveFromVersionId=from_version,
+                )
+            except ClientError as error:
+                if aws.code(error) in {"InvalidParameterException", "InvalidRequestException"}:
+                    raise errors.LabelMoved(
+                        f"AWSCURRENT is no longer on {from_version}, so {to_version} was not"
+                        " promoted. Look who changed it, then rotate again."
+                    ) from error
+                raise
+
+    def drop_pending(self, version: str) -> None:
+        """Take AWSPENDING off a version, if it is there: Secrets Manager may have done so."""
+        with self._translated("UpdateSecretVersionStage"):
+            try:
+                self._client.update_secret_version_stage(
+                    **self._secret, VersionStage=AWSPENDING, RemoveFromVersionId=version
+                )
+            except ClientError as error:
+                if aws.code(error) != "InvalidParameterException":
+                    raise
+
+    def _translated(self, action: str) -> Any:
+        return aws.translated(
+            f"secretsmanager:{action} on {self._secret['SecretId']}",
+            errors.SecretsManagerUnavailable,
+        )

@@ -1,0 +1,192 @@
+"""The vocabulary that the functions share with the state machine.
+
+    KeyturnError
+    ├── RetryMe       the same call may succeed a little later; the state machine retries it
+    └── Stop          people or the recovery path must act; a retry would only repeat it
+
+`ErrorEquals` in the state machine names exactly these classes (`tests/shape` compares the sets).
+A message says what is true now and what to do next; it never quotes a secret or a vendor's payload.
+Each class's meaning, check and fix is in `docs/operations.md`.
+"""
+
+from typing import TypeVar
+
+
+class KeyturnError(Exception):
+    """Everything that Keyturn raises on purpose."""
+
+
+class RetryMe(KeyturnError):
+    """The same call may succeed a little later."""
+
+
+class Stop(KeyturnError):
+    """A retry would only repeat it."""
+
+
+# Retry me
+
+
+class SecretsManagerUnavailable(RetryMe):
+    """Secrets Manager did not answer, throttled us, or does not show a new version yet."""
+
+
+class StateMachineUnavailable(RetryMe):
+    """Step Functions did not answer or throttled us."""
+
+
+class ClusterUnavailable(RetryMe):
+    """The Kubernetes API did not answer, or answered that it cannot now."""
+
+
+class DeliveryConflict(RetryMe):
+    """Someone else wrote the Kubernetes Secret between our read and our write."""
+
+
+class SessionStoreUnavailable(RetryMe):
+    """Redis did not answer, is loading, or has no primary now."""
+
+
+class ServiceUnhealthy(RetryMe):
+    """A service's health or login URL did not answer as it should."""
+
+
+class RecordNotStored(RetryMe):
+    """The record of the run could not be written to its bucket."""
+
+
+# Stop: the request or the configuration
+
+
+class SettingsInvalid(Stop):
+    """Environment variables are missing or malformed; the message lists all of them."""
+
+
+class RequestRefused(Stop):
+    """The event is not one that this function may act on; nothing was written."""
+
+
+class AccessDenied(Stop):
+    """A permission is missing; the message names the action and the resource."""
+
+
+class ClusterRefused(Stop):
+    """The Kubernetes API calls our request invalid; nothing was changed."""
+
+
+# Stop: the key
+
+
+class KeyInvalid(Stop):
+    """The secret's value is not a session key document."""
+
+
+class SecretNotJson(KeyInvalid):
+    """The secret's value is not a JSON object."""
+
+
+class KeyFieldMissing(KeyInvalid):
+    """The document has no SESSION_ENCRYPTION_KEY, or it is not text."""
+
+
+class KeyNotBase64(KeyInvalid):
+    """The key is not canonical standard base64."""
+
+
+class KeyNot32Bytes(KeyInvalid):
+    """The key does not decode to 32 bytes."""
+
+
+class KeyTestFailed(KeyInvalid):
+    """The key did not pass the encryption round trip."""
+
+
+class LabelMoved(Stop):
+    """AWSCURRENT moved between our look and our move; nothing was promoted by us."""
+
+
+class Superseded(Stop):
+    """AWSCURRENT is no longer this run's version: another rotation has overtaken it."""
+
+
+# Stop: the services
+
+
+class ServiceNotFound(Stop):
+    """The Deployment, or the Kubernetes Secret, does not exist."""
+
+
+class ServicePaused(Stop):
+    """The Deployment is paused: a restart would not roll out."""
+
+
+class ServiceScaledToZero(Stop):
+    """The Deployment asks for no pods: nothing would run the new key."""
+
+
+class KeyNotInjected(Stop):
+    """No container of the Deployment refers to the delivered key."""
+
+
+class DeliveryRefused(Stop):
+    """The Kubernetes Secret cannot be written by us: immutable, or owned by another controller."""
+
+
+class DeliveryNotProven(Stop):
+    """What was read back after the delivery is not the promoted key."""
+
+
+class RestartOverwritten(Stop):
+    """Someone else changed the pod template after our restart."""
+
+
+class RolloutFailed(Stop):
+    """New pods cannot start, or the Deployment stopped making progress."""
+
+
+class RolloutOverdue(Stop):
+    """The rollout did not finish before our own deadline."""
+
+
+# Stop: the sessions and the proof
+
+
+class SessionStoreRefused(Stop):
+    """Redis refused the command, the password, or the database."""
+
+
+class LoginBroken(Stop):
+    """The login URL redirects somewhere that it must not, or answers with an error."""
+
+
+class KeyErrorsInLogs(Stop):
+    """New pods log that their session key is missing or malformed."""
+
+
+class NotificationFailed(Stop):
+    """A message was not taken; the record says so and the run goes on."""
+
+
+class UnexpectedFault(Stop):
+    """A defect of Keyturn; the log line names its place, and no value."""
+
+
+Family = TypeVar("Family", bound=KeyturnError)
+
+
+def retry_me() -> list[type[RetryMe]]:
+    """Every error that the state machine retries."""
+    return _concrete(RetryMe)
+
+
+def stop() -> list[type[Stop]]:
+    """Every error that ends a run."""
+    return _concrete(Stop)
+
+
+def _concrete(family: type[Family]) -> list[type[Family]]:
+    """The classes at the ends of the tree, which are the ones that are raised."""
+    found: list[type[Family]] = []
+    for child in family.__subclasses__():
+        found.extend(_concrete(child) or [child])
+    return found

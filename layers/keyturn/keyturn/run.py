@@ -1,0 +1,91 @@
+"""The run: one rotation on its way through the state machine.
+
+Its id is the secret's new `VersionId`, which is the rotation's `ClientRequestToken`. It names the
+execution, stamps the pods, and is in every log line, message and record. The state machine passes a
+ledger from state to state: what the run is, under `rotation`, and each state's result under the
+name of its function. A function gets the ledger and returns its own entry.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from keyturn import errors
+
+Ledger = Mapping[str, Any]
+Mode = Literal["scheduled"]
+
+# What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
+ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is: set once, when the execution is started, and never changed."""
+
+    rotation_id: str
+    secret_arn: str
+    mode: Mode
+
+    @property
+    def execution_name(self) -> str:
+        """The name that makes starting the run twice one run."""
+        return f"rot-{self.rotation_id}"
+
+    def as_ledger(self) -> dict[str, dict[str, str]]:
+        """The execution's input; the same bytes for the same run."""
+        return {
+            "rotation": {
+                "rotationId": self.rotation_id,
+                "secretArn": self.secret_arn,
+                "mode": self.mode,
+            }
+        }
+
+
+def parse(ledger: Ledger, secret_arn: str) -> Run:
+    """Read the run from a ledger, and refuse a run of any other secret.
+
+    Raises RequestRefused.
+    """
+    rotation = entry(ledger, "rotation")
+    rotation_id = rotation.get("rotationId")
+    if not isinstance(rotation_id, str) or not ROTATION_ID.fullmatch(rotation_id):
+        raise errors.RequestRefused(
+            "The input has no rotation id of 32 to 64 letters, digits, hyphens. Nothing was done."
+        )
+    if rotation.get("secretArn") != secret_arn:
+        raise errors.RequestRefused(
+            f"The input names another secret than {secret_arn}. Nothing was done."
+        )
+    if rotation.get("mode") != "scheduled":
+        raise errors.RequestRefused("The input's mode is not 'scheduled'. Nothing was done.")
+    return Run(rotation_id, secret_arn, "scheduled")
+
+
+def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:
+    """What a state before this one wrote into the ledger.
+
+    Raises RequestRefused where it is not there: the states have run out of order.
+    """
+    found = ledger.get(name)
+    if not isinstance(found, Mapping):
+        raise errors.RequestRefused(f"The input has no entry '{name}'. Nothing was done.")
+    return found
+
+
+def timestamp(moment: datetime) -> str:
+    """A moment as ledgers, records and log lines write it: UTC, milliseconds, ISO 8601."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """Read back what `timestamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)

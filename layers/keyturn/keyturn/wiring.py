@@ -1,0 +1,179 @@
+# ruff: noqa: PLC0415 - adapters are imported where they are wired, see below
+"""Joins nouns and adapters: what each function works with, from its settings.
+
+Each function calls one of these at init, so settings are read and found wanting before any event.
+Adapters are imported here inside the calls: a function loads only the vendors that it uses.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from keyturn import delivery, rollout, secret, sessions, validation
+from keyturn.settings import (
+    BeginRotationSettings,
+    ClusterSettings,
+    DeliverKeySettings,
+    FinishRotationSettings,
+    PurgeSessionsSettings,
+    RestartSettings,
+    RotateSecretSettings,
+    SecretSettings,
+    ValidateRotationSettings,
+    load,
+)
+
+if TYPE_CHECKING:
+    from keyturn.adapters.kubernetes import KubernetesApi
+    from keyturn.adapters.secrets_manager import SecretsManager
+    from keyturn.record import Notifier, RecordStore
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What `begin_rotation` works with."""
+
+    settings: BeginRotationSettings
+    secret: "SecretsManager"
+    sessions: sessions.SessionStore
+    notifier: "Notifier"
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What `deliver_key` works with."""
+
+    settings: DeliverKeySettings
+    secret: "SecretsManager"
+    target: delivery.Target
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """What `restart_service` and `check_rollout` work with."""
+
+    settings: RestartSettings
+    secret: secret.SecretStore
+    cluster: rollout.Cluster
+
+    @property
+    def limit(self) -> timedelta:
+        """How long one service's rollout may take."""
+        return timedelta(seconds=self.settings.rollout_seconds)
+
+
+@dataclass(frozen=True)
+class Purging:
+    """What `purge_sessions` works with."""
+
+    settings: PurgeSessionsSettings
+    secret: secret.SecretStore
+    sessions: sessions.SessionStore
+
+
+@dataclass(frozen=True)
+class Validating:
+    """What `validate_rotation` works with."""
+
+    settings: ValidateRotationSettings
+    secret: secret.SecretStore
+    web: validation.Web
+    logs: validation.Logs
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """What `finish_rotation` works with."""
+
+    settings: FinishRotationSettings
+    records: "RecordStore"
+    notifier: "Notifier"
+
+
+def rotating() -> secret.Rotation:
+    """What `rotate_secret` works with: every check that a run could fail on, before it starts."""
+    from keyturn.adapters.http import UrllibWeb
+    from keyturn.adapters.kubernetes import KubernetesCluster, KubernetesSecret
+    from keyturn.adapters.redis import RedisSessions
+    from keyturn.adapters.step_functions import StepFunctionsRuns
+
+    settings = load(RotateSecretSettings)
+    api = _api(settings)
+    cluster, target = KubernetesCluster(api, settings), KubernetesSecret(api, settings)
+    store, web = RedisSessions(settings), UrllibWeb()
+    return secret.Rotation(
+        secret_arn=settings.secret_arn,
+        store=_secret(settings),
+        runs=StepFunctionsRuns(settings.state_machine_arn),
+        checks_before_promotion=[
+            partial(delivery.check_ready, target),
+            *(partial(rollout.check_ready, cluster, service) for service in settings.services),
+            partial(sessions.check_ready, store),
+        ],
+        checks_of_health=[partial(validation.check_health, web, settings.health_urls)],
+    )
+
+
+def beginning() -> Beginning:
+    """What `begin_rotation` works with."""
+    from keyturn.adapters.notifications import AwsNotifier
+    from keyturn.adapters.redis import RedisSessions
+
+    settings = load(BeginRotationSettings)
+    return Beginning(settings, _secret(settings), RedisSessions(settings), AwsNotifier(settings))
+
+
+def delivering() -> Delivering:
+    """What `deliver_key` works with."""
+    from keyturn.adapters.kubernetes import KubernetesSecret
+
+    settings = load(DeliverKeySettings)
+    return Delivering(settings, _secret(settings), KubernetesSecret(_api(settings), settings))
+
+
+def restarting() -> Restarting:
+    """What `restart_service` and `check_rollout` work with."""
+    from keyturn.adapters.kubernetes import KubernetesCluster
+
+    settings = load(RestartSettings)
+    return Restarting(settings, _secret(settings), KubernetesCluster(_api(settings)))
+
+
+def purging() -> Purging:
+    """What `purge_sessions` works with."""
+    from keyturn.adapters.redis import RedisSessions
+
+    settings = load(PurgeSessionsSettings)
+    return Purging(settings, _secret(settings), RedisSessions(settings))
+
+
+def validating() -> Validating:
+    """What `validate_rotation` works with."""
+    from keyturn.adapters.http import UrllibWeb
+    from keyturn.adapters.kubernetes import KubernetesCluster
+
+    settings = load(ValidateRotationSettings)
+    logs = KubernetesCluster(_api(settings))
+    return Validating(settings, _secret(settings), UrllibWeb(), logs)
+
+
+def finishing() -> Finishing:
+    """What `finish_rotation` works with."""
+    from keyturn.adapters.notifications import AwsNotifier
+    from keyturn.adapters.s3 import S3Records
+
+    settings = load(FinishRotationSettings)
+    return Finishing(settings, S3Records(settings.record_bucket), AwsNotifier(settings))
+
+
+def _secret(settings: SecretSettings) -> "SecretsManager":
+    from keyturn.adapters.secrets_manager import SecretsManager
+
+    return SecretsManager(settings.secret_arn)
+
+
+def _api(settings: ClusterSettings) -> "KubernetesApi":
+    from keyturn.adapters.kubernetes import KubernetesApi
+
+    return KubernetesApi(settings)

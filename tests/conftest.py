@@ -1,0 +1,24 @@
+"""What all kinds of tests share."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from keyturn import key
+from keyturn.run import Run
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
+NEW = "11111111-1111-4111-8111-111111111111"
+OLD = "00000000-0000-4000-8000-000000000000"
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(NEW, ARN, "scheduled")
+
+
+@pytest.fixture
+def document() -> str:
+    """A secret document with a key made for this test alone."""
+    return key.SecretDocument(made := key.generate(), {key.FIELD: made.base64}).to_json()

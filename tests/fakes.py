@@ -1,0 +1,212 @@
+"""In-memory stands-in for what the nouns need, with the faults of the real ones.
+
+Each implements a noun's `Protocol`; `tests/contract` runs the same cases against these and the real.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from keyturn import errors
+from keyturn.delivery import Delivered
+from keyturn.record import Message
+from keyturn.rollout import KEY_VERSION, RESTARTED_AT, Deployment, Pod
+from keyturn.run import Run
+from keyturn.sessions import Page
+from keyturn.validation import Answer, ContainerLog
+
+
+@dataclass
+class FakeSecretStore:
+    """One secret: versions with labels and, for most, a document."""
+
+    stages: dict[str, list[str]] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
+    lost_answers: int = 0
+    racing_document: str | None = None
+    writes: list[str] = field(default_factory=list)
+
+    def labels(self) -> dict[str, list[str]]:
+        return {version: list(labels) for version, labels in self.stages.items()}
+
+    def previous_version(self) -> str | None:
+        return next((v for v, labels in self.stages.items() if "AWSPREVIOUS" in labels), None)
+
+    def find(self, version: str) -> str | None:
+        return self.documents.get(version)
+
+    def read(self, version: str) -> str:
+        if version not in self.documents:
+            raise errors.SecretsManagerUnavailable(f"{version} has no value yet")
+        return self.documents[version]
+
+    def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
+        if self.racing_document is not None:
+            self.documents[version], self.racing_document = self.racing_document, None
+        if version in self.documents:
+            return self.documents[version] == document
+        self.documents[version] = document
+        self.writes.append(version)
+        self._lose_an_answer()
+        return True
+
+    def move_current(self, to_version: str, from_version: str) -> None:
+        if "AWSCURRENT" not in self.stages[from_version]:
+            raise errors.LabelMoved("AWSCURRENT is elsewhere")
+        for labels in self.stages.values():
+            if "AWSPREVIOUS" in labels:
+                labels.remove("AWSPREVIOUS")
+        self.stages[from_version].remove("AWSCURRENT")
+        self.stages[from_version].append("AWSPREVIOUS")
+        self.stages[to_version].append("AWSCURRENT")
+        self._lose_an_answer()
+
+    def drop_pending(self, version: str) -> None:
+        if "AWSPENDING" in self.stages[version]:
+            self.stages[version].remove("AWSPENDING")
+
+    def _lose_an_answer(self) -> None:
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise errors.SecretsManagerUnavailable("the answer was lost; the write stands")
+
+
+@dataclass
+class FakeRuns:
+    """Remembers which runs were started; each once."""
+
+    started: list[Run] = field(default_factory=list)
+    down: bool = False
+
+    def ensure_started(self, run: Run) -> None:
+        if self.down:
+            raise errors.StateMachineUnavailable("Step Functions does not answer")
+        if run not in self.started:
+            self.started.append(run)
+
+
+@dataclass
+class FakeTarget:
+    """A Kubernetes Secret's field."""
+
+    value: str | None = None
+    version: int = 1
+    immutable: bool = False
+    owner: str | None = None
+    conflict: bool = False
+    swallows_writes: bool = False
+    writes: int = 0
+    name: str = "Kubernetes Secret web/session-key"
+
+    def read(self) -> Delivered:
+        return Delivered(self.value, str(self.version), self.immutable, self.owner)
+
+    def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
+        if self.conflict or resource_version != str(self.version):
+            raise errors.DeliveryConflict("someone else wrote it first")
+        if dry_run:
+            return
+        self.writes += 1
+        if not self.swallows_writes:
+            self.value, self.version = value, self.version + 1
+
+
+@dataclass
+class FakeCluster:
+    """Deployments and pods that change only when a test says so."""
+
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    pods_of: dict[str, Sequence[Pod]] = field(default_factory=dict)
+    logs: list[ContainerLog] = field(default_factory=list)
+    restarts: list[tuple[str, bool]] = field(default_factory=list)
+
+    def deployment(self, name: str) -> Deployment:
+        if name not in self.deployments:
+            raise errors.ServiceNotFound(f"there is no Deployment {name}")
+        return self.deployments[name]
+
+    def pods(self, name: str) -> Sequence[Pod]:
+        return self.pods_of.get(name, ())
+
+    def restart(self, name: str, annotations: dict[str, str], *, dry_run: bool) -> Deployment:
+        self.restarts.append((name, dry_run))
+        patched = replace(
+            self.deployment(name),
+            generation=self.deployment(name).generation + 1,
+            key_version=annotations[KEY_VERSION],
+            restarted_at=annotations.get(RESTARTED_AT),
+        )
+        if not dry_run:
+            self.deployments[name] = patched
+        return patched
+
+    def of_version(self, service: str, version: str, since: datetime) -> Iterable[ContainerLog]:
+        return [log for log in self.logs if log.pod.startswith(service)]
+
+
+@dataclass
+class FakeSessionStore:
+    """A Redis database; its table is walked in the order of its names."""
+
+    keys: set[str] = field(default_factory=set)
+    prefix: str = "session:"
+    server: str = "run-1"
+    down: bool = False
+    undeletable: set[str] = field(default_factory=set)
+    page_sizes: list[int] = field(default_factory=list)
+    restart_at_page: int | None = None
+
+    def server_id(self) -> str:
+        if self.down:
+            raise errors.SessionStoreUnavailable("Redis does not answer")
+        return self.server
+
+    def count_page(self, cursor: int, keys: int) -> Page:
+        following, matching = self._scan(cursor, keys)
+        return Page(following, matched=len(matching))
+
+    def delete_page(self, cursor: int, keys: int) -> Page:
+        following, matching = self._scan(cursor, keys)
+        gone = matching - self.undeletable
+        self.keys -= gone
+        self._walk = [key for key in self._walk if key not in gone]
+        following = max(0, following - len(gone)) if following else 0
+        return Page(following, len(matching), len(gone), len(matching) - len(gone))
+
+    def _scan(self, cursor: int, keys: int) -> tuple[int, set[str]]:
+        self.server_id()
+        self.page_sizes.append(keys)
+        if len(self.page_sizes) == self.restart_at_page:
+            self.server = "run-2"
+        if cursor == 0:
+            self._walk = sorted(self.keys)
+        page = self._walk[cursor : cursor + keys]
+        end = cursor + keys >= len(self._walk)
+        return (0 if end else cursor + keys), {k for k in page if k.startswith(self.prefix)}
+
+    _walk: list[str] = field(default_factory=list, repr=False)
+
+
+@dataclass
+class FakeWeb:
+    """URLs and what they answer; a URL that is not known does not answer."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def look(self, url: str) -> Answer:
+        if url not in self.answers:
+            raise errors.ServiceUnhealthy(f"{url} does not answer.")
+        return self.answers[url]
+
+
+@dataclass
+class FakeNotifier:
+    """Keeps what people were told."""
+
+    told: list[Message] = field(default_factory=list)
+    down: bool = False
+
+    def tell(self, message: Message) -> None:
+        if self.down:
+            raise errors.NotificationFailed("the topic did not take it")
+        self.told.append(message)

@@ -1,0 +1,264 @@
+"""`keyturn.secret`: the four steps, repeated, raced and interrupted."""
+
+import itertools
+import json
+
+import pytest
+
+from keyturn import errors, key, secret
+from keyturn.run import Run
+from keyturn.secret import Move
+from tests.conftest import ARN, NEW, OLD
+from tests.fakes import FakeRuns, FakeSecretStore
+
+STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
+
+
+def event(step: str, version: str = NEW, arn: str = ARN) -> dict[str, str]:
+    return {"Step": step, "SecretId": arn, "ClientRequestToken": version}
+
+
+class Bench:
+    """A rotation on fakes."""
+
+    def __init__(self, document: str) -> None:
+        self.store = FakeSecretStore({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: document})
+        self.runs = FakeRuns()
+        self.checks: list[secret.Check] = []
+        self.health: list[secret.Check] = []
+
+    def take(self, step: str, version: str = NEW) -> dict[str, object]:
+        rotation = secret.Rotation(ARN, self.store, self.runs, self.checks, self.health)
+        return secret.take_step(rotation, secret.parse(event(step, version), ARN))
+
+    def rotate(self) -> None:
+        for step in STEPS:
+            self.take(step)
+
+    @property
+    def current(self) -> str | None:
+        return secret.labelled(self.store.stages, "AWSCURRENT")
+
+
+@pytest.fixture
+def bench(document: str) -> Bench:
+    return Bench(document)
+
+
+def test_a_rotation_promotes_a_new_key_and_starts_one_run(bench: Bench) -> None:
+    bench.rotate()
+    assert bench.store.stages == {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+    old, new = (key.parse_document(bench.store.documents[v]).key for v in (OLD, NEW))
+    assert old != new
+
+
+def test_other_fields_of_the_document_are_kept(bench: Bench) -> None:
+    fields = {
+        **json.loads(bench.store.documents[OLD]),
+        "client_id": "console",
+        "n": [1, {"x": None}],
+    }
+    bench.store.documents[OLD] = json.dumps(fields)
+    bench.rotate()
+    kept = json.loads(bench.store.documents[NEW])
+    assert {**kept, key.FIELD: fields[key.FIELD]} == fields
+
+
+@pytest.mark.parametrize("again", STEPS)
+def test_the_whole_rotation_may_be_repeated_after_any_step(bench: Bench, again: str) -> None:
+    for step in STEPS[: STEPS.index(again) + 1]:
+        bench.take(step)
+    bench.rotate()
+    first = bench.store.documents[NEW]
+    bench.rotate()
+    assert bench.store.documents[NEW] == first
+    assert bench.store.writes == [NEW]
+    assert bench.store.stages == {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+    assert len(bench.runs.started) == 1
+
+
+def test_a_lost_answer_never_makes_a_second_key(bench: Bench) -> None:
+    bench.store.lost_answers = 2
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        bench.rotate()
+    stored = bench.store.documents[NEW]
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        bench.rotate()
+    bench.rotate()
+    assert bench.store.documents[NEW] == stored
+    assert bench.current == NEW
+    assert len(bench.runs.started) == 1
+
+
+def test_a_racing_writer_wins_and_its_key_is_used(bench: Bench, document: str) -> None:
+    raced = json.dumps({key.FIELD: key.generate().base64})
+    bench.store.racing_document = raced
+    facts = bench.take("createSecret")
+    assert facts["created"] is False
+    assert bench.store.documents[NEW] == raced
+
+
+def test_a_run_that_could_not_be_started_is_started_by_the_retry(bench: Bench) -> None:
+    bench.runs.down = True
+    with pytest.raises(errors.StateMachineUnavailable):
+        bench.rotate()
+    assert bench.current == NEW
+    bench.runs.down = False
+    bench.rotate()
+    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+
+
+def test_a_promotion_that_another_made_first_is_a_success_if_it_is_ours(bench: Bench) -> None:
+    for step in STEPS[:3]:
+        bench.take(step)
+    seen = bench.store.labels()
+    bench.store.move_current(NEW, OLD)
+    bench.store.labels = iter([seen, bench.store.labels()]).__next__  # type: ignore[method-assign]
+    bench.take("finishSecret")
+    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+
+
+def test_a_label_that_moved_elsewhere_stops_the_promotion(bench: Bench, document: str) -> None:
+    other = "22222222-2222-4222-8222-222222222222"
+    for step in STEPS[:3]:
+        bench.take(step)
+    seen = bench.store.labels()
+    bench.store.stages[other], bench.store.documents[other] = [], document
+    bench.store.move_current(other, OLD)
+    bench.store.labels = iter([seen, bench.store.labels()]).__next__  # type: ignore[method-assign]
+    with pytest.raises(errors.LabelMoved):
+        bench.take("finishSecret")
+    assert bench.current == other
+    assert bench.runs.started == []
+
+
+@pytest.mark.parametrize("step", ["createSecret", "setSecret", "testSecret"])
+def test_a_malformed_current_value_stops_the_rotation_with_nothing_promoted(
+    bench: Bench, step: str
+) -> None:
+    bench.store.documents[OLD] = "not json"
+    with pytest.raises(errors.SecretNotJson):
+        bench.rotate()
+    assert bench.current == OLD
+    assert bench.store.documents == {OLD: "not json"}
+
+
+def test_a_malformed_pending_value_is_not_promoted(bench: Bench) -> None:
+    bench.store.documents[NEW] = json.dumps({key.FIELD: "c2hvcnQ="})
+    for step in ("testSecret", "finishSecret"):
+        with pytest.raises(errors.KeyNot32Bytes):
+            bench.take(step)
+    assert bench.current == OLD
+
+
+def test_a_secret_without_a_first_value_is_refused(bench: Bench) -> None:
+    bench.store.stages = {NEW: ["AWSPENDING"]}
+    with pytest.raises(errors.RequestRefused, match="no current version"):
+        bench.take("createSecret")
+
+
+def test_the_dry_run_passes_with_the_current_value_under_a_new_version(bench: Bench) -> None:
+    bench.store.documents[NEW] = bench.store.documents[OLD]
+    facts = bench.take("testSecret")
+    assert facts["fingerprint"] == key.parse_document(bench.store.documents[OLD]).key.fingerprint
+    assert bench.current == OLD
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_token_that_is_no_version_is_refused(bench: Bench, step: str) -> None:
+    with pytest.raises(errors.RequestRefused, match="not a version"):
+        bench.take(step, "33333333-3333-4333-8333-333333333333")
+    assert bench.store.writes == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_version_that_is_not_pending_is_refused(bench: Bench, step: str) -> None:
+    bench.store.stages[NEW] = []
+    with pytest.raises(errors.RequestRefused, match="not pending"):
+        bench.take(step)
+    assert bench.store.writes == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        event("createSecret", arn=ARN + "x"),
+        event("create_secret"),
+        event("deleteSecret"),
+        event("createSecret", version="short"),
+        event("createSecret", version="x" * 40 + "/"),
+        event("createSecret", version="x" * 65),
+        {},
+    ],
+)
+def test_a_request_that_is_not_ours_is_refused(bad: dict[str, str]) -> None:
+    with pytest.raises(errors.RequestRefused):
+        secret.parse(bad, ARN)
+
+
+def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
+    request = secret.parse({**event("createSecret"), "RotationToken": "a-very-secret-token"}, ARN)
+    assert request.rotation_token == "a-very-secret-token"
+    assert "a-very-secret-token" not in repr(request)
+
+
+def failing(error: errors.KeyturnError) -> secret.Check:
+    def check() -> None:
+        raise error
+
+    return check
+
+
+def test_a_failed_check_stops_the_rotation_before_the_promotion(bench: Bench) -> None:
+    bench.checks = [lambda: None, failing(errors.ServicePaused("it is paused"))]
+    bench.take("createSecret")
+    with pytest.raises(errors.ServicePaused):
+        bench.take("setSecret")
+    assert bench.current == OLD
+
+
+def test_an_unhealthy_service_stops_the_rotation_before_the_promotion(bench: Bench) -> None:
+    bench.health = [failing(errors.ServiceUnhealthy("503"))]
+    with pytest.raises(errors.ServiceUnhealthy):
+        bench.rotate()
+    assert bench.current == OLD
+    assert bench.runs.started == []
+
+
+def test_all_failed_checks_are_told_at_once() -> None:
+    checks = [
+        failing(errors.ServiceNotFound("no Deployment web-console")),
+        lambda: None,
+        failing(errors.SessionStoreUnavailable("Redis is down")),
+    ]
+    with pytest.raises(errors.ServiceNotFound, match="SessionStoreUnavailable: Redis is down"):
+        secret.run_checks(checks)
+
+
+def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, run: Run) -> None:
+    with pytest.raises(errors.Superseded, match=OLD):
+        secret.confirm_current(bench.store, run)
+    bench.rotate()
+    secret.confirm_current(bench.store, run)
+
+
+@pytest.mark.parametrize(
+    ("step", "labels"),
+    list(
+        itertools.product(STEPS, [[], ["AWSPENDING"], ["AWSCURRENT"], ["AWSCURRENT", "AWSPENDING"]])
+    ),
+)
+def test_every_step_has_one_answer_for_every_state_of_the_labels(
+    step: secret.Step, labels: list[str]
+) -> None:
+    stages = {OLD: [] if "AWSCURRENT" in labels else ["AWSCURRENT"], NEW: labels}
+    if not labels:
+        with pytest.raises(errors.RequestRefused):
+            secret.next_move(step, NEW, stages)
+        return
+    move = secret.next_move(step, NEW, stages)
+    if "AWSCURRENT" not in labels:
+        assert move in {Move.CREATE, Move.CHECK_CONSUMERS, Move.TEST, Move.PROMOTE}
+    else:
+        assert move is (Move.ENSURE_STARTED if step == "finishSecret" else Move.NOTHING)
