@@ -1,0 +1,62 @@
+"""Which AWS operation a request asks for, and who asks: what CloudTrail would record.
+
+AWS's services speak four dialects: a target header (JSON), an `Action` field (query), an
+`/operation/` path (CBOR), and plain REST (Lambda and S3).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+INVOCATIONS = re.compile(r"^/2015-03-31/functions/(?P<function>.+)/invocations$")
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/aws4_request")
+_S3_OPERATIONS = {"GET": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject",
+                  "HEAD": "HeadObject"}  # fmt: skip
+_RESOURCE_FIELDS = (
+    "SecretId", "executionArn", "stateMachineArn", "TopicArn", "QueueUrl", "KeyId", "logGroupName",
+    "RoleName", "Rule", "name", "Name",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ApiCall:
+    """One call of an AWS API. `resource` is the name or ARN in the request, where it is cheap."""
+
+    service: str
+    operation: str
+    access_key_id: str
+    resource: str | None
+
+
+def describe(environ: Mapping[str, Any], body: bytes) -> ApiCall:
+    """Read the call out of a WSGI request."""
+    path = unquote(environ.get("PATH_INFO", "/"))
+    credential = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    access_key_id, service = credential.groups() if credential else ("", "unsigned")
+    operation, resource = _operation(environ, path, body, service)
+    return ApiCall(service, operation, access_key_id, resource)
+
+
+def _operation(
+    environ: Mapping[str, Any], path: str, body: bytes, service: str
+) -> tuple[str, str | None]:
+    method = environ["REQUEST_METHOD"]
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return target.rpartition(".")[2], _resource(json.loads(body or b"{}"))
+    if invocation := INVOCATIONS.match(path):
+        return "Invoke", invocation["function"]
+    if "/operation/" in path:
+        return path.rpartition("/")[2], None
+    if service == "s3":
+        has_key = path.strip("/").count("/") > 0
+        return _S3_OPERATIONS[method] if has_key else f"{method} bucket", path.strip("/")
+    form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
+    return form.get("Action", f"{method} {path}"), _resource(form)
+
+
+def _resource(fields: Mapping[str, Any]) -> str | None:
+    found = (fields[name] for name in _RESOURCE_FIELDS if isinstance(fields.get(name), str))
+    return next(found, None)

@@ -1,0 +1,151 @@
+"""EventBridge on the local stack: events are matched by moto and delivered by us.
+
+moto keeps the rules and knows the event patterns, but delivers to no function, state machine or
+topic, and fails the call instead. What a target receives follows
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html.
+
+EventBridge takes no event from `aws.*` out of a customer's hands; here it does, because somebody
+has to play GuardDuty's part.
+"""
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from local.secrets_manager.errors import AwsError
+
+Event = Mapping[str, Any]
+Deliver = Callable[[str, str], None]
+DELIVERABLE = ("lambda", "states", "sns")
+_MAX_ENTRIES = 10
+_VARIABLE = re.compile(r"<([A-Za-z0-9_.-]+)>")
+_QUOTED_OR_VARIABLE = re.compile(r'"(?:[^"\\]|\\.)*"|<[A-Za-z0-9_.-]+>')
+log = logging.getLogger(__name__)
+
+
+class EventBus:
+    """The buses of one account and region. `deliver` gets a target's ARN and its input."""
+
+    def __init__(self, account: str, region: str, deliver: Deliver) -> None:
+        self._account = account
+        self._region = region
+        self._deliver = deliver
+
+    def put_events(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Take `PutEvents`: deliver each sound entry to every rule that it matches.
+
+        A target that fails does not fail the call, as in EventBridge; it is logged. Raises
+        AwsError for a request of more than ten entries.
+        """
+        if len(request["Entries"]) > _MAX_ENTRIES:
+            raise AwsError("ValidationException", f"Entries: at most {_MAX_ENTRIES} are allowed.")
+        results = [self._put(entry) for entry in request["Entries"]]
+        failed = sum("ErrorCode" in result for result in results)
+        return {"FailedEntryCount": failed, "Entries": results}
+
+    def _put(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        if refusal := refusal_of(entry):
+            return refusal
+        event = envelope(entry, self._account, self._region, datetime.now(UTC))
+        self.send(event, entry.get("EventBusName", "default").rpartition("/")[2])
+        return {"EventId": event["id"]}
+
+    def send(self, event: Event, bus: str = "default") -> None:
+        """Deliver a whole event to every rule of a bus that it matches; never raises."""
+        for rule_arn, target in self._targets(bus, event):
+            try:
+                self._deliver(target["Arn"], target_input(target, event, rule_arn))
+            except Exception:
+                log.exception("%s was not delivered to %s", event["detail-type"], target["Arn"])
+
+    def _targets(self, bus: str, event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        from moto.events.models import events_backends  # noqa: PLC0415  moto is slow to import
+
+        buses = events_backends[self._account][self._region].event_buses
+        for rule in buses[bus].rules.values() if bus in buses else ():
+            pattern = rule.event_pattern
+            if rule.state == "ENABLED" and pattern.get_pattern() and pattern.matches_event(event):
+                yield from ((rule.arn, target) for target in rule.targets)
+
+
+def refusal_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the result of an unsound entry, or None for a sound one."""
+    for name in ("Source", "DetailType", "Detail"):
+        if not entry.get(name):
+            message = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+            return {"ErrorCode": "InvalidArgument", "ErrorMessage": message}
+    try:
+        sound = isinstance(json.loads(entry["Detail"]), dict)
+    except ValueError:
+        sound = False
+    if sound:
+        return None
+    return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
+
+
+def envelope(entry: Mapping[str, Any], account: str, region: str, now: datetime) -> Event:
+    """Put an entry into the envelope in which rules and targets see it."""
+    moment = datetime.fromtimestamp(entry["Time"], UTC) if "Time" in entry else now
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "account": account,
+        "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": region,
+        "resources": entry.get("Resources", []),
+        "detail": json.loads(entry["Detail"]),
+    }
+
+
+def target_input(target: Mapping[str, Any], event: Event, rule_arn: str) -> str:
+    """Return the text a target receives: its own, a part of the event, or the whole of it."""
+    if "Input" in target:
+        return str(target["Input"])
+    if "InputPath" in target:
+        return json.dumps(_find(target["InputPath"], event))
+    if "InputTransformer" not in target:
+        return json.dumps(event)
+    transformer = target["InputTransformer"]
+    paths = transformer.get("InputPathsMap", {})
+    values = {name: _find(path, event) for name, path in paths.items()}
+    values |= {
+        "aws.events.rule-arn": rule_arn,
+        "aws.events.rule-name": rule_arn.rpartition("/")[2],
+        "aws.events.event": event,
+        "aws.events.event.json": event,
+        "aws.events.event.ingestion-time": event["time"],
+    }
+    return fill(transformer["InputTemplate"], values)
+
+
+def fill(template: str, values: Mapping[str, Any]) -> str:
+    """Put values into an input template.
+
+    Inside a quoted string a variable becomes text, outside of one a JSON value; a variable without
+    a value is empty text or null.
+    """
+
+    def text(name: str) -> str:
+        value = values.get(name)
+        plain = value if isinstance(value, str) else json.dumps(value)
+        return "" if value is None else json.dumps(plain)[1:-1]
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0].startswith('"'):
+            return _VARIABLE.sub(lambda variable: text(variable[1]), match[0])
+        return json.dumps(values.get(match[0][1:-1]))
+
+    return _QUOTED_OR_VARIABLE.sub(replace, template)
+
+
+def _find(path: str, event: Event) -> Any:
+    from jsonpath_ng.ext.parser import parse  # noqa: PLC0415  slow to import
+
+    found: Sequence[Any] = parse(path).find(event)
+    return found[0].value if found else None

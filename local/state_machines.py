@@ -1,0 +1,170 @@
+"""Step Functions on the local stack: moto's interpreter, corrected, and a view of its progress.
+
+moto runs our JSONPath definitions as they are. Three things differ from AWS and are put right by
+`correct_interpreter`:
+- a Lambda call that is refused (throttled, unknown function) ends in the error `Exception`; in AWS
+  it is `Lambda.` and the code, such as `Lambda.TooManyRequestsException`, which is what a Retry
+  names (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html);
+- `$$.Execution.StartTime` is a Python datetime, so that an output which holds it cannot be read
+  back; in AWS it is text;
+- an output that is a text is returned bare, and null not at all; in AWS every output is JSON.
+
+`watch` reads the execution history through the public API, so it shows an execution on AWS as well.
+"""
+
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+POLL_SECONDS = 0.1
+_correction = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One event of an execution's history, with the place it belongs to.
+
+    `kind` is the event's type, such as `TaskStateEntered`; `state` the state's name, or None for
+    the execution itself; `iterations` the indexes of the Map iterations around it, outermost first.
+    `input` and `output` are parsed JSON, or None where the event has none.
+    """
+
+    event_id: int
+    at: datetime
+    kind: str
+    state: str | None
+    iterations: tuple[int, ...]
+    input: Any = field(default=None, repr=False)
+    output: Any = field(default=None, repr=False)
+    error: str | None = None
+    cause: str | None = field(default=None, repr=False)
+
+
+Place = tuple[str | None, tuple[int, ...]]
+
+
+def locate(events: Iterable[Mapping[str, Any]]) -> list[Progress]:
+    """Give each history event its state and its Map iterations.
+
+    An event names its state only on entering and leaving it; the events between are found by
+    following `previousEventId`.
+    """
+    places: dict[int, Place] = {}
+    located = []
+    for event in events:
+        state, iterations = places.get(event["previousEventId"], (None, ()))
+        details = _details(event)
+        kind = event["type"]
+        if kind.startswith("Execution"):
+            state, iterations = None, ()
+        elif kind == "MapIterationStarted":
+            state, iterations = details["name"], (*iterations, details["index"])
+        else:
+            state = details.get("name", state)
+        leaves = kind.startswith("MapIteration") and kind != "MapIterationStarted"
+        places[event["id"]] = (state, iterations[:-1] if leaves else iterations)
+        located.append(_progress(event, details, (state, iterations)))
+    return located
+
+
+def watch(client: Any, execution_arn: str, *, seconds: float = 3600) -> Iterator[Progress]:
+    """Yield an execution's events as they come, until the execution ends.
+
+    `client` is boto3's for Step Functions.
+
+    Raises TimeoutError when it has not ended after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    pages = client.get_paginator("get_execution_history")
+    seen = 0
+    while time.monotonic() < deadline:
+        # The status comes first, so that the history of an ended execution is whole.
+        status = client.describe_execution(executionArn=execution_arn)["status"]
+        history = pages.paginate(executionArn=execution_arn)
+        progress = locate(event for page in history for event in page["events"])
+        yield from progress[seen:]
+        seen = len(progress)
+        if status != "RUNNING":
+            return
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError(f"{execution_arn} has not ended after {seconds:.0f} s")
+
+
+def _details(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = (value for key, value in event.items() if key.endswith("EventDetails"))
+    return next(found, {})
+
+
+def _progress(event: Mapping[str, Any], details: Mapping[str, Any], place: Place) -> Progress:
+    return Progress(
+        event["id"],
+        event["timestamp"],
+        event["type"],
+        *place,
+        input=_parsed(details.get("input")),
+        output=_parsed(details.get("output")),
+        error=details.get("error"),
+        cause=details.get("cause"),
+    )
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def correct_interpreter() -> None:
+    """Put moto's interpreter right, once a process; see the module's description."""
+    with _correction:
+        _correct_once()
+
+
+@functools.cache
+def _correct_once() -> None:
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task_lambda import (  # noqa: PLC0415  importing the interpreter takes two seconds
+        StateTaskLambda,
+    )
+    from moto.stepfunctions.parser.backend.execution import Execution  # noqa: PLC0415  the same
+
+    StateTaskLambda._from_error = _named_after_the_code(StateTaskLambda._from_error)  # noqa: SLF001  moto offers no other way
+    Execution.get_start_execution_details = _with_start_time_as_text(
+        Execution.get_start_execution_details
+    )
+    # moto assigns the parsed output, and only after the status; what it assigns is not needed.
+    Execution.output = property(_output_as_json, lambda _execution, _output: None)
+
+
+def _named_after_the_code(original: Callable[..., Any]) -> Callable[..., Any]:
+    from moto.stepfunctions.parser.asl.component.common.error_name.custom_error_name import (  # noqa: PLC0415  as above
+        CustomErrorName,
+    )
+
+    def from_error(state: Any, env: Any, ex: Exception) -> Any:
+        failure = original(state, env, ex)
+        if isinstance(ex, ClientError):
+            name = f"Lambda.{ex.response['Error']['Code']}"
+            failure.error_name = CustomErrorName(name)
+            failure.event_details["lambdaFunctionFailedEventDetails"]["error"] = name
+        return failure
+
+    return from_error
+
+
+def _with_start_time_as_text(original: Callable[..., Any]) -> Callable[..., Any]:
+    def details(execution: Any) -> Any:
+        found = original(execution)
+        started = execution.start_date.astimezone(UTC)
+        found.start_time = f"{started:%Y-%m-%dT%H:%M:%S}.{started.microsecond // 1000:03d}Z"
+        return found
+
+    return details
+
+
+def _output_as_json(execution: Any) -> str:
+    return json.dumps(execution.exec_worker.env.states.get_input())
