@@ -1,0 +1,92 @@
+"""Creates functions, layers and state machines."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.deployment.errors import DeploymentError
+from local.deployment.parameters import text
+from local.deployment.stack import Created, Properties, Stack, present
+from local.deployment.template import local_path
+from local.functions import FunctionSettings
+
+
+def create_function(logical_id: str, properties: Properties, stack: Stack) -> Created:
+    """Create an `AWS::Lambda::Function`."""
+    name = properties.get("FunctionName", stack.name_of(logical_id))
+    reserved = properties.get("ReservedConcurrentExecutions")
+    variables = properties.get("Environment", {}).get("Variables", {})
+    settings = FunctionSettings(
+        name,
+        properties["Handler"],
+        local_path(properties["Code"], stack.root).resolve(),
+        tuple(_layer(arn, stack) for arn in properties.get("Layers", [])),
+        {key: text(value) for key, value in variables.items()},
+        float(properties.get("Timeout", 3)),
+        int(properties.get("MemorySize", 128)),
+        None if reserved is None else int(reserved),
+        properties.get("LoggingConfig", {}).get("LogGroup"),
+    )
+    return Created(name, {"Arn": stack.functions.create(settings)})
+
+
+def create_event_invoke_config(_: str, properties: Properties, stack: Stack) -> Created:
+    """Apply an `AWS::Lambda::EventInvokeConfig`: how often a failed asynchronous call is tried."""
+    attempts = properties.get("MaximumRetryAttempts")
+    if attempts is not None:
+        stack.functions.limit_async_retries(properties["FunctionName"], int(attempts))
+    return Created(f"{properties['FunctionName']}-event-invoke-config")
+
+
+def create_layer(logical_id: str, properties: Properties, stack: Stack) -> Created:
+    """Create an `AWS::Lambda::LayerVersion`: a folder from which functions import."""
+    name = properties.get("LayerName", logical_id)
+    arn = stack.arn("lambda", f"layer:{name}:1")
+    stack.layers[arn] = local_path(properties["Content"], stack.root).resolve()
+    return Created(arn, {"LayerVersionArn": arn})
+
+
+def create_state_machine(logical_id: str, properties: Properties, stack: Stack) -> Created:
+    """Create an `AWS::StepFunctions::StateMachine`."""
+    name = properties.get("StateMachineName", stack.name_of(logical_id))
+    substitutions = properties.get("DefinitionSubstitutions", {})
+    definition = substitute(_definition(properties, stack.root), substitutions)
+    arn = stack.cloud.client("stepfunctions").create_state_machine(
+        name=name,
+        definition=definition,
+        **present(roleArn=properties["RoleArn"], type=properties.get("StateMachineType")),
+    )["stateMachineArn"]
+    return Created(arn, {"Arn": arn, "Name": name})
+
+
+def substitute(definition: str, substitutions: Properties) -> str:
+    """Put `DefinitionSubstitutions` into a definition; raises DeploymentError if one is missing."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in substitutions:
+            raise DeploymentError(f"DefinitionSubstitutions gives no value for ${{{match[1]}}}")
+        return text(substitutions[match[1]])
+
+    return re.sub(r"\$\{([A-Za-z0-9_]+)\}", replace, definition)
+
+
+def _definition(properties: Properties, root: Path) -> str:
+    if "DefinitionString" in properties:
+        return str(properties["DefinitionString"])
+    if "DefinitionS3Location" not in properties:
+        return json.dumps(properties["Definition"])
+    path = local_path(properties["DefinitionS3Location"], root)
+    definition = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return definition
+    parsed: Any = yaml.safe_load(definition)
+    return json.dumps(parsed)
+
+
+def _layer(arn: str, stack: Stack) -> Path:
+    if arn not in stack.layers:
+        raise DeploymentError(f"layer {arn} is not in this template, so it cannot be used locally")
+    return stack.layers[arn]
