@@ -1,0 +1,174 @@
+"""Rollouts of a Deployment, as kubectl and an operator see them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.cluster.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Json, Objects
+from tests.contract.cluster_under_test import (
+    CLUSTERS,
+    ClusterUnderTest,
+    condition,
+    container,
+    deployment,
+    is_ready,
+    restart,
+    rolled_out,
+    until,
+    wait_for_rollout,
+    waiting_reason,
+    web_container,
+)
+
+STUBBORN = [{"name": "STUBBORN", "value": "yes"}]
+
+
+@pytest.fixture(params=CLUSTERS, scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+    with CLUSTERS[request.param]() as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(cluster: ClusterUnderTest) -> str:
+    return cluster.new_namespace()
+
+
+def pods_of(cluster: ClusterUnderTest, namespace: str) -> Objects:
+    return cluster.admin.list(PODS, namespace, label_selector="app=web")
+
+
+def names(pods: Objects) -> set[str]:
+    return {one["metadata"]["name"] for one in pods}
+
+
+def roll_out(cluster: ClusterUnderTest, namespace: str, *containers: Json, **spec: object) -> Json:
+    manifest = deployment("web", *containers, **spec)  # type: ignore[arg-type]
+    cluster.admin.create(DEPLOYMENTS, namespace, manifest)
+    return wait_for_rollout(cluster, namespace, "web")
+
+
+def test_a_new_deployment_becomes_available(cluster: ClusterUnderTest, namespace: str) -> None:
+    done = roll_out(cluster, namespace, web_container())
+    assert done["status"]["readyReplicas"] == 2
+    assert condition(done, "Available")["reason"] == "MinimumReplicasAvailable"
+    progressing = condition(done, "Progressing")
+    assert (progressing["status"], progressing["reason"]) == ("True", "NewReplicaSetAvailable")
+    assert done["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
+
+
+def test_a_restart_replaces_every_pod(cluster: ClusterUnderTest, namespace: str) -> None:
+    roll_out(cluster, namespace, web_container())
+    old = names(pods_of(cluster, namespace))
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
+    done = wait_for_rollout(cluster, namespace, "web")
+    gone = until(lambda: pods_of(cluster, namespace), lambda now: not names(now) & old)
+    assert [
+        one["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] for one in gone
+    ] == [
+        "one",
+        "one",
+    ]
+    assert all(is_ready(one) for one in gone)
+    assert done["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+
+
+def test_a_rollout_keeps_to_its_bounds(cluster: ClusterUnderTest, namespace: str) -> None:
+    strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    done = roll_out(cluster, namespace, web_container(), replicas=3, strategy=strategy)
+    stream = cluster.admin.watch(DEPLOYMENTS, namespace, done["metadata"]["resourceVersion"])
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
+    statuses = []
+    for event in stream:
+        statuses.append(event["object"]["status"])
+        if rolled_out(event["object"]):
+            break
+    stream.close()
+    assert max(one["replicas"] for one in statuses) == 4
+    assert min(one["availableReplicas"] for one in statuses) >= 3
+
+
+def test_a_rollout_is_done_for_kubectl_while_old_pods_still_end(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    roll_out(cluster, namespace, web_container(env=STUBBORN), replicas=1)
+    old = names(pods_of(cluster, namespace))
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
+    done = wait_for_rollout(cluster, namespace, "web")
+    assert done["status"]["replicas"] == 1
+    left = [one for one in pods_of(cluster, namespace) if one["metadata"]["name"] in old]
+    assert [bool(one["metadata"].get("deletionTimestamp")) for one in left] == [True]
+    for name in old:
+        cluster.admin.delete(PODS, namespace, name, grace_seconds=0)
+
+
+def test_a_paused_deployment_starts_no_rollout(cluster: ClusterUnderTest, namespace: str) -> None:
+    roll_out(cluster, namespace, container(), replicas=1)
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"paused": True}})
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
+    paused = until(
+        lambda: cluster.admin.get(DEPLOYMENTS, namespace, "web"),
+        lambda one: one["status"]["observedGeneration"] == one["metadata"]["generation"],
+    )
+    assert condition(paused, "Progressing")["reason"] == "DeploymentPaused"
+    assert len(cluster.admin.list(REPLICA_SETS, namespace)) == 1
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"paused": None}})
+    wait_for_rollout(cluster, namespace, "web")
+    assert len(cluster.admin.list(REPLICA_SETS, namespace)) == 2
+
+
+def test_a_rollout_without_progress_exceeds_its_deadline(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    roll_out(cluster, namespace, container(), replicas=1, progressDeadlineSeconds=1)
+    broken = {"name": "app", "image": "keyturn/missing:1"}
+    patch = {"spec": {"template": {"spec": {"containers": [broken]}}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", patch)
+    stuck = until(
+        lambda: cluster.admin.get(DEPLOYMENTS, namespace, "web"),
+        lambda one: condition(one, "Progressing")["reason"] == "ProgressDeadlineExceeded",
+    )
+    assert condition(stuck, "Progressing")["status"] == "False"
+    assert stuck["status"]["availableReplicas"] == 1
+    reasons = {waiting_reason(one) for one in pods_of(cluster, namespace)} - {""}
+    assert reasons <= {"ErrImagePull", "ImagePullBackOff"}
+    assert reasons
+
+
+def test_replicas_follow_the_spec_up_and_down(cluster: ClusterUnderTest, namespace: str) -> None:
+    roll_out(cluster, namespace, container(), replicas=1)
+    for wanted in (3, 0):
+        cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"replicas": wanted}})
+        wait_for_rollout(cluster, namespace, "web")
+        until(lambda: len(pods_of(cluster, namespace)), lambda count, n=wanted: count == n)  # type: ignore[misc]
+
+
+def test_a_deleted_pod_is_replaced(cluster: ClusterUnderTest, namespace: str) -> None:
+    roll_out(cluster, namespace, container(), replicas=1)
+    (old,) = names(pods_of(cluster, namespace))
+    cluster.admin.delete(PODS, namespace, old)
+    until(lambda: pods_of(cluster, namespace), lambda now: len(now) == 1 and old not in names(now))
+
+
+def test_a_pod_is_not_available_before_its_min_ready_seconds(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    manifest = deployment("web", container(), replicas=1, minReadySeconds=600)
+    manifest["spec"]["progressDeadlineSeconds"] = 900
+    cluster.admin.create(DEPLOYMENTS, namespace, manifest)
+    ready = until(
+        lambda: cluster.admin.get(DEPLOYMENTS, namespace, "web"),
+        lambda one: one["status"].get("readyReplicas") == 1,
+    )
+    assert "availableReplicas" not in ready["status"]
+    assert condition(ready, "Available")["reason"] == "MinimumReplicasUnavailable"
+
+
+def test_recreate_ends_the_old_pods_before_new_ones_start(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    roll_out(cluster, namespace, container(), replicas=1, strategy={"type": "Recreate"})
+    (old,) = names(pods_of(cluster, namespace))
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
+    seen = until(lambda: names(pods_of(cluster, namespace)), lambda now: bool(now - {old}))
+    assert old not in seen
