@@ -1,0 +1,111 @@
+"""The demo's account of a rotation: each claim is looked up, and a false one fails the demo."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from local import console
+from local.stack import RECORD_BUCKET, SESSION_DATABASE, LocalStack
+from local.users import can_open_page, log_in_once
+from local.visitors import VisitorsReport
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that is said of the rotation, and whether it is so."""
+
+    says: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the claims are checked against, besides the stack itself."""
+
+    record: Mapping[str, Any]
+    old_version: str
+    old_cookies: Sequence[str]
+    visitors: VisitorsReport
+
+
+def take_account(stack: LocalStack, evidence: Evidence) -> list[Claim]:
+    """Look every claim up, in the order in which a reader wants them."""
+    checks: list[Callable[[LocalStack, Evidence], Claim]] = [
+        _promoted,
+        _delivered,
+        _pods_replaced,
+        _sessions_ended,
+        _old_session_refused,
+        _new_login_works,
+        _visitors_served,
+        _record_kept,
+    ]
+    return [check(stack, evidence) for check in checks]
+
+
+def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
+    labels, new = stack.labels(), evidence.record["rotationId"]
+    holds = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version) == [
+        "AWSPREVIOUS"
+    ]
+    return Claim(f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}", holds)
+
+
+def _delivered(stack: LocalStack, evidence: Evidence) -> Claim:
+    shown, held = evidence.record["fingerprints"]["new"], stack.delivered_fingerprint()
+    old = stack.first_key.fingerprint
+    return Claim(f"the Kubernetes Secret holds key {held}, no longer {old}", shown == held != old)
+
+
+def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
+    services = evidence.record["services"]
+    before = {pod for service in services for pod in service["podsBefore"]}
+    after = {pod for service in services for pod in service["podsAfter"]}
+    now = {pod["metadata"]["name"] for name in console.REPLICAS for pod in stack.pods(name)}
+    holds = now == after and not before & now and len(now) == sum(console.REPLICAS.values())
+    return Claim(f"{len(before)} old pods are gone, {len(now)} new ones run", holds)
+
+
+def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
+    sessions = evidence.record["sessions"]
+    with stack.redis.client(SESSION_DATABASE) as client:
+        still = sum(
+            client.exists(
+                *(f"session:{cookie}" for cookie in evidence.old_cookies[start : start + 1000])
+            )
+            for start in range(0, len(evidence.old_cookies), 1000)
+        )
+    holds = still == sessions["left"] == 0 and sessions["deleted"] == sessions["before"]
+    holds = holds and sessions["deleted"] > 0
+    return Claim(
+        f"sessions: {sessions['before']:,} before, {sessions['deleted']:,} deleted,"
+        f" {sessions['left']} left, {sessions['createdSince']} new since",
+        holds,
+    )
+
+
+def _old_session_refused(stack: LocalStack, evidence: Evidence) -> Claim:
+    opened = can_open_page(stack.urls["web-console"], evidence.old_cookies[-1])
+    return Claim("an old session is refused", not opened)
+
+
+def _new_login_works(stack: LocalStack, _evidence: Evidence) -> Claim:
+    cookie = log_in_once(stack.urls["web-console"])
+    return Claim("a new login works", can_open_page(stack.urls["web-console"], cookie))
+
+
+def _visitors_served(_stack: LocalStack, evidence: Evidence) -> Claim:
+    seen = evidence.visitors
+    reasons = "".join(f"; {failure.reason}" for failure in seen.failures[:3])
+    return Claim(
+        f"visitors: {seen.pages:,} pages served, {seen.logged_out} times logged out,"
+        f" {seen.login_loops} logins met both keys and began again,"
+        f" {seen.failed} requests failed otherwise{reasons}",
+        seen.failed == 0 and seen.logged_in_again > 0,
+    )
+
+
+def _record_kept(stack: LocalStack, evidence: Evidence) -> Claim:
+    key = f"rotations/{evidence.record['rotationId']}.json"
+    listed = stack.cloud.client("s3").list_objects_v2(Bucket=RECORD_BUCKET, Prefix=key)
+    return Claim(f"the record is kept: {key}", listed["KeyCount"] == 1)

@@ -1,0 +1,121 @@
+"""`make demo`: a whole rotation on this machine, shown while it happens and checked afterwards.
+
+Exits with 0 when everything that it claims is so, with 1 when a claim is false or the rotation
+failed, with 2 when the demo itself could not go on, with 130 when it was interrupted. Nothing is
+left running in any case.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from local.account import Evidence, take_account
+from local.browser import UnexpectedAnswerError
+from local.follow import ROTATION_STEPS, STATES, Ended, follow, listen
+from local.gauges import Gauges
+from local.redis_server import RedisServerError
+from local.screen import Screen, open_screen
+from local.stack import SESSION_DATABASE, Listeners, LocalStack, StackProblem
+from local.users import Bulk, Logins, log_in
+from local.visitors import Visitors
+
+OUT = Path("out") / "demo"
+VISITORS = 4
+DEFAULT_SESSIONS = 2_000
+MOST_SESSIONS = 5_000_000
+
+
+def main() -> int:
+    """Run the demo; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sessions = _sessions(os.environ.get("SESSIONS", ""))
+    except ValueError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    try:
+        with (OUT / "functions.log").open("w") as log, open_screen() as screen:
+            return _rotate(sessions, screen, log.write)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted. Nothing is left running.\n")
+        return 130
+    except (StackProblem, RedisServerError, UnexpectedAnswerError) as problem:
+        sys.stderr.write(f"\nThe demo stopped: {problem}\nNothing is left running.\n")
+        return 2
+
+
+def _rotate(sessions: int, screen: Screen, log: Callable[[str], Any]) -> int:
+    listeners = Listeners(screen.stage, lambda name, line: log(f"{name} {line}\n"))
+    with LocalStack(listeners) as stack:
+        logins = _log_in(stack, sessions, screen)
+        old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
+        with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
+            screen.plan([*ROTATION_STEPS, *STATES])
+            listen(stack, screen)
+            with Gauges(stack, visitors, screen.reading) as gauges:
+                rotation_id = stack.rotate()
+                gauges.rotation_id = rotation_id
+                screen.stage(f"RotateSecret: version {rotation_id}")
+                ended = follow(stack, rotation_id, screen)
+            seen = visitors.report()
+        if ended.record is None or ended.status != "SUCCEEDED":
+            return _tell_failure(screen, ended)
+        evidence = Evidence(ended.record, old_version, logins.cookies, seen)
+        claims = take_account(stack, evidence)
+    screen.truth("Every service runs the new key, the old sessions are gone, login works.")
+    screen.account(claims)
+    path = OUT / "record.json"
+    path.write_text(json.dumps(ended.record, indent=2) + "\n")
+    screen.say(f"\nThe record of this run: {path}")
+    return 0 if all(claim.holds for claim in claims) else 1
+
+
+def _log_in(stack: LocalStack, sessions: int, screen: Screen) -> Logins:
+    """Log users in over HTTP, and beyond 2,000 as the auth service itself writes sessions."""
+    with stack.redis.client(SESSION_DATABASE) as client:
+        bulk = Bulk(client, stack.first_key.raw)
+        logins = log_in(sessions, stack.urls["web-console"], bulk=bulk)
+    written = f", {logins.bulk:,} written as the auth service does" if logins.bulk else ""
+    screen.stage(
+        f"Users: {logins.over_http:,} logged in over HTTP{written}; {VISITORS} keep visiting"
+    )
+    return logins
+
+
+def _tell_failure(screen: Screen, ended: Ended) -> int:
+    screen.truth("The rotation did not succeed.")
+    screen.say(f"\nThe run ended as {ended.status}: {ended.error}: {_words(ended.cause)}")
+    screen.say(f"What the functions said: {OUT / 'functions.log'}")
+    return 1
+
+
+def _words(cause: str | None) -> str:
+    """A function's own words from the JSON that Lambda wraps them in."""
+    try:
+        return str(json.loads(cause or "")["errorMessage"])
+    except (ValueError, KeyError, TypeError):
+        return cause or ""
+
+
+def _sessions(text: str) -> int:
+    if not text:
+        return DEFAULT_SESSIONS
+    if not text.isdecimal() or not VISITORS <= int(text) <= MOST_SESSIONS:
+        raise ValueError(
+            f"SESSIONS is a number from {VISITORS} to {MOST_SESSIONS:,}, not {text!r}."
+        )
+    return int(text)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

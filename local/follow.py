@@ -1,0 +1,164 @@
+"""Follows one rotation from `RotateSecret` to its end, and tells the screen.
+
+Secrets Manager's four steps come from its listener, the states from the execution's history. Both
+are put into one queue, so that the main thread can also watch over the stack while it waits.
+"""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keyturn.record import STEPS
+from local import state_machines
+from local.screen import Screen, StepRow
+from local.secrets_manager import RotationReport
+from local.stack import LocalStack
+from local.state_machines import Progress
+
+ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
+STATES = (*STEPS, "FinishRotation")
+LONGEST_RUN_SECONDS = 1800.0
+
+StepOutcome = Literal["started", "succeeded", "failed"]
+
+TRUTHS = {
+    "createSecret": "A new key is made and pending. Every service runs the old key.",
+    "setSecret": "Every consumer is asked whether it could take the new key. Nothing has changed.",
+    "testSecret": "The pending key is tested, the services' health is looked at.",
+    "finishSecret": "The new key becomes AWSCURRENT. The pods still run the old key.",
+    "BeginRotation": "People are told that they will have to log in again.",
+    "DeliverKey": "The new key goes to where the pods read it when they start.",
+    "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
+    "PurgeSessions": "No old pod is left. The sessions under the old key are being ended.",
+    "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
+    "FinishRotation": "The record is written.",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an execution ended: its status, and its record where it has one."""
+
+    status: str
+    record: dict[str, Any] | None
+    error: str | None = None
+    cause: str | None = None
+
+
+def follow(stack: LocalStack, rotation_id: str, screen: Screen) -> Ended:
+    """Follow a rotation to its end. Raises StackProblem when a part of the stack dies."""
+    rows = {name: StepRow(name) for name in (*ROTATION_STEPS, *STATES)}
+    report = _wait_for_promotion(stack, rotation_id)
+    if report.outcome != "succeeded":
+        return Ended("NOT PROMOTED", None, report.outcome, _last_error(report))
+    for progress in _history(stack, rotation_id):
+        if progress.state in rows and not progress.iterations:
+            _show(screen, rows[progress.state], progress)
+    return _end_of(stack, rotation_id)
+
+
+def listen(stack: LocalStack, screen: Screen) -> None:
+    """Show Secrets Manager's steps as they begin and end."""
+
+    def on_step(
+        secret_arn: str,  # noqa: ARG001 - as above
+        version_id: str,  # noqa: ARG001 - as above
+        step: str,
+        state: StepOutcome,
+        seconds: float,
+        error: str | None,
+    ) -> None:
+        if state == "started":
+            screen.truth(TRUTHS[step])
+            screen.step(StepRow(step, "working"))
+        else:
+            done = state == "succeeded"
+            screen.step(StepRow(step, "done" if done else "failed", seconds, error or ""))
+
+    stack.secrets_manager.on_step(on_step)
+
+
+def _wait_for_promotion(stack: LocalStack, rotation_id: str) -> RotationReport:
+    while True:
+        stack.check()
+        try:
+            return stack.secrets_manager.wait_for_rotation(stack.secret_arn, rotation_id, 0.2)
+        except TimeoutError:
+            continue
+
+
+def _history(stack: LocalStack, rotation_id: str) -> Iterator[Progress]:
+    """The execution's events as they come, looking at the stack's health in between."""
+    events: queue.Queue[Progress | BaseException | None] = queue.Queue()
+
+    def read() -> None:
+        client, arn = stack.cloud.client("stepfunctions"), stack.execution_arn(rotation_id)
+        try:
+            for progress in state_machines.watch(client, arn, seconds=LONGEST_RUN_SECONDS):
+                events.put(progress)
+        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+            events.put(error)
+        else:
+            events.put(None)
+
+    threading.Thread(target=read, name="history", daemon=True).start()
+    while True:
+        stack.check()
+        try:
+            found = events.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        if found is None:
+            return
+        if isinstance(found, BaseException):
+            raise found
+        yield found
+
+
+def _show(screen: Screen, row: StepRow, progress: Progress) -> None:
+    if progress.kind.endswith("StateEntered"):
+        if row.state == "waiting":
+            screen.truth(TRUTHS[row.name])
+        row.state = "working"
+    elif progress.kind.endswith("StateExited"):
+        entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
+        failed = "failure" in (progress.output or {}) and row.name != "FinishRotation"
+        row.state = "failed" if failed else "done"
+        row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
+        row.note = "" if failed else _note(row.name, entry)
+    screen.step(StepRow(row.name, row.state, row.seconds, row.note))
+
+
+def _seconds(entry: Any) -> float | None:
+    if isinstance(entry, list):
+        return max((rolled["seconds"] for rolled in entry), default=None)
+    return entry.get("seconds") if isinstance(entry, Mapping) else None
+
+
+def _note(state: str, entry: Any) -> str:
+    """What a state found, in a few words."""
+    if state == "RestartServices":
+        return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
+    notes = {
+        "BeginRotation": "{sessions:,} sessions will end; announced: {announced}",
+        "DeliverKey": "{target} holds key {fingerprint}, read back",
+        "PurgeSessions": "{deleted:,} deleted, {left} left, {createdSince} new since",
+        "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
+        "FinishRotation": "{outcome}",
+    }
+    return notes[state].format_map(entry) if isinstance(entry, Mapping) else ""
+
+
+def _end_of(stack: LocalStack, rotation_id: str) -> Ended:
+    client = stack.cloud.client("stepfunctions")
+    found = client.describe_execution(executionArn=stack.execution_arn(rotation_id))
+    record = json.loads(found["output"]) if found.get("output") else None
+    return Ended(found["status"], record, found.get("error"), found.get("cause"))
+
+
+def _last_error(report: RotationReport) -> str:
+    errors = [step.error for step in report.steps if step.error]
+    return errors[-1] if errors else "no step has failed"

@@ -1,0 +1,281 @@
+"""The whole local stack: processes, Redis, cluster, AWS, the console, and Keyturn deployed to it.
+
+What is real and what is emulated is told in `local/README.md`. The stack is built bottom up and
+taken down in reverse, whatever happens in between; `problem` tells when a part has died.
+"""
+
+import base64
+import contextlib
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+from keyturn import key
+from local import console
+from local.clock import SystemClock
+from local.cloud import Cloud, access_key_of
+from local.cluster import AccessEntry, Cluster
+from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS
+from local.deployment import deploy
+from local.functions import Functions, FunctionSettings
+from local.processes import Child, Processes
+from local.redis_server import RedisServer
+from local.secrets_manager import SecretsManager
+
+ROOT = Path(__file__).parent.parent
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+CLUSTER_NAME = "laptop"
+RECORD_BUCKET = "keyturn-records"
+ROTATOR_GROUP = "session-key-rotator"
+READY_SECONDS = 60.0
+SESSION_DATABASE = 1
+
+Tell = Callable[[str], None]
+
+
+class StackProblem(Exception):
+    """A part of the stack has died or did not start; the message says which."""
+
+
+def _silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass
+class Listeners:
+    """Who hears what happens on the stack; all are called on the stack's threads."""
+
+    on_stage: Tell = _silent
+    on_function_log: Callable[[str, str], None] = lambda _name, _line: None
+
+
+@dataclass
+class LocalStack:
+    """Starts on entering the `with` block; everything is gone on leaving it."""
+
+    listeners: Listeners = field(default_factory=Listeners)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    redis_product: Any = None
+    rotation_retry_seconds: float = 5.0
+
+    def __enter__(self) -> "LocalStack":
+        with contextlib.ExitStack() as parts:
+            self._start(parts)
+            self._parts = parts.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._parts.close()
+
+    @property
+    def secret_arn(self) -> str:
+        """The session key's secret."""
+        return self.deployment.outputs["SecretArn"]
+
+    @property
+    def problem(self) -> str | None:
+        """What has died without being told to, if anything."""
+        for child in (self.redis.child, self.provider, self.processes.reaper):
+            if not child.running and not child.expected_to_end:
+                return f"{child.name} (pid {child.pid}) {child.describe_end()}"
+        return None
+
+    def check(self) -> None:
+        """Raise StackProblem when a part of the stack has died."""
+        if self.problem:
+            raise StackProblem(f"{self.problem}. The stack cannot go on without it.")
+
+    def function_name(self, logical_id: str) -> str:
+        """The name under which a function of the template runs here."""
+        return self.deployment.functions[logical_id]
+
+    def labels(self) -> dict[str, list[str]]:
+        """The secret's versions and their labels."""
+        client = self.cloud.client("secretsmanager")
+        described = client.describe_secret(SecretId=self.secret_arn)
+        labels: dict[str, list[str]] = described["VersionIdsToStages"]
+        return labels
+
+    def pods(self, service: str) -> list[dict[str, Any]]:
+        """A service's pods, those that are terminating included."""
+        selector = f"app={service}"
+        return self.cluster.admin.list(PODS, console.NAMESPACE, label_selector=selector)
+
+    def delivered_fingerprint(self) -> str:
+        """The fingerprint of the key that the Kubernetes Secret holds."""
+        found = self.cluster.admin.get(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
+        return key.parse(base64.b64decode(found["data"][key.FIELD]).decode()).fingerprint
+
+    def rotate(self, **request: Any) -> str:
+        """Rotate the secret as a user would; returns the rotation id."""
+        client = self.cloud.client("secretsmanager")
+        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **request)["VersionId"]
+        return rotation_id
+
+    def execution_arn(self, rotation_id: str) -> str:
+        """The execution of a run."""
+        machine = self.deployment.outputs["StateMachineArn"]
+        return f"{machine.replace(':stateMachine:', ':execution:')}:rot-{rotation_id}"
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition. Raises StackProblem when it does not come or a part dies."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise StackProblem(f"{what}: not after {READY_SECONDS:.0f} s.")
+            time.sleep(0.02)
+
+    def _start(self, parts: contextlib.ExitStack) -> None:
+        tell = self.listeners.on_stage
+        self.processes = parts.enter_context(Processes())
+        self.redis = parts.enter_context(RedisServer(self.processes, product=self.redis_product))
+        tell(f"Redis: {self.redis.kind} on port {self.redis.port}")
+        self._start_aws(parts)
+        tell(f"AWS: Secrets Manager, Lambda, Step Functions and more at {self.cloud.endpoint}")
+        self.cluster = parts.enter_context(
+            Cluster(
+                self.processes,
+                name=CLUSTER_NAME,
+                credentials_lookup=self._access_entry,
+                rbac=ROOT / "kubernetes" / "rbac.yaml",
+                images=console.IMAGES.values(),
+                namespace=console.NAMESPACE,
+            )
+        )
+        tell(f"Kubernetes: {CLUSTER_NAME} at {self.cluster.url}")
+        self._start_console()
+        pods = ", ".join(f"{name} x{count}" for name, count in console.REPLICAS.items())
+        tell(f"Console: {pods}, at {self.urls['web-console']}")
+        self.cloud.client("s3").create_bucket(
+            Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        template = ROOT / "template.yaml"
+        self.deployment = deploy(template, self._parameters(), self.cloud, self.functions)
+        tell(f"Keyturn: template.yaml deployed, {len(self.deployment.resources)} resources")
+        # Enabling the schedule without rotating runs testSecret on a temporary pending version.
+        self.wait(lambda: not self._rotation_pending(), "the dry run of testSecret is over")
+
+    def _start_aws(self, parts: contextlib.ExitStack) -> None:
+        self.functions = Functions(
+            self.processes,
+            account=ACCOUNT,
+            region=REGION,
+            extra_environment=self._environment_of,
+            on_log=self.listeners.on_function_log,
+        )
+        parts.callback(self.functions.close)
+        self.secrets_manager = SecretsManager(
+            account=ACCOUNT,
+            region=REGION,
+            clock=SystemClock(),
+            invoke=self.functions.invoke,
+            emit=self._emit,
+            rotation_retry_seconds=self.rotation_retry_seconds,
+        )
+        self.cloud = Cloud(self.functions, self.secrets_manager, account=ACCOUNT, region=REGION)
+        parts.callback(self.cloud.close)
+        parts.callback(self.secrets_manager.close)
+
+    def _start_console(self) -> None:
+        self.first_key = key.generate()
+        self.cluster.apply(console.secret(self.first_key))
+        provider_port = _free_port()
+        self.urls = {"provider": f"http://127.0.0.1:{provider_port}"}
+        for name in console.REPLICAS:
+            self.cluster.apply(console.service(name))
+            self.urls[name] = self.cluster.ingress_url(name)
+        self.provider = self._start_provider(provider_port)
+        variables = console.environments(self.redis.host, self.redis.port, self.urls)
+        for name in console.REPLICAS:
+            self.cluster.apply(console.deployment(name, variables[name]))
+        for name in console.REPLICAS:
+            self.wait(partial(self._available, name), f"{name} is available")
+        self.wait(lambda: _answers(f"{self.urls['provider']}/healthz"), "the provider answers")
+
+    def _start_provider(self, port: int) -> Child:
+        return self.processes.start(
+            "oauth2-provider",
+            [sys.executable, "-m", console.PROVIDER_MODULE],
+            env={"PORT": str(port), "AUTH_SERVICE_URL": self.urls["auth-service"]},
+            cwd=ROOT,
+        )
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        """Put Secrets Manager's own event on the bus; the cloud comes after Secrets Manager."""
+        self.cloud.event_bus.send(event)
+
+    def _rotation_pending(self) -> bool:
+        return any("AWSPENDING" in labels for labels in self.labels().values())
+
+    def _available(self, name: str) -> bool:
+        found = self.cluster.admin.get(DEPLOYMENTS, console.NAMESPACE, name)
+        available: int = found.get("status", {}).get("availableReplicas", 0)
+        return available == console.REPLICAS[name]
+
+    def _environment_of(self, settings: FunctionSettings) -> dict[str, str]:
+        return self.cloud.environment_of(settings)
+
+    def _access_entry(self, access_key: str) -> AccessEntry | None:
+        """The cluster's access entries: only the roles that the stack's output names."""
+        roles = self.deployment.outputs["ClusterAccessRoles"].split(",")
+        for logical_id, name in self.deployment.functions.items():
+            role = self.deployment.resources[logical_id].properties["Role"]
+            if access_key == access_key_of(name) and role in roles:
+                secret_key = self.cloud.environment_of(self.functions.settings(name))[
+                    "AWS_SECRET_ACCESS_KEY"
+                ]
+                return AccessEntry(secret_key, user=role, groups=(ROTATOR_GROUP,))
+        return None
+
+    def _parameters(self) -> dict[str, str]:
+        authority = base64.b64encode(self.cluster.ca_pem.encode()).decode()
+        return {
+            "FirstSessionKey": self.first_key.base64,
+            "ClusterName": CLUSTER_NAME,
+            "ClusterEndpoint": self.cluster.url,
+            "ClusterCertificateAuthority": authority,
+            "Namespace": console.NAMESPACE,
+            "Services": ",".join(console.REPLICAS),
+            "KubernetesSecret": console.KUBERNETES_SECRET,
+            "RolloutSeconds": "120",
+            "RolloutPollSeconds": "1",
+            "RedisHost": self.redis.host,
+            "RedisPort": str(self.redis.port),
+            "RedisDatabase": str(SESSION_DATABASE),
+            "RedisTls": "false",
+            "HealthUrls": ",".join(f"{self.urls[name]}/healthz" for name in console.REPLICAS),
+            "LoginUrl": f"{self.urls['auth-service']}/login",
+            "LoginRedirectHosts": urlsplit(self.urls["provider"]).netloc,
+            "AllowHttp": "true",
+            "RecordBucket": RECORD_BUCKET,
+            **self.parameters,
+        }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  our own loopback URL
+            return bool(response.status == 200)
+    except OSError:
+        return False
