@@ -96,10 +96,10 @@ def _new_login_works(stack: LocalStack, _evidence: Evidence) -> Claim:
 
 def _visitors_served(_stack: LocalStack, evidence: Evidence) -> Claim:
     seen = evidence.visitors
+    mixed = f", {seen.login_loops} logins met both keys" if seen.login_loops else ""
     reasons = "".join(f"; {failure.reason}" for failure in seen.failures[:3])
     return Claim(
-        f"visitors: {seen.pages:,} pages served, {seen.logged_out} times logged out,"
-        f" {seen.login_loops} logins met both keys and began again,"
+        f"visitors: {seen.pages:,} pages served, {seen.logged_out} times logged out{mixed},"
         f" {seen.failed} requests failed otherwise{reasons}",
         seen.failed == 0 and seen.logged_in_again > 0,
     )

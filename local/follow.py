@@ -64,7 +64,7 @@ def listen(stack: LocalStack, screen: Screen) -> None:
     """Show Secrets Manager's steps as they begin and end."""
 
     def on_step(
-        secret_arn: str,  # noqa: ARG001 - as above
+        secret_arn: str,  # noqa: ARG001 - the listener is called with both
         version_id: str,  # noqa: ARG001 - as above
         step: str,
         state: StepOutcome,
@@ -143,7 +143,7 @@ def _note(state: str, entry: Any) -> str:
     if state == "RestartServices":
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
     notes = {
-        "BeginRotation": "{sessions:,} sessions will end; announced: {announced}",
+        "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",
         "PurgeSessions": "{deleted:,} deleted, {left} left, {createdSince} new since",
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
