@@ -41,7 +41,8 @@ bench: $(VENV)/.dev ## Speed and size, as ratios against named baselines
 	@$(RUN) $(BIN)/python -m tests.bench
 
 build: $(SAM)/.sam ## The artefacts that are deployed (needs python3.13)
-	@$(SAM)/bin/sam build
+	@command -v python3.13 >/dev/null || { echo "sam build needs python3.13 on the PATH."; exit 1; }
+	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam build
 
 deploy: build ## Deploy with samconfig.toml (ENV=staging)
 	@$(SAM)/bin/sam deploy --config-env $(ENV)
