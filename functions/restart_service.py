@@ -13,5 +13,6 @@ def handler(event: Event, _context: Any) -> Result:
     """Stamp the service's pod template with the run's version."""
     this = run.parse(event, restart.settings.secret_arn)
     secret.confirm_current(restart.secret, this)
-    begun = run.moment(run.entry(event, "begin_rotation")["startedAt"])
-    return rollout.restart(restart.cluster, this, event["service"], begun)
+    service = run.text(event, "service")
+    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
+    return rollout.restart(restart.cluster, this, service, begun)

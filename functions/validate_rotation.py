@@ -14,7 +14,7 @@ def handler(event: Event, _context: Any) -> Result:
     this = run.parse(event, validate.settings.secret_arn)
     secret.confirm_current(validate.secret, this)
     settings = validate.settings
-    begun = run.moment(run.entry(event, "begin_rotation")["startedAt"])
+    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
     logs = validation.read_logs(validate.logs, settings.services, this.rotation_id, begun)

@@ -1,6 +1,6 @@
 """In-memory stands-in for what the nouns need, with the faults of the real ones.
 
-Each implements a noun's `Protocol`; `tests/contract` runs the same cases against these and the real.
+Each implements a noun's `Protocol`; `tests/contract` runs the same cases on these and the real.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from keyturn import errors
 from keyturn.delivery import Delivered
 from keyturn.record import Message
-from keyturn.rollout import KEY_VERSION, RESTARTED_AT, Deployment, Pod
+from keyturn.rollout import KEY_VERSION, Deployment, Pod
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.validation import Answer, ContainerLog
@@ -51,7 +51,7 @@ class FakeSecretStore:
         return True
 
     def move_current(self, to_version: str, from_version: str) -> None:
-        if "AWSCURRENT" not in self.stages[from_version]:
+        if "AWSCURRENT" not in self.stages.get(from_version, ()):
             raise errors.LabelMoved("AWSCURRENT is elsewhere")
         for labels in self.stages.values():
             if "AWSPREVIOUS" in labels:
@@ -62,7 +62,7 @@ class FakeSecretStore:
         self._lose_an_answer()
 
     def drop_pending(self, version: str) -> None:
-        if "AWSPENDING" in self.stages[version]:
+        if "AWSPENDING" in self.stages.get(version, ()):
             self.stages[version].remove("AWSPENDING")
 
     def _lose_an_answer(self) -> None:
@@ -119,6 +119,7 @@ class FakeCluster:
     pods_of: dict[str, Sequence[Pod]] = field(default_factory=dict)
     logs: list[ContainerLog] = field(default_factory=list)
     restarts: list[tuple[str, bool]] = field(default_factory=list)
+    annotations: list[dict[str, str]] = field(default_factory=list)
 
     def deployment(self, name: str) -> Deployment:
         if name not in self.deployments:
@@ -130,11 +131,11 @@ class FakeCluster:
 
     def restart(self, name: str, annotations: dict[str, str], *, dry_run: bool) -> Deployment:
         self.restarts.append((name, dry_run))
+        self.annotations.append(annotations)
         patched = replace(
             self.deployment(name),
             generation=self.deployment(name).generation + 1,
             key_version=annotations[KEY_VERSION],
-            restarted_at=annotations.get(RESTARTED_AT),
         )
         if not dry_run:
             self.deployments[name] = patched
@@ -146,7 +147,7 @@ class FakeCluster:
 
 @dataclass
 class FakeSessionStore:
-    """A Redis database; its table is walked in the order of its names."""
+    """A Redis database; a walk shows what it held at its start, in the order of the names."""
 
     keys: set[str] = field(default_factory=set)
     prefix: str = "session:"
@@ -169,8 +170,6 @@ class FakeSessionStore:
         following, matching = self._scan(cursor, keys)
         gone = matching - self.undeletable
         self.keys -= gone
-        self._walk = [key for key in self._walk if key not in gone]
-        following = max(0, following - len(gone)) if following else 0
         return Page(following, len(matching), len(gone), len(matching) - len(gone))
 
     def _scan(self, cursor: int, keys: int) -> tuple[int, set[str]]:
@@ -180,11 +179,21 @@ class FakeSessionStore:
             self.server = "run-2"
         if cursor == 0:
             self._walk = sorted(self.keys)
-        page = self._walk[cursor : cursor + keys]
+        page = {key for key in self._walk[cursor : cursor + keys] if key in self.keys}
         end = cursor + keys >= len(self._walk)
         return (0 if end else cursor + keys), {k for k in page if k.startswith(self.prefix)}
 
     _walk: list[str] = field(default_factory=list, repr=False)
+
+
+@dataclass
+class FakeStopwatch:
+    """A clock that stands still until a test, or a slow store, moves it."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @dataclass
@@ -197,6 +206,20 @@ class FakeWeb:
         if url not in self.answers:
             raise errors.ServiceUnhealthy(f"{url} does not answer.")
         return self.answers[url]
+
+
+@dataclass
+class FakeRecordStore:
+    """Keeps records by their run."""
+
+    documents: dict[str, str] = field(default_factory=dict)
+    down: bool = False
+
+    def keep(self, rotation_id: str, document: str) -> str | None:
+        if self.down:
+            raise errors.RecordNotStored("the bucket does not answer")
+        self.documents[rotation_id] = document
+        return f"memory://{rotation_id}"
 
 
 @dataclass

@@ -88,7 +88,7 @@ def outcome(ledger: Ledger) -> Outcome:
 def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
     """What people are told when a run begins: when, what for, what it does to users."""
     services = ", ".join(begun["services"])
-    users = f"{begun['sessions']} sessions" if begun["counted"] else "more than a million sessions"
+    users = f"{'' if begun['counted'] else 'more than '}{begun['sessions']} sessions"
     return Message(
         kind="Session Key Rotation Started",
         subject="Session key rotation started: users will have to log in again",
@@ -147,12 +147,13 @@ def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
 def _failed_text(run: Run, record: Mapping[str, Any]) -> str:
     failure = record["failure"]
     done = ", ".join(step["name"] for step in record["steps"]) or "nothing"
+    previous = record["versions"]["previous"] or "the version that carries AWSPREVIOUS"
     return (
         f"The rotation stopped at {failure['step']}.\n\n"
         f"Error:    {failure['error']}: {failure['says']}\n"
         f"Done:     {done}\n"
-        f"Key:      AWSCURRENT is the new version {record['versions']['new']}. The old one is"
-        f" {record['versions']['previous']} (AWSPREVIOUS).\n"
+        f"Key:      AWSCURRENT is the new version, {record['versions']['new']}. The old one is"
+        f" {previous}.\n"
         f"Next:     mend the cause (docs/operations.md, {failure['error']}), then run it again;"
         " what is done is not repeated:\n"
         "  aws stepfunctions start-execution --state-machine-arn <StateMachineArn of the stack>"

@@ -2,10 +2,9 @@
 
 A restart is one patch of the pod template, which stamps it with the run's key version; a template
 that carries the stamp is not patched again, so that doing it twice starts one rollout. `verdict`
-follows kubectl's rules in kubectl's order (`kubectl rollout status`,
-polymorphichelpers/rollout_status.go) and then goes on where kubectl stops: "successfully rolled
-out" still leaves terminating pods that hold the old key, and "waiting" hides pods that can never
-start. A rollout is done when no old pod is left, those that are terminating included.
+follows kubectl's rules in kubectl's order (polymorphichelpers/rollout_status.go) and goes on where
+kubectl stops: "successfully rolled out" still leaves terminating pods that hold the old key, and
+"waiting" hides pods that can never start. A rollout is done when no old pod is left at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +55,6 @@ class Deployment:
     updated: int
     available: int
     key_version: str | None
-    restarted_at: str | None
     progress_reason: str | None = None
     refers_to_key: bool = True
 
@@ -123,9 +121,9 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
     deployment = cluster.deployment(service)
     refuse_unready(deployment)
     before = [pod.name for pod in cluster.pods(service) if pod.key_version != run.rotation_id]
-    needed = deployment.key_version != run.rotation_id
-    if needed:
-        cluster.restart(service, annotations_for(run, begun), dry_run=False)
+    if needed := deployment.key_version != run.rotation_id:
+        annotations = {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.rotation_id}
+        cluster.restart(service, annotations, dry_run=False)
     return {"service": service, "restarted": needed, "podsBefore": sorted(before)}
 
 
@@ -153,11 +151,6 @@ def check(
     }
 
 
-def annotations_for(run: Run, begun: datetime) -> dict[str, str]:
-    """The pod template's annotations of this run: kubectl's own, and the key's version."""
-    return {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.rotation_id}
-
-
 def verdict(
     deployment: Deployment, pods: Sequence[Pod], version: str, *, deadline: datetime, at: datetime
 ) -> Verdict:
@@ -165,33 +158,41 @@ def verdict(
     old = [pod for pod in pods if pod.key_version != version]
     new = [pod for pod in pods if pod.key_version == version and not pod.terminating]
     counts = _counts(deployment, new, old)
-    failure = _failure(deployment, new, version)
-    if failure:
-        return failure
+    if failure := _failure(deployment, new, version):
+        return Failed(failure.error, f"{counts}; {failure.says}")
     waiting = _kubectl_waits(deployment) or (f"{len(old)} old still there" if old else None)
     if not waiting:
         return Done(counts)
     if at >= deadline:
         return Failed(
             errors.RolloutOverdue,
-            f"the rollout is not done at its deadline: {counts}. The pods stay as they are."
-            " Look at the pods' events: kubectl describe pods",
+            f"{counts}; {waiting} at the deadline. The pods stay as they are."
+            " Look at their events: kubectl describe pods",
         )
     return Waiting(f"{counts}; {waiting}")
 
 
 def refuse_unready(deployment: Deployment) -> None:
     """Raise ServicePaused or ServiceScaledToZero for a Deployment that would not roll out."""
+    if unready := _unready(deployment):
+        raise unready.error(unready.says)
+
+
+def _unready(deployment: Deployment) -> Failed | None:
+    name = deployment.name
     if deployment.paused:
-        raise errors.ServicePaused(
-            f"Deployment {deployment.name} is paused, so a restart would not roll out. Resume it:"
-            f" kubectl rollout resume deployment/{deployment.name}"
+        return Failed(
+            errors.ServicePaused,
+            f"Deployment {name} is paused, so a restart does not roll out. Resume it:"
+            f" kubectl rollout resume deployment/{name}",
         )
     if deployment.wanted == 0:
-        raise errors.ServiceScaledToZero(
-            f"Deployment {deployment.name} asks for 0 replicas, so nothing would run the new key."
-            " Scale it up, or take it out of the stack's Services parameter."
+        return Failed(
+            errors.ServiceScaledToZero,
+            f"Deployment {name} asks for 0 replicas, so nothing runs the new key."
+            " Scale it up, or take it out of the stack's Services parameter.",
         )
+    return None
 
 
 def _kubectl_waits(deployment: Deployment) -> str | None:
@@ -215,28 +216,25 @@ def _failure(deployment: Deployment, new: Sequence[Pod], version: str) -> Failed
             "the pod template no longer carries this run's version, so someone else changed it"
             " after our restart. Find who: kubectl rollout history",
         )
-    if deployment.paused:
-        return Failed(errors.ServicePaused, "the Deployment was paused during its rollout.")
+    if unready := _unready(deployment):
+        return unready
     for pod in new:
-        hopeless = HOPELESS.intersection(pod.waiting_reasons)
-        if hopeless:
+        if hopeless := HOPELESS.intersection(pod.waiting_reasons):
             return Failed(
                 errors.RolloutFailed,
-                f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}. Old pods still"
-                f" serve. See: kubectl describe pod {pod.name}",
+                f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}."
+                f" See: kubectl describe pod {pod.name}",
             )
         if pod.restarts > CRASHES_ALLOWED:
             return Failed(
                 errors.RolloutFailed,
-                f"new pod {pod.name} crashed {pod.restarts} times. Old pods still serve."
-                f" See: kubectl logs --previous {pod.name}",
+                f"new pod {pod.name} crashed {pod.restarts} times. See: kubectl logs -p {pod.name}",
             )
     observed = deployment.generation <= deployment.observed_generation
     if observed and deployment.progress_reason == "ProgressDeadlineExceeded":
         return Failed(
             errors.RolloutFailed,
-            "Kubernetes reports ProgressDeadlineExceeded: the rollout stopped. Old pods still"
-            " serve. See: kubectl describe deployment",
+            "Kubernetes reports ProgressDeadlineExceeded. See: kubectl describe deployment",
         )
     return None
 

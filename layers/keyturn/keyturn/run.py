@@ -76,6 +76,14 @@ def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:
     return found
 
 
+def text(found: Mapping[str, Any], name: str) -> str:
+    """A text of the ledger or of one of its entries. Raises RequestRefused where there is none."""
+    value = found.get(name)
+    if not isinstance(value, str) or not value:
+        raise errors.RequestRefused(f"The input has no text '{name}'. Nothing was done.")
+    return value
+
+
 def timestamp(moment: datetime) -> str:
     """A moment as ledgers, records and log lines write it: UTC, milliseconds, ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

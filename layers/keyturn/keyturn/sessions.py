@@ -161,7 +161,7 @@ def _same_server(store: SessionStore, done: Purge) -> Purge:
     if done.restarts == RESTARTS_ALLOWED:
         raise errors.SessionStoreUnavailable(
             f"Redis restarted {RESTARTS_ALLOWED + 1} times during the purge. {done.deleted}"
-            " sessions are deleted; the rest may still be there. See to Redis, then run the purge again."
+            " sessions are deleted; the rest may still be there. See to Redis, then run it again."
         )
     return replace(
         done, server=server, working="delete", cursor=0, left=0, found=0, restarts=done.restarts + 1

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 from keyturn import errors
 
@@ -169,8 +168,8 @@ def load(kind: type[Settings], environment: Mapping[str, str] | None = None) -> 
     problems: list[str] = []
     for field in fields(kind):  # type: ignore[arg-type]
         variable = field.name.upper()
-        text = environment.get(variable, "").strip()
-        if not text and field.name not in OPTIONAL:
+        text = environment.get(variable, "")
+        if not text.strip() and field.name not in OPTIONAL:
             problems.append(f"{variable} is missing")
             continue
         try:
@@ -200,11 +199,8 @@ def _secret_arn(text: str) -> SecretArn:
 
 
 def _url(text: str) -> Url:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("is not an http(s) URL")
-    if parts.username or parts.query or parts.fragment:
-        raise ValueError("is a URL with a user, a query or a fragment")
+    if not re.fullmatch(r"https?://([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?(/[^\s?#]*)?", text, re.ASCII):
+        raise ValueError("is not an http(s) URL without a user, a query or a fragment")
     return Url(text)
 
 

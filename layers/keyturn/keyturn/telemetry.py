@@ -9,16 +9,19 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from keyturn import errors
-from keyturn.run import now, timestamp
+from keyturn.run import ROTATION_ID, now, timestamp
 
 Event = Mapping[str, Any]
 Result = dict[str, Any]
 Handler = Callable[[Event, Any], Result]
+
+PACKAGE = Path(__file__).parent
 
 logger = Logger(service="keyturn")
 
@@ -35,7 +38,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
             started, begun = now(), time.monotonic()
             line = {"step": name, "rotationId": _rotation_id(event)}
             try:
-                result = handler(event, context)
+                result = handler(_object(event), context)
             except errors.KeyturnError as error:
                 _tell(line, error)
                 raise
@@ -45,7 +48,10 @@ def step(name: str) -> Callable[[Handler], Handler]:
                 raise unexpected from None
             seconds = round(time.monotonic() - begun, 3)
             logger.info("step done", extra={**line, "seconds": seconds, "facts": result})
-            return {"startedAt": timestamp(started), "seconds": seconds, **result}
+            return result | {
+                "startedAt": result.get("startedAt", timestamp(started)),
+                "seconds": result.get("seconds", seconds),
+            }
 
         return call
 
@@ -58,17 +64,28 @@ def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:
     logger.error("step failed", extra={**line, **facts})
 
 
-def _rotation_id(event: Event) -> str | None:
-    """The run's id from a ledger, or from Secrets Manager's event."""
-    rotation = event.get("rotation")
+def _object(event: object) -> Event:
+    """The event, which is a JSON object. Raises RequestRefused where it is not."""
+    if not isinstance(event, Mapping):
+        raise errors.RequestRefused("The input is not a JSON object. Nothing was done.")
+    return event
+
+
+def _rotation_id(event: object) -> str | None:
+    """The run's id from a ledger or from Secrets Manager's event; never any other text of it."""
+    fields: Mapping[str, Any] = event if isinstance(event, Mapping) else {}
+    rotation = fields.get("rotation")
     found = rotation.get("rotationId") if isinstance(rotation, Mapping) else None
-    return found or event.get("ClientRequestToken")
+    found = found or fields.get("ClientRequestToken")
+    return found if isinstance(found, str) and ROTATION_ID.fullmatch(found) else None
 
 
 def _unexpected(name: str, fault: Exception) -> errors.UnexpectedFault:
-    frames = traceback.extract_tb(fault.__traceback__)
-    ours = [frame for frame in frames if "keyturn" in frame.filename] or frames
-    place = f"{ours[-1].filename.rsplit('/', 1)[-1]}:{ours[-1].lineno}"
+    """The fault's type and its place: the last line of this package, else of the handler."""
+    called, *frames = traceback.extract_tb(fault.__traceback__)
+    package = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    found = (package[-1:] or frames[:1] or [called])[0]
+    place = f"{Path(found.filename).name}:{found.lineno}"
     return errors.UnexpectedFault(
         f"{name} met a defect: {type(fault).__name__} at {place}. What it had done stands; the step"
         " can run again. Please report this line."

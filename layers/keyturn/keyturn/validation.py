@@ -104,7 +104,10 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
         return None
     if not 300 <= answer.status < 400:
         return f"answers {answer.status}"
-    host = urlsplit(answer.location).netloc
+    try:
+        host = urlsplit(answer.location).netloc
+    except ValueError:
+        return "redirects to what is not a URL"
     if not host and answer.location.startswith("/"):
         return None
     if host not in allowed_hosts:

@@ -10,7 +10,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from keyturn import errors
 
-CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3})
+# At worst 27 seconds with the pauses between the tries: within every function's time-out.
+CONFIG = Config(
+    connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3}
+)
 
 DENIED = {
     "AccessDeniedException",

@@ -116,8 +116,8 @@ class KubernetesCluster:
         return self._facts(self._api.get(f"{self._apps}/{name}"))
 
     def pods(self, name: str) -> list[Pod]:
-        """Read the pods that a Deployment's selector matches."""
-        return [facts.pod(found) for found in self._pods(name)]
+        """Read the pods that a Deployment's selector matches and that may hold a key."""
+        return [facts.pod(found) for found in self._pods(name) if not facts.ended(found)]
 
     def restart(self, name: str, annotations: dict[str, str], *, dry_run: bool) -> Deployment:
         """Patch the annotations of the pod template."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from keyturn.rollout import KEY_VERSION, RESTARTED_AT, Deployment, Pod
+from keyturn.rollout import KEY_VERSION, Deployment, Pod
 
 if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
@@ -25,7 +25,6 @@ def deployment(found: Object, delivery: "DeliverySettings | None") -> Deployment
         updated=status.get("updatedReplicas", 0),
         available=status.get("availableReplicas", 0),
         key_version=annotations.get(KEY_VERSION),
-        restarted_at=annotations.get(RESTARTED_AT),
         progress_reason=_condition_reason(status, "Progressing"),
         refers_to_key=delivery is None or refers_to_key(spec["template"]["spec"], delivery),
     )
@@ -42,6 +41,11 @@ def pod(found: Object) -> Pod:
         waiting_reasons=tuple(reason for reason in waiting if reason),
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
     )
+
+
+def ended(found: Object) -> bool:
+    """Whether all containers of a Pod are gone for good: an evicted pod stays listed for days."""
+    return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def containers(found: Object) -> Iterator[tuple[str, bool]]:
