@@ -6,8 +6,6 @@ of a process, or the time that the step named. A step that meets an error is sim
 
 import logging
 import os
-import socket
-import sys
 import threading
 import time
 from collections.abc import Collection
@@ -21,6 +19,7 @@ from local.cluster.errors import StatusError
 from local.cluster.pod_environment import environment_of
 from local.cluster.pod_status import status_of
 from local.cluster.resources import PODS, SECRETS, Json
+from local.ports import hold_port
 from local.processes import Processes
 
 log = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class PodWorker:
         self._place = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         self._bell = threading.Event()
         self._machine = Machine(processes, images, self._environment, self._bell.set)
-        self._port_holder, self._port = _free_port()
+        self._port_holder, self._port = hold_port()
         policy = pod["spec"].get("restartPolicy", "Always")
         self.containers = {
             spec["name"]: Container(spec, policy, self._port, self._machine)
@@ -173,18 +172,3 @@ class PodWorker:
             if error.code == 404:
                 return None
             raise
-
-
-def _free_port() -> tuple[socket.socket, int]:
-    """Find a port for the pod, and hold it where the system lets a server bind it all the same.
-
-    On Linux a bound socket that does not listen keeps others away from the port, but not a server
-    that sets SO_REUSEADDR as servers do. Elsewhere the port is only looked up.
-    """
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    port = int(holder.getsockname()[1])
-    if sys.platform != "linux":
-        holder.close()
-    return holder, port

@@ -7,6 +7,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from keyturn import errors
 
@@ -49,7 +50,7 @@ def translated(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[N
                 " the resource policy and the KMS key's policy."
             ) from error
         raise unavailable(f"{doing} failed: {code(error)}. It is safe to try again.") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise unavailable(
-            f"{doing} got no answer ({type(error).__name__}). It is safe to try again."
+            f"{doing} got no sound answer ({type(error).__name__}). It is safe to try again."
         ) from error

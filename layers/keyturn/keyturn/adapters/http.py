@@ -5,7 +5,7 @@ import urllib3
 from keyturn import errors
 from keyturn.validation import Answer
 
-TIMEOUT = urllib3.Timeout(connect=3.0, read=7.0)
+CONNECT_SECONDS, READ_SECONDS = 3.0, 7.0
 BODY_BYTES = 64 * 1024
 
 
@@ -14,7 +14,8 @@ class UrllibWeb:
 
     def look(self, url: str) -> Answer:
         """GET the URL. Raises ServiceUnhealthy where nothing answers in time."""
-        with urllib3.PoolManager(retries=False, timeout=TIMEOUT) as pool:
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
             try:
                 response = pool.request("GET", url, redirect=False, preload_content=False)
                 response.read(BODY_BYTES)

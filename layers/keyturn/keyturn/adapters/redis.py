@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthorizationError, NoPermissionError
+from redis.exceptions import AuthorizationError, MasterDownError, NoPermissionError
 from redis.retry import Retry
 
 from keyturn import errors
@@ -72,10 +72,10 @@ class RedisSessions:
                 f"{self._where} refuses our user or {command[0]}. No session was deleted by this"
                 " call. Check the password and the ACL."
             ) from no
-        except (redis.ConnectionError, redis.TimeoutError) as down:
+        except (redis.ConnectionError, redis.TimeoutError, MasterDownError) as down:
             raise errors.SessionStoreUnavailable(
-                f"{self._where} does not answer. Sessions already deleted stay deleted; the purge"
-                " goes on where it stopped."
+                f"{self._where} does not answer ({type(down).__name__}). Sessions already deleted"
+                " stay deleted; the purge goes on where it stopped."
             ) from down
         except redis.ResponseError as no:
             raise errors.SessionStoreRefused(
@@ -90,6 +90,6 @@ def _literal(prefix: str) -> str:
 
 
 def _kind(error: redis.ResponseError) -> str:
-    """The error's leading code, such as READONLY; the rest may quote a key's name."""
+    """The error's code or class, such as MISCONF or ReadOnlyError; its text may quote a key."""
     first = str(error).split(" ", 1)[0]
-    return first if first.isupper() else "invalid request"
+    return first if first.isupper() else type(error).__name__
