@@ -1,0 +1,296 @@
+"""The secret store: the same cases on the fake and, over HTTP, on the adapter and the local AWS."""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from keyturn import delivery, errors, key, secret
+from keyturn.adapters import aws, secrets_manager
+from keyturn.adapters.secrets_manager import SecretsManager
+from local.cloud import Cloud
+from local.functions import Functions
+from local.processes import Processes
+from local.secrets_manager import AwsError
+from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account, until
+from tests.fakes import FakeRuns, FakeSecretStore
+
+STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
+
+
+class Store(secret.SecretStore, delivery.KeySource, Protocol):
+    """All that is asked of the secret."""
+
+
+class Bench(Protocol):
+    """A secret with a current version, and a pending one that has no value yet."""
+
+    store: Store
+    arn: str
+    current: str
+    pending: str
+    document: str
+
+
+class FakeBench:
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app-AbCdEf"
+
+    def __init__(self, document: str) -> None:
+        self.current, self.pending, self.document = str(uuid.uuid4()), str(uuid.uuid4()), document
+        self.store: Store = FakeSecretStore(
+            {self.current: [secret.AWSCURRENT], self.pending: [secret.AWSPENDING]},
+            {self.current: document},
+        )
+
+
+class RealBench:
+    """The function of the rotation fails once, and is not tried again: the clock stands still."""
+
+    def __init__(self, account: Account, document: str) -> None:
+        self.account, self.arn, self.document = account, account.arn, document
+        self.current = account.put(document)
+        account.function.failures["createSecret"] = 1
+        self.pending = account.rotate()
+        until(lambda: account.waits_to_retry(self.pending), "the failed first step")
+        self.store: Store = SecretsManager(account.arn)
+
+
+class Front:
+    """Stands between the endpoint and the account of a test; may fail instead."""
+
+    def __init__(self) -> None:
+        self.account: Account | None = None
+        self.fault: AwsError | None = None
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+    def handle(self, operation: str, request: dict[str, Any], /) -> Mapping[str, Any]:
+        self.requests.append((operation, request))
+        if self.fault:
+            raise self.fault
+        assert self.account
+        return self.account.manager.handle(operation, request)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[tuple[Front, str]]:
+    front = Front()
+    with Processes() as processes:
+        functions = Functions(
+            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
+        )
+        cloud = Cloud(functions, front, account=ACCOUNT, region=REGION)
+        yield front, cloud.endpoint
+        cloud.close()
+        functions.close()
+
+
+@pytest.fixture
+def front(endpoint: tuple[Front, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The endpoint with an account of its own, tried once and waited for briefly."""
+    front, url = endpoint
+    front.fault, front.requests = None, []
+    once = aws.CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+    monkeypatch.setattr(aws, "CONFIG", once)
+    monkeypatch.setattr(secrets_manager, "CONSISTENCY_SECONDS", 0.3)
+    monkeypatch.setattr(secrets_manager, "FIRST_DELAY_SECONDS", 0.01)
+    # The default session keeps the credentials with which it was made.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    with open_account() as account:
+        front.account = account
+        yield front
+
+
+@pytest.fixture
+def real(front: Front, document: str) -> RealBench:
+    assert front.account
+    return RealBench(front.account, document)
+
+
+@pytest.fixture(params=["fake", "real"])
+def bench(request: pytest.FixtureRequest, document: str) -> Bench:
+    if request.param == "fake":
+        return FakeBench(document)
+    found: RealBench = request.getfixturevalue("real")
+    return found
+
+
+def labels(bench: Bench) -> dict[str, set[str]]:
+    """The labels of the two versions; others come and go."""
+    found = bench.store.labels()
+    return {version: set(found.get(version, ())) for version in (bench.current, bench.pending)}
+
+
+def another() -> str:
+    return json.dumps({key.FIELD: key.generate().base64})
+
+
+# The same for both
+
+
+def test_the_labels_show_a_version_that_has_no_value_too(bench: Bench) -> None:
+    assert labels(bench) == {bench.current: {"AWSCURRENT"}, bench.pending: {"AWSPENDING"}}
+
+
+def test_a_version_without_a_value_is_found_to_have_none(bench: Bench) -> None:
+    assert bench.store.find(bench.pending) is None
+    assert bench.store.find(str(uuid.uuid4())) is None
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        bench.store.read(bench.pending)
+
+
+def test_a_document_comes_back_as_it_was_stored(bench: Bench) -> None:
+    assert bench.store.find(bench.current) == bench.store.read(bench.current) == bench.document
+
+
+def test_a_pending_value_is_stored_and_no_label_moves(bench: Bench) -> None:
+    before, document = labels(bench), another()
+    assert bench.store.write_pending(bench.pending, document, None) is True
+    assert bench.store.read(bench.pending) == document
+    assert labels(bench) == before
+
+
+def test_the_same_value_may_be_stored_again_and_another_may_not(bench: Bench) -> None:
+    document = another()
+    assert bench.store.write_pending(bench.pending, document, None) is True
+    assert bench.store.write_pending(bench.pending, document, None) is True
+    assert bench.store.write_pending(bench.pending, another(), None) is False
+    assert bench.store.read(bench.pending) == document
+
+
+def test_promotion_moves_two_labels_at_once(bench: Bench) -> None:
+    bench.store.write_pending(bench.pending, another(), None)
+    bench.store.move_current(bench.pending, bench.current)
+    assert labels(bench) == {
+        bench.current: {"AWSPREVIOUS"},
+        bench.pending: {"AWSCURRENT", "AWSPENDING"},
+    }
+    assert bench.store.previous_version() == bench.current
+
+
+def test_a_promotion_from_a_version_that_is_not_current_moves_nothing(bench: Bench) -> None:
+    bench.store.write_pending(bench.pending, another(), None)
+    for elsewhere in (bench.pending, str(uuid.uuid4())):
+        before = labels(bench)
+        with pytest.raises(errors.KeyturnError):
+            bench.store.move_current(bench.pending, elsewhere)
+        assert labels(bench) == before
+
+
+def test_a_promotion_that_is_repeated_finds_the_label_moved(bench: Bench) -> None:
+    bench.store.write_pending(bench.pending, another(), None)
+    bench.store.move_current(bench.pending, bench.current)
+    before = labels(bench)
+    with pytest.raises(errors.LabelMoved):
+        bench.store.move_current(bench.pending, bench.current)
+    assert labels(bench) == before
+
+
+def test_the_pending_label_can_be_taken_off_more_than_once(bench: Bench) -> None:
+    for _ in range(2):
+        bench.store.drop_pending(bench.pending)
+        assert labels(bench)[bench.pending] == set()
+    bench.store.drop_pending(bench.current)
+    assert labels(bench)[bench.current] == {"AWSCURRENT"}
+
+
+def test_a_whole_rotation_ends_with_a_new_key_also_when_it_is_repeated(bench: Bench) -> None:
+    runs = FakeRuns()
+    rotation = secret.Rotation(bench.arn, bench.store, runs, [], [])
+    for step in STEPS * 2:
+        event = {"Step": step, "SecretId": bench.arn, "ClientRequestToken": bench.pending}
+        secret.take_step(rotation, secret.parse(event, bench.arn))
+    assert labels(bench) == {bench.current: {"AWSPREVIOUS"}, bench.pending: {"AWSCURRENT"}}
+    new = key.parse_document(bench.store.read(bench.pending))
+    assert new.key != key.parse_document(bench.document).key
+    assert [run.rotation_id for run in runs.started] == [bench.pending]
+
+
+# Of the adapter alone
+
+
+def test_a_new_value_that_cannot_be_seen_at_once_is_waited_for(real: RealBench) -> None:
+    real.account.manager.hide_new_values(2)
+    document = another()
+    real.store.write_pending(real.pending, document, None)
+    assert real.store.find(real.pending) is None
+    assert real.store.read(real.pending) == document
+
+
+def test_a_binary_value_is_no_document(real: RealBench) -> None:
+    version = str(uuid.uuid4())
+    binary = {"SecretBinary": base64.b64encode(b"a key").decode()}
+    real.account.call("PutSecretValue", SecretId="app", ClientRequestToken=version, **binary)
+    with pytest.raises(errors.SecretNotJson, match="binary"):
+        real.store.find(version)
+
+
+def test_a_rotation_token_goes_with_the_value_if_there_is_one(
+    real: RealBench, front: Front
+) -> None:
+    token, document = str(uuid.uuid4()), another()
+    real.store.write_pending(real.pending, document, token)
+    real.store.write_pending(real.pending, document, None)
+    writes = [request for operation, request in front.requests if operation == "PutSecretValue"]
+    assert [write.get("RotationToken") for write in writes] == [token, None]
+    for write in writes:
+        assert write["VersionStages"] == ["AWSPENDING"]
+        assert write["ClientRequestToken"] == real.pending
+
+
+def test_every_request_names_the_secret_and_every_read_a_version(
+    real: RealBench, front: Front
+) -> None:
+    front.requests.clear()
+    real.store.labels()
+    real.store.read(real.current)
+    real.store.drop_pending(real.pending)
+    assert {request["SecretId"] for _, request in front.requests} == {real.arn}
+    reads = [request for operation, request in front.requests if operation == "GetSecretValue"]
+    assert [set(read) for read in reads] == [{"SecretId", "VersionId"}]
+
+
+CALLS = {
+    "DescribeSecret": lambda bench: bench.store.labels(),
+    "GetSecretValue": lambda bench: bench.store.find(bench.current),
+    "PutSecretValue": lambda bench: bench.store.write_pending(bench.pending, "{}", None),
+    "UpdateSecretVersionStage": lambda bench: bench.store.move_current(
+        bench.pending, bench.current
+    ),
+}
+
+
+@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("AccessDeniedException", errors.AccessDenied),
+        ("ThrottlingException", errors.SecretsManagerUnavailable),
+        ("InternalServiceError", errors.SecretsManagerUnavailable),
+        ("DecryptionFailure", errors.SecretsManagerUnavailable),
+    ],
+)
+def test_what_aws_refuses_becomes_ours_with_the_actions_name_and_without_its_words(
+    action: str, code: str, error: type[errors.KeyturnError], real: RealBench, front: Front
+) -> None:
+    front.fault = AwsError(code, "hunter2 is the value")
+    with pytest.raises(error, match=f"secretsmanager:{action} on {real.arn}") as told:
+        CALLS[action](real)
+    assert "hunter2" not in str(told.value)
+
+
+def test_an_endpoint_that_does_not_answer_is_unavailable(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert front.account
+    with pytest.raises(errors.SecretsManagerUnavailable, match="EndpointConnectionError"):
+        SecretsManager(front.account.arn).labels()

@@ -1,0 +1,138 @@
+"""The deployment as tests see it: the template, the state machine, the functions' files.
+
+Nothing is described twice: what a function's environment is, its name, its time-out are read from
+the same files that are deployed.
+"""
+
+import base64
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keyturn import key
+from local.cluster.certificates import CertificateAuthority
+from local.deployment.intrinsics import Scope, resolve
+from local.deployment.parameters import parameter_values, text
+from local.deployment.template import read_template
+from tests.conftest import ARN
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "layers" / "keyturn" / "keyturn"
+EVENTS = ROOT / "tests" / "events"
+FUNCTION_FILES = sorted((ROOT / "functions").glob("*.py"))
+FUNCTIONS = [path.stem for path in FUNCTION_FILES]
+
+ACCOUNT = "arn:aws:{service}:eu-central-1:123456789012:{name}"
+PHYSICAL_IDS = {
+    "SessionKeySecret": ARN,
+    "RotateSessionKey": ACCOUNT.format(service="states", name="stateMachine:RotateSessionKey"),
+    "RotationTopic": ACCOUNT.format(service="sns", name="rotations"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """A state, and the `States` that it stands among."""
+
+    name: str
+    body: Mapping[str, Any]
+    siblings: Mapping[str, Any]
+    surrounding: "State | None" = None
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it calls a function."""
+        return bool(self.body["Type"] == "Task")
+
+
+@functools.cache
+def template() -> dict[str, Any]:
+    """The template with its short-form functions read."""
+    return read_template(ROOT / "template.yaml")
+
+
+@functools.cache
+def state_machine() -> dict[str, Any]:
+    """The definition as it stands in its file."""
+    source = (ROOT / "statemachine" / "rotate_session_key.asl.json").read_text(encoding="utf-8")
+    definition: dict[str, Any] = json.loads(source)
+    return definition
+
+
+def states(machine: Mapping[str, Any], surrounding: State | None = None) -> Iterator[State]:
+    """Every state, those inside a Map after the Map."""
+    for name, body in machine["States"].items():
+        state = State(name, body, machine["States"], surrounding)
+        yield state
+        if "ItemProcessor" in body:
+            yield from states(body["ItemProcessor"], state)
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of the template's resources of one type, by logical id."""
+    return {
+        name: resource["Properties"]
+        for name, resource in template()["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+def functions() -> dict[str, dict[str, Any]]:
+    """The properties of every function, what is global included."""
+    shared = template()["Globals"]["Function"]
+    found = {}
+    for name, own in resources("AWS::Serverless::Function").items():
+        variables = {**variables_of(shared), **variables_of(own)}
+        found[name] = {**shared, **own, "Environment": {"Variables": variables}}
+    return found
+
+
+def variables_of(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's environment variables, not resolved."""
+    found: dict[str, Any] = properties.get("Environment", {}).get("Variables", {})
+    return found
+
+
+def logical_id(function: str) -> str:
+    """`check_rollout` -> `CheckRolloutFunction`."""
+    return "".join(word.capitalize() for word in function.split("_")) + "Function"
+
+
+def snake_case(name: str) -> str:
+    """`CheckRollout` -> `check_rollout`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+@functools.cache
+def environment(function: str) -> dict[str, str]:
+    """The environment that the template gives a function, with every value in place."""
+    values = parameter_values(template()["Parameters"], _parameters())
+    pseudo = {"AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012"}
+    scope = Scope({**values, **pseudo}, physical_ids=PHYSICAL_IDS)
+    variables = resolve(variables_of(functions()[logical_id(function)]), scope)
+    return {name: text(value) for name, value in variables.items()}
+
+
+def event(function: str) -> dict[str, Any]:
+    """A good input of a function."""
+    found: dict[str, Any] = json.loads((EVENTS / f"{function}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _parameters() -> dict[str, str]:
+    """A value for every parameter that has no default."""
+    authority = CertificateAuthority("cluster").pem
+    return {
+        "FirstSessionKey": key.generate().base64,
+        "ClusterName": "production",
+        "ClusterEndpoint": "https://cluster.test",
+        "ClusterCertificateAuthority": base64.b64encode(authority.encode()).decode(),
+        "RedisHost": "redis.test",
+        "HealthUrls": "https://console.test/healthz,https://auth.test/healthz",
+        "LoginUrl": "https://console.test/login",
+        "LoginRedirectHosts": "idp.test",
+    }

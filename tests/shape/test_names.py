@@ -1,0 +1,106 @@
+"""One name everywhere: state, function, file, good input and log line; and small files."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from keyturn import record
+from tests.project import (
+    EVENTS,
+    FUNCTION_FILES,
+    FUNCTIONS,
+    PACKAGE,
+    functions,
+    logical_id,
+    snake_case,
+    state_machine,
+    states,
+)
+
+ROTATION_FUNCTION = "rotate_secret"  # called by Secrets Manager, so it is no state
+TASKS = [state.name for state in states(state_machine()) if state.is_task]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def step_names(path: Path) -> list[str]:
+    """The names given to `@step(...)` in a file."""
+    return [
+        decorator.args[0].value
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        and isinstance(decorator.func, ast.Name)
+        and decorator.func.id == "step"
+        and isinstance(decorator.args[0], ast.Constant)
+        and isinstance(decorator.args[0].value, str)
+    ]
+
+
+def test_every_state_that_works_has_a_function_of_its_name_and_no_other_exists() -> None:
+    assert sorted([ROTATION_FUNCTION, *map(snake_case, TASKS)]) == FUNCTIONS
+
+
+def test_every_function_file_is_a_function_of_the_template_and_no_other_exists() -> None:
+    assert sorted(map(logical_id, FUNCTIONS)) == sorted(functions())
+
+
+def test_every_function_has_a_good_input_and_no_other_exists() -> None:
+    assert sorted(path.stem for path in EVENTS.glob("*.json")) == FUNCTIONS
+
+
+@pytest.mark.parametrize("path", FUNCTION_FILES, ids=FUNCTIONS)
+def test_the_log_line_of_a_function_carries_its_name(path: Path) -> None:
+    assert [f"{name}Function" for name in step_names(path)] == [logical_id(path.stem)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_template_names_the_handler_by_its_file(function: str) -> None:
+    assert functions()[logical_id(function)]["Handler"] == f"{function}.handler"
+
+
+def test_a_task_calls_the_function_of_its_name_and_writes_under_it() -> None:
+    for state in states(state_machine()):
+        if state.is_task:
+            assert state.body["Resource"] == f"${{{state.name}FunctionArn}}"
+            written = "record" if state.name == "FinishRotation" else snake_case(state.name)
+            assert state.body["ResultPath"] == f"$.{written}"
+
+
+def test_the_record_knows_the_states_in_their_order() -> None:
+    machine = state_machine()["States"]
+    steps = {name: body for name, body in machine.items() if name in record.STEPS}
+    assert list(steps) == list(record.STEPS)
+    for name, entry in record.STEPS.items():
+        assert steps[name]["ResultPath"] == f"$.{entry}"
+    worked = [name for name, body in machine.items() if body["Type"] in {"Task", "Map"}]
+    assert worked == [*record.STEPS, "FinishRotation"]
+
+
+@pytest.mark.parametrize("path", [*FUNCTION_FILES, *MODULES], ids=lambda path: path.name)
+def test_a_module_is_named_after_what_it_is_about(path: Path) -> None:
+    assert path.stem not in SAY_NOTHING
+    assert not SAY_NOTHING & {part.name for part in path.relative_to(PACKAGE.parents[2]).parents}
+
+
+@pytest.mark.parametrize("path", FUNCTION_FILES, ids=FUNCTIONS)
+def test_a_handlers_file_is_read_at_a_glance(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 30
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_a_module_fits_in_the_head(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("path", [*FUNCTION_FILES, *MODULES], ids=lambda path: path.name)
+def test_no_function_is_longer_than_forty_lines(path: Path) -> None:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 40, node.name

@@ -1,0 +1,132 @@
+"""The state machine: what is retried, what is caught, and that every path ends."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from keyturn import errors
+from tests.project import ROOT, State, functions, state_machine, states
+
+STATES = list(states(state_machine()))
+TASKS = [state for state in STATES if state.is_task]
+PLATFORM = ("Lambda.", "Runtime.", "Sandbox.", "States.")
+RETRY_ME = {error.__name__ for error in errors.retry_me()}
+
+
+def named(state: State) -> str:
+    return state.name
+
+
+def successors(state: State) -> Iterator[str]:
+    """Every name that a state may go to."""
+    body = state.body
+    for step in [body, *body.get("Choices", []), *body.get("Catch", [])]:
+        if "Next" in step:
+            yield step["Next"]
+    if "Default" in body:
+        yield body["Default"]
+
+
+def caught(state: State) -> list[dict[str, Any]]:
+    """A state's own Catch, or that of the Map around it."""
+    found = state.body.get("Catch")
+    if found or state.surrounding is None:
+        return list(found or [])
+    return caught(state.surrounding)
+
+
+def machines(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The state machine and those inside its Maps."""
+    yield machine
+    for body in machine["States"].values():
+        if "ItemProcessor" in body:
+            yield from machines(body["ItemProcessor"])
+
+
+@pytest.mark.parametrize("state", TASKS, ids=named)
+def test_a_task_has_two_retries_one_for_our_errors_and_one_for_the_platforms(state: State) -> None:
+    ours, theirs = (set(retry["ErrorEquals"]) for retry in state.body["Retry"])
+    assert ours == RETRY_ME
+    assert all(name.startswith(PLATFORM) for name in theirs)
+    assert "States.Timeout" in theirs
+    assert not {"States.ALL", "States.TaskFailed"} & theirs
+
+
+@pytest.mark.parametrize("state", TASKS, ids=named)
+def test_a_retry_is_spread_and_bounded(state: State) -> None:
+    for retry in state.body["Retry"]:
+        assert retry["JitterStrategy"] == "FULL"
+        assert retry["BackoffRate"] >= 1.5
+        assert 1 <= retry["MaxAttempts"] <= 10
+        assert retry["IntervalSeconds"] < retry["MaxDelaySeconds"] <= 60
+
+
+@pytest.mark.parametrize("state", TASKS, ids=named)
+def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
+    catch = caught(state)
+    assert [step["ErrorEquals"] for step in catch] == [["States.ALL"]]
+    kept = "$.recording_failure" if state.name == "FinishRotation" else "$.failure"
+    assert catch[0]["ResultPath"] == kept
+
+
+@pytest.mark.parametrize("state", TASKS, ids=named)
+def test_a_task_waits_longer_than_its_function_may_run(state: State) -> None:
+    timeout = functions()[f"{state.name}Function"]["Timeout"]
+    assert timeout < state.body["TimeoutSeconds"] <= timeout + 30
+
+
+@pytest.mark.parametrize("machine", list(machines(state_machine())), ids=["outer", "map"])
+def test_every_state_can_be_reached_and_every_path_ends(machine: dict[str, Any]) -> None:
+    bodies = {
+        name: State(name, body, machine["States"]) for name, body in machine["States"].items()
+    }
+    reached, waiting = set(), [machine["StartAt"]]
+    while waiting:
+        name = waiting.pop()
+        assert name in bodies, f"{name} is gone to and does not exist"
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(successors(bodies[name]))
+    assert reached == set(bodies)
+    for state in bodies.values():
+        ends = state.body["Type"] in {"Succeed", "Fail"}
+        assert ends != bool(list(successors(state)))
+        assert "End" not in state.body
+
+
+@pytest.mark.parametrize("state", STATES, ids=named)
+def test_a_state_says_what_it_is_for(state: State) -> None:
+    assert state.body["Comment"].endswith(".")
+
+
+def test_a_failure_goes_to_the_record_and_a_failed_run_never_succeeds() -> None:
+    for state in TASKS:
+        last = state.name == "FinishRotation"
+        assert caught(state)[0]["Next"] == ("RotationNotRecorded" if last else "FinishRotation")
+    outcome = state_machine()["States"]["RotationOutcome"]
+    succeeding = {choice["StringEquals"]: choice["Next"] for choice in outcome["Choices"]}
+    assert succeeding == {"succeeded": "RotationSucceeded", "superseded": "RotationSuperseded"}
+    ends = {name: body["Type"] for name, body in state_machine()["States"].items()}
+    assert ends[outcome["Default"]] == ends["RotationNotRecorded"] == "Fail"
+
+
+def test_the_machine_is_written_in_jsonpath_without_variables() -> None:
+    """As the local interpreter runs it unpatched; see docs/decisions."""
+    source = json.dumps(state_machine())
+    for word in ('"QueryLanguage"', '"Assign"', '"Arguments"', '"Output"', "{%"):
+        assert word not in source
+
+
+def test_the_machine_and_every_wait_have_an_end() -> None:
+    assert 3600 <= state_machine()["TimeoutSeconds"] <= 86400
+    for state in STATES:
+        if state.body["Type"] == "Wait":
+            assert state.body["SecondsPath"] == "$.begin_rotation.rolloutPollSeconds"
+
+
+def test_the_definition_is_plain_text_with_its_functions_left_open() -> None:
+    source = (ROOT / "statemachine" / "rotate_session_key.asl.json").read_text(encoding="utf-8")
+    assert "arn:" not in source
+    assert source.isascii()

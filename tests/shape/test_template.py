@@ -1,0 +1,207 @@
+"""The template: what is deployed, with which rights, and with which limits."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.config import Config
+
+from keyturn.adapters import aws, http, kubernetes, redis
+from keyturn.sessions import SLICE_SECONDS
+from tests.project import (
+    FUNCTIONS,
+    ROOT,
+    functions,
+    logical_id,
+    resources,
+    state_machine,
+    states,
+    template,
+    variables_of,
+)
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html: these name no resource.
+LOG_DELIVERY = {
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+WRITES_OF_THE_ROTATION = {
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:UpdateSecretVersionStage",
+}
+READS = ("Describe", "Get", "List")
+
+
+def statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The statements of a resource's own policies, those that depend on a condition included."""
+    for policy in properties["Policies"]:
+        for statement in policy["Statement"]:
+            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    found = statement["Action"]
+    return {found} if isinstance(found, str) else set(found)
+
+
+def every_statement() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, properties in {
+        **functions(),
+        **resources("AWS::Serverless::StateMachine"),
+    }.items():
+        for statement in statements(properties):
+            yield name, statement
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_has_a_policy_of_its_own_and_only_rights_by_name(function: str) -> None:
+    for policy in functions()[logical_id(function)]["Policies"]:
+        assert set(policy) == {"Version", "Statement"}
+    for statement in statements(functions()[logical_id(function)]):
+        assert set(statement) == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in actions(statement))
+    assert "Policies" not in template()["Globals"]["Function"]
+
+
+def test_no_right_is_for_every_resource_but_those_that_name_none() -> None:
+    everything = [
+        actions(statement)
+        for _, statement in every_statement()
+        if "*" in json.dumps(statement["Resource"]).replace("/rotations/*", "")
+    ]
+    assert everything == [LOG_DELIVERY]
+
+
+def test_only_the_rotation_function_writes_to_the_secret() -> None:
+    for name, statement in every_statement():
+        writes = {
+            action
+            for action in actions(statement)
+            if action.startswith("secretsmanager:") and not action.split(":")[1].startswith(READS)
+        }
+        if writes:
+            assert (name, writes) == ("RotateSecretFunction", WRITES_OF_THE_ROTATION)
+
+
+def test_only_two_functions_can_read_the_key() -> None:
+    reading = "secretsmanager:GetSecretValue"
+    readers = {name for name, statement in every_statement() if reading in actions(statement)}
+    assert readers == {"RotateSecretFunction", "DeliverKeyFunction"}
+
+
+def test_every_right_on_the_secret_is_on_this_secret_alone() -> None:
+    for _, statement in every_statement():
+        if any(action.startswith("secretsmanager:") for action in actions(statement)):
+            assert statement["Resource"] == {"Ref": "SessionKeySecret"}
+
+
+def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:
+    (machine,) = resources("AWS::Serverless::StateMachine").values()
+    called = {state.name for state in states(state_machine()) if state.is_task}
+    (invoke,) = (s for s in statements(machine) if actions(s) == {"lambda:InvokeFunction"})
+    arns = [arn["Fn::GetAtt"] for arn in invoke["Resource"]]
+    assert sorted(arns) == sorted([f"{name}Function", "Arn"] for name in called)
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}FunctionArn" for name in called}
+
+
+def test_an_update_of_the_stack_logs_nobody_out() -> None:
+    (schedule,) = resources("AWS::SecretsManager::RotationSchedule").values()
+    assert schedule["RotateImmediatelyOnUpdate"] is False
+    (secret,) = (
+        resource
+        for resource in template()["Resources"].values()
+        if resource["Type"] == "AWS::SecretsManager::Secret"
+    )
+    assert secret["DeletionPolicy"] == secret["UpdateReplacePolicy"] == "Retain"
+
+
+def test_only_secrets_manager_for_this_secret_may_call_the_rotation_function() -> None:
+    (permission,) = resources("AWS::Lambda::Permission").values()
+    assert permission["Principal"] == "secretsmanager.amazonaws.com"
+    assert permission["SourceArn"] == {"Ref": "SessionKeySecret"}
+    assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+@pytest.mark.parametrize("name", list(template()["Parameters"]))
+def test_a_parameter_says_what_it_is_for(name: str) -> None:
+    assert template()["Parameters"][name]["Description"].endswith((".", ")"))
+
+
+@pytest.mark.parametrize("name", list(template()["Outputs"]))
+def test_an_output_says_what_it_is_for(name: str) -> None:
+    assert template()["Outputs"][name]["Description"].endswith(".")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_says_what_it_does_and_has_every_limit(function: str) -> None:
+    properties = functions()[logical_id(function)]
+    assert properties["Description"].endswith(".")
+    assert properties["Runtime"] == "python3.13"
+    assert properties["Architectures"] == ["arm64"]
+    assert 10 < properties["Timeout"] <= 900
+    assert properties["MemorySize"] >= 256
+    assert properties["LoggingConfig"]["LogGroup"] == {"Ref": "FunctionLogs"}
+    assert variables_of(properties)["SECRET_ARN"] == {"Ref": "SessionKeySecret"}
+
+
+def test_the_layer_is_built_for_the_runtime_of_the_functions() -> None:
+    (layer,) = (
+        resource
+        for resource in template()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::LayerVersion"
+    )
+    shared = template()["Globals"]["Function"]
+    assert layer["Properties"]["CompatibleRuntimes"] == [shared["Runtime"]]
+    assert layer["Properties"]["CompatibleArchitectures"] == shared["Architectures"]
+    assert layer["Metadata"]["BuildMethod"] == "makefile"
+    recipe = (ROOT / "layers" / "keyturn" / "Makefile").read_text(encoding="utf-8")
+    assert f"--python-version {shared['Runtime'].removeprefix('python')} " in recipe
+    assert "aarch64" in recipe
+    assert "x86_64" not in recipe
+
+
+def test_what_must_not_run_twice_at_once_does_not() -> None:
+    for function in ("rotate_secret", "purge_sessions"):
+        assert functions()[logical_id(function)]["ReservedConcurrentExecutions"] == 1
+
+
+def test_every_log_is_kept_for_a_chosen_time() -> None:
+    logs = resources("AWS::Logs::LogGroup")
+    assert logs
+    for properties in logs.values():
+        assert properties["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def longest_aws_call() -> float:
+    """Every try at its slowest, and the pauses between them (botocore: at most 1, 2, 4 ... s)."""
+    config: Config = aws.CONFIG
+    tries: int = config.retries["total_max_attempts"]
+    pauses = sum(2**number for number in range(tries - 1))
+    return float(tries * (config.connect_timeout + config.read_timeout) + pauses)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        longest_aws_call(),
+        sum(kubernetes.TIMEOUTS),
+        http.CONNECT_SECONDS + http.READ_SECONDS,
+        redis.TIMEOUT_SECONDS * 2,
+    ],
+    ids=["aws", "kubernetes", "http", "redis"],
+)
+def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
+    assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())
+
+
+def test_a_slice_of_the_purge_leaves_time_for_its_last_page_and_the_label() -> None:
+    last = redis.TIMEOUT_SECONDS * 2 + longest_aws_call()
+    assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]

@@ -1,0 +1,156 @@
+"""A whole rotation on fakes: the functions' own handlers, joined as `wiring` joins them."""
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+
+import pytest
+
+from keyturn import (
+    delivery,
+    key,
+    rollout,
+    run,
+    secret,
+    sessions,
+    telemetry,
+    validation,
+    wiring,
+)
+from keyturn.rollout import Deployment, Pod
+from keyturn.settings import (
+    BeginRotationSettings,
+    DeliverKeySettings,
+    FinishRotationSettings,
+    PurgeSessionsSettings,
+    RestartSettings,
+    RotateSecretSettings,
+    ValidateRotationSettings,
+    load,
+)
+from keyturn.telemetry import Handler
+from keyturn.validation import Answer, ContainerLog
+from tests.conftest import ARN, NEW, NOON, OLD
+from tests.fakes import (
+    FakeCluster,
+    FakeNotifier,
+    FakeRecordStore,
+    FakeRuns,
+    FakeSecretStore,
+    FakeSessionStore,
+    FakeTarget,
+    FakeWeb,
+)
+from tests.project import environment
+
+SERVICES = ("web-console", "auth-service")
+
+
+def running(service: str) -> Deployment:
+    """A Deployment that runs the old key."""
+    return Deployment(service, 1, 1, False, 2, 2, 2, 2, key_version=OLD)
+
+
+def two_pods(service: str, version: str) -> list[Pod]:
+    """Two pods of one key version."""
+    return [Pod(f"{service}-{version[0]}-{number}", version) for number in (1, 2)]
+
+
+@dataclass
+class Stage:
+    """Everything that a rotation touches, as fakes, as it is before a rotation."""
+
+    old: key.SessionKey = field(default_factory=key.generate)
+    store: FakeSecretStore = field(default_factory=FakeSecretStore)
+    runs: FakeRuns = field(default_factory=FakeRuns)
+    target: FakeTarget = field(default_factory=FakeTarget)
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    sessions: FakeSessionStore = field(default_factory=FakeSessionStore)
+    web: FakeWeb = field(default_factory=FakeWeb)
+    records: FakeRecordStore = field(default_factory=FakeRecordStore)
+    notifier: FakeNotifier = field(default_factory=FakeNotifier)
+
+    def __post_init__(self) -> None:
+        """Set the scene: two services that run the old key, three sessions, a pending version."""
+        self.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}
+        self.store.documents = {OLD: json.dumps({key.FIELD: self.old.base64})}
+        self.target.value = self.old.base64
+        self.cluster.deployments = {service: running(service) for service in SERVICES}
+        self.cluster.pods_of = {service: two_pods(service, OLD) for service in SERVICES}
+        self.sessions.keys = {"session:1", "session:2", "session:3", "sessions:4"}
+        settings = load(RotateSecretSettings, environment("rotate_secret"))
+        self.web.answers = {url: Answer(url, 200) for url in settings.health_urls}
+        self.web.answers[settings.login_url] = Answer(
+            settings.login_url, 302, f"https://{settings.login_redirect_hosts[0]}/authorize"
+        )
+
+    @property
+    def new(self) -> key.SessionKey:
+        """The key of the new version."""
+        return key.parse_document(self.store.documents[NEW]).key
+
+    def wire(self, patch: pytest.MonkeyPatch) -> None:
+        """Have `wiring` join these fakes, with the template's settings, two minutes after noon."""
+        store = cast("Any", self.store)
+        restart = load(RestartSettings, environment("restart_service"))
+        begin = load(BeginRotationSettings, environment("begin_rotation"))
+        deliver = load(DeliverKeySettings, environment("deliver_key"))
+        purge = load(PurgeSessionsSettings, environment("purge_sessions"))
+        validate = load(ValidateRotationSettings, environment("validate_rotation"))
+        finish = load(FinishRotationSettings, environment("finish_rotation"))
+        wired: dict[str, Any] = {
+            "rotating": self._rotation(),
+            "beginning": wiring.Beginning(begin, store, self.sessions, self.notifier),
+            "delivering": wiring.Delivering(deliver, store, self.target),
+            "restarting": wiring.Restarting(restart, store, self.cluster),
+            "purging": wiring.Purging(purge, store, self.sessions),
+            "validating": wiring.Validating(validate, store, self.web, self.cluster),
+            "finishing": wiring.Finishing(finish, self.records, self.notifier),
+        }
+        for name, joined in wired.items():
+            patch.setattr(wiring, name, partial(_same, joined))
+        for module in (run, telemetry):
+            patch.setattr(module, "now", partial(_same, NOON + timedelta(minutes=2)))
+
+    def promote(self) -> None:
+        """Be where the state machine starts: the new version has a key and is current."""
+        self.store.documents[NEW] = json.dumps({key.FIELD: key.generate().base64})
+        self.store.stages = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+
+    def roll_out(self, service: str) -> None:
+        """Do what Kubernetes does after a restart."""
+        restarted = self.cluster.deployments[service]
+        self.cluster.deployments[service] = replace(
+            restarted, observed_generation=restarted.generation
+        )
+        self.cluster.pods_of[service] = two_pods(service, NEW)
+        self.cluster.logs.append(ContainerLog(service, "app", ["cannot decrypt session"]))
+
+    def _rotation(self) -> secret.Rotation:
+        urls = load(RotateSecretSettings, environment("rotate_secret")).health_urls
+        return secret.Rotation(
+            ARN,
+            self.store,
+            self.runs,
+            checks_before_promotion=[
+                partial(delivery.check_ready, self.target),
+                *(partial(rollout.check_ready, self.cluster, service) for service in SERVICES),
+                partial(sessions.check_ready, self.sessions),
+            ],
+            checks_of_health=[partial(validation.check_health, self.web, urls)],
+        )
+
+
+def handler_of(function: str, patch: pytest.MonkeyPatch) -> Handler:
+    """Import a function afresh and return its handler."""
+    patch.delitem(sys.modules, function, raising=False)
+    handler: Handler = importlib.import_module(function).handler
+    return handler
+
+
+def _same(joined: Any) -> Any:
+    return joined

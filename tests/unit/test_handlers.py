@@ -1,0 +1,297 @@
+"""The functions: what they load, what they refuse, and that each takes its good input."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+
+from keyturn import errors, key, settings
+from tests.conftest import ARN, NEW, OLD
+from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
+from tests.stage import Stage, handler_of
+
+TALK_TO_REDIS = {"rotate_secret", "begin_rotation", "purge_sessions"}
+TALK_TO_THE_CLUSTER = {
+    "rotate_secret",
+    "deliver_key",
+    "restart_service",
+    "check_rollout",
+    "validate_rotation",
+}
+NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
+OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name != "rotate_secret"]
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Fakes as they are when the state machine starts."""
+    stage = Stage()
+    stage.promote()
+    stage.wire(monkeypatch)
+    return stage
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], dict[str, Any]]:
+    return lambda function, given: handler_of(function, monkeypatch)(given, None)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What each function has loaded after its import, in a process and environment of its own."""
+    code = "import sys, json, {0}; print(json.dumps([*sys.modules])); print({0}.handler.__name__)"
+    found = {}
+    for function in FUNCTIONS:
+        imported = subprocess.run(
+            [sys.executable, "-c", code.format(function)],
+            env={
+                "PATH": os.defpath,
+                "PYTHONPATH": os.pathsep.join([str(ROOT / "functions"), str(PACKAGE.parent)]),
+                "AWS_DEFAULT_REGION": "eu-central-1",
+                **environment(function),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert imported.returncode == 0, imported.stderr
+        found[function] = set(json.loads(imported.stdout.splitlines()[0]))
+    return found
+
+
+def test_every_function_imports_with_the_environment_that_the_template_gives_it(
+    loaded: dict[str, set[str]],
+) -> None:
+    assert sorted(loaded) == FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("vendor", "users"), [("redis", TALK_TO_REDIS), ("kubernetes", TALK_TO_THE_CLUSTER)]
+)
+def test_a_vendor_is_loaded_only_where_it_is_used(
+    vendor: str, users: set[str], loaded: dict[str, set[str]]
+) -> None:
+    assert {function for function, modules in loaded.items() if vendor in modules} == users
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_loads_the_tracer_or_a_cipher_at_import(
+    function: str, loaded: dict[str, set[str]]
+) -> None:
+    assert not NEVER_AT_IMPORT & loaded[function]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in environment(function):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(errors.SettingsInvalid) as told:
+        handler_of(function, monkeypatch)
+    needed = {name for name in environment(function) if name.lower() not in settings.OPTIONAL}
+    assert {name for name in needed if f"{name} is missing" in str(told.value)} == needed
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_given_no_variable_that_it_does_not_read(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[str] = set()
+
+    class Watched(dict[str, str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.add(name)
+            return super().get(name, default)
+
+    given = {**environment(function), "AWS_DEFAULT_REGION": "eu-central-1"}
+    # The default session keeps the environment in which it was made.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(os, "environ", Watched(given))
+    handler_of(function, monkeypatch)
+    assert environment(function).keys() <= read
+
+
+@pytest.mark.parametrize("function", OF_THE_STATE_MACHINE)
+def test_a_function_takes_its_good_input_and_returns_plain_facts_with_their_times(
+    function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    if function == "check_rollout":
+        call("restart_service", event("restart_service"))
+    result = call(function, event(function))
+    assert json.loads(json.dumps(result)) == result
+    assert result["seconds"] >= 0
+    assert result["startedAt"].endswith("Z")
+
+
+def test_rotate_secret_takes_its_good_input(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}
+    del stage.store.documents[NEW]
+    assert call("rotate_secret", event("rotate_secret"))["created"] is True
+    assert stage.store.writes == [NEW]
+
+
+def other_secret(found: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(found)
+    assert ARN in text
+    other: dict[str, Any] = json.loads(text.replace(ARN, f"{ARN[:-6]}ZyXwVu"))
+    return other
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        other_secret,
+        lambda _: {},
+        lambda _: None,
+        lambda _: [],
+        lambda _: "text",
+        lambda found: {**found, "rotation": None, "ClientRequestToken": None},
+        lambda found: {**found, "rotation": {"rotationId": NEW}, "Step": "deleteSecret"},
+    ],
+    ids=["another secret", "empty", "null", "a list", "a text", "no id", "not whole"],
+)
+def test_a_function_refuses_what_is_not_its_input_and_touches_nothing(
+    function: str,
+    spoil: Callable[[dict[str, Any]], Any],
+    stage: Stage,
+    call: Callable[[str, Any], dict[str, Any]],
+) -> None:
+    before = repr(stage)
+    with pytest.raises(errors.RequestRefused):
+        call(function, spoil(event(function)))
+    assert repr(stage) == before
+
+
+@pytest.mark.parametrize("function", [n for n in OF_THE_STATE_MACHINE if n != "finish_rotation"])
+def test_a_function_of_a_run_that_was_overtaken_does_nothing(
+    function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.store.stages = {"2" * 36: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"], OLD: []}
+    before = repr(stage)
+    with pytest.raises(errors.Superseded):
+        call(function, event(function))
+    assert repr(stage) == before
+
+
+@pytest.mark.parametrize(
+    ("function", "entry"),
+    [
+        ("restart_service", "begin_rotation"),
+        ("restart_service", "service"),
+        ("check_rollout", "restart_service"),
+        ("validate_rotation", "begin_rotation"),
+    ],
+)
+def test_a_function_misses_an_entry_that_it_needs_by_name(
+    function: str, entry: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    given = event(function)
+    del given[entry]
+    with pytest.raises(errors.RequestRefused, match=f"'{entry}'"):
+        call(function, given)
+    assert stage.cluster.restarts == []
+
+
+def test_the_beginning_is_announced_with_what_it_does_to_users(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    result = call("begin_rotation", event("begin_rotation"))
+    assert (result["sessions"], result["announced"]) == (3, True)
+    assert result["previousVersion"] == OLD
+    assert [message.kind for message in stage.notifier.told] == ["Session Key Rotation Started"]
+
+
+@pytest.mark.parametrize("function", ["begin_rotation", "finish_rotation"])
+def test_a_run_goes_on_where_nobody_can_be_told(
+    function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.notifier.down = True
+    assert call(function, event(function))["announced"] is False
+
+
+def test_the_delivered_key_is_the_promoted_one(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    call("deliver_key", event("deliver_key"))
+    assert stage.target.value == stage.new.base64
+
+
+def test_the_restarted_service_is_the_one_that_was_asked_for(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    call("restart_service", event("restart_service"))
+    assert stage.cluster.restarts == [("web-console", False)]
+
+
+def test_a_purge_goes_on_where_the_last_call_stopped(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    result = call("purge_sessions", event("purge_sessions"))
+    assert (result["finished"], result["deleted"]) == (True, 3)
+    assert result["startedAt"] == event("purge_sessions")["purge_sessions"]["startedAt"]
+    assert stage.sessions.keys == {"sessions:4"}
+
+
+def test_the_validation_counts_old_sessions_in_the_logs(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.roll_out("auth-service")
+    result = call("validate_rotation", event("validate_rotation"))
+    assert [finding["rule"] for finding in result["logs"]] == ["old-session"]
+
+
+def test_the_record_is_kept_under_the_runs_id_before_anybody_is_told(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    result = call("finish_rotation", event("finish_rotation"))
+    kept = json.loads(stage.records.documents[NEW])
+    assert kept["outcome"] == "succeeded"
+    assert {name: result[name] for name in kept} == kept
+    stage.records.down, stage.notifier.told = True, []
+    with pytest.raises(errors.RecordNotStored):
+        call("finish_rotation", event("finish_rotation"))
+    assert stage.notifier.told == []
+
+
+def test_the_record_of_a_failed_run_says_so(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    failure = {"Error": "RolloutFailed", "Cause": '{"errorMessage": "it crashed"}'}
+    given = {**event("deliver_key"), "failure": failure}
+    assert call("finish_rotation", given)["outcome"] == "failed"
+    assert stage.notifier.told[0].subject == "Session key rotation FAILED"
+
+
+def test_a_whole_rotation_goes_from_function_to_function(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    ledger = event("begin_rotation")
+    for function in ("begin_rotation", "deliver_key"):
+        ledger[function] = call(function, ledger)
+    ledger["restart_services"] = []
+    for service in ledger["begin_rotation"]["services"]:
+        item = {**ledger, "service": service}
+        item["restart_service"] = call("restart_service", item)
+        assert call("check_rollout", item)["state"] == "waiting"
+        stage.roll_out(service)
+        ledger["restart_services"].append(call("check_rollout", item))
+    for function in ("purge_sessions", "validate_rotation"):
+        ledger[function] = call(function, ledger)
+    record = call("finish_rotation", ledger)
+    assert record["outcome"] == "succeeded"
+    assert record["sessions"] == {"before": 3, "deleted": 3, "left": 0, "createdSince": 0}
+    assert record["fingerprints"] == {
+        "new": stage.new.fingerprint,
+        "previous": key.SessionKey(stage.old.raw).fingerprint,
+    }
+    assert [len(service["podsAfter"]) for service in record["services"]] == [2, 2]

@@ -1,0 +1,95 @@
+"""`keyturn.run`: one id from the secret's version to the record."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn import errors, run
+from keyturn.run import Run
+from tests.conftest import ARN, NEW, NOON
+
+
+def test_a_run_comes_back_from_its_own_ledger() -> None:
+    begun = Run(NEW, ARN, "scheduled")
+    assert run.parse(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
+
+
+def test_the_same_run_has_the_same_name_and_the_same_input() -> None:
+    first, second = Run(NEW, ARN, "scheduled"), Run(NEW, ARN, "scheduled")
+    assert first.execution_name == second.execution_name == f"rot-{NEW}"
+    assert json.dumps(first.as_ledger()) == json.dumps(second.as_ledger())
+
+
+def test_the_name_of_the_longest_run_fits_step_functions() -> None:
+    longest = "x" * 64
+    assert run.ROTATION_ID.fullmatch(longest)
+    assert len(Run(longest, ARN, "scheduled").execution_name) <= 80
+
+
+def ledger(**fields: Any) -> dict[str, Any]:
+    return {"rotation": {**Run(NEW, ARN, "scheduled").as_ledger()["rotation"], **fields}}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"rotation": None},
+        {"rotation": []},
+        {"rotation": NEW},
+        {"rotation": {}},
+        ledger(rotationId=None),
+        ledger(rotationId=7),
+        ledger(rotationId="x" * 31),
+        ledger(rotationId="x" * 65),
+        ledger(rotationId="x" * 40 + "/"),
+        ledger(rotationId="x" * 40 + "\n"),
+        ledger(secretArn=ARN + "x"),
+        ledger(secretArn=None),
+        ledger(mode="manual"),
+        ledger(mode=None),
+    ],
+)
+def test_a_ledger_that_is_not_ours_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(errors.RequestRefused, match=r"Nothing was done\.$"):
+        run.parse(bad, ARN)
+
+
+@pytest.mark.parametrize("found", [{}, {"begin_rotation": None}, {"begin_rotation": "done"}])
+def test_an_entry_that_a_state_did_not_write_is_missed_by_name(found: dict[str, Any]) -> None:
+    with pytest.raises(errors.RequestRefused, match="'begin_rotation'"):
+        run.entry(found, "begin_rotation")
+
+
+def test_an_entry_is_what_the_state_wrote() -> None:
+    assert run.entry({"begin_rotation": {"sessions": 3}}, "begin_rotation") == {"sessions": 3}
+
+
+@pytest.mark.parametrize("found", [{}, {"service": None}, {"service": ""}, {"service": ["web"]}])
+def test_a_text_that_is_none_is_missed_by_name(found: dict[str, Any]) -> None:
+    with pytest.raises(errors.RequestRefused, match="'service'"):
+        run.text(found, "service")
+
+
+def test_a_text_is_given_as_it_stands() -> None:
+    assert run.text({"service": "web-console"}, "service") == "web-console"
+
+
+def test_a_timestamp_is_utc_with_milliseconds_wherever_it_was_taken() -> None:
+    in_tokyo = NOON.astimezone(timezone(timedelta(hours=9)))
+    assert run.timestamp(in_tokyo) == run.timestamp(NOON) == "2026-11-24T12:00:00.000Z"
+
+
+@given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001 - the strategy wants naive bounds
+def test_a_timestamp_reads_back_to_the_millisecond(moment: datetime) -> None:
+    moment = moment.replace(tzinfo=UTC)
+    read = run.moment(run.timestamp(moment))
+    assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
+
+
+def test_now_knows_its_time_zone() -> None:
+    assert run.now().utcoffset() == timedelta(0)
