@@ -56,7 +56,7 @@ def deployment(name: str, environment: Mapping[str, str]) -> Manifest:
             },
             *({"name": variable, "value": value} for variable, value in environment.items()),
         ],
-        "readinessProbe": {"httpGet": {"path": "/healthz"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
     }
     return {
         "apiVersion": "apps/v1",

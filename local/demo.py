@@ -9,13 +9,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from local.account import Evidence, take_account
+from local.account import Claim, Evidence, take_account
 from local.browser import UnexpectedAnswerError
+from local.cluster import ControlPlaneError
 from local.follow import ROTATION_STEPS, STATES, Ended, follow, listen
 from local.gauges import Gauges
 from local.redis_server import RedisServerError
@@ -35,45 +34,56 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         sessions = _sessions(os.environ.get("SESSIONS", ""))
+        real_cluster = _real_cluster(os.environ.get("CLUSTER", ""))
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
     try:
         with (OUT / "functions.log").open("w") as log, open_screen() as screen:
-            return _rotate(sessions, screen, log.write)
+            listeners = Listeners(screen.stage, lambda name, line: print(name, line, file=log))
+            return _rotate(LocalStack(listeners, real_cluster=real_cluster), sessions, screen)
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         return 130
-    except (StackProblem, RedisServerError, UnexpectedAnswerError) as problem:
+    except (StackProblem, ControlPlaneError, RedisServerError, UnexpectedAnswerError) as problem:
         sys.stderr.write(f"\nThe demo stopped: {problem}\nNothing is left running.\n")
         return 2
 
 
-def _rotate(sessions: int, screen: Screen, log: Callable[[str], Any]) -> int:
-    listeners = Listeners(screen.stage, lambda name, line: log(f"{name} {line}\n"))
-    with LocalStack(listeners) as stack:
-        logins = _log_in(stack, sessions, screen)
-        old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
-        with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
-            screen.plan([*ROTATION_STEPS, *STATES])
-            listen(stack, screen)
-            with Gauges(stack, visitors, screen.reading) as gauges:
-                rotation_id = stack.rotate()
-                gauges.rotation_id = rotation_id
-                screen.stage(f"RotateSecret: version {rotation_id}")
-                ended = follow(stack, rotation_id, screen)
-            seen = visitors.report()
-        if ended.record is None or ended.status != "SUCCEEDED":
-            return _tell_failure(screen, ended)
-        evidence = Evidence(ended.record, old_version, logins.cookies, seen)
-        claims = take_account(stack, evidence)
+def _rotate(local_stack: LocalStack, sessions: int, screen: Screen) -> int:
+    with local_stack as stack:
+        try:
+            ended, claims = _rotate_and_look(stack, sessions, screen)
+        except Exception:
+            stack.check()  # a part that has died is what explains the rest
+            raise
+    if ended.record is None or ended.status != "SUCCEEDED":
+        return _tell_failure(screen, ended)
     screen.truth("Every service runs the new key, the old sessions are gone, login works.")
     screen.account(claims)
     path = OUT / "record.json"
     path.write_text(json.dumps(ended.record, indent=2) + "\n")
     screen.say(f"\nThe record of this run: {path}")
     return 0 if all(claim.holds for claim in claims) else 1
+
+
+def _rotate_and_look(stack: LocalStack, sessions: int, screen: Screen) -> tuple[Ended, list[Claim]]:
+    """Rotate while visitors visit; how it ended, and what is to be said of it if it succeeded."""
+    logins = _log_in(stack, sessions, screen)
+    old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
+    with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
+        screen.plan([*ROTATION_STEPS, *STATES])
+        listen(stack, screen)
+        with Gauges(stack, visitors, screen.reading) as gauges:
+            rotation_id = stack.rotate()
+            gauges.rotation_id = rotation_id
+            screen.stage(f"RotateSecret: version {rotation_id}")
+            ended = follow(stack, rotation_id, screen)
+        seen = visitors.report()
+    if ended.record is None or ended.status != "SUCCEEDED":
+        return ended, []
+    return ended, take_account(stack, Evidence(ended.record, old_version, logins.cookies, seen))
 
 
 def _log_in(stack: LocalStack, sessions: int, screen: Screen) -> Logins:
@@ -111,6 +121,12 @@ def _sessions(text: str) -> int:
             f"SESSIONS is a number from {VISITORS} to {MOST_SESSIONS:,}, not {text!r}."
         )
     return int(text)
+
+
+def _real_cluster(text: str) -> bool:
+    if text not in {"", "emulated", "real"}:
+        raise ValueError(f"CLUSTER is emulated or real, not {text!r}.")
+    return text == "real"
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

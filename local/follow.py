@@ -1,12 +1,10 @@
 """Follows one rotation from `RotateSecret` to its end, and tells the screen.
 
-Secrets Manager's four steps come from its listener, the states from the execution's history. Both
-are put into one queue, so that the main thread can also watch over the stack while it waits.
+Secrets Manager's four steps come from its listener, the states from the execution's history, which
+is read by the thread that also watches over the stack: nothing reads on once the stack goes down.
 """
 
 import json
-import queue
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +13,7 @@ from keyturn.record import STEPS
 from local import state_machines
 from local.screen import Screen, StepRow
 from local.secrets_manager import RotationReport
-from local.stack import LocalStack
+from local.stack import LocalStack, StackProblem
 from local.state_machines import Progress
 
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -92,30 +90,13 @@ def _wait_for_promotion(stack: LocalStack, rotation_id: str) -> RotationReport:
 
 def _history(stack: LocalStack, rotation_id: str) -> Iterator[Progress]:
     """The execution's events as they come, looking at the stack's health in between."""
-    events: queue.Queue[Progress | BaseException | None] = queue.Queue()
-
-    def read() -> None:
-        client, arn = stack.cloud.client("stepfunctions"), stack.execution_arn(rotation_id)
-        try:
-            for progress in state_machines.watch(client, arn, seconds=LONGEST_RUN_SECONDS):
-                events.put(progress)
-        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
-            events.put(error)
-        else:
-            events.put(None)
-
-    threading.Thread(target=read, name="history", daemon=True).start()
-    while True:
-        stack.check()
-        try:
-            found = events.get(timeout=0.2)
-        except queue.Empty:
-            continue
-        if found is None:
-            return
-        if isinstance(found, BaseException):
-            raise found
-        yield found
+    client, arn = stack.cloud.client("stepfunctions"), stack.execution_arn(rotation_id)
+    try:
+        yield from state_machines.watch(
+            client, arn, seconds=LONGEST_RUN_SECONDS, on_poll=stack.check
+        )
+    except TimeoutError as late:
+        raise StackProblem(f"{late}.") from late
 
 
 def _show(screen: Screen, row: StepRow, progress: Progress) -> None:

@@ -6,35 +6,36 @@ taken down in reverse, whatever happens in between; `problem` tells when a part 
 
 import base64
 import contextlib
-import socket
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from keyturn import key
 from local import console
 from local.clock import SystemClock
-from local.cloud import Cloud, access_key_of
-from local.cluster import AccessEntry, Cluster
-from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS
+from local.cloud import Cloud
+from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
+from local.cluster.resources import PODS, SECRETS
 from local.deployment import deploy
 from local.functions import Functions, FunctionSettings
-from local.processes import Child, Processes
+from local.installation import (
+    access_entry,
+    cluster_parameters,
+    redis_parameters,
+    validation_parameters,
+)
+from local.processes import Processes
 from local.redis_server import RedisServer
+from local.running_console import RunningConsole
 from local.secrets_manager import SecretsManager
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"
-ROTATOR_GROUP = "session-key-rotator"
 READY_SECONDS = 60.0
 SESSION_DATABASE = 1
 
@@ -65,6 +66,7 @@ class LocalStack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     redis_product: Any = None
     rotation_retry_seconds: float = 5.0
+    real_cluster: bool = False
 
     def __enter__(self) -> "LocalStack":
         with contextlib.ExitStack() as parts:
@@ -88,7 +90,8 @@ class LocalStack:
     @property
     def problem(self) -> str | None:
         """What has died without being told to, if anything."""
-        for child in (self.redis.child, self.provider, self.processes.reaper):
+        vital = (self.redis.child, self.provider, self.processes.reaper, *self.cluster.children)
+        for child in vital:
             if not child.running and not child.expected_to_end:
                 return f"{child.name} (pid {child.pid}) {child.describe_end()}"
         return None
@@ -146,8 +149,9 @@ class LocalStack:
         tell(f"Redis: {self.redis.kind} on port {self.redis.port}")
         self._start_aws(parts)
         tell(f"AWS: Secrets Manager, Lambda, Step Functions and more at {self.cloud.endpoint}")
-        self.cluster = parts.enter_context(
-            Cluster(
+        kind = RealCluster if self.real_cluster else Cluster
+        self.cluster: RunningCluster = parts.enter_context(
+            kind(
                 self.processes,
                 name=CLUSTER_NAME,
                 credentials_lookup=self._access_entry,
@@ -156,8 +160,8 @@ class LocalStack:
                 namespace=console.NAMESPACE,
             )
         )
-        tell(f"Kubernetes: {CLUSTER_NAME} at {self.cluster.url}")
-        self._start_console()
+        tell(f"Kubernetes: {self.cluster.server} at {self.cluster.url}")
+        self._start_console(parts)
         pods = ", ".join(f"{name} x{count}" for name, count in console.REPLICAS.items())
         tell(f"Console: {pods}, at {self.urls['web-console']}")
         self.cloud.client("s3").create_bucket(
@@ -190,29 +194,13 @@ class LocalStack:
         parts.callback(self.cloud.close)
         parts.callback(self.secrets_manager.close)
 
-    def _start_console(self) -> None:
+    def _start_console(self, parts: contextlib.ExitStack) -> None:
         self.first_key = key.generate()
-        self.cluster.apply(console.secret(self.first_key))
-        provider_port = _free_port()
-        self.urls = {"provider": f"http://127.0.0.1:{provider_port}"}
-        for name in console.REPLICAS:
-            self.cluster.apply(console.service(name))
-            self.urls[name] = self.cluster.ingress_url(name)
-        self.provider = self._start_provider(provider_port)
-        variables = console.environments(self.redis.host, self.redis.port, self.urls)
-        for name in console.REPLICAS:
-            self.cluster.apply(console.deployment(name, variables[name]))
-        for name in console.REPLICAS:
-            self.wait(partial(self._available, name), f"{name} is available")
-        self.wait(lambda: _answers(f"{self.urls['provider']}/healthz"), "the provider answers")
-
-    def _start_provider(self, port: int) -> Child:
-        return self.processes.start(
-            "oauth2-provider",
-            [sys.executable, "-m", console.PROVIDER_MODULE],
-            env={"PORT": str(port), "AUTH_SERVICE_URL": self.urls["auth-service"]},
-            cwd=ROOT,
-        )
+        redis = (self.redis.host, self.redis.port)
+        running = RunningConsole(self.processes, self.cluster, redis, self.first_key)
+        parts.callback(running.close)
+        self.urls, self.provider = running.urls, running.provider
+        running.wait_until_available(self.wait)
 
     def _emit(self, event: dict[str, Any]) -> None:
         """Put Secrets Manager's own event on the bus; the cloud comes after Secrets Manager."""
@@ -221,61 +209,18 @@ class LocalStack:
     def _rotation_pending(self) -> bool:
         return any("AWSPENDING" in labels for labels in self.labels().values())
 
-    def _available(self, name: str) -> bool:
-        found = self.cluster.admin.get(DEPLOYMENTS, console.NAMESPACE, name)
-        available: int = found.get("status", {}).get("availableReplicas", 0)
-        return available == console.REPLICAS[name]
-
     def _environment_of(self, settings: FunctionSettings) -> dict[str, str]:
         return self.cloud.environment_of(settings)
 
     def _access_entry(self, access_key: str) -> AccessEntry | None:
-        """The cluster's access entries: only the roles that the stack's output names."""
-        roles = self.deployment.outputs["ClusterAccessRoles"].split(",")
-        for logical_id, name in self.deployment.functions.items():
-            role = self.deployment.resources[logical_id].properties["Role"]
-            if access_key == access_key_of(name) and role in roles:
-                secret_key = self.cloud.environment_of(self.functions.settings(name))[
-                    "AWS_SECRET_ACCESS_KEY"
-                ]
-                return AccessEntry(secret_key, user=role, groups=(ROTATOR_GROUP,))
-        return None
+        return access_entry(access_key, self.deployment, self.cloud, self.functions)
 
     def _parameters(self) -> dict[str, str]:
-        authority = base64.b64encode(self.cluster.ca_pem.encode()).decode()
         return {
             "FirstSessionKey": self.first_key.base64,
-            "ClusterName": CLUSTER_NAME,
-            "ClusterEndpoint": self.cluster.url,
-            "ClusterCertificateAuthority": authority,
-            "Namespace": console.NAMESPACE,
-            "Services": ",".join(console.REPLICAS),
-            "KubernetesSecret": console.KUBERNETES_SECRET,
-            "RolloutSeconds": "120",
-            "RolloutPollSeconds": "1",
-            "RedisHost": self.redis.host,
-            "RedisPort": str(self.redis.port),
-            "RedisDatabase": str(SESSION_DATABASE),
-            "RedisTls": "false",
-            "HealthUrls": ",".join(f"{self.urls[name]}/healthz" for name in console.REPLICAS),
-            "LoginUrl": f"{self.urls['auth-service']}/login",
-            "LoginRedirectHosts": urlsplit(self.urls["provider"]).netloc,
-            "AllowHttp": "true",
+            **cluster_parameters(self.cluster),
+            **redis_parameters(self.redis.host, self.redis.port, SESSION_DATABASE),
+            **validation_parameters(self.urls),
             "RecordBucket": RECORD_BUCKET,
             **self.parameters,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  our own loopback URL
-            return bool(response.status == 200)
-    except OSError:
-        return False

@@ -74,10 +74,16 @@ def locate(events: Iterable[Mapping[str, Any]]) -> list[Progress]:
     return located
 
 
-def watch(client: Any, execution_arn: str, *, seconds: float = 3600) -> Iterator[Progress]:
+def watch(
+    client: Any,
+    execution_arn: str,
+    *,
+    seconds: float = 3600,
+    on_poll: Callable[[], None] = lambda: None,
+) -> Iterator[Progress]:
     """Yield an execution's events as they come, until the execution ends.
 
-    `client` is boto3's for Step Functions.
+    `client` is boto3's for Step Functions. `on_poll` is called before each look, and may raise.
 
     Raises TimeoutError when it has not ended after `seconds`.
     """
@@ -85,6 +91,7 @@ def watch(client: Any, execution_arn: str, *, seconds: float = 3600) -> Iterator
     pages = client.get_paginator("get_execution_history")
     seen = 0
     while time.monotonic() < deadline:
+        on_poll()
         # The status comes first, so that the history of an ended execution is whole.
         status = client.describe_execution(executionArn=execution_arn)["status"]
         history = pages.paginate(executionArn=execution_arn)

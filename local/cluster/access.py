@@ -1,4 +1,7 @@
-"""Who sends a request: the stack's own parts by fixed tokens, everyone else by an EKS token."""
+"""Who sends a request: the stack's own parts by fixed tokens, everyone else by an EKS token.
+
+A request without any token is `system:anonymous`, as on a real server; nothing is granted to it.
+"""
 
 import hmac
 import logging
@@ -9,6 +12,8 @@ from local.cluster.errors import unauthorized
 from local.cluster.rbac import User
 
 log = logging.getLogger(__name__)
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 _SCHEME = "Bearer "
 
@@ -26,7 +31,7 @@ class Authenticator:
     def user(self, authorization: str) -> User:
         """Return the user behind the header's bearer token. Raises `StatusError` 401."""
         if not authorization.startswith(_SCHEME):
-            raise unauthorized()
+            return ANONYMOUS
         token = authorization.removeprefix(_SCHEME).strip()
         if token.startswith(eks_tokens.PREFIX):
             return self._eks_user(token)

@@ -10,11 +10,21 @@ import copy
 import re
 from collections.abc import Callable
 
-from local.cluster.errors import StatusError, bad_request, invalid
-from local.cluster.resources import DEPLOYMENTS, PODS, REPLICA_SETS, SECRETS, Json, Resource
+from local.cluster.errors import StatusError, invalid, undecodable
+from local.cluster.resources import SECRETS, Json, Resource
+from local.cluster.workload_admission import (
+    complete_deployment,
+    complete_pod,
+    complete_replica_set,
+)
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-_QUARTER = "25%"
+_SECRET_KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
+_KEY_RULE = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+_LABEL_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'"
+)
+_LABEL = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 
 
 def admitted(resource: Resource, wanted: Json, current: Json | None) -> Json:
@@ -26,6 +36,7 @@ def admitted(resource: Resource, wanted: Json, current: Json | None) -> Json:
     name = admitted_object["metadata"]["name"]
     if not _NAME.match(name) or len(name) > 253:
         raise invalid(resource, name, "metadata.name", "Invalid value: not a DNS subdomain")
+    _check_metadata(resource, admitted_object["metadata"], patched=bool(current))
     rule = _RULES.get(resource.plural)
     if rule:
         rule(admitted_object, current)
@@ -39,7 +50,9 @@ def _secret(secret: Json, current: Json | None) -> None:
     for key, text in (secret.pop("stringData", None) or {}).items():
         data[key] = base64.b64encode(str(text).encode()).decode()
     for key, value in data.items():
-        _check_base64(key, value)
+        if not _SECRET_KEY.match(key):
+            raise invalid(SECRETS, name, f"data[{key}]", f'Invalid value: "{key}": {_KEY_RULE}')
+        _check_base64(key, value, patched=bool(current))
     if data or "data" in secret:
         secret["data"] = data
     if not current:
@@ -53,89 +66,30 @@ def _secret(secret: Json, current: Json | None) -> None:
                 raise invalid(SECRETS, name, field, frozen)
 
 
-def _check_base64(key: str, value: object) -> None:
+def _check_base64(key: str, value: object, *, patched: bool) -> None:
     refusal: StatusError | None = None
     try:
         base64.b64decode(str(value), validate=True)
     except (binascii.Error, ValueError):  # its message may quote the value: it is not chained
-        refusal = bad_request(f"Secret in version v1 cannot be handled: data[{key}] is not base64")
+        refusal = undecodable(SECRETS, f"data[{key}] is not base64", patched=patched)
     if refusal:
         raise refusal
 
 
-def _deployment(deployment: Json, current: Json | None) -> None:
-    spec = deployment.setdefault("spec", {})
-    _workload(DEPLOYMENTS, deployment, current)
-    spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault("progressDeadlineSeconds", 600)
-    strategy = spec.setdefault("strategy", {})
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        rolling = strategy.setdefault("rollingUpdate", {})
-        rolling.setdefault("maxSurge", _QUARTER)
-        rolling.setdefault("maxUnavailable", _QUARTER)
-    elif "rollingUpdate" in strategy:
-        why = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
-        raise invalid(
-            DEPLOYMENTS, deployment["metadata"]["name"], "spec.strategy.rollingUpdate", why
-        )
-
-
-def _replica_set(replica_set: Json, current: Json | None) -> None:
-    _workload(REPLICA_SETS, replica_set, current)
-
-
-def _workload(resource: Resource, workload: Json, current: Json | None) -> None:
-    name, spec = workload["metadata"]["name"], workload.setdefault("spec", {})
-    if spec.get("replicas") is None:
-        spec["replicas"] = 1
-    if not isinstance(spec["replicas"], int) or spec["replicas"] < 0:
-        raise invalid(resource, name, "spec.replicas", "Invalid value: must be 0 or more")
-    wanted = (spec.get("selector") or {}).get("matchLabels")
-    if not wanted:
-        raise invalid(resource, name, "spec.selector", "Required value")
-    template = spec.setdefault("template", {})
-    labels = template.setdefault("metadata", {}).get("labels") or {}
-    if not wanted.items() <= labels.items():
-        why = "Invalid value: `selector` does not match template `labels`"
-        raise invalid(resource, name, "spec.template.metadata.labels", why)
-    if current and current["spec"]["selector"] != spec["selector"]:
-        raise invalid(resource, name, "spec.selector", "Invalid value: field is immutable")
-    _pod_spec(resource, name, "spec.template.spec", template.setdefault("spec", {}))
-
-
-def _pod(pod: Json, current: Json | None) -> None:
-    name = pod["metadata"]["name"]
-    _pod_spec(PODS, name, "spec", pod.setdefault("spec", {}))
-    pod.setdefault("status", {"phase": "Pending"})
-    if current and _fixed(pod) != _fixed(current):
-        why = "Forbidden: pod updates may not change fields other than the containers' images"
-        raise invalid(PODS, name, "spec", why)
-
-
-def _fixed(pod: Json) -> Json:
-    """Return the part of a pod's spec that never changes once it is created."""
-    spec = copy.deepcopy(pod["spec"])
-    for container in spec.get("containers", []):
-        container.pop("image", None)
-    return dict(spec)
-
-
-def _pod_spec(resource: Resource, name: str, field: str, spec: Json) -> None:
-    containers = spec.get("containers")
-    if not containers:
-        raise invalid(resource, name, f"{field}.containers", "Required value")
-    for index, container in enumerate(containers):
-        for wanted in ("name", "image"):
-            if not container.get(wanted):
-                at = f"{field}.containers[{index}].{wanted}"
-                raise invalid(resource, name, at, "Required value")
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
+def _check_metadata(resource: Resource, metadata: Json, *, patched: bool) -> None:
+    for field in ("labels", "annotations"):
+        for key, value in (metadata.get(field) or {}).items():
+            if not isinstance(value, str):
+                problem = f"metadata.{field}[{key}] is not text"
+                raise undecodable(resource, problem, patched=patched)
+            if field == "labels" and not _LABEL.match(value):
+                why = f'Invalid value: "{value}": {_LABEL_RULE}'
+                raise invalid(resource, metadata["name"], "metadata.labels", why)
 
 
 _RULES: dict[str, Callable[[Json, Json | None], None]] = {
     "secrets": _secret,
-    "deployments": _deployment,
-    "replicasets": _replica_set,
-    "pods": _pod,
+    "deployments": complete_deployment,
+    "replicasets": complete_replica_set,
+    "pods": complete_pod,
 }

@@ -12,6 +12,7 @@ import urllib3
 
 from local.cluster import verbs
 from local.cluster.access import Authenticator
+from local.cluster.audit import AuditEntry
 from local.cluster.certificates import CertificateAuthority, client_context, server_context
 from local.cluster.errors import StatusError, forbidden
 from local.cluster.faults import DropConnectionError, Faults
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 VERSION = {"major": "1", "minor": "33", "gitVersion": "v1.33.0-keyturn"}
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
-
-AuditEntry = tuple[str, str, str, str]
 
 
 class ApiServer:
@@ -70,7 +69,7 @@ class ApiServer:
         self.faults.before(request)
         asked = request.attributes
         if not permits(self._grants, user, asked):
-            raise forbidden(request.resource, request.name, asked.refusal(user))
+            raise forbidden(request.resource, asked.name, asked.refusal(user))
         return user
 
 

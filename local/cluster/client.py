@@ -117,6 +117,10 @@ class ClusterClient:
         path = resource.path(namespace)
         return WatchStream(self._send("GET", path, query=query, stream_seconds=seconds))
 
+    def server_version(self) -> str:
+        """Return the server's version: 'v1.33.0'."""
+        return str(self._json("GET", "/version")["gitVersion"])
+
     def close(self) -> None:
         """End the connections that are kept."""
         self._pool.clear()

@@ -137,3 +137,13 @@ def invalid(resource: Resource, name: str, field: str, why: str) -> StatusError:
 def unprocessable(message: str) -> StatusError:
     """422: a patch that cannot be carried out on the object as it is."""
     return StatusError(422, "Invalid", message, {})
+
+
+def undecodable(resource: Resource, problem: str, *, patched: bool) -> StatusError:
+    """422 for a patch, 400 otherwise: a value is not of its field's type.
+
+    The real server quotes the whole object; this one does not.
+    """
+    if patched:
+        return unprocessable(f'"" is invalid: patch: Invalid value: {problem}')
+    return bad_request(f'{resource.kind} in version "v1" cannot be handled: {problem}')

@@ -17,7 +17,7 @@ def read_log(store: ObjectStore, kubelets: urllib3.PoolManager, request: Request
     """Return the lines that the request asks for, as text.
 
     A pod that has no node yet has an empty log. Raises `StatusError` 400 (no or a wrong container,
-    not started yet), 404, 422 (both sinceTime and sinceSeconds), 500 (no answer from the kubelet).
+    not started yet), 404, 422 (two starts, or a limit of 0), 500 (no answer from the kubelet).
     """
     pod = store.get(PODS, request.namespace, request.name)
     container = _container(pod, request.query.get("container", ""))
@@ -62,10 +62,15 @@ def _check(options: dict[str, str], request: Request) -> None:
     if request.flag("follow"):
         raise bad_request("follow is not served: ask again with sinceTime")
     for field in ("sinceSeconds", "tailLines", "limitBytes"):
-        request.number(field)
+        if request.number(field) == 0 and field != "tailLines":
+            raise _invalid(request, f"{field}: Invalid value: 0: must be greater than 0")
     if "sinceTime" in options and "sinceSeconds" in options:
         why = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        raise StatusError(422, "Invalid", f'PodLogOptions "{request.name}" is invalid: {why}', {})
+        raise _invalid(request, f"[]: Forbidden: {why}")
+
+
+def _invalid(request: Request, why: str) -> StatusError:
+    return StatusError(422, "Invalid", f'PodLogOptions "{request.name}" is invalid: {why}', {})
 
 
 def _kubelet(node: Json) -> str:

@@ -3,6 +3,7 @@
 One table: a further resource, a custom one included, is one more line here.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -74,20 +75,37 @@ RESOURCES = {
 }
 
 
-def resource_of(manifest: Json) -> Resource:
+# Only a real control plane serves these as objects; the emulated one reads its roles from a file.
+RBAC_RESOURCES = tuple(
+    Resource(
+        plural,
+        kind,
+        group="rbac.authorization.k8s.io",
+        namespaced=not kind.startswith("Cluster"),
+    )
+    for plural, kind in (
+        ("roles", "Role"),
+        ("rolebindings", "RoleBinding"),
+        ("clusterroles", "ClusterRole"),
+        ("clusterrolebindings", "ClusterRoleBinding"),
+    )
+)
+
+
+def resource_of(manifest: Json, served: Collection[Resource]) -> Resource:
     """Return the resource that a manifest belongs to, by its apiVersion and kind.
 
-    Raises `ValueError` for a kind that the cluster does not serve.
+    Raises `ValueError` for a kind that is not served.
     """
-    for resource in RESOURCES.values():
+    for resource in served:
         if (resource.api_version, resource.kind) == (
             manifest.get("apiVersion"),
             manifest.get("kind"),
         ):
             return resource
-    served = ", ".join(sorted(resource.kind for resource in RESOURCES.values()))
+    kinds = ", ".join(sorted(resource.kind for resource in served))
     raise ValueError(
-        f"{manifest.get('apiVersion')} {manifest.get('kind')} is not served here; served: {served}"
+        f"{manifest.get('apiVersion')} {manifest.get('kind')} is not served here; served: {kinds}"
     )
 
 

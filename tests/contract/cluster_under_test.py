@@ -1,7 +1,7 @@
 """The clusters that the contract tests are run against, and what the tests do with one.
 
-A case here must hold on any cluster: it speaks to the API server alone. A real control plane joins
-as one more entry of CLUSTERS.
+A case here must hold on any cluster, Kubernetes' own control plane included: it speaks to the API
+server alone.
 """
 
 import base64
@@ -9,7 +9,7 @@ import secrets
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,36 +20,38 @@ from botocore.credentials import Credentials
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
-from local.cluster import AccessEntry, Cluster
+from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
 from local.cluster.client import ClusterClient
-from local.cluster.faults import Faults
+from local.cluster.control_plane_binaries import ASSETS, REMEDY
 from local.cluster.ingress import Ingress
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, PODS, Json
 from local.processes import Processes
 
 T = TypeVar("T")
 
+NO_REAL_CLUSTER = f"no real control plane: {ASSETS} is not set. {REMEDY}"
 DEADLINE_SECONDS = 20.0
 IMAGE = "keyturn/test:1"
 NAME = "contract"
 KEY_ID = "AKIDEXAMPLE"
+GROUP = "contract-rotator"
 ROTATOR = "arn:aws:sts::123456789012:assumed-role/rotator/session"
 
-RBAC = """
+RBAC = f"""
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
-metadata: {name: session-key-rotator}
+metadata: {{name: {GROUP}}}
 rules:
-- {apiGroups: [apps], resources: [deployments], resourceNames: [web], verbs: [get, patch]}
-- {apiGroups: [""], resources: [pods], verbs: [get, list]}
-- {apiGroups: [""], resources: [pods/log], verbs: [get]}
-- {apiGroups: [""], resources: [secrets], resourceNames: [session-key], verbs: [get, patch]}
+- {{apiGroups: [apps], resources: [deployments], resourceNames: [web], verbs: [get, patch]}}
+- {{apiGroups: [""], resources: [pods], verbs: [get, list]}}
+- {{apiGroups: [""], resources: [pods/log], verbs: [get]}}
+- {{apiGroups: [""], resources: [secrets], resourceNames: [session-key], verbs: [get, patch]}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: session-key-rotator}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: session-key-rotator}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: session-key-rotator}]
+metadata: {{name: {GROUP}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {GROUP}}}
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: Group, name: {GROUP}}}]
 """
 
 WEB_SERVER = textwrap.dedent(
@@ -86,15 +88,26 @@ WEB_SERVER = textwrap.dedent(
 
 @dataclass
 class ClusterUnderTest:
-    """A running cluster, its administrator, and the rotator that RBAC binds."""
+    """A running cluster, its administrator, and the rotator that RBAC binds.
 
-    url: str
-    ca_pem: str
-    admin_token: str
-    rotator_token: str
-    admin: ClusterClient
+    `entries` are its access entries by access key: a test may add some.
+    """
+
+    running: RunningCluster
+    entries: dict[str, AccessEntry]
     rotator: ClusterClient
-    faults: Faults | None = None
+
+    @property
+    def url(self) -> str:
+        return self.running.url
+
+    @property
+    def ca_pem(self) -> str:
+        return self.running.ca_pem
+
+    @property
+    def admin(self) -> ClusterClient:
+        return self.running.admin
 
     @contextmanager
     def client(self, token: str) -> Iterator[ClusterClient]:
@@ -112,36 +125,20 @@ class ClusterUnderTest:
 
 
 @contextmanager
-def emulated() -> Iterator[ClusterUnderTest]:
-    secret_key = secrets.token_urlsafe(30)
-    entry = AccessEntry(secret_key, ROTATOR, ("session-key-rotator",))
+def start_cluster(kind: type[Cluster] | type[RealCluster]) -> Iterator[ClusterUnderTest]:
+    entry = AccessEntry(secrets.token_urlsafe(30), ROTATOR, (GROUP,))
+    entries = {KEY_ID: entry}
     with TemporaryDirectory() as folder, Processes() as processes:
         rbac = Path(folder, "rbac.yaml")
         rbac.write_text(RBAC)
-        with Cluster(
-            processes,
-            name=NAME,
-            credentials_lookup={KEY_ID: entry}.get,
-            rbac=rbac,
-            images=[IMAGE],
+        with kind(
+            processes, name=NAME, credentials_lookup=entries.get, rbac=rbac, images=[IMAGE]
         ) as cluster:
-            token = eks_token(KEY_ID, secret_key)
-            rotator = ClusterClient(cluster.url, cluster.ca_pem, token)
-            yield ClusterUnderTest(
-                cluster.url,
-                cluster.ca_pem,
-                cluster.admin_token,
-                token,
-                cluster.admin,
-                rotator,
-                cluster.faults,
+            rotator = ClusterClient(
+                cluster.url, cluster.ca_pem, eks_token(KEY_ID, entry.secret_key)
             )
+            yield ClusterUnderTest(cluster, entries, rotator)
             rotator.close()
-
-
-CLUSTERS: dict[str, Callable[[], AbstractContextManager[ClusterUnderTest]]] = {
-    "emulated": emulated,
-}
 
 
 def eks_token(key_id: str, secret_key: str, cluster: str = NAME) -> str:

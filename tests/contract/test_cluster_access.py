@@ -1,23 +1,18 @@
 """Who may do what: tokens and RBAC."""
 
-from collections.abc import Iterator
-
 import pytest
+import urllib3
 
+from local.cluster.certificates import client_context
 from local.cluster.errors import StatusError
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json, Resource
-from tests.contract.cluster_under_test import CLUSTERS, ClusterUnderTest, container, deployment
-
-
-@pytest.fixture(params=CLUSTERS, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
-    with CLUSTERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def namespace(cluster: ClusterUnderTest) -> str:
-    return cluster.new_namespace()
+from tests.contract.cluster_under_test import (
+    KEY_ID,
+    ClusterUnderTest,
+    container,
+    deployment,
+    eks_token,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +63,41 @@ def test_listing_secrets_is_forbidden(cluster: ClusterUnderTest, namespace: str)
     with pytest.raises(StatusError, match=r"^secrets is forbidden: ") as caught:
         cluster.rotator.list(SECRETS, namespace)
     assert caught.value.code == 403
+    with pytest.raises(StatusError, match=r'^secrets "session-key" is forbidden: '):
+        cluster.rotator.list(SECRETS, namespace, field_selector="metadata.name=session-key")
 
 
-def test_a_token_that_nobody_gave_out_is_a_401(cluster: ClusterUnderTest, namespace: str) -> None:
-    with cluster.client("nobody") as stranger, pytest.raises(StatusError) as caught:
+@pytest.mark.parametrize(
+    "token",
+    [
+        "nobody",
+        "k8s-aws-v1.nothing",
+        eks_token("AKIDANOTHER", "another-key"),
+        eks_token(KEY_ID, "another-key"),
+    ],
+    ids=["unknown", "not a URL", "no access entry", "wrong signature"],
+)
+def test_a_token_that_nobody_gave_out_is_a_401(
+    cluster: ClusterUnderTest, namespace: str, token: str
+) -> None:
+    with cluster.client(token) as stranger, pytest.raises(StatusError) as caught:
         stranger.get(DEPLOYMENTS, namespace, "web")
     assert (caught.value.code, caught.value.reason) == (401, "Unauthorized")
     assert caught.value.message == "Unauthorized"
+
+
+def test_a_token_for_another_cluster_is_a_401(cluster: ClusterUnderTest, namespace: str) -> None:
+    token = eks_token(KEY_ID, cluster.entries[KEY_ID].secret_key, cluster="another")
+    with cluster.client(token) as rotator, pytest.raises(StatusError) as caught:
+        rotator.get(DEPLOYMENTS, namespace, "web")
+    assert caught.value.code == 401
+
+
+def test_without_a_token_one_is_anonymous_and_may_do_nothing(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    url = cluster.url + DEPLOYMENTS.path(namespace, "web")
+    with urllib3.PoolManager(ssl_context=client_context(cluster.ca_pem)) as pool:
+        answer = pool.request("GET", url, timeout=5)
+    assert answer.status == 403
+    assert 'User "system:anonymous" cannot get resource "deployments"' in answer.json()["message"]

@@ -1,8 +1,6 @@
 """Objects through the API: what is stored, refused, patched, selected and watched."""
 
 import base64
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import kubernetes.client
@@ -14,7 +12,6 @@ from local.cluster.client import MERGE, STRATEGIC
 from local.cluster.errors import StatusError
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, PODS, SECRETS, Json
 from tests.contract.cluster_under_test import (
-    CLUSTERS,
     ClusterUnderTest,
     container,
     deployment,
@@ -22,17 +19,6 @@ from tests.contract.cluster_under_test import (
     wait_for_rollout,
     web_container,
 )
-
-
-@pytest.fixture(params=CLUSTERS, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
-    with CLUSTERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def namespace(cluster: ClusterUnderTest) -> str:
-    return cluster.new_namespace()
 
 
 def secret(name: str = "session-key", **more: object) -> Json:
@@ -78,13 +64,33 @@ def test_string_data_becomes_data(cluster: ClusterUnderTest, namespace: str) -> 
     assert made["type"] == "Opaque"
 
 
-def test_data_that_is_not_base64_is_refused_and_not_quoted(
-    cluster: ClusterUnderTest, namespace: str
-) -> None:
-    value = f"!{secrets.token_hex(8)}"
+def test_data_that_is_not_base64_is_refused(cluster: ClusterUnderTest, namespace: str) -> None:
+    wrong: Json = {"data": {"KEY": "!"}}
     with pytest.raises(StatusError) as caught:
-        cluster.admin.create(SECRETS, namespace, secret(data={"KEY": value}))
-    assert caught.value.code == 400
+        cluster.admin.create(SECRETS, namespace, secret(data=wrong["data"]))
+    assert (caught.value.code, caught.value.reason) == (400, "BadRequest")
+    cluster.admin.create(SECRETS, namespace, secret())
+    with pytest.raises(StatusError) as caught:
+        cluster.admin.patch(SECRETS, namespace, "session-key", wrong, content_type=MERGE)
+    assert (caught.value.code, caught.value.reason) == (422, "Invalid")
+
+
+def test_a_secrets_keys_are_names(cluster: ClusterUnderTest, namespace: str) -> None:
+    with pytest.raises(StatusError, match=r'data\[A KEY\]: Invalid value: "A KEY"') as caught:
+        cluster.admin.create(SECRETS, namespace, secret(stringData={"A KEY": "value"}))
+    assert caught.value.code == 422
+
+
+@pytest.mark.parametrize("metadata", [{"annotations": {"run": 7}}, {"labels": {"run": "a b"}}])
+def test_annotations_are_text_and_labels_are_names(
+    cluster: ClusterUnderTest, namespace: str, metadata: Json
+) -> None:
+    cluster.admin.create(SECRETS, namespace, secret())
+    with pytest.raises(StatusError) as caught:
+        cluster.admin.patch(
+            SECRETS, namespace, "session-key", {"metadata": metadata}, content_type=MERGE
+        )
+    assert (caught.value.code, caught.value.reason) == (422, "Invalid")
 
 
 def test_a_merge_patch_changes_one_key_of_a_secret(
@@ -195,6 +201,36 @@ def test_a_deployments_selector_never_changes(cluster: ClusterUnderTest, namespa
         cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": spec})
 
 
+ROLLING = "spec.strategy.rollingUpdate.maxUnavailable"
+CONTAINER = "spec.template.spec.containers[0]"
+
+
+@pytest.mark.parametrize(
+    ("spec", "containers", "field"),
+    [
+        ({}, [container(readinessProbe={"httpGet": {"path": "/"}})], f"{CONTAINER}.readinessProbe"),
+        ({}, [container(), container()], "spec.template.spec.containers[1].name: Duplicate"),
+        (
+            {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}},
+            [container()],
+            f"{ROLLING}: Invalid value",
+        ),
+        (
+            {"progressDeadlineSeconds": 5, "minReadySeconds": 5},
+            [container()],
+            "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+        ),
+    ],
+)
+def test_a_deployment_that_could_not_work_is_refused(
+    cluster: ClusterUnderTest, namespace: str, spec: Json, containers: list[Json], field: str
+) -> None:
+    with pytest.raises(StatusError) as caught:
+        cluster.admin.create(DEPLOYMENTS, namespace, deployment("web", *containers, **spec))
+    assert (caught.value.code, caught.value.reason) == (422, "Invalid")
+    assert caught.value.message.startswith(f'Deployment.apps "web" is invalid: {field}')
+
+
 def test_selectors_choose_what_a_list_holds(cluster: ClusterUnderTest, namespace: str) -> None:
     for name, labels in {"one": {"app": "a"}, "two": {"app": "b", "old": "yes"}}.items():
         manifest = {"metadata": {"name": name, "labels": labels}}
@@ -272,13 +308,16 @@ def official_client(cluster: ClusterUnderTest, folder: Path) -> kubernetes.clien
     ca_file.write_text(cluster.ca_pem)
     configuration = kubernetes.client.Configuration(host=cluster.url)
     configuration.ssl_ca_cert = str(ca_file)
-    configuration.api_key["authorization"] = f"Bearer {cluster.admin_token}"
+    configuration.api_key["authorization"] = f"Bearer {cluster.running.admin_token}"
     return kubernetes.client.ApiClient(configuration)
 
 
 def ask(
     cluster: ClusterUnderTest, method: str, path: str, body: Json, content_type: str
 ) -> urllib3.BaseHTTPResponse:
-    headers = {"Authorization": f"Bearer {cluster.admin_token}", "Content-Type": content_type}
+    headers = {
+        "Authorization": f"Bearer {cluster.running.admin_token}",
+        "Content-Type": content_type,
+    }
     with urllib3.PoolManager(ssl_context=client_context(cluster.ca_pem)) as pool:
         return pool.request(method, cluster.url + path, headers=headers, json=body, timeout=5)

@@ -10,7 +10,6 @@ import urllib3
 
 from local.cluster.resources import DEPLOYMENTS, PODS, SERVICES
 from tests.contract.cluster_under_test import (
-    CLUSTERS,
     ClusterUnderTest,
     deployment,
     open_ingress,
@@ -21,17 +20,6 @@ from tests.contract.cluster_under_test import (
 )
 
 USERS = 4
-
-
-@pytest.fixture(params=CLUSTERS, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
-    with CLUSTERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def namespace(cluster: ClusterUnderTest) -> str:
-    return cluster.new_namespace()
 
 
 @pytest.fixture

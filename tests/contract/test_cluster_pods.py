@@ -2,7 +2,6 @@
 
 import base64
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from local.cluster import timestamps
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SECRETS, Json
 from tests.contract.cluster_under_test import (
-    CLUSTERS,
     ClusterUnderTest,
     container,
     is_ready,
@@ -27,17 +25,6 @@ CRASH = "print('about to fail'); raise SystemExit(3)"
 FROM_SECRET = [
     {"name": "VALUE", "valueFrom": {"secretKeyRef": {"name": "settings", "key": "VALUE"}}}
 ]
-
-
-@pytest.fixture(params=CLUSTERS, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
-    with CLUSTERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def namespace(cluster: ClusterUnderTest) -> str:
-    return cluster.new_namespace()
 
 
 def create(cluster: ClusterUnderTest, namespace: str, *containers: Json, grace: int = 5) -> None:
@@ -161,6 +148,9 @@ def test_a_log_is_cut_to_what_was_asked_for(cluster: ClusterUnderTest, namespace
     assert cluster.admin.log(namespace, "app", limitBytes="6") == "line 0"
     assert cluster.admin.log(namespace, "app", sinceSeconds="600").count("line") == 3
     assert not cluster.admin.log(namespace, "app", sinceTime="2999-01-01T00:00:00Z")
+    with pytest.raises(StatusError, match="limitBytes: Invalid value: 0") as caught:
+        cluster.admin.log(namespace, "app", limitBytes="0")
+    assert caught.value.code == 422
     stamp, _, line = cluster.admin.log(
         namespace, "app", tailLines="1", timestamps="true"
     ).partition(" ")

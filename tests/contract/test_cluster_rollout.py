@@ -1,19 +1,13 @@
 """Rollouts of a Deployment, as kubectl and an operator see them."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from local.cluster.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Json, Objects
 from tests.contract.cluster_under_test import (
-    CLUSTERS,
     ClusterUnderTest,
     condition,
     container,
     deployment,
     is_ready,
     restart,
-    rolled_out,
     until,
     wait_for_rollout,
     waiting_reason,
@@ -21,17 +15,6 @@ from tests.contract.cluster_under_test import (
 )
 
 STUBBORN = [{"name": "STUBBORN", "value": "yes"}]
-
-
-@pytest.fixture(params=CLUSTERS, scope="module")
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
-    with CLUSTERS[request.param]() as running:
-        yield running
-
-
-@pytest.fixture
-def namespace(cluster: ClusterUnderTest) -> str:
-    return cluster.new_namespace()
 
 
 def pods_of(cluster: ClusterUnderTest, namespace: str) -> Objects:
@@ -76,16 +59,19 @@ def test_a_restart_replaces_every_pod(cluster: ClusterUnderTest, namespace: str)
 def test_a_rollout_keeps_to_its_bounds(cluster: ClusterUnderTest, namespace: str) -> None:
     strategy = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     done = roll_out(cluster, namespace, web_container(), replicas=3, strategy=strategy)
-    stream = cluster.admin.watch(DEPLOYMENTS, namespace, done["metadata"]["resourceVersion"])
+    sets = {one["metadata"]["name"]: one for one in cluster.admin.list(REPLICA_SETS, namespace)}
+    stream = cluster.admin.watch(REPLICA_SETS, namespace, done["metadata"]["resourceVersion"])
     cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
-    statuses = []
+    wanted, available = [], []
     for event in stream:
-        statuses.append(event["object"]["status"])
-        if rolled_out(event["object"]):
+        sets[event["object"]["metadata"]["name"]] = event["object"]
+        wanted.append(sum(one["spec"]["replicas"] for one in sets.values()))
+        available.append(sum(one["status"].get("availableReplicas", 0) for one in sets.values()))
+        if len(sets) == 2 and (wanted[-1], available[-1]) == (3, 3):
             break
     stream.close()
-    assert max(one["replicas"] for one in statuses) == 4
-    assert min(one["availableReplicas"] for one in statuses) >= 3
+    assert max(wanted) == 4
+    assert min(available) == 3
 
 
 def test_a_rollout_is_done_for_kubectl_while_old_pods_still_end(

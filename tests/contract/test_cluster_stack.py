@@ -1,11 +1,9 @@
-"""What the emulated cluster offers the stack besides: manifests, faults, an audit, an end."""
+"""What the emulated cluster alone has: faults on order, a history of its own length, its end."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import urllib3
-import yaml
 
 from local.cluster import Cluster
 from local.cluster.errors import StatusError
@@ -34,26 +32,6 @@ def cluster(processes: Processes) -> Iterator[Cluster]:
         yield running
 
 
-def test_a_manifest_is_created_then_patched(cluster: Cluster, tmp_path: Path) -> None:
-    manifest = tmp_path / "manifest.yaml"
-    for value in ("one", "two"):
-        document = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "settings"},
-            "stringData": {value: value},
-        }
-        manifest.write_text(yaml.safe_dump_all([document]))
-        (applied,) = cluster.apply(manifest)
-    assert applied["metadata"]["namespace"] == "keyturn"
-    assert applied["data"].keys() == {"one", "two"}
-
-
-def test_a_kind_that_is_not_served_is_named(cluster: Cluster) -> None:
-    with pytest.raises(ValueError, match=r"batch/v1 Job is not served here; served: .*Deployment"):
-        cluster.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}})
-
-
 def test_an_ordered_answer_is_given_as_often_as_ordered(cluster: Cluster) -> None:
     cluster.faults.answer(503, times=2, verb="get", resource="secrets")
     codes = []
@@ -76,11 +54,6 @@ def test_a_lost_answer_leaves_the_request_done(cluster: Cluster) -> None:
     with pytest.raises(urllib3.exceptions.HTTPError):
         cluster.admin.create(SECRETS, "keyturn", {"metadata": {"name": "settings"}})
     assert len(cluster.admin.list(SECRETS, "keyturn")) == 1
-
-
-def test_the_audit_says_who_asked_for_what(cluster: Cluster) -> None:
-    cluster.admin.list(SECRETS, "keyturn")
-    assert ("admin", "list", "secrets", "") in cluster.audit
 
 
 def test_the_node_survives_an_api_server_that_fails(cluster: Cluster) -> None:

@@ -1,0 +1,61 @@
+"""Keyturn's installation on the stack: what its template is told, and who may enter the cluster."""
+
+import base64
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from local import console
+from local.cloud import Cloud, access_key_of
+from local.cluster import AccessEntry, RunningCluster
+from local.deployment import Deployment
+from local.functions import Functions
+
+ROTATOR_GROUP = "session-key-rotator"
+
+
+def cluster_parameters(cluster: RunningCluster) -> dict[str, str]:
+    """Return the template's parameters about the cluster and what is restarted in it."""
+    return {
+        "ClusterName": cluster.name,
+        "ClusterEndpoint": cluster.url,
+        "ClusterCertificateAuthority": base64.b64encode(cluster.ca_pem.encode()).decode(),
+        "Namespace": cluster.namespace,
+        "Services": ",".join(console.REPLICAS),
+        "KubernetesSecret": console.KUBERNETES_SECRET,
+        "RolloutSeconds": "120",
+        "RolloutPollSeconds": "1",
+    }
+
+
+def redis_parameters(host: str, port: int, database: int) -> dict[str, str]:
+    """Return the template's parameters about the session store."""
+    return {
+        "RedisHost": host,
+        "RedisPort": str(port),
+        "RedisDatabase": str(database),
+        "RedisTls": "false",
+    }
+
+
+def validation_parameters(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the template's parameters about what shall answer; `urls` are the console's parts."""
+    return {
+        "HealthUrls": ",".join(f"{urls[name]}/healthz" for name in console.REPLICAS),
+        "LoginUrl": f"{urls['auth-service']}/login",
+        "LoginRedirectHosts": urlsplit(urls["provider"]).netloc,
+        "AllowHttp": "true",
+    }
+
+
+def access_entry(
+    access_key: str, deployment: Deployment, cloud: Cloud, functions: Functions
+) -> AccessEntry | None:
+    """Return the cluster's access entry of a key: only roles that the stack's output names."""
+    roles = deployment.outputs["ClusterAccessRoles"].split(",")
+    for logical_id, name in deployment.functions.items():
+        role = deployment.resources[logical_id].properties["Role"]
+        if access_key == access_key_of(name) and role in roles:
+            environment = cloud.environment_of(functions.settings(name))
+            secret_key = environment["AWS_SECRET_ACCESS_KEY"]
+            return AccessEntry(secret_key, user=role, groups=(ROTATOR_GROUP,))
+    return None

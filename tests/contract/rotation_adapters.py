@@ -1,0 +1,52 @@
+"""The product's adapters of Kubernetes, as a function uses them on a cluster under test."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from keyturn.adapters.kubernetes import KubernetesApi, KubernetesCluster, KubernetesSecret
+from keyturn.settings import ClusterSettings, DeliverySettings, Url
+from tests.contract.cluster_under_test import NAME, ClusterUnderTest
+
+FIELD = "SESSION_ENCRYPTION_KEY"
+
+
+@dataclass(frozen=True)
+class Settings(ClusterSettings, DeliverySettings):
+    """What the adapters ask of a function's settings."""
+
+
+@dataclass(frozen=True)
+class Adapters:
+    api: KubernetesApi
+    cluster: KubernetesCluster
+    secret: KubernetesSecret
+
+
+@contextmanager
+def signing_as(key_id: str, secret_key: str) -> Iterator[None]:
+    """Give the process the credentials of a function's role."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setenv("AWS_ACCESS_KEY_ID", key_id)
+        patches.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
+        patches.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        patches.delenv("AWS_SESSION_TOKEN", raising=False)
+        yield
+
+
+def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
+    """The adapters, which sign with the process's credentials from now on."""
+    authority = base64.b64encode(cluster.ca_pem.encode()).decode()
+    settings = Settings(
+        cluster_name=NAME,
+        cluster_endpoint=Url(cluster.url),
+        cluster_certificate_authority=authority,
+        namespace=namespace,
+        kubernetes_secret="session-key",
+        kubernetes_secret_key=FIELD,
+    )
+    api = KubernetesApi(settings)
+    return Adapters(api, KubernetesCluster(api), KubernetesSecret(api, settings))

@@ -1,0 +1,131 @@
+"""The product's adapter of Kubernetes, on the emulated and on a real API server."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from keyturn import errors
+from keyturn.rollout import KEY_VERSION, RESTARTED_AT
+from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
+from tests.contract.cluster_under_test import (
+    KEY_ID,
+    ClusterUnderTest,
+    container,
+    deployment,
+    until,
+    wait_for_rollout,
+)
+from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+CRASHES_ONCE = (
+    "import os, pathlib, sys, time\n"
+    "crashed = pathlib.Path(os.environ['FOLDER'], os.environ['HOSTNAME'])\n"
+    "print('again' if crashed.exists() else 'first')\n"
+    "crashed.exists() or (crashed.touch(), sys.exit(1))\n"
+    "time.sleep(600)"
+)
+
+
+@pytest.fixture
+def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
+    with signing_as(KEY_ID, cluster.entries[KEY_ID].secret_key):
+        yield adapters_of(cluster, namespace)
+
+
+def start(cluster: ClusterUnderTest, namespace: str, *containers: Json) -> None:
+    manifest = deployment("web", *(containers or [container()]), replicas=1)
+    cluster.admin.create(DEPLOYMENTS, namespace, manifest)
+    wait_for_rollout(cluster, namespace, "web")
+
+
+def store(cluster: ClusterUnderTest, namespace: str, **fields: object) -> None:
+    data = {FIELD: "old", "OTHER": "kept"}
+    manifest = {"metadata": {"name": "session-key"}, "stringData": data, **fields}
+    cluster.admin.create(SECRETS, namespace, manifest)
+
+
+def test_a_dry_restart_is_answered_and_changes_nothing(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    before = cluster.admin.get(DEPLOYMENTS, namespace, "web")
+    answered = adapters.cluster.restart("web", {KEY_VERSION: "dry-run"}, dry_run=True)
+    assert answered.key_version == "dry-run"
+    assert cluster.admin.get(DEPLOYMENTS, namespace, "web") == before
+
+
+def test_a_restart_replaces_the_pods_and_the_same_restart_again_does_nothing(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    old = {pod.name for pod in adapters.cluster.pods("web")}
+    annotations = {RESTARTED_AT: "now", KEY_VERSION: "two"}
+    first = adapters.cluster.restart("web", annotations, dry_run=False)
+    pods = until(
+        lambda: adapters.cluster.pods("web"),
+        lambda now: bool(now) and not old & {pod.name for pod in now},
+    )
+    assert {pod.key_version for pod in pods} == {"two"}
+    again = adapters.cluster.restart("web", annotations, dry_run=False)
+    assert again.generation == first.generation
+
+
+def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, tmp_path: Path
+) -> None:
+    env = [{"name": "FOLDER", "value": str(tmp_path)}]
+    start(cluster, namespace, container(CRASHES_ONCE, env=env))
+    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+
+    def lines(version: str) -> list[list[str]]:
+        return [list(log.lines) for log in adapters.cluster.of_version("web", version, LONG_AGO)]
+
+    until(lambda: lines("two"), lambda found: found == [["again"], ["first"]])
+    assert lines("three") == []
+
+
+def test_the_secrets_field_is_written_and_the_others_are_kept(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    store(cluster, namespace)
+    read = adapters.secret.read()
+    adapters.secret.write("tried", read.resource_version, dry_run=True)
+    assert adapters.secret.read() == read
+    adapters.secret.write("new", read.resource_version, dry_run=False)
+    assert adapters.secret.read().value == "new"
+    kept = cluster.admin.get(SECRETS, namespace, "session-key")["data"]
+    assert kept.keys() == {FIELD, "OTHER"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_secret_that_somebody_else_wrote_meanwhile_is_a_conflict(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, dry_run: bool
+) -> None:
+    store(cluster, namespace)
+    read = adapters.secret.read()
+    theirs = {"stringData": {FIELD: "theirs"}}
+    cluster.admin.patch(SECRETS, namespace, "session-key", theirs)
+    with pytest.raises(errors.DeliveryConflict):
+        adapters.secret.write("ours", read.resource_version, dry_run=dry_run)
+    assert adapters.secret.read().value == "theirs"
+
+
+def test_an_immutable_secret_is_refused_and_the_error_does_not_quote_the_key(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    store(cluster, namespace, immutable=True)
+    read = adapters.secret.read()
+    assert read.immutable
+    with pytest.raises(errors.ClusterRefused, match=r"\(422\)") as caught:
+        adapters.secret.write("the-new-key", read.resource_version, dry_run=True)
+    assert "the-new-key" not in repr((caught.value, caught.value.__cause__))
+
+
+def test_what_is_not_there_is_named(adapters: Adapters) -> None:
+    with pytest.raises(errors.ServiceNotFound, match="deployments/web"):
+        adapters.cluster.deployment("web")
+    with pytest.raises(errors.ServiceNotFound, match="secrets/session-key"):
+        adapters.secret.read()
