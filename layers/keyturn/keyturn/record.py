@@ -146,7 +146,8 @@ def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
 
 def _failed_text(run: Run, record: Mapping[str, Any]) -> str:
     failure = record["failure"]
-    done = ", ".join(step["name"] for step in record["steps"]) or "nothing"
+    names = [step["name"] for step in record["steps"] if step["name"] != failure["step"]]
+    done = ", ".join(names) or "nothing"
     previous = record["versions"]["previous"] or "the version that carries AWSPREVIOUS"
     return (
         f"The rotation stopped at {failure['step']}.\n\n"

@@ -88,10 +88,16 @@ class KubernetesApi:
     def _refusal(self, status: int, method: str, path: str) -> errors.KeyturnError:
         """Our error for a status; the server's text stays out, it may quote the object."""
         what = f"{method} {path.rsplit('/namespaces/', 1)[-1]} in {self._where}"
-        if status in {401, 403}:
+        if status == 401:
             return errors.AccessDenied(
-                f"The cluster denies {what} ({status}). Nothing was changed by this call. Check the"
-                " EKS access entry of the function's role and kubernetes/rbac.yaml."
+                f"The token of the function's role is not accepted by {self._where} (401). Nothing"
+                " was changed by this call. Give the role an EKS access entry."
+            )
+        if status == 403:
+            return errors.AccessDenied(
+                f"The function's role may not {_permission(method, path)} in {self._where} (403)."
+                " Nothing was changed by this call. Apply kubernetes/rbac.yaml with your names, and"
+                " check the group in the role's EKS access entry."
             )
         if status == 404:
             return errors.ServiceNotFound(f"{what}: there is no such object. Nothing was changed.")
@@ -184,6 +190,14 @@ class KubernetesSecret:
             "data": {self._field: base64.b64encode(value.encode()).decode()},
         }
         self._api.patch(self._path, body, MERGE, dry_run=dry_run)
+
+
+def _permission(method: str, path: str) -> str:
+    """Return what RBAC calls a request: '`get pods/log` (web-1)' or '`list pods`'."""
+    plural, name, subresource = [*path.rsplit("/namespaces/", 1)[-1].split("/")[1:], "", ""][:3]
+    verb = "list" if method == "GET" and not name else method.lower()
+    resource = f"{plural}/{subresource}" if subresource else plural
+    return f"`{verb} {resource}`" + (f" ({name})" if name else "")
 
 
 def _decoded(data: str | None) -> str | None:

@@ -1,0 +1,245 @@
+"""The local stack as the end-to-end tests see it: what to do to it, and how to tell what is so."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from keyturn import key
+from local import console
+from local.cluster import StatusError
+from local.secrets_manager import RotationReport
+from local.stack import RECORD_BUCKET, Listeners, LocalStack
+from tests.e2e.interruptions import Interruptions
+from tests.e2e.mailboxes import Mailboxes
+from tests.e2e.workloads import Workloads
+
+RETRY_SECONDS = 0.3
+WAIT_SECONDS = 60.0
+SETTLE_SECONDS = 8.0
+RETRIES_SOONER, WAITS_SHORTER = 50.0, 4.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an execution ended."""
+
+    status: str
+    output: dict[str, Any]
+    error: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a refused rotation must leave as it is."""
+
+    current: str
+    delivered: str
+    generations: dict[str, int]
+    pods: dict[str, str]
+    sessions: frozenset[bytes]
+    versions: frozenset[str]
+
+
+class Site(Workloads):
+    """A running stack, with a witness to everything that leaves the functions."""
+
+    def __init__(self, stack: LocalStack, log: list[str], patches: pytest.MonkeyPatch) -> None:
+        super().__init__(stack)
+        self.log = log
+        self.interruptions = Interruptions(stack, patches)
+        self.mailboxes = Mailboxes(stack)
+        self.rotations: list[str] = []
+
+    # The secret
+
+    def rotate(self, **request: Any) -> str:
+        """Start a rotation as a user does; returns its id."""
+        rotation_id = self.stack.rotate(**request)
+        self.rotations.append(rotation_id)
+        return rotation_id
+
+    def promotion(self, rotation_id: str) -> RotationReport:
+        """Wait for the end of Secrets Manager's part."""
+        return self.stack.secrets_manager.wait_for_rotation(
+            self.stack.secret_arn, rotation_id, WAIT_SECONDS
+        )
+
+    def report(self, rotation_id: str) -> RotationReport:
+        """What Secrets Manager has seen of a rotation so far."""
+        found = self.stack.secrets_manager.rotation_report(self.stack.secret_arn, rotation_id)
+        assert found
+        return found
+
+    def current(self) -> str:
+        """The version that carries AWSCURRENT."""
+        return next(v for v, held in self.stack.labels().items() if "AWSCURRENT" in held)
+
+    def document(self, version: str = "") -> dict[str, Any]:
+        """The secret document of a version, or of the current one."""
+        client = self.stack.cloud.client("secretsmanager")
+        given = {"VersionId": version} if version else {}
+        found = client.get_secret_value(SecretId=self.stack.secret_arn, **given)
+        document: dict[str, Any] = json.loads(found["SecretString"])
+        return document
+
+    def put_value(self, text: str) -> str:
+        """Make a text the current value, as a person would; returns its version."""
+        client = self.stack.cloud.client("secretsmanager")
+        put = client.put_secret_value(SecretId=self.stack.secret_arn, SecretString=text)
+        return str(put["VersionId"])
+
+    def abandon(self, rotation_id: str) -> None:
+        """Take AWSPENDING off a rotation that cannot go on, and see it end."""
+        client = self.stack.cloud.client("secretsmanager")
+        client.update_secret_version_stage(
+            SecretId=self.stack.secret_arn,
+            VersionStage="AWSPENDING",
+            RemoveFromVersionId=rotation_id,
+        )
+        self.promotion(rotation_id)
+
+    def refuse_once(self) -> RotationReport:
+        """Start a rotation that cannot go on, see its first step fail, and give it up."""
+        rotation_id = self.rotate()
+        self.stack.wait(
+            lambda: any(step.error for step in self.report(rotation_id).steps), "a step fails"
+        )
+        self.abandon(rotation_id)
+        return self.report(rotation_id)
+
+    # The run
+
+    def end(self, rotation_id: str, *, suffix: str = "") -> Ended:
+        """Wait for the end of a run."""
+        client = self.stack.cloud.client("stepfunctions")
+        arn = f"{self.stack.execution_arn(rotation_id)}{suffix}"
+        found: dict[str, Any] = {}
+
+        def over() -> bool:
+            found.update(client.describe_execution(executionArn=arn))
+            return bool(found["status"] != "RUNNING")
+
+        self.stack.wait(over, f"{arn} has ended")
+        return Ended(
+            found["status"],
+            json.loads(found.get("output") or "{}"),
+            found.get("error", ""),
+            found.get("cause", ""),
+        )
+
+    def rotate_to_end(self) -> Ended:
+        """Rotate once and wait until everything is over."""
+        rotation_id = self.rotate()
+        report = self.promotion(rotation_id)
+        assert report.outcome == "succeeded", report.error
+        return self.end(rotation_id)
+
+    def run_again(self, rotation_id: str) -> Ended:
+        """Start a run once more under another name, with the input that it had; wait for its end.
+
+        It is the command that the message of a failed run gives.
+        """
+        client = self.stack.cloud.client("stepfunctions")
+        ran = client.describe_execution(executionArn=self.stack.execution_arn(rotation_id))
+        client.start_execution(
+            stateMachineArn=ran["stateMachineArn"], name=f"{ran['name']}-again", input=ran["input"]
+        )
+        return self.end(rotation_id, suffix="-again")
+
+    def history(self, rotation_id: str, *, suffix: str = "") -> list[dict[str, Any]]:
+        """The events of a run."""
+        pages = self.stack.cloud.client("stepfunctions").get_paginator("get_execution_history")
+        arn = f"{self.stack.execution_arn(rotation_id)}{suffix}"
+        return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]
+
+    def executions(self) -> list[str]:
+        """The names of every run there was."""
+        client = self.stack.cloud.client("stepfunctions")
+        machine = self.stack.deployment.outputs["StateMachineArn"]
+        pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
+        return [run["name"] for page in pages for run in page["executions"]]
+
+    def record(self, rotation_id: str) -> dict[str, Any]:
+        """The record of a run as it is kept."""
+        stored = self.stack.cloud.client("s3").get_object(
+            Bucket=RECORD_BUCKET, Key=f"rotations/{rotation_id}.json"
+        )
+        record: dict[str, Any] = json.loads(stored["Body"].read())
+        return record
+
+    def snapshot(self, *, tolerant: bool = False) -> Snapshot:
+        """What is so now; `tolerant` where the Kubernetes Secret or Redis may be out of reach."""
+        unseen = (redis.ConnectionError, StatusError) if tolerant else ()
+        delivered, sessions = "unseen", frozenset[bytes]()
+        with contextlib.suppress(*unseen):
+            metadata = self.kubernetes_secret()["metadata"]
+            delivered = f"{metadata['resourceVersion']} {self.stack.delivered_fingerprint()}"
+        with contextlib.suppress(*unseen):
+            sessions = self.sessions()
+        generations = {
+            name: self.deployment(name)["metadata"]["generation"] for name in console.REPLICAS
+        }
+        versions = [v for v, held in self.stack.labels().items() if held and held != ["AWSPENDING"]]
+        return Snapshot(
+            current=self.current(),
+            delivered=delivered,
+            generations=generations,
+            pods=self.pods(),
+            sessions=sessions,
+            versions=frozenset(versions),
+        )
+
+    # Whether the next test may have it
+
+    def settle(self) -> bool:
+        """Wait a while for the stack to be as it should; whether it is."""
+        self.interruptions.clear()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not (sound := self._sound()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return sound
+
+    def _sound(self) -> bool:
+        pending = [v for v, held in self.stack.labels().items() if "AWSPENDING" in held]
+        return (
+            not self.stack.problem
+            and not pending
+            and self.document().get(key.FIELD) == self.delivered()
+            and all(self.rolled_out(name) for name in console.REPLICAS)
+            and len(self.pods()) == sum(console.REPLICAS.values())
+        )
+
+
+def _shorten_pauses(patches: pytest.MonkeyPatch) -> None:
+    """Let the interpreter's own pauses, those of Retry and of Wait, be shorter.
+
+    Nothing else is hurried: functions, pods, Redis and their time-outs keep theirs.
+    """
+    from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+    from moto.stepfunctions.parser.asl.component.state.wait.wait_function import wait_function
+
+    def wait(_: object, env: Any, wait_seconds: float) -> None:
+        env.program_state_event.wait(wait_seconds / WAITS_SHORTER)
+
+    pause = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / RETRIES_SOONER))
+    patches.setattr(retrier_decl, "time", pause)
+    patches.setattr(wait_function.WaitFunction, "_wait_interval", wait)
+
+
+@contextlib.contextmanager
+def running_site(parameters: dict[str, str] | None = None) -> Iterator[Site]:
+    """Start a stack of one's own."""
+    log: list[str] = []
+    listeners = Listeners(on_function_log=lambda name, line: log.append(f"{name} {line}"))
+    stack = LocalStack(listeners, parameters or {}, rotation_retry_seconds=RETRY_SECONDS)
+    with pytest.MonkeyPatch.context() as patches, stack:
+        _shorten_pauses(patches)
+        yield Site(stack, log, patches)

@@ -1,0 +1,129 @@
+"""No key leaves the two places that may hold it, whatever a rotation comes to.
+
+Every form in which a key might be written down is searched for, in whatever left the functions
+since the stack was started: by a run that failed, one that succeeded, and refused rotations.
+"""
+
+import base64
+import contextlib
+import json
+import secrets
+
+import pytest
+
+from keyturn import key
+from local.stack import RECORD_BUCKET
+from tests.e2e import outages
+from tests.e2e.key_forms import PIECE, found, pieces_of
+from tests.e2e.site import Site
+
+PLACES = (
+    "function logs",
+    "execution histories",
+    "records",
+    "messages",
+    "events",
+    "rotation reports",
+    "AWS calls",
+    "cluster calls",
+)
+MALFORMED = (
+    outages.current_value(lambda: base64.b64encode(secrets.token_bytes(32)).decode()),
+    outages.with_key(lambda: base64.b64encode(secrets.token_bytes(48)).decode()),
+    outages.with_key(lambda: secrets.token_hex(32)),
+)
+
+
+@pytest.fixture(scope="module")
+def spoken(module_site: Site) -> dict[str, str]:
+    """All that was said during such rotations, by where it was said."""
+    site = module_site
+    with outages.during(site, "ValidateRotation", "DescribeSecret", outages.login_broken):
+        failed = site.rotate_to_end()
+    assert failed.error == "LoginBroken"
+    again = site.run_again(site.rotations[-1])
+    assert again.output["outcome"] == "succeeded"
+    for outage in (outages.no_pod_behind_a_service, *MALFORMED):
+        with outage(site):
+            site.refuse_once()
+    return _spoken(site)
+
+
+@pytest.fixture(scope="module")
+def pieces(module_site: Site, spoken: dict[str, str]) -> set[str]:
+    """Every piece of every form of every key that there ever was on the stack."""
+    return {piece for text in _keys(module_site) for piece in pieces_of(text)}
+
+
+def test_there_are_keys_to_look_for_and_the_search_finds_them(
+    module_site: Site, pieces: set[str]
+) -> None:
+    assert len(_keys(module_site)) >= 3
+    assert found(pieces, json.dumps(module_site.kubernetes_secret()))
+    assert found(pieces, json.dumps(module_site.document()))
+    assert found(pieces, repr(key.parse(module_site.delivered()).raw))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_key_is_in_the(place: str, spoken: dict[str, str], pieces: set[str]) -> None:
+    assert len(spoken[place]) > 500, "nothing was said there"
+    assert found(pieces, spoken[place]) == set()
+
+
+def test_a_key_shows_its_fingerprint_and_nothing_else() -> None:
+    made = key.generate()
+    said = f"{made!r} {made} {key.SecretDocument(made, {key.FIELD: made.base64})!r}"
+    assert found(pieces_of(made.base64), said) == set()
+    assert made.fingerprint in said
+
+
+def _spoken(site: Site) -> dict[str, str]:
+    reports = [site.report(rotation_id) for rotation_id in site.rotations]
+    return {
+        "function logs": "\n".join(site.log),
+        "execution histories": _every_history(site),
+        "records": _every_record(site),
+        "messages": json.dumps(site.mailboxes.messages()),
+        "events": json.dumps(site.mailboxes.events()),
+        "rotation reports": repr(reports),
+        "AWS calls": repr(site.stack.cloud.api_calls),
+        "cluster calls": repr(site.stack.cluster.audit),
+    }
+
+
+def _every_history(site: Site) -> str:
+    client = site.stack.cloud.client("stepfunctions")
+    machine = site.stack.deployment.outputs["StateMachineArn"]
+    pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
+    arns = [run["executionArn"] for page in pages for run in page["executions"]]
+    described = [client.describe_execution(executionArn=arn) for arn in arns]
+    histories = client.get_paginator("get_execution_history")
+    events = [
+        event
+        for arn in arns
+        for page in histories.paginate(executionArn=arn)
+        for event in page["events"]
+    ]
+    return repr((described, events))
+
+
+def _every_record(site: Site) -> str:
+    client = site.stack.cloud.client("s3")
+    listed = client.list_objects_v2(Bucket=RECORD_BUCKET)["Contents"]
+    bodies = [client.get_object(Bucket=RECORD_BUCKET, Key=one["Key"])["Body"] for one in listed]
+    return "\n".join(body.read().decode() for body in bodies)
+
+
+def _keys(site: Site) -> set[str]:
+    """The text of every key, sound or not, in every version of the secret."""
+    client = site.stack.cloud.client("secretsmanager")
+    listed = client.list_secret_version_ids(SecretId=site.stack.secret_arn, IncludeDeprecated=True)
+    keys = {site.stack.first_key.base64}
+    for version in listed["Versions"]:
+        text = client.get_secret_value(
+            SecretId=site.stack.secret_arn, VersionId=version["VersionId"]
+        )["SecretString"]
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            text = json.loads(text)[key.FIELD]
+        keys.add(text)
+    return {text for text in keys if len(text) >= PIECE}

@@ -1,0 +1,32 @@
+"""A purge that stopped between two of its slices: it is in the record, and it is not done."""
+
+from keyturn import record
+from keyturn.run import Run
+from tests.conftest import NOON
+
+AT = "2026-11-24T12:00:00.000Z"
+LEDGER = {
+    "begin_rotation": {"startedAt": AT, "seconds": 0.1, "previousVersion": None},
+    "deliver_key": {"startedAt": AT, "seconds": 0.1},
+    "restart_services": [
+        {
+            "service": "web",
+            "replicas": 1,
+            "podsBefore": [],
+            "podsAfter": [],
+            "startedAt": AT,
+            "seconds": 1.0,
+        }
+    ],
+    "purge_sessions": {"startedAt": AT, "seconds": 20.0, "finished": False, "deleted": 7},
+    "failure": {"Error": "SessionStoreUnavailable", "Cause": "Redis does not answer."},
+}
+
+
+def test_the_message_does_not_count_an_unfinished_purge_as_done(run: Run) -> None:
+    composed = record.compose(LEDGER, run, NOON)
+    message = record.finished_message(run, composed)
+    assert composed["failure"]["step"] == "PurgeSessions"
+    assert composed["steps"][-1] == {"name": "PurgeSessions", "startedAt": AT, "seconds": 20.0}
+    assert "The rotation stopped at PurgeSessions." in message.text
+    assert "Done:     BeginRotation, DeliverKey, RestartServices\n" in message.text
