@@ -1,8 +1,10 @@
 # The doors of Keyturn. Needs Python 3.11 or newer, make and a package index; nothing else.
 # Each environment is made when it is first needed, and again when its lock file has changed.
 
-PYTHON ?= python3
-ENV    ?= default
+PYTHON   ?= python3
+ENV      ?= default
+SESSIONS ?=
+CLUSTER  ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -20,8 +22,8 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (SESSIONS=2000)
-	@$(RUN) $(BIN)/python -m local.demo
+demo: $(VENV)/.local ## A whole rotation on this machine (SESSIONS=2000 CLUSTER=emulated)
+	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev ## All tests
 	@echo "Running the tests (about three minutes)."
