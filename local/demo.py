@@ -6,6 +6,7 @@ left running in any case.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from local.users import Bulk, Logins, log_in
 from local.visitors import Visitors
 
 OUT = Path("out") / "demo"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 VISITORS = 4
 DEFAULT_SESSIONS = 2_000
 MOST_SESSIONS = 5_000_000
@@ -39,6 +41,8 @@ def main() -> int:
         sys.stderr.write(f"{problem}\n")
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
+    # What libraries log of a part that is ended would drown what the screen says.
+    logging.basicConfig(filename=OUT / "stack.log", filemode="w", format=LOG_FORMAT)
     try:
         with (OUT / "functions.log").open("w") as log, open_screen() as screen:
             listeners = Listeners(screen.stage, lambda name, line: print(name, line, file=log))
