@@ -5,6 +5,7 @@ PYTHON   ?= python3
 ENV      ?= default
 SESSIONS ?=
 CLUSTER  ?=
+FAULT    ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -22,8 +23,8 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (SESSIONS=2000 CLUSTER=emulated)
-	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) $(BIN)/python -m local.demo
+demo: $(VENV)/.local ## A whole rotation on this machine (SESSIONS=2000 CLUSTER=real FAULT=paused)
+	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev ## All tests
 	@echo "Running the tests (about three minutes)."

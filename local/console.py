@@ -67,7 +67,7 @@ def deployment(name: str, environment: Mapping[str, str]) -> Manifest:
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 10},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 60},
             },
         },
     }

@@ -1,5 +1,7 @@
 """`make demo`: a whole rotation on this machine, shown while it happens and checked afterwards.
 
+With FAULT, something goes wrong on order, and the claims are about how the rotation stops.
+
 Exits with 0 when everything that it claims is so, with 1 when a claim is false or the rotation
 failed, with 2 when the demo itself could not go on, with 130 when it was interrupted. Nothing is
 left running in any case.
@@ -10,12 +12,16 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from local import faults
 from local.account import Claim, Evidence, take_account
 from local.browser import UnexpectedAnswerError
 from local.cluster import ControlPlaneError
+from local.faults import Fault
 from local.follow import ROTATION_STEPS, STATES, Ended, follow, listen
 from local.gauges import Gauges
 from local.redis_server import RedisServerError
@@ -31,12 +37,29 @@ DEFAULT_SESSIONS = 2_000
 MOST_SESSIONS = 5_000_000
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for."""
+
+    sessions: int
+    real_cluster: bool
+    fault: Fault | None
+
+    def stack(self, listeners: Listeners) -> LocalStack:
+        """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
+        options = {"rotation_retry_seconds": 0.5, **self.fault.options()} if self.fault else {}
+        return LocalStack(listeners, real_cluster=self.real_cluster, **options)
+
+
 def main() -> int:
     """Run the demo; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        sessions = _sessions(os.environ.get("SESSIONS", ""))
-        real_cluster = _real_cluster(os.environ.get("CLUSTER", ""))
+        wish = Wish(
+            _sessions(os.environ.get("SESSIONS", "")),
+            _real_cluster(os.environ.get("CLUSTER", "")),
+            _fault(os.environ.get("FAULT", "")),
+        )
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
@@ -46,7 +69,7 @@ def main() -> int:
     try:
         with (OUT / "functions.log").open("w") as log, open_screen() as screen:
             listeners = Listeners(screen.stage, lambda name, line: print(name, line, file=log))
-            return _rotate(LocalStack(listeners, real_cluster=real_cluster), sessions, screen)
+            return _rotate(wish.stack(listeners), wish, screen)
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         return 130
@@ -55,13 +78,18 @@ def main() -> int:
         return 2
 
 
-def _rotate(local_stack: LocalStack, sessions: int, screen: Screen) -> int:
+def _rotate(local_stack: LocalStack, wish: Wish, screen: Screen) -> int:
     with local_stack as stack:
         try:
-            ended, claims = _rotate_and_look(stack, sessions, screen)
+            ended, claims = _rotate_and_look(stack, wish, screen)
         except Exception:
             stack.check()  # a part that has died is what explains the rest
             raise
+    if wish.fault:
+        screen.truth("The rotation has stopped. What it says is looked up.")
+        screen.say(f"\n{ended.error}: {words(ended.cause)}")
+        screen.account(claims)
+        return 0 if all(claim.holds for claim in claims) else 1
     if ended.record is None or ended.status != "SUCCEEDED":
         return _tell_failure(screen, ended)
     screen.truth("Every service runs the new key, the old sessions are gone, login works.")
@@ -72,9 +100,11 @@ def _rotate(local_stack: LocalStack, sessions: int, screen: Screen) -> int:
     return 0 if all(claim.holds for claim in claims) else 1
 
 
-def _rotate_and_look(stack: LocalStack, sessions: int, screen: Screen) -> tuple[Ended, list[Claim]]:
-    """Rotate while visitors visit; how it ended, and what is to be said of it if it succeeded."""
-    logins = _log_in(stack, sessions, screen)
+def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[Ended, list[Claim]]:
+    """Rotate while visitors visit; how it ended, and what is to be said of that."""
+    logins = _log_in(stack, wish.sessions, screen)
+    before = faults.look(stack, logins.cookies[-1])
+    on_state = _order(stack, wish.fault, screen)
     old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
     with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
         screen.plan([*ROTATION_STEPS, *STATES])
@@ -83,11 +113,25 @@ def _rotate_and_look(stack: LocalStack, sessions: int, screen: Screen) -> tuple[
             rotation_id = stack.rotate()
             gauges.rotation_id = rotation_id
             screen.stage(f"RotateSecret: version {rotation_id}")
-            ended = follow(stack, rotation_id, screen)
+            ended = follow(stack, rotation_id, screen, on_state)
         seen = visitors.report()
+    if wish.fault:
+        return ended, faults.take_account(stack, wish.fault, before, ended)
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
     return ended, take_account(stack, Evidence(ended.record, old_version, logins.cookies, seen))
+
+
+def _order(stack: LocalStack, fault: Fault | None, screen: Screen) -> Callable[[str], None]:
+    """Have a fault happen at its moment: now, or on entering its state."""
+
+    def on_state(state: str | None) -> None:
+        if fault and state == fault.at:
+            screen.stage(f"Fault: {fault.says}")
+            fault.happen(stack)
+
+    on_state(None)
+    return on_state
 
 
 def _log_in(stack: LocalStack, sessions: int, screen: Screen) -> Logins:
@@ -104,12 +148,12 @@ def _log_in(stack: LocalStack, sessions: int, screen: Screen) -> Logins:
 
 def _tell_failure(screen: Screen, ended: Ended) -> int:
     screen.truth("The rotation did not succeed.")
-    screen.say(f"\nThe run ended as {ended.status}: {ended.error}: {_words(ended.cause)}")
+    screen.say(f"\nThe run ended as {ended.status}: {ended.error}: {words(ended.cause)}")
     screen.say(f"What the functions said: {OUT / 'functions.log'}")
     return 1
 
 
-def _words(cause: str | None) -> str:
+def words(cause: str | None) -> str:
     """A function's own words from the JSON that Lambda wraps them in."""
     try:
         return str(json.loads(cause or "")["errorMessage"])
@@ -131,6 +175,12 @@ def _real_cluster(text: str) -> bool:
     if text not in {"", "emulated", "real"}:
         raise ValueError(f"CLUSTER is emulated or real, not {text!r}.")
     return text == "real"
+
+
+def _fault(text: str) -> Fault | None:
+    if text and text not in faults.FAULTS:
+        raise ValueError(f"FAULT is one of {', '.join(faults.FAULTS)}, not {text!r}.")
+    return faults.FAULTS.get(text)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

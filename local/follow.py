@@ -5,7 +5,7 @@ is read by the thread that also watches over the stack: nothing reads on once th
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,13 +46,23 @@ class Ended:
     cause: str | None = None
 
 
-def follow(stack: LocalStack, rotation_id: str, screen: Screen) -> Ended:
-    """Follow a rotation to its end. Raises StackProblem when a part of the stack dies."""
+def follow(
+    stack: LocalStack,
+    rotation_id: str,
+    screen: Screen,
+    on_state: Callable[[str], None] = lambda _state: None,
+) -> Ended:
+    """Follow a rotation to its end; `on_state` is called as each state is entered.
+
+    Raises StackProblem when a part of the stack dies.
+    """
     rows = {name: StepRow(name) for name in (*ROTATION_STEPS, *STATES)}
     report = _wait_for_promotion(stack, rotation_id)
     if report.outcome != "succeeded":
-        return Ended("NOT PROMOTED", None, report.outcome, _last_error(report))
+        return Ended("NOT PROMOTED", None, *_last_error(report))
     for progress in _history(stack, rotation_id):
+        if progress.kind.endswith("StateEntered") and progress.state:
+            on_state(progress.state)
         if progress.state in rows and not progress.iterations:
             _show(screen, rows[progress.state], progress)
     return _end_of(stack, rotation_id)
@@ -74,7 +84,8 @@ def listen(stack: LocalStack, screen: Screen) -> None:
             screen.step(StepRow(step, "working"))
         else:
             done = state == "succeeded"
-            screen.step(StepRow(step, "done" if done else "failed", seconds, error or ""))
+            note = (error or "").split(". ")[0]
+            screen.step(StepRow(step, "done" if done else "failed", seconds, note))
 
     stack.secrets_manager.on_step(on_step)
 
@@ -140,6 +151,8 @@ def _end_of(stack: LocalStack, rotation_id: str) -> Ended:
     return Ended(found["status"], record, found.get("error"), found.get("cause"))
 
 
-def _last_error(report: RotationReport) -> str:
+def _last_error(report: RotationReport) -> tuple[str, str]:
+    """The name and the words of what made a rotation fail."""
     errors = [step.error for step in report.steps if step.error]
-    return errors[-1] if errors else "no step has failed"
+    name, _, words = (errors[-1] if errors else f"{report.outcome}: no step failed").partition(": ")
+    return name, words

@@ -6,6 +6,7 @@ taken down in reverse, whatever happens in between; `problem` tells when a part 
 
 import base64
 import contextlib
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class LocalStack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     redis_product: Any = None
     rotation_retry_seconds: float = 5.0
+    rbac: Path = ROOT / "kubernetes" / "rbac.yaml"
+    images: set[str] = field(default_factory=lambda: set(console.IMAGES.values()))
     real_cluster: bool = False
 
     def __enter__(self) -> "LocalStack":
@@ -122,6 +125,13 @@ class LocalStack:
         found = self.cluster.admin.get(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
         return key.parse(base64.b64decode(found["data"][key.FIELD]).decode()).fingerprint
 
+    def record(self, rotation_id: str) -> dict[str, Any]:
+        """The record of a run, from its bucket."""
+        name = f"rotations/{rotation_id}.json"
+        found = self.cloud.client("s3").get_object(Bucket=RECORD_BUCKET, Key=name)
+        record: dict[str, Any] = json.loads(found["Body"].read())
+        return record
+
     def rotate(self, **request: Any) -> str:
         """Rotate the secret as a user would; returns the rotation id."""
         client = self.cloud.client("secretsmanager")
@@ -155,8 +165,8 @@ class LocalStack:
                 self.processes,
                 name=CLUSTER_NAME,
                 credentials_lookup=self._access_entry,
-                rbac=ROOT / "kubernetes" / "rbac.yaml",
-                images=console.IMAGES.values(),
+                rbac=self.rbac,
+                images=self.images,
                 namespace=console.NAMESPACE,
             )
         )
