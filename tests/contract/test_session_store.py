@@ -11,7 +11,8 @@ from redis import Redis
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
 from keyturn.sessions import PAGE_KEYS_LEAST, Purge
-from keyturn.settings import Port, SessionSettings
+from keyturn.settings import SessionSettings
+from keyturn.variables import Port
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests.conftest import NOON

@@ -146,7 +146,8 @@ def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
 
 def _failed_text(run: Run, record: Mapping[str, Any]) -> str:
     failure = record["failure"]
-    done = ", ".join(step["name"] for step in record["steps"]) or "nothing"
+    names = [step["name"] for step in record["steps"] if step["name"] != failure["step"]]
+    done = ", ".join(names) or "nothing"
     previous = record["versions"]["previous"] or "the version that carries AWSPREVIOUS"
     return (
         f"The rotation stopped at {failure['step']}.\n\n"
@@ -180,6 +181,7 @@ def _services(ledger: Ledger) -> list[dict[str, Any]]:
             "replicas": rolled["replicas"],
             "podsBefore": rolled["podsBefore"],
             "podsAfter": rolled["podsAfter"],
+            "alsoRestartedBy": rolled.get("alsoRestartedBy"),
             "seconds": rolled["seconds"],
         }
         for rolled in ledger.get("restart_services") or ()
@@ -210,8 +212,11 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
 
 
 def _finished(ledger: Ledger, key: str) -> bool:
+    """Whether a step is through; a purge or a delivery may have stopped between two calls."""
     found = ledger.get(key)
-    return bool(found) and (not isinstance(found, Mapping) or found.get("finished", True))
+    if not found or not isinstance(found, Mapping):
+        return bool(found)
+    return bool(found.get("finished", True)) and found.get("state") != "waiting"
 
 
 def _says(cause: str) -> str:
