@@ -1,8 +1,9 @@
 """State CheckRollout: look once whether the last old pod of a service is gone."""
 
+import time
 from typing import Any
 
-from keyturn import rollout, run, secret, wiring
+from keyturn import logs, rollout, run, secret, wiring
 from keyturn.telemetry import Event, Result, step
 
 check = wiring.restarting()
@@ -10,8 +11,11 @@ check = wiring.restarting()
 
 @step("CheckRollout")
 def handler(event: Event, _context: Any) -> Result:
-    """Judge the rollout that RestartService began."""
+    """Judge the rollout that RestartService began, key errors of crashed pods first."""
     this = run.parse(event, check.settings.secret_arn)
     secret.confirm_current(check.secret, this)
-    restarted = run.entry(event, "restart_service")
-    return rollout.check(check.cluster, this, restarted, check.limit, run.now())
+    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
+    service = run.text(run.entry(event, "restart_service"), "service")
+    crashed = check.logs.of_version(service, this.rotation_id, begun, crashed_only=True)
+    logs.read(crashed, time.monotonic, logs.GLANCE_SECONDS)
+    return rollout.check(check.cluster, this, event, check.limit, run.now())

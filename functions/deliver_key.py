@@ -10,7 +10,7 @@ deliver = wiring.delivering()
 
 @step("DeliverKey")
 def handler(event: Event, _context: Any) -> Result:
-    """Deliver the promoted key."""
+    """Bring the promoted key to the pods' reach, or look how far it is."""
     this = run.parse(event, deliver.settings.secret_arn)
     secret.confirm_current(deliver.secret, this)
-    return delivery.deliver(deliver.secret, deliver.target, this.rotation_id)
+    return delivery.deliver(deliver.secret, deliver.way, this.rotation_id, event, run.now())

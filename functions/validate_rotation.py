@@ -1,8 +1,9 @@
 """State ValidateRotation: prove that users can log in with the new key."""
 
+import time
 from typing import Any
 
-from keyturn import run, secret, validation, wiring
+from keyturn import logs, run, secret, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -17,5 +18,5 @@ def handler(event: Event, _context: Any) -> Result:
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
-    logs = validation.read_logs(validate.logs, settings.services, this.rotation_id, begun)
-    return validation.as_entry(health, login, logs)
+    new = logs.of_services(validate.logs, settings.services, this.rotation_id, begun)
+    return validation.as_entry(health, login, logs.read(new, time.monotonic))

@@ -5,15 +5,17 @@ Each implements a noun's `Protocol`; `tests/contract` runs the same cases on the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from keyturn import errors
 from keyturn.delivery import Delivered
+from keyturn.logs import ContainerLog
 from keyturn.record import Message
-from keyturn.rollout import KEY_VERSION, Deployment, Pod
 from keyturn.run import Run
 from keyturn.sessions import Page
-from keyturn.validation import Answer, ContainerLog
+from keyturn.synchronization import ExternalSecret
+from keyturn.validation import Answer
+from keyturn.workload import KEY_VERSION, Pod, Workload
 
 
 @dataclass
@@ -112,37 +114,116 @@ class FakeTarget:
 
 
 @dataclass
-class FakeCluster:
-    """Deployments and pods that change only when a test says so."""
+class FakeOperator:
+    """The External Secrets Operator with one ExternalSecret, one state of a sync after the other.
 
-    deployments: dict[str, Deployment] = field(default_factory=dict)
+    `begin` reads the provider, `write` fills the Secret, `finish` or `fail` tells how it went, as
+    `externalsecret_controller.go` does (`shouldRefresh`, `markAsDone`, `markAsFailed`).
+    """
+
+    target: FakeTarget
+    provides: str | None = field(default=None, repr=False)
+    seen: ExternalSecret = field(
+        default_factory=lambda: ExternalSecret("session-key", writes="session-key")
+    )
+    every: timedelta = timedelta(hours=1)
+    token: str = ""
+    tokens: list[str] = field(default_factory=list)
+    dry_runs: list[str] = field(default_factory=list)
+    lost_answers: int = 0
+    name: str = "ExternalSecret web/session-key"
+    _working: tuple[datetime, str, str | None] | None = field(default=None, repr=False)
+
+    def read(self) -> ExternalSecret:
+        return self.seen
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        if dry_run:
+            self.dry_runs.append(token)
+            return
+        self.token = token
+        self.tokens.append(token)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise errors.ClusterUnavailable("the answer was lost; the annotation stands")
+
+    def begin(self, at: datetime) -> bool:
+        """Begin a sync if one is due, and read what the provider has now."""
+        if self._working is None and self._is_due(at):
+            self._working = (at.replace(microsecond=0), f"1-{self.token}", self.provides)
+        return self._working is not None
+
+    def write(self) -> None:
+        """Write what was read into the Secret."""
+        assert self._working is not None
+        _, _, value = self._working
+        if value != self.target.value:
+            self.target.value, self.target.version = value, self.target.version + 1
+
+    def finish(self) -> None:
+        """Mark the sync as done; its time is when it began."""
+        assert self._working is not None
+        began, synced, _ = self._working
+        self.seen = replace(self.seen, ready=True, refreshed_at=began, synced=synced)
+        self._working = None
+
+    def fail(self) -> None:
+        """Mark the sync as failed; when and what was synced last stays as it was."""
+        self.seen, self._working = replace(self.seen, ready=False), None
+
+    def sync(self, at: datetime) -> None:
+        """A whole sync, if one is due."""
+        if self.begin(at):
+            self.write()
+            self.finish()
+
+    def _is_due(self, at: datetime) -> bool:
+        changed = self.seen.synced != f"1-{self.token}"
+        passed = self.seen.refreshed_at is None or at - self.seen.refreshed_at >= self.every
+        if self.seen.refresh_policy == "CreatedOnce":
+            return self.seen.synced is None
+        if self.seen.refresh_policy == "OnChange":
+            return changed
+        return (self.every > timedelta() or self.seen.synced is None) and (changed or passed)
+
+
+@dataclass
+class FakeCluster:
+    """Workloads and pods that change only when a test says so."""
+
+    workloads: dict[str, Workload] = field(default_factory=dict)
     pods_of: dict[str, Sequence[Pod]] = field(default_factory=dict)
     logs: list[ContainerLog] = field(default_factory=list)
+    crashes: list[ContainerLog] = field(default_factory=list)
     restarts: list[tuple[str, bool]] = field(default_factory=list)
     annotations: list[dict[str, str]] = field(default_factory=list)
 
-    def deployment(self, name: str) -> Deployment:
-        if name not in self.deployments:
-            raise errors.ServiceNotFound(f"there is no Deployment {name}")
-        return self.deployments[name]
+    def workload(self, service: str) -> Workload:
+        if service not in self.workloads:
+            raise errors.ServiceNotFound(f"there is no {service}")
+        return self.workloads[service]
 
-    def pods(self, name: str) -> Sequence[Pod]:
-        return self.pods_of.get(name, ())
+    def pods(self, service: str) -> Sequence[Pod]:
+        return self.pods_of.get(service, ())
 
-    def restart(self, name: str, annotations: dict[str, str], *, dry_run: bool) -> Deployment:
-        self.restarts.append((name, dry_run))
+    def restart(self, service: str, annotations: dict[str, str], *, dry_run: bool) -> Workload:
+        self.restarts.append((service, dry_run))
         self.annotations.append(annotations)
         patched = replace(
-            self.deployment(name),
-            generation=self.deployment(name).generation + 1,
+            self.workload(service),
+            generation=self.workload(service).generation + 1,
             key_version=annotations[KEY_VERSION],
         )
         if not dry_run:
-            self.deployments[name] = patched
+            self.workloads[service] = patched
         return patched
 
-    def of_version(self, service: str, version: str, since: datetime) -> Iterable[ContainerLog]:
-        return [log for log in self.logs if log.pod.startswith(service)]
+    def of_version(
+        self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+    ) -> Iterable[ContainerLog]:
+        """The logs of the containers that run, unless only those that crashed are asked for."""
+        found = self.crashes if crashed_only else [*self.logs, *self.crashes]
+        return [log for log in found if log.pod.startswith(service)]
 
 
 @dataclass

@@ -4,7 +4,7 @@ import importlib
 import json
 import sys
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -17,11 +17,12 @@ from keyturn import (
     run,
     secret,
     sessions,
+    synchronization,
     telemetry,
     validation,
     wiring,
 )
-from keyturn.rollout import Deployment, Pod
+from keyturn.logs import ContainerLog, Line
 from keyturn.settings import (
     BeginRotationSettings,
     DeliverKeySettings,
@@ -33,11 +34,13 @@ from keyturn.settings import (
     load,
 )
 from keyturn.telemetry import Handler
-from keyturn.validation import Answer, ContainerLog
+from keyturn.validation import Answer
+from keyturn.workload import Pod, Workload
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import (
     FakeCluster,
     FakeNotifier,
+    FakeOperator,
     FakeRecordStore,
     FakeRuns,
     FakeSecretStore,
@@ -50,9 +53,9 @@ from tests.project import environment
 SERVICES = ("web-console", "auth-service")
 
 
-def running(service: str) -> Deployment:
+def running(service: str) -> Workload:
     """A Deployment that runs the old key."""
-    return Deployment(service, 1, 1, False, 2, 2, 2, 2, key_version=OLD)
+    return Workload(service, 1, 1, False, 2, 2, 2, 2, key_version=OLD)
 
 
 def two_pods(service: str, version: str) -> list[Pod]:
@@ -73,13 +76,18 @@ class Stage:
     web: FakeWeb = field(default_factory=FakeWeb)
     records: FakeRecordStore = field(default_factory=FakeRecordStore)
     notifier: FakeNotifier = field(default_factory=FakeNotifier)
+    operator: FakeOperator = field(init=False)
+    mode: str = "kubernetes-secret"
+    now: datetime = NOON + timedelta(minutes=2)
 
     def __post_init__(self) -> None:
         """Set the scene: two services that run the old key, three sessions, a pending version."""
         self.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}
         self.store.documents = {OLD: json.dumps({key.FIELD: self.old.base64})}
         self.target.value = self.old.base64
-        self.cluster.deployments = {service: running(service) for service in SERVICES}
+        self.operator = FakeOperator(self.target, self.old.base64)
+        self.operator.sync(NOON - timedelta(minutes=30))
+        self.cluster.workloads = {service: running(service) for service in SERVICES}
         self.cluster.pods_of = {service: two_pods(service, OLD) for service in SERVICES}
         self.sessions.keys = {"session:1", "session:2", "session:3", "sessions:4"}
         settings = load(RotateSecretSettings, environment("rotate_secret"))
@@ -93,6 +101,18 @@ class Stage:
         """The key of the new version."""
         return key.parse_document(self.store.documents[NEW]).key
 
+    @property
+    def way(self) -> delivery.Way:
+        """The delivery mode that is configured."""
+        ways: dict[str, delivery.Way] = {
+            "kubernetes-secret": delivery.DirectWrite(self.target),
+            "external-secrets": synchronization.ForcedSync(
+                self.target, self.operator, "session-key"
+            ),
+            "none": delivery.NothingToDeliver(),
+        }
+        return ways[self.mode]
+
     def wire(self, patch: pytest.MonkeyPatch) -> None:
         """Have `wiring` join these fakes, with the template's settings, two minutes after noon."""
         store = cast("Any", self.store)
@@ -105,8 +125,8 @@ class Stage:
         wired: dict[str, Any] = {
             "rotating": self._rotation(),
             "beginning": wiring.Beginning(begin, store, self.sessions, self.notifier),
-            "delivering": wiring.Delivering(deliver, store, self.target),
-            "restarting": wiring.Restarting(restart, store, self.cluster),
+            "delivering": wiring.Delivering(deliver, store, self.way),
+            "restarting": wiring.Restarting(restart, store, self.cluster, self.cluster),
             "purging": wiring.Purging(purge, store, self.sessions),
             "validating": wiring.Validating(validate, store, self.web, self.cluster),
             "finishing": wiring.Finishing(finish, self.records, self.notifier),
@@ -114,21 +134,23 @@ class Stage:
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))
         for module in (run, telemetry):
-            patch.setattr(module, "now", partial(_same, NOON + timedelta(minutes=2)))
+            patch.setattr(module, "now", lambda: self.now)
 
     def promote(self) -> None:
         """Be where the state machine starts: the new version has a key and is current."""
         self.store.documents[NEW] = json.dumps({key.FIELD: key.generate().base64})
         self.store.stages = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+        self.operator.provides = self.new.base64
 
     def roll_out(self, service: str) -> None:
         """Do what Kubernetes does after a restart."""
-        restarted = self.cluster.deployments[service]
-        self.cluster.deployments[service] = replace(
+        restarted = self.cluster.workloads[service]
+        self.cluster.workloads[service] = replace(
             restarted, observed_generation=restarted.generation
         )
         self.cluster.pods_of[service] = two_pods(service, NEW)
-        self.cluster.logs.append(ContainerLog(service, "app", ["cannot decrypt session"]))
+        lines = [Line(self.now, "cannot decrypt session")]
+        self.cluster.logs.append(ContainerLog(service, "app", lines))
 
     def _rotation(self) -> secret.Rotation:
         urls = load(RotateSecretSettings, environment("rotate_secret")).health_urls
@@ -137,7 +159,7 @@ class Stage:
             self.store,
             self.runs,
             checks_before_promotion=[
-                partial(delivery.check_ready, self.target),
+                self.way.check_ready,
                 *(partial(rollout.check_ready, self.cluster, service) for service in SERVICES),
                 partial(sessions.check_ready, self.sessions),
             ],

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from keyturn.adapters.kubernetes import KubernetesApi, KubernetesCluster, KubernetesSecret
-from keyturn.settings import ClusterSettings, DeliverySettings, Url
+from keyturn.adapters.kubernetes import KubernetesApi
+from keyturn.adapters.kubernetes_secret import KubernetesSecret
+from keyturn.adapters.kubernetes_workloads import KubernetesCluster
+from keyturn.settings import ClusterSettings, DeliverySettings
+from keyturn.variables import DeliveryMode, Url
 from tests.contract.cluster_under_test import NAME, ClusterUnderTest
 
 FIELD = "SESSION_ENCRYPTION_KEY"
@@ -45,6 +48,8 @@ def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
         cluster_endpoint=Url(cluster.url),
         cluster_certificate_authority=authority,
         namespace=namespace,
+        delivery_mode=DeliveryMode("kubernetes-secret"),
+        external_secret="",
         kubernetes_secret="session-key",
         kubernetes_secret_key=FIELD,
     )

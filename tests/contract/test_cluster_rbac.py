@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from keyturn import errors
-from keyturn.rollout import KEY_VERSION
+from keyturn.workload import KEY_VERSION
 from local.cluster import AccessEntry
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, RBAC_RESOURCES, SECRETS, Json
@@ -46,12 +46,12 @@ def write(adapters: Adapters) -> None:
 
 def read_logs(adapters: Adapters) -> list[str]:
     logs = adapters.cluster.of_version("web-console", "one", LONG_AGO)
-    return [line for log in logs for line in log.lines]
+    return [line.text for log in logs for line in log.lines]
 
 
 # The calls of a rotation by the permission that they are the first to need.
 CALLS: dict[Permission, Callable[[Adapters], object]] = {
-    ("get", "deployments"): lambda one: one.cluster.deployment("web-console"),
+    ("get", "deployments"): lambda one: one.cluster.workload("web-console"),
     ("patch", "deployments"): lambda one: one.cluster.restart("web-console", {}, dry_run=True),
     ("list", "pods"): lambda one: one.cluster.pods("web-console"),
     ("get", "pods/log"): read_logs,
@@ -167,6 +167,6 @@ def test_what_no_rotation_does_is_denied(site: Site, method: str, path: str) -> 
 
 def test_a_role_without_an_access_entry_is_told_so(site: Site) -> None:
     with signing_as("AKIDSTRANGER", "no-access"), pytest.raises(errors.AccessDenied) as caught:
-        site.adapters.cluster.deployment("web-console")
+        site.adapters.cluster.workload("web-console")
     assert "not accepted by cluster contract" in str(caught.value)
     assert "EKS access entry" in str(caught.value)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors
-from keyturn.rollout import KEY_VERSION, RESTARTED_AT
+from keyturn.rollout import RESTARTED_AT
+from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import (
     KEY_ID,
@@ -81,7 +82,8 @@ def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
     adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
 
     def lines(version: str) -> list[list[str]]:
-        return [list(log.lines) for log in adapters.cluster.of_version("web", version, LONG_AGO)]
+        logs = adapters.cluster.of_version("web", version, LONG_AGO)
+        return [[line.text for line in log.lines] for log in logs]
 
     until(lambda: lines("two"), lambda found: found == [["again"], ["first"]])
     assert lines("three") == []
@@ -126,6 +128,6 @@ def test_an_immutable_secret_is_refused_and_the_error_does_not_quote_the_key(
 
 def test_what_is_not_there_is_named(adapters: Adapters) -> None:
     with pytest.raises(errors.ServiceNotFound, match="deployments/web"):
-        adapters.cluster.deployment("web")
+        adapters.cluster.workload("web")
     with pytest.raises(errors.ServiceNotFound, match="secrets/session-key"):
         adapters.secret.read()

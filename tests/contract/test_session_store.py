@@ -11,7 +11,8 @@ from redis import Redis
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
 from keyturn.sessions import PAGE_KEYS_LEAST, Purge
-from keyturn.settings import Port, SessionSettings
+from keyturn.settings import SessionSettings
+from keyturn.variables import Port
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests.conftest import NOON
@@ -325,13 +326,18 @@ def test_a_database_that_does_not_exist_is_refused_and_database_0_is_left(
         assert zero.dbsize() == 1
 
 
+def product_of(server: RedisServer) -> Product:
+    """A replica has to be of its primary's kind: an older Redis cannot read Valkey's snapshot."""
+    return "valkey" if server.kind.startswith("valkey") else "redis"
+
+
 def test_a_replica_refuses_to_delete(
     server: RedisServer, client: Redis, processes: Processes
 ) -> None:
     client.set("session:1", "x")
     with (
         configured(client, **{"repl-diskless-sync-delay": "0"}),
-        RedisServer(processes) as replica,
+        RedisServer(processes, product=product_of(server)) as replica,
         replica.client(DATABASE) as other,
     ):
         command(other, "REPLICAOF", server.host, str(server.port))

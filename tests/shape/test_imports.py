@@ -8,8 +8,8 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["delivery", "errors", "key", "record", "rollout", "run", "secret", "sessions", "settings"]
-NOUNS += ["validation"]
+NOUNS = ["delivery", "errors", "key", "logs", "record", "rollout", "run", "secret", "sessions"]
+NOUNS += ["settings", "synchronization", "validation", "variables", "workload"]
 VENDORS = {
     "aws_lambda_powertools",
     "boto3",

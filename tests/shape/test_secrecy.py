@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,24 @@ def test_a_whole_rotation_says_the_key_nowhere(rotation: Rotation, output: io.St
     shown = [json.dumps(ledger), output.getvalue(), *rotation.said, *messages]
     assert_hidden(" ".join([*shown, *stage.records.documents.values()]), stage)
     assert stage.new.fingerprint in output.getvalue()
+
+
+def test_a_rotation_by_an_external_secret_says_the_key_nowhere(
+    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(mode="external-secrets")
+    rotation = Rotation(stage, monkeypatch)
+    rotation.promote()
+    stage.operator.provides = stage.new.base64
+    (started,) = stage.runs.started
+    ledger: dict[str, Any] = {**started.as_ledger()}
+    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
+    stage.operator.sync(stage.now)
+    stage.now += timedelta(seconds=5)
+    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
+    assert ledger["deliver_key"]["state"] == "done"
+    assert stage.target.value == stage.new.base64
+    assert_hidden(" ".join([json.dumps(ledger), output.getvalue(), *rotation.said]), stage)
 
 
 @pytest.mark.parametrize(

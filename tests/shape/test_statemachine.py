@@ -112,6 +112,33 @@ def test_a_failure_goes_to_the_record_and_a_failed_run_never_succeeds() -> None:
     assert ends[outcome["Default"]] == ends["RotationNotRecorded"] == "Fail"
 
 
+@pytest.mark.parametrize(
+    ("choice", "asked", "answer", "onward", "again"),
+    [
+        ("KeyDelivered", "$.deliver_key.state", "done", "RestartServices", "WaitForDelivery"),
+        ("RolloutDone", "$.check_rollout.state", "done", "ServiceRestarted", "WaitForPods"),
+        ("PurgeDone", "$.purge_sessions.finished", True, "ValidateRotation", "PurgeSessions"),
+    ],
+)
+def test_a_step_of_several_calls_goes_on_only_when_it_says_so_and_else_repeats(
+    choice: str, asked: str, answer: object, onward: str, again: str
+) -> None:
+    (found,) = (state for state in STATES if state.name == choice)
+    (rule,) = found.body["Choices"]
+    compared = "BooleanEquals" if answer is True else "StringEquals"
+    assert rule == {"Variable": asked, compared: answer, "Next": onward}
+    assert found.body["Default"] == again
+    (task,) = (state for state in TASKS if asked.startswith(f"{state.body['ResultPath']}."))
+    assert task.body["Next"] == choice
+    wait = found.siblings[again]
+    assert again == task.name or (wait["Type"], wait["Next"]) == ("Wait", task.name)
+
+
+def test_no_service_is_restarted_before_the_key_was_read_back() -> None:
+    before = [state.name for state in STATES if "RestartServices" in successors(state)]
+    assert before == ["KeyDelivered"]
+
+
 def test_the_machine_is_written_in_jsonpath_without_variables() -> None:
     """As the local interpreter runs it unpatched; see docs/decisions."""
     source = json.dumps(state_machine())

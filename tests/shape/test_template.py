@@ -8,6 +8,7 @@ import pytest
 from botocore.config import Config
 
 from keyturn.adapters import aws, http, kubernetes, redis
+from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
 from keyturn.sessions import SLICE_SECONDS
 from tests.project import (
     FUNCTIONS,
@@ -135,6 +136,18 @@ def test_a_parameter_says_what_it_is_for(name: str) -> None:
     assert template()["Parameters"][name]["Description"].endswith((".", ")"))
 
 
+def test_a_stack_of_mode_external_secrets_without_the_name_of_one_is_refused() -> None:
+    (rule,) = template()["Rules"].values()
+    mode, named = template()["Parameters"]["DeliveryMode"], {"Ref": "ExternalSecret"}
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "DeliveryMode"}, "external-secrets"]}
+    assert rule["RuleCondition"]["Fn::Equals"][1] in mode["AllowedValues"]
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [named, ""]}]}
+    assert assertion["AssertDescription"].endswith(".")
+    assert template()["Parameters"]["ExternalSecret"]["Default"] == ""
+    assert mode["Default"] == "kubernetes-secret"
+
+
 @pytest.mark.parametrize("name", list(template()["Outputs"]))
 def test_an_output_says_what_it_is_for(name: str) -> None:
     assert template()["Outputs"][name]["Description"].endswith(".")
@@ -200,6 +213,14 @@ def longest_aws_call() -> float:
 )
 def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
     assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())
+
+
+@pytest.mark.parametrize(
+    ("function", "seconds"),
+    [("validate_rotation", READ_SECONDS), ("check_rollout", GLANCE_SECONDS)],
+)
+def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: float) -> None:
+    assert seconds + sum(kubernetes.TIMEOUTS) < functions()[logical_id(function)]["Timeout"]
 
 
 def test_a_slice_of_the_purge_leaves_time_for_its_last_page_and_the_label() -> None:

@@ -1,13 +1,19 @@
 """`keyturn.delivery`: the key arrives where the pods read it, proven, and shows itself nowhere."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keyturn import delivery, errors, key
+from keyturn.delivery import Delivered, DirectWrite, NothingToDeliver, Promoted
 from keyturn.key import SessionKey
-from tests.conftest import NEW, OLD
+from keyturn.run import timestamp
+from tests.conftest import NEW, NOON, OLD
 from tests.fakes import FakeSecretStore, FakeTarget
 
 
@@ -38,21 +44,28 @@ def target(old: SessionKey) -> FakeTarget:
     return FakeTarget(value=old.base64)
 
 
+def deliver(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
+    """What one call returns in mode `kubernetes-secret`."""
+    return delivery.deliver(source, DirectWrite(target), NEW, {}, NOON)
+
+
 def test_the_promoted_key_is_written_and_both_keys_are_named(
     source: FakeSecretStore, target: FakeTarget, old: SessionKey, new: SessionKey
 ) -> None:
-    assert delivery.deliver(source, target, NEW) == {
+    assert deliver(source, target) == {
+        "state": "done",
         "target": "Kubernetes Secret web/session-key",
         "written": True,
         "fingerprint": new.fingerprint,
         "previousFingerprint": old.fingerprint,
+        "startedAt": timestamp(NOON),
     }
     assert target.value == new.base64
 
 
 def test_delivering_twice_writes_once(source: FakeSecretStore, target: FakeTarget) -> None:
-    delivery.deliver(source, target, NEW)
-    assert delivery.deliver(source, target, NEW)["written"] is False
+    deliver(source, target)
+    assert deliver(source, target)["written"] is False
     assert target.writes == 1
 
 
@@ -61,7 +74,7 @@ def test_whatever_the_target_holds_is_replaced(
     source: FakeSecretStore, target: FakeTarget, new: SessionKey, before: str | None
 ) -> None:
     target.value = before
-    delivery.deliver(source, target, NEW)
+    deliver(source, target)
     assert target.value == new.base64
 
 
@@ -70,7 +83,7 @@ def test_a_target_that_someone_else_wrote_meanwhile_is_not_overwritten(
 ) -> None:
     target.conflict = True
     with pytest.raises(errors.DeliveryConflict):
-        delivery.deliver(source, target, NEW)
+        deliver(source, target)
     assert target.value == old.base64
 
 
@@ -84,16 +97,20 @@ def give_an_owner(target: FakeTarget) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(make_immutable, "immutable"), (give_an_owner, "belongs to ExternalSecret session-key")],
+    [
+        (make_immutable, "immutable"),
+        (give_an_owner, "belongs to ExternalSecret session-key"),
+        (give_an_owner, "Use DeliveryMode external-secrets"),
+    ],
 )
 def test_a_target_that_is_not_ours_to_write_is_refused_untouched(
     source: FakeSecretStore, target: FakeTarget, spoil: Callable[[FakeTarget], None], words: str
 ) -> None:
     spoil(target)
     with pytest.raises(errors.DeliveryRefused, match=words):
-        delivery.deliver(source, target, NEW)
+        deliver(source, target)
     with pytest.raises(errors.DeliveryRefused, match=words):
-        delivery.check_ready(target)
+        DirectWrite(target).check_ready()
     assert target.writes == 0
 
 
@@ -106,7 +123,7 @@ def test_a_target_that_holds_the_key_already_may_be_anyones(
 ) -> None:
     spoil(target)
     target.value = new.base64
-    assert delivery.deliver(source, target, NEW)["written"] is False
+    assert deliver(source, target)["written"] is False
 
 
 def test_a_write_that_does_not_last_is_not_taken_for_a_delivery(
@@ -114,7 +131,7 @@ def test_a_write_that_does_not_last_is_not_taken_for_a_delivery(
 ) -> None:
     target.swallows_writes = True
     with pytest.raises(errors.DeliveryNotProven, match="web/session-key"):
-        delivery.deliver(source, target, NEW)
+        deliver(source, target)
 
 
 def test_a_malformed_promoted_document_is_not_delivered(
@@ -122,7 +139,7 @@ def test_a_malformed_promoted_document_is_not_delivered(
 ) -> None:
     source.documents[NEW] = "{}"
     with pytest.raises(errors.KeyFieldMissing):
-        delivery.deliver(source, target, NEW)
+        deliver(source, target)
     assert target.writes == 0
 
 
@@ -131,31 +148,110 @@ def test_a_malformed_previous_document_only_costs_its_name(
     source: FakeSecretStore, target: FakeTarget, previous: str
 ) -> None:
     source.documents[OLD] = previous
-    assert delivery.deliver(source, target, NEW)["previousFingerprint"] is None
+    assert deliver(source, target)["previousFingerprint"] is None
 
 
 def test_a_secret_without_a_previous_version_can_be_delivered(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:
     del source.stages[OLD]
-    assert delivery.deliver(source, target, NEW)["previousFingerprint"] is None
+    assert deliver(source, target)["previousFingerprint"] is None
 
 
 def test_readiness_is_proved_by_a_dry_run_with_what_is_there(
     target: FakeTarget, old: SessionKey
 ) -> None:
-    delivery.check_ready(target)
+    DirectWrite(target).check_ready()
     assert (target.value, target.writes) == (old.base64, 0)
     target.conflict = True
     with pytest.raises(errors.DeliveryConflict):
-        delivery.check_ready(target)
+        DirectWrite(target).check_ready()
 
 
 def test_no_key_is_in_a_result_or_a_repr(
     source: FakeSecretStore, target: FakeTarget, old: SessionKey, new: SessionKey
 ) -> None:
     found = target.read()
-    shown = f"{delivery.deliver(source, target, NEW)} {found!r} {found} {target.read()!r}"
+    shown = f"{deliver(source, target)} {found!r} {found} {target.read()!r}"
     for session_key in (old, new):
         assert session_key.base64 not in shown
         assert session_key.raw.hex() not in shown
+
+
+@given(st.none() | st.text(max_size=60))
+def test_only_the_promoted_key_is_taken_for_it(other: str | None) -> None:
+    promoted = key.generate()
+    assert Delivered(promoted.base64, "1").holds(promoted)
+    assert not Delivered(other, "1").holds(promoted)
+    for near in (promoted.base64[:-1], f"{promoted.base64}\n", promoted.base64.swapcase()):
+        assert not Delivered(near, "1").holds(promoted)
+
+
+def test_where_the_pods_read_secrets_manager_nothing_is_delivered(
+    source: FakeSecretStore, old: SessionKey, new: SessionKey
+) -> None:
+    way = NothingToDeliver()
+    way.check_ready()
+    assert delivery.deliver(source, way, NEW, {}, NOON) == {
+        "state": "done",
+        "target": "Secrets Manager, read by the pods",
+        "written": False,
+        "fingerprint": new.fingerprint,
+        "previousFingerprint": old.fingerprint,
+        "startedAt": timestamp(NOON),
+    }
+
+
+def test_also_where_nothing_is_delivered_a_malformed_document_is_refused(
+    source: FakeSecretStore,
+) -> None:
+    source.documents[NEW] = "{}"
+    with pytest.raises(errors.KeyFieldMissing):
+        delivery.deliver(source, NothingToDeliver(), NEW, {}, NOON)
+
+
+class SlowWay:
+    """A way that is done when it is called for the third time, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Mapping[str, Any], datetime]] = []
+
+    def check_ready(self) -> None:
+        """Ready."""
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        assert promoted.version == NEW
+        self.told.append((last, at))
+        return {"state": "done" if len(self.told) == 3 else "waiting", "calls": len(self.told)}
+
+
+def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_calls(
+    source: FakeSecretStore,
+) -> None:
+    way = SlowWay()
+    ledger: dict[str, Any] = {}
+    for second in (0, 5, 12):
+        at = NOON + timedelta(seconds=second)
+        ledger = {"deliver_key": delivery.deliver(source, way, NEW, ledger, at)}
+    calls = [last.get("calls") for last, _ in way.told]
+    assert calls == [None, 1, 2]
+    entry = ledger["deliver_key"]
+    assert (entry["state"], entry["startedAt"]) == ("done", timestamp(NOON))
+    assert entry["seconds"] == 12.0
+
+
+def test_a_delivery_of_one_call_leaves_its_length_to_the_step(
+    source: FakeSecretStore, target: FakeTarget
+) -> None:
+    assert "seconds" not in deliver(source, target)
+
+
+def test_a_delivery_that_was_done_is_begun_anew_and_not_gone_on_with(
+    source: FakeSecretStore,
+) -> None:
+    way = SlowWay()
+    before = {"deliver_key": {"state": "done", "startedAt": timestamp(NOON), "calls": 9}}
+    later = NOON + timedelta(hours=1)
+    entry = delivery.deliver(source, way, NEW, before, later)
+    assert way.told == [({}, later)]
+    assert entry["startedAt"] == timestamp(later)

@@ -5,15 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import boto3
 import pytest
 
 from keyturn import errors, key, settings
-from tests.conftest import ARN, NEW, OLD
+from keyturn.logs import ContainerLog, Line
+from keyturn.run import timestamp
+from tests.conftest import ARN, NEW, NOON, OLD
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
-from tests.stage import Stage, handler_of
+from tests.stage import SERVICES, Stage, handler_of
 
 TALK_TO_REDIS = {"rotate_secret", "begin_rotation", "purge_sessions"}
 TALK_TO_THE_CLUSTER = {
@@ -189,6 +192,7 @@ def test_a_function_of_a_run_that_was_overtaken_does_nothing(
         ("restart_service", "begin_rotation"),
         ("restart_service", "service"),
         ("check_rollout", "restart_service"),
+        ("check_rollout", "begin_rotation"),
         ("validate_rotation", "begin_rotation"),
     ],
 )
@@ -226,6 +230,82 @@ def test_the_delivered_key_is_the_promoted_one(
     assert stage.target.value == stage.new.base64
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Fakes as they are when the state machine starts in mode `external-secrets`."""
+    stage = Stage(mode="external-secrets")
+    stage.promote()
+    stage.wire(monkeypatch)
+    stage.target.owner = "ExternalSecret session-key"
+    return stage
+
+
+def test_a_delivery_that_waits_goes_on_with_its_own_entry_of_the_ledger(
+    synced: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    ledger = event("deliver_key")
+    ledger["deliver_key"] = first = call("deliver_key", json.loads(json.dumps(ledger)))
+    assert (first["state"], first["asked"], first["askedAt"]) == (
+        "waiting",
+        1,
+        timestamp(NOON + timedelta(minutes=2)),
+    )
+    synced.now += timedelta(seconds=5)
+    ledger["deliver_key"] = second = call("deliver_key", json.loads(json.dumps(ledger)))
+    assert (second["state"], second["asked"]) == ("waiting", 1)
+    synced.operator.sync(synced.now)
+    synced.now += timedelta(seconds=5)
+    third = call("deliver_key", json.loads(json.dumps(ledger)))
+    assert third["state"] == "done"
+    assert third["fingerprint"] == synced.new.fingerprint
+    assert first["startedAt"] == second["startedAt"] == third["startedAt"]
+    assert (second["seconds"], third["seconds"]) == (5.0, 10.0)
+    assert synced.operator.tokens == [f"{NEW}-1"]
+    assert synced.target.writes == 0
+
+
+def test_a_delivery_that_waits_in_vain_ends_and_its_record_says_at_which_step(
+    synced: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    ledger = event("deliver_key")
+    ledger["deliver_key"] = call("deliver_key", ledger)
+    synced.now += timedelta(minutes=6)
+    with pytest.raises(errors.SyncOverdue) as overdue:
+        call("deliver_key", ledger)
+    cause = json.dumps({"errorMessage": str(overdue.value), "errorType": "SyncOverdue"})
+    ledger["failure"] = {"Error": "SyncOverdue", "Cause": cause}
+    record = call("finish_rotation", ledger)
+    assert (record["outcome"], record["failure"]["step"]) == ("failed", "DeliverKey")
+    assert record["failure"]["says"] == str(overdue.value)
+    assert synced.cluster.restarts == []
+
+
+def test_where_the_pods_read_secrets_manager_no_secret_is_touched(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage = Stage(mode="none")
+    stage.promote()
+    stage.wire(monkeypatch)
+    result = call("deliver_key", event("deliver_key"))
+    assert (result["state"], result["written"]) == ("done", False)
+    assert result["fingerprint"] == stage.new.fingerprint
+    assert (stage.target.value, stage.target.writes) == (stage.old.base64, 0)
+    assert stage.operator.tokens == []
+
+
+@pytest.mark.parametrize("mode", ["kubernetes-secret", "external-secrets", "none"])
+def test_what_a_delivery_needs_is_checked_before_the_promotion(
+    mode: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage = Stage(mode=mode)
+    stage.wire(monkeypatch)
+    for step in ("createSecret", "setSecret"):
+        call("rotate_secret", {**event("rotate_secret"), "Step": step})
+    assert stage.operator.dry_runs == (["dry-run"] if mode == "external-secrets" else [])
+    assert (stage.target.writes, stage.operator.tokens) == (0, [])
+    assert stage.cluster.restarts == [(service, True) for service in SERVICES]
+
+
 def test_the_restarted_service_is_the_one_that_was_asked_for(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
@@ -247,7 +327,53 @@ def test_the_validation_counts_old_sessions_in_the_logs(
 ) -> None:
     stage.roll_out("auth-service")
     result = call("validate_rotation", event("validate_rotation"))
-    assert [finding["rule"] for finding in result["logs"]] == ["old-session"]
+    assert [finding["rule"] for finding in result["logs"]["findings"]] == ["old-session"]
+    assert (result["logs"]["logs"], result["logs"]["complete"]) == (1, True)
+
+
+KEY_ERROR = "SESSION_ENCRYPTION_KEY must decode to 32 bytes: hunter2"
+
+
+def test_a_key_error_of_a_crashed_pod_stops_the_rollout_before_its_verdict(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    call("restart_service", event("restart_service"))
+    crash = ContainerLog("web-console-1-1", "app", [Line(NOON, KEY_ERROR)])
+    stage.cluster.crashes = [crash]
+    stage.cluster.workloads.clear()  # no verdict could be given any more
+    with pytest.raises(errors.KeyErrorsInLogs, match="web-console-1-1/app") as told:
+        call("check_rollout", event("check_rollout"))
+    assert "hunter2" not in f"{told.value!r}"
+
+
+def test_the_rollout_of_a_service_is_not_stopped_by_what_other_pods_log(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    """Those of another service have their own look; one that runs is the validation's."""
+    call("restart_service", event("restart_service"))
+    stage.cluster.crashes = [ContainerLog("auth-service-1-1", "app", [Line(NOON, KEY_ERROR)])]
+    stage.cluster.logs = [ContainerLog("web-console-1-1", "app", [Line(NOON, KEY_ERROR)])]
+    assert call("check_rollout", event("check_rollout"))["state"] == "waiting"
+
+
+def test_the_logs_of_a_rollout_are_those_since_the_run_began(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def of_version(*given: Any, **options: Any) -> list[ContainerLog]:
+        asked.append((given, options))
+        return []
+
+    monkeypatch.setattr(stage.cluster, "of_version", of_version)
+    call("restart_service", event("restart_service"))
+    call("check_rollout", event("check_rollout"))
+    call("validate_rotation", event("validate_rotation"))
+    assert asked == [
+        (("web-console", NEW, NOON), {"crashed_only": True}),
+        (("web-console", NEW, NOON), {}),
+        (("auth-service", NEW, NOON), {}),
+    ]
 
 
 def test_the_record_is_kept_under_the_runs_id_before_anybody_is_told(
@@ -295,3 +421,13 @@ def test_a_whole_rotation_goes_from_function_to_function(
         "previous": key.SessionKey(stage.old.raw).fingerprint,
     }
     assert [len(service["podsAfter"]) for service in record["services"]] == [2, 2]
+    assert shape_of(event("finish_rotation")) == shape_of(json.loads(json.dumps(ledger)))
+
+
+def shape_of(found: Any) -> Any:
+    """The names in a ledger and the kinds of its values; of a list, those of its first."""
+    if isinstance(found, dict):
+        return {name: shape_of(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [shape_of(value) for value in found[:1]]
+    return float if isinstance(found, int | float) else type(found)

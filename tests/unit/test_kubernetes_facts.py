@@ -1,16 +1,21 @@
 """`keyturn.adapters.kubernetes_facts`: what the API's objects say, absent fields included."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from keyturn.adapters import kubernetes_facts as facts
-from keyturn.adapters.kubernetes import KubernetesApi, KubernetesCluster
-from keyturn.rollout import KEY_VERSION, Deployment, Pod
+from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
+from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import DeliverySettings
+from keyturn.variables import DeliveryMode
+from keyturn.workload import KEY_VERSION, Pod, Workload
 from tests.conftest import NEW
 
-KEY = DeliverySettings("session-key", "SESSION_ENCRYPTION_KEY")
+KEY = DeliverySettings(
+    DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY"
+)
 BY_NAME = {
     "name": "KEY",
     "valueFrom": {"secretKeyRef": {"name": "session-key", "key": "SESSION_ENCRYPTION_KEY"}},
@@ -20,10 +25,15 @@ BY_NAME = {
 def deployment(spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
     template = {"metadata": {"annotations": {KEY_VERSION: NEW}}, "spec": {"containers": []}}
     return {
+        "kind": "Deployment",
         "metadata": {"name": "web-console", "generation": 4},
         "spec": {"replicas": 3, "template": template, **(spec or {})},
         "status": status,
     }
+
+
+def stateful_set(spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    return {**deployment(spec, **status), "kind": "StatefulSet"}
 
 
 def test_a_deployment_is_read_from_its_spec_and_status() -> None:
@@ -37,7 +47,7 @@ def test_a_deployment_is_read_from_its_spec_and_status() -> None:
             {"type": "Progressing", "reason": "ReplicaSetUpdated"},
         ],
     )
-    assert facts.deployment(seen, None) == Deployment(
+    assert facts.workload(seen, None) == Workload(
         name="web-console",
         generation=4,
         observed_generation=3,
@@ -49,22 +59,104 @@ def test_a_deployment_is_read_from_its_spec_and_status() -> None:
         key_version=NEW,
         progress_reason="ReplicaSetUpdated",
         refers_to_key=True,
+        kind="Deployment",
+        keeps_old=None,
+        settled=True,
+        restarts_itself=False,
     )
+
+
+def test_a_stateful_set_is_read_from_its_spec_and_status_and_counts_its_ready_pods() -> None:
+    seen = stateful_set(
+        {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}},
+        observedGeneration=3,
+        replicas=3,
+        updatedReplicas=2,
+        readyReplicas=1,
+        availableReplicas=3,
+        currentRevision="db-1",
+        updateRevision="db-2",
+    )
+    assert facts.workload(seen, None) == Workload(
+        name="web-console",
+        kind="StatefulSet",
+        generation=4,
+        observed_generation=3,
+        paused=False,
+        wanted=3,
+        total=3,
+        updated=2,
+        available=1,
+        key_version=NEW,
+        progress_reason=None,
+        refers_to_key=True,
+        keeps_old=None,
+        settled=False,
+        restarts_itself=False,
+    )
+
+
+def test_a_deployment_counts_its_available_pods_and_not_the_ready_ones() -> None:
+    assert facts.workload(deployment(readyReplicas=3, availableReplicas=1), None).available == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "settled"),
+    [
+        ({"currentRevision": "db-1", "updateRevision": "db-2"}, False),
+        ({"currentRevision": "db-2", "updateRevision": "db-2"}, True),
+        ({"updateRevision": "db-2"}, False),
+        ({}, True),
+    ],
+)
+def test_a_stateful_set_is_settled_when_its_update_revision_is_the_current_one(
+    status: dict[str, Any], settled: bool
+) -> None:
+    assert facts.workload(stateful_set(**status), None).settled is settled
+
+
+@pytest.mark.parametrize(
+    ("strategy", "keeps_old"),
+    [
+        (None, None),
+        ({}, None),
+        ({"type": "RollingUpdate"}, None),
+        ({"type": "RollingUpdate", "rollingUpdate": None}, None),
+        ({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}, None),
+        ({"rollingUpdate": {"partition": 2}}, "an update partition of 2"),
+        (
+            {"type": "RollingUpdate", "rollingUpdate": {"partition": 1, "maxUnavailable": 2}},
+            "an update partition of 1",
+        ),
+        ({"type": "OnDelete"}, "update strategy OnDelete"),
+    ],
+)
+def test_a_stateful_set_says_why_its_update_strategy_keeps_old_pods(
+    strategy: dict[str, Any] | None, keeps_old: str | None
+) -> None:
+    found = facts.workload(stateful_set({"updateStrategy": strategy}), None)
+    assert found.keeps_old == keeps_old
+
+
+def test_the_strategy_of_a_deployment_keeps_no_old_pods() -> None:
+    seen = deployment({"strategy": {"type": "Recreate"}, "updateStrategy": {"type": "OnDelete"}})
+    assert facts.workload(seen, None).keeps_old is None
 
 
 def test_a_deployment_that_nothing_has_observed_yet_has_counters_of_zero() -> None:
     bare = {
+        "kind": "Deployment",
         "metadata": {"name": "web-console"},
         "spec": {"template": {"spec": {"containers": []}}},
     }
-    found = facts.deployment(bare, None)
+    found = facts.workload(bare, None)
     assert (found.generation, found.observed_generation) == (0, 0)
     assert (found.wanted, found.total, found.updated, found.available) == (1, 0, 0, 0)
     assert (found.key_version, found.progress_reason) == (None, None)
 
 
 def test_a_paused_deployment_and_one_of_no_pods_are_told() -> None:
-    found = facts.deployment(
+    found = facts.workload(
         deployment({"paused": True, "replicas": 0}, conditions=None),
         None,
     )
@@ -72,8 +164,59 @@ def test_a_paused_deployment_and_one_of_no_pods_are_told() -> None:
 
 
 def test_whether_a_deployment_reads_the_key_is_told_where_the_key_is_known() -> None:
-    assert facts.deployment(deployment(), KEY).refers_to_key is False
-    assert facts.deployment(deployment(), None).refers_to_key is True
+    assert facts.workload(deployment(), KEY).refers_to_key is False
+    assert facts.workload(deployment(), None).refers_to_key is True
+
+
+@pytest.mark.parametrize("mode", ["kubernetes-secret", "external-secrets"])
+def test_a_workload_has_to_refer_to_the_secret_that_is_delivered(mode: str) -> None:
+    delivery = replace(KEY, delivery_mode=DeliveryMode(mode))
+    for seen in (deployment(), stateful_set()):
+        assert facts.workload(seen, delivery).refers_to_key is False
+
+
+def test_a_workload_that_reads_secrets_manager_itself_need_not_refer_to_a_secret() -> None:
+    delivery = replace(KEY, delivery_mode=DeliveryMode("none"))
+    assert facts.workload(deployment(), delivery).refers_to_key is True
+
+
+RELOADER_NOTES = [
+    ({"reloader.stakater.com/auto": "true"}, True),
+    ({"secret.reloader.stakater.com/auto": "true"}, True),
+    ({"secret.reloader.stakater.com/reload": "session-key"}, True),
+    ({"secret.reloader.stakater.com/reload": "other, session-key ,third"}, True),
+    ({"reloader.stakater.com/auto": "false"}, False),
+    ({"secret.reloader.stakater.com/auto": ""}, False),
+    ({"configmap.reloader.stakater.com/auto": "true"}, False),
+    ({"configmap.reloader.stakater.com/reload": "session-key"}, False),
+    ({"secret.reloader.stakater.com/reload": "session-key-2,my-session-key"}, False),
+    ({"secret.reloader.stakater.com/reload": ""}, False),
+    ({}, False),
+]
+
+
+@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
+@pytest.mark.parametrize(("notes", "restarts_itself"), RELOADER_NOTES, ids=str)
+def test_reloader_is_seen_in_each_spelling_of_its_annotations(
+    notes: dict[str, str], restarts_itself: bool, on_template: bool
+) -> None:
+    for seen in (deployment(), stateful_set()):
+        noted = seen["spec"]["template"] if on_template else seen
+        noted["metadata"]["annotations"] = {**noted["metadata"].get("annotations", {}), **notes}
+        assert facts.workload(seen, KEY).restarts_itself is restarts_itself
+
+
+def test_the_workloads_own_annotation_goes_before_its_templates() -> None:
+    seen = deployment()
+    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "false"}
+    seen["spec"]["template"]["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
+    assert facts.workload(seen, KEY).restarts_itself is False
+
+
+def test_reloader_is_not_looked_for_where_the_secret_is_not_known() -> None:
+    seen = deployment()
+    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
+    assert facts.workload(seen, None).restarts_itself is False
 
 
 def pod(*statuses: dict[str, Any], kind: str = "containerStatuses", **meta: Any) -> dict[str, Any]:
@@ -140,6 +283,44 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
         ("/api/v1/namespaces/web/pods", [("labelSelector", "app=web-console")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("web-console", "deployments/web-console"),
+        ("deployment/web-console", "deployments/web-console"),
+        ("statefulset/db", "statefulsets/db"),
+    ],
+)
+def test_a_service_is_found_by_its_kind_and_its_name(service: str, path: str) -> None:
+    asked: list[Any] = []
+
+    class Api:
+        namespace = "web"
+
+        def get(self, path: str, query: Any = None) -> dict[str, Any]:
+            asked.append(path)
+            if path.endswith("/pods"):
+                return {"items": []}
+            return deployment({"selector": {"matchLabels": {"app": "web-console"}}})
+
+        def patch(self, path: str, body: Any, kind: str, *, dry_run: bool) -> dict[str, Any]:
+            asked.append((path, body, kind, dry_run))
+            return deployment()
+
+    cluster = KubernetesCluster(cast("KubernetesApi", Api()))
+    assert cluster.workload(service).name == "web-console"
+    assert cluster.pods(service) == []
+    cluster.restart(service, {KEY_VERSION: NEW}, dry_run=True)
+    where = f"/apis/apps/v1/namespaces/web/{path}"
+    body = {"spec": {"template": {"metadata": {"annotations": {KEY_VERSION: NEW}}}}}
+    assert asked == [
+        where,
+        where,
+        "/api/v1/namespaces/web/pods",
+        (where, body, STRATEGIC, True),
     ]
 
 
@@ -247,3 +428,41 @@ def test_the_owner_of_an_object_is_its_controller() -> None:
     )
     assert facts.owner({"metadata": {"ownerReferences": references[:1]}}) is None
     assert facts.owner({"metadata": {}}) is None
+
+
+ESO = {"reconcile.external-secrets.io/managed": "true"}
+VSO = {
+    "app.kubernetes.io/name": "vault-secrets-operator",
+    "app.kubernetes.io/managed-by": "hashicorp-vso",
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "owner"),
+    [
+        (ESO, "the External Secrets Operator"),
+        (VSO, "the Vault Secrets Operator"),
+        ({"reconcile.external-secrets.io/managed": "false"}, None),
+        ({"app.kubernetes.io/managed-by": "Helm"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_owner_of_a_secret_is_also_who_labelled_it_as_his(
+    labels: dict[str, str] | None, owner: str | None
+) -> None:
+    """Without an owner reference (creationPolicy Orphan) an operator writes it all the same."""
+    assert facts.owner({"metadata": {"labels": labels}}) == owner
+
+
+def test_the_controller_of_a_secret_is_named_before_its_labels() -> None:
+    reference = {"kind": "ExternalSecret", "name": "session-key", "controller": True}
+    meta = {"labels": ESO, "ownerReferences": [reference]}
+    assert facts.owner({"metadata": meta}) == "ExternalSecret session-key"
+
+
+def test_a_condition_is_found_by_its_type_or_is_empty() -> None:
+    ready = {"type": "Ready", "status": "True"}
+    assert facts.condition({"conditions": [{"type": "Deleted"}, ready]}, "Ready") == ready
+    for status in ({}, {"conditions": None}, {"conditions": [{"type": "Deleted"}]}):
+        assert facts.condition(status, "Ready") == {}

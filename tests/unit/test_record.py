@@ -20,7 +20,9 @@ def rolled(service: str, second: int) -> dict[str, Any]:
         "service": service,
         "state": "done",
         "says": "2 of 2 new",
+        "stalled": False,
         "replicas": 2,
+        "alsoRestartedBy": "Reloader" if service == "auth-service" else None,
         "podsBefore": [f"{service}-old-1", f"{service}-old-2"],
         "podsAfter": [f"{service}-new-1", f"{service}-new-2"],
         "startedAt": f"2026-11-24T12:00:{second:02}.000Z",
@@ -42,6 +44,7 @@ ENTRIES: dict[str, Any] = {
     "deliver_key": {
         "startedAt": AT,
         "seconds": 0.2,
+        "state": "done",
         "target": "Kubernetes Secret web/session-key",
         "written": True,
         "fingerprint": FINGERPRINTS[0],
@@ -67,8 +70,21 @@ ENTRIES: dict[str, Any] = {
         "seconds": 1.0,
         "health": [{"url": "https://console.test/healthz", "status": 200}],
         "login": {"url": "https://console.test/login", "status": 302},
-        "logs": [],
+        "logs": {"findings": [], "logs": 4, "complete": True},
     },
+}
+WAITING = {
+    "startedAt": AT,
+    "seconds": 35.0,
+    "state": "waiting",
+    "target": "Kubernetes Secret web/session-key by ExternalSecret web/session-key",
+    "written": False,
+    "says": "waiting for the operator's sync",
+    "asked": 2,
+    "askedAt": AT,
+    "syncedBefore": "1-abc",
+    "fingerprint": FINGERPRINTS[0],
+    "previousFingerprint": FINGERPRINTS[1],
 }
 
 
@@ -107,9 +123,13 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
                 "replicas": 2,
                 "podsBefore": [f"{service}-old-1", f"{service}-old-2"],
                 "podsAfter": [f"{service}-new-1", f"{service}-new-2"],
+                "alsoRestartedBy": restarter,
                 "seconds": seconds,
             }
-            for service, seconds in (("web-console", 39.0), ("auth-service", 34.0))
+            for service, restarter, seconds in (
+                ("web-console", None, 39.0),
+                ("auth-service", "Reloader", 34.0),
+            )
         ],
         "steps": [
             {"name": "BeginRotation", "startedAt": "2026-11-24T11:58:00.000Z", "seconds": 0.5},
@@ -123,7 +143,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "validation": {
             "health": [{"url": "https://console.test/healthz", "status": 200}],
             "login": {"url": "https://console.test/login", "status": 302},
-            "logs": [],
+            "logs": {"findings": [], "logs": 4, "complete": True},
         },
         "failure": None,
         "secretArn": ARN,
@@ -160,6 +180,36 @@ def test_a_purge_that_stopped_half_way_is_the_step_that_stopped_the_run(run: Run
     found = compose({**ledger, "purge_sessions": half}, run)
     assert found["failure"]["step"] == "PurgeSessions"
     assert found["sessions"]["deleted"] == 12
+
+
+def test_a_delivery_that_failed_is_the_step_that_stopped_the_run(run: Run) -> None:
+    found = compose(failed_at("DeliverKey", "DeliveryRefused", "it is immutable"), run)
+    assert found["failure"]["step"] == "DeliverKey"
+    assert found["delivery"] == {"target": None, "written": None}
+    assert found["fingerprints"] == {"new": None, "previous": None}
+
+
+def test_a_delivery_that_failed_while_it_waited_is_the_step_that_stopped_the_run(
+    run: Run,
+) -> None:
+    ledger = {**failed_at("DeliverKey", "SyncOverdue", "it was asked"), "deliver_key": WAITING}
+    found = compose(ledger, run)
+    assert found["outcome"] == "failed"
+    assert found["failure"] == {
+        "step": "DeliverKey",
+        "error": "SyncOverdue",
+        "says": "it was asked",
+    }
+    assert [step["name"] for step in found["steps"]] == ["BeginRotation", "DeliverKey"]
+    assert found["steps"][1] == {"name": "DeliverKey", "startedAt": AT, "seconds": 35.0}
+    assert found["delivery"] == {"target": WAITING["target"], "written": False}
+    assert found["fingerprints"] == {"new": FINGERPRINTS[0], "previous": FINGERPRINTS[1]}
+    assert (found["services"], found["validation"]) == ([], {})
+
+
+def test_a_run_that_was_overtaken_while_its_delivery_waited_is_superseded(run: Run) -> None:
+    found = compose({**failed_at("DeliverKey", "Superseded"), "deliver_key": WAITING}, run)
+    assert (found["outcome"], found["failure"]["step"]) == ("superseded", "DeliverKey")
 
 
 def test_a_run_that_was_overtaken_is_superseded_and_not_failed(run: Run) -> None:
@@ -221,6 +271,22 @@ def test_the_message_of_a_failure_says_where_why_and_what_next(state: str, run: 
     assert f"Done:     {', '.join(done) or 'nothing'}\n" in message.text
 
 
+@pytest.mark.parametrize(
+    ("state", "half"),
+    [
+        ("DeliverKey", {"deliver_key": WAITING}),
+        ("PurgeSessions", {"purge_sessions": {**ENTRIES["purge_sessions"], "finished": False}}),
+    ],
+)
+def test_a_step_that_stopped_half_way_is_not_told_as_done(
+    state: str, half: dict[str, Any], run: Run
+) -> None:
+    text = message_of({**failed_at(state, "SyncOverdue"), **half}, run).text
+    assert f"stopped at {state}." in text
+    done = list(record.STEPS)[: list(record.STEPS).index(state)]
+    assert f"Done:     {', '.join(done)}\n" in text
+
+
 def test_the_command_of_a_failure_starts_the_same_run_again(run: Run) -> None:
     text = message_of(failed_at("PurgeSessions"), run).text
     command = next(line for line in text.splitlines() if "start-execution" in line)
@@ -253,6 +319,7 @@ def test_sessions_that_were_not_all_counted_are_at_least_so_many(run: Run) -> No
 
 def every_message(run: Run) -> list[record.Message]:
     failed = [failed_at(state) for state in record.STEPS]
+    failed.append({**failed_at("DeliverKey", "SyncOverdue"), "deliver_key": WAITING})
     endings = [ledger_until(None), failed_at("DeliverKey", "Superseded"), *failed]
     return [started(run), *(message_of(ledger, run) for ledger in endings)]
 

@@ -5,8 +5,18 @@ from dataclasses import dataclass
 import pytest
 
 from keyturn import errors, settings
-from keyturn.settings import Names, Port, SecretArn, Url, Urls
+from keyturn.variables import (
+    DELIVERY_MODES,
+    DeliveryMode,
+    Names,
+    Port,
+    SecretArn,
+    Services,
+    Url,
+    Urls,
+)
 from tests.conftest import ARN
+from tests.project import template
 
 REDIS = {
     "REDIS_HOST": "redis.test",
@@ -20,6 +30,11 @@ VALIDATION = {
     "LOGIN_URL": "https://console.test/login",
     "LOGIN_REDIRECT_HOSTS": "idp.test,idp.test:8443",
     "ALLOW_HTTP": "false",
+}
+DELIVERY = {
+    "DELIVERY_MODE": "kubernetes-secret",
+    "KUBERNETES_SECRET": "session-key",
+    "KUBERNETES_SECRET_KEY": "SESSION_ENCRYPTION_KEY",
 }
 
 
@@ -77,6 +92,8 @@ class OneOfEach:
     port: Port
     truth: bool
     names: Names
+    services: Services
+    mode: DeliveryMode
 
 
 GOOD = {
@@ -87,6 +104,8 @@ GOOD = {
     "PORT": "65535",
     "TRUTH": "false",
     "NAMES": "web-console",
+    "SERVICES": "web-console",
+    "MODE": "none",
 }
 
 
@@ -126,6 +145,22 @@ def test_one_of_each_type_is_read() -> None:
         ("TRUTH", "1"),
         ("NAMES", "web-console,"),
         ("NAMES", ","),
+        ("SERVICES", "web-console,"),
+        ("SERVICES", "Web-Console"),
+        ("SERVICES", "web_console"),
+        ("SERVICES", "-web"),
+        ("SERVICES", "web-"),
+        ("SERVICES", "web console"),
+        ("SERVICES", "daemonset/web"),
+        ("SERVICES", "StatefulSet/db"),
+        ("SERVICES", "statefulset/"),
+        ("SERVICES", "/db"),
+        ("SERVICES", "statefulset/web/db"),
+        ("SERVICES", "web-console,../secrets/x"),
+        ("MODE", "vault"),
+        ("MODE", "Kubernetes-Secret"),
+        ("MODE", "none "),
+        ("MODE", "kubernetes-secret,none"),
     ],
 )
 def test_a_malformed_value_is_refused_by_its_variables_name(variable: str, text: str) -> None:
@@ -150,6 +185,56 @@ def test_plain_http_is_refused_unless_it_is_allowed(variable: str) -> None:
     with pytest.raises(errors.SettingsInvalid, match=r"http://console\.test/x is not https"):
         settings.load(settings.ValidationSettings, plain)
     settings.load(settings.ValidationSettings, {**plain, "ALLOW_HTTP": "true"})
+
+
+def test_services_are_deployments_by_name_and_stateful_sets_by_kind_and_name() -> None:
+    named = "web-console, deployment/auth-service,statefulset/db.eu , a"
+    assert settings.load(OneOfEach, {**GOOD, "SERVICES": named}).services == Services(
+        ("web-console", "deployment/auth-service", "statefulset/db.eu", "a")
+    )
+
+
+def test_a_service_that_is_none_is_named_with_what_it_should_be() -> None:
+    with pytest.raises(errors.SettingsInvalid) as told:
+        settings.load(OneOfEach, {**GOOD, "SERVICES": "web-console,daemonset/agent"})
+    assert "neither a Deployment nor a statefulset/<name>: 'daemonset/agent'" in str(told.value)
+
+
+def test_a_delivery_mode_that_is_none_of_them_is_answered_with_all_of_them() -> None:
+    with pytest.raises(errors.SettingsInvalid) as told:
+        settings.load(OneOfEach, {**GOOD, "MODE": "vault"})
+    assert "MODE is not one of kubernetes-secret, external-secrets, none" in str(told.value)
+
+
+def test_the_delivery_modes_of_the_template_are_those_that_are_known() -> None:
+    assert tuple(template()["Parameters"]["DeliveryMode"]["AllowedValues"]) == DELIVERY_MODES
+
+
+@pytest.mark.parametrize("mode", ["kubernetes-secret", "none"])
+def test_an_external_secret_need_not_be_named_in_other_modes(mode: str) -> None:
+    found = settings.load(settings.DeliverySettings, {**DELIVERY, "DELIVERY_MODE": mode})
+    assert (found.delivery_mode, found.external_secret) == (mode, "")
+
+
+@pytest.mark.parametrize("named", [{}, {"EXTERNAL_SECRET": ""}], ids=["absent", "empty"])
+def test_in_mode_external_secrets_the_external_secret_has_to_be_named(
+    named: dict[str, str],
+) -> None:
+    given = {**DELIVERY, "DELIVERY_MODE": "external-secrets", **named}
+    with pytest.raises(
+        errors.SettingsInvalid,
+        match=r"EXTERNAL_SECRET is missing \(DELIVERY_MODE is external-secrets\)",
+    ):
+        settings.load(settings.DeliverySettings, given)
+    given["EXTERNAL_SECRET"] = "session-key"
+    assert settings.load(settings.DeliverySettings, given).external_secret == "session-key"
+
+
+def test_a_missing_external_secret_is_told_with_all_other_problems() -> None:
+    given = {"DELIVERY_MODE": "external-secrets", "KUBERNETES_SECRET": "session-key"}
+    with pytest.raises(errors.SettingsInvalid) as told:
+        settings.load(settings.DeliverySettings, given)
+    assert "KUBERNETES_SECRET_KEY is missing; EXTERNAL_SECRET is missing" in str(told.value)
 
 
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:

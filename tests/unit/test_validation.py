@@ -1,14 +1,15 @@
-"""`keyturn.validation`: users can log in, and no new pod is without its key."""
+"""`keyturn.validation`: users can log in, and what proves it is on record."""
 
-from collections.abc import Iterable
-from datetime import datetime
+import json
 
 import pytest
 
 from keyturn import errors, validation
-from keyturn.validation import Answer, ContainerLog, Finding
-from tests.conftest import NEW, NOON
-from tests.fakes import FakeCluster, FakeWeb
+from keyturn.logs import Finding, Report
+from keyturn.run import timestamp
+from keyturn.validation import Answer
+from tests.conftest import NOON
+from tests.fakes import FakeWeb
 
 CONSOLE, AUTH = "https://console.test/healthz", "https://auth.test/healthz"
 LOGIN = "https://console.test/login"
@@ -90,71 +91,32 @@ def test_a_login_url_that_does_not_answer_may_get_well() -> None:
         validation.check_login(FakeWeb(), LOGIN, HOSTS)
 
 
-@pytest.mark.parametrize(
-    ("line", "rule"),
-    [
-        ("FATAL SESSION_ENCRYPTION_KEY is not set", "key-not-set"),
-        ('{"msg": "session_encryption_key environment variable not set"}', "key-not-set"),
-        ("ValueError: SESSION_ENCRYPTION_KEY must decode to 32 bytes, got 24", "key-not-32-bytes"),
-        ("warning: could not decrypt session cookie", "old-session"),
-        ("Failed to decrypt session abc", "old-session"),
-        ("cannot decrypt", "old-session"),
-    ],
-)
-def test_each_rule_knows_its_lines(line: str, rule: str) -> None:
-    log = ContainerLog("pod-1", "app", ["started", line, "GET / 200", line])
-    assert validation.search(log) == [Finding("pod-1", "app", rule, 2)]
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["", "SESSION_ENCRYPTION_KEY loaded", "the cache is not set", "32 bytes sent", "decrypted"],
-)
-def test_ordinary_lines_match_no_rule(line: str) -> None:
-    assert validation.search(ContainerLog("pod-1", "app", [line])) == []
-
-
-def test_old_sessions_that_cannot_be_decrypted_are_counted_and_not_fatal() -> None:
-    lines = ["cannot decrypt session"] * 3
-    cluster = FakeCluster(logs=[ContainerLog("web-console-1", "app", lines)])
-    found = validation.read_logs(cluster, ["web-console"], NEW, NOON)
-    assert found == [Finding("web-console-1", "app", "old-session", 3)]
-
-
-def test_a_key_error_in_any_service_is_fatal_and_told_without_the_line() -> None:
-    line = "SESSION_ENCRYPTION_KEY must decode to 32 bytes: c2VjcmV0"
-    cluster = FakeCluster(
-        logs=[
-            ContainerLog("web-console-1", "app", ["fine"]),
-            ContainerLog("auth-service-1", "proxy", [line, line]),
-        ]
-    )
-    with pytest.raises(errors.KeyErrorsInLogs) as told:
-        validation.read_logs(cluster, ["web-console", "auth-service"], NEW, NOON)
-    assert "auth-service-1/proxy: key-not-32-bytes x2" in str(told.value)
-    assert "c2VjcmV0" not in str(told.value)
-
-
-def test_logs_are_read_of_this_version_and_since_the_run_began() -> None:
-    asked: list[tuple[str, str, datetime]] = []
-
-    class Listening:
-        def of_version(self, service: str, version: str, since: datetime) -> Iterable[ContainerLog]:
-            asked.append((service, version, since))
-            return []
-
-    validation.read_logs(Listening(), ["web-console", "auth-service"], NEW, NOON)
-    assert asked == [("web-console", NEW, NOON), ("auth-service", NEW, NOON)]
-
-
 def test_the_entry_holds_the_facts_and_no_log_line() -> None:
     entry = validation.as_entry(
         [Answer(CONSOLE, 200)],
         Answer(LOGIN, 302, "https://idp.test/authorize?state=abc"),
-        [Finding("web-console-1", "app", "old-session", 3)],
+        Report((Finding("web-console-1", "app", "old-session", 3, timestamp(NOON)),), 4, True),
     )
     assert entry == {
         "health": [{"url": CONSOLE, "status": 200}],
         "login": {"url": LOGIN, "status": 302},
-        "logs": [{"pod": "web-console-1", "container": "app", "rule": "old-session", "count": 3}],
+        "logs": {
+            "findings": [
+                {
+                    "pod": "web-console-1",
+                    "container": "app",
+                    "rule": "old-session",
+                    "count": 3,
+                    "firstAt": "2026-11-24T12:00:00.000Z",
+                }
+            ],
+            "logs": 4,
+            "complete": True,
+        },
     }
+    assert json.loads(json.dumps(entry)) == entry
+
+
+def test_the_entry_says_that_time_did_not_suffice_for_all_logs() -> None:
+    entry = validation.as_entry([], Answer(LOGIN, 200), Report((), 7, complete=False))
+    assert entry["logs"] == {"findings": [], "logs": 7, "complete": False}

@@ -1,30 +1,46 @@
 """Bring the promoted key to where the pods read it, and prove that it is there.
 
-Mode `kubernetes-secret`: one field of one Kubernetes Secret, written under the precondition that
-nobody changed the Secret since it was read. The proof is the same for every mode: read back and
-compare. A pod is never restarted on "sync requested".
+A `Way` is one delivery mode: `DirectWrite` here (mode `kubernetes-secret`), `ForcedSync` in
+`synchronization` (mode `external-secrets`), `NothingToDeliver` (mode `none`: the pods read Secrets
+Manager themselves). The proof is the same for all: what the pods will read is read back and
+compared. A pod is never restarted on "sync requested".
 """
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from keyturn import errors, key
 from keyturn.key import SessionKey
+from keyturn.run import Ledger, moment, timestamp
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What the delivery target holds now. `value` is key material and is never shown."""
+    """What the Kubernetes Secret holds now. `value` is key material and is never shown."""
 
     value: str | None = field(repr=False)
     resource_version: str
     immutable: bool = False
     owner: str | None = None
 
+    def holds(self, promoted: SessionKey) -> bool:
+        """Whether it is the promoted key."""
+        return hmac.compare_digest((self.value or "").encode(), promoted.base64.encode())
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """The key to deliver, and the version that it is the key of."""
+
+    key: SessionKey
+    version: str
+
 
 class Target(Protocol):
-    """Where the pods read the key from."""
+    """The Kubernetes Secret that the pods read the key from."""
 
     name: str
 
@@ -33,6 +49,19 @@ class Target(Protocol):
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
         """Write if unchanged since `resource_version`, else raise DeliveryConflict."""
+
+
+class Way(Protocol):
+    """One way for the key to get to the pods."""
+
+    def check_ready(self) -> None:
+        """Prove that the key could be delivered; change nothing."""
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Bring the key, or look how far it is; `last` is what the last call returned.
+
+        Returns `state` ('done' or 'waiting'), `target`, `written`, and what the next call needs.
+        """
 
 
 class KeySource(Protocol):
@@ -45,57 +74,83 @@ class KeySource(Protocol):
         """The version that carries AWSPREVIOUS."""
 
 
-def check_ready(target: Target) -> None:
-    """Prove that the key could be delivered; change nothing.
+def deliver(
+    source: KeySource, way: Way, version: str, ledger: Ledger, at: datetime
+) -> dict[str, Any]:
+    """Bring the key of `version` to the pods' reach, or look how far it is on its way.
 
-    The dry run writes back what is there, so that no key travels. Raises ServiceNotFound,
-    DeliveryRefused, AccessDenied, DeliveryConflict.
+    Returns the ledger's entry: the way's progress, both fingerprints, when it began, and how long
+    it took where it took several calls. Raises KeyInvalid and what the way raises.
     """
-    found = target.read()
-    _refuse_foreign(target, found)
-    target.write(found.value or "", found.resource_version, dry_run=True)
-
-
-def deliver(source: KeySource, target: Target, version: str) -> dict[str, Any]:
-    """Make the target hold the key of `version`, and prove it by reading back.
-
-    Returns the target, whether it had to be written, and both fingerprints. Raises
-    DeliveryConflict, DeliveryRefused, DeliveryNotProven, KeyInvalid.
-    """
-    promoted = key.parse_document(source.read(version)).key
-    found = target.read()
-    changed = not _holds(found, promoted)
-    if changed:
-        _refuse_foreign(target, found)
-        target.write(promoted.base64, found.resource_version, dry_run=False)
-        if not _holds(target.read(), promoted):
-            raise errors.DeliveryNotProven(
-                f"{target.name} was written, and what was read back is not the promoted key."
-                " No pod was restarted. Find what else writes it (an operator, GitOps)."
-            )
+    found = ledger.get("deliver_key") or {}
+    last = found if found.get("state") == "waiting" else {}
+    promoted = Promoted(key.parse_document(source.read(version)).key, version)
+    started = moment(last["startedAt"]) if last else at
+    progress = way.bring(promoted, last, at)
     return {
-        "target": target.name,
-        "written": changed,
-        "fingerprint": promoted.fingerprint,
+        **progress,
+        "fingerprint": promoted.key.fingerprint,
         "previousFingerprint": _previous_fingerprint(source),
+        "startedAt": timestamp(started),
+        **({"seconds": round((at - started).total_seconds(), 3)} if last else {}),
     }
 
 
-def _holds(found: Delivered, promoted: SessionKey) -> bool:
-    return hmac.compare_digest((found.value or "").encode(), promoted.base64.encode())
+@dataclass(frozen=True)
+class DirectWrite:
+    """Writes one field of one Kubernetes Secret, if nobody has changed it since it was read."""
+
+    target: Target
+
+    def check_ready(self) -> None:
+        """Prove that the field could be written; change nothing.
+
+        The dry run writes back what is there, so that no key travels. Raises ServiceNotFound,
+        DeliveryRefused, AccessDenied, DeliveryConflict.
+        """
+        found = self.target.read()
+        self._refuse_foreign(found)
+        self.target.write(found.value or "", found.resource_version, dry_run=True)
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
+        """Write the key where it is not there yet, and read it back.
+
+        Raises DeliveryConflict, DeliveryRefused, DeliveryNotProven.
+        """
+        found = self.target.read()
+        written = not found.holds(promoted.key)
+        if written:
+            self._refuse_foreign(found)
+            self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
+            if not self.target.read().holds(promoted.key):
+                raise errors.DeliveryNotProven(
+                    f"{self.target.name} was written, and what was read back is not the promoted"
+                    " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
+                )
+        return {"state": "done", "target": self.target.name, "written": written}
+
+    def _refuse_foreign(self, found: Delivered) -> None:
+        if found.immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the new key cannot be written into it."
+                " Replace it with one that is not."
+            )
+        if found.owner:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} belongs to {found.owner}, which would overwrite what we write."
+                " Use DeliveryMode external-secrets, or let it go of the Secret."
+            )
 
 
-def _refuse_foreign(target: Target, found: Delivered) -> None:
-    if found.immutable:
-        raise errors.DeliveryRefused(
-            f"{target.name} is immutable, so the new key cannot be written into it."
-            " Replace it with one that is not."
-        )
-    if found.owner:
-        raise errors.DeliveryRefused(
-            f"{target.name} belongs to {found.owner}, which would overwrite what we write."
-            " Rotate through that controller, or let it go of the Secret."
-        )
+class NothingToDeliver:
+    """The pods read Secrets Manager when they start: the promotion was the delivery."""
+
+    def check_ready(self) -> None:
+        """Nothing has to be ready."""
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - nothing to bring
+        """Say so; that the version is current was confirmed before this step."""
+        return {"state": "done", "target": "Secrets Manager, read by the pods", "written": False}
 
 
 def _previous_fingerprint(source: KeySource) -> str | None:

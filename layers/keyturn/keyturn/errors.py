@@ -113,23 +113,35 @@ class Superseded(Stop):
 
 
 class ServiceNotFound(Stop):
-    """The Deployment, or the Kubernetes Secret, does not exist."""
+    """The workload, the Kubernetes Secret or the ExternalSecret does not exist."""
 
 
 class ServicePaused(Stop):
-    """The Deployment is paused: a restart would not roll out."""
+    """The Deployment is paused: a restart does not roll out."""
 
 
 class ServiceScaledToZero(Stop):
-    """The Deployment asks for no pods: nothing would run the new key."""
+    """The workload asks for no pods: nothing would run the new key."""
+
+
+class ServiceKeepsOldPods(Stop):
+    """A StatefulSet's update strategy (OnDelete, a partition) leaves old pods after a restart."""
 
 
 class KeyNotInjected(Stop):
-    """No container of the Deployment refers to the delivered key."""
+    """No container of the workload refers to the delivered key."""
 
 
 class DeliveryRefused(Stop):
     """The Kubernetes Secret cannot be written by us: immutable, or owned by another controller."""
+
+
+class SyncImpossible(Stop):
+    """The ExternalSecret is set up so that it never reads the new key by itself or on request."""
+
+
+class SyncOverdue(Stop):
+    """The ExternalSecret was asked to sync and has not brought the promoted key in time."""
 
 
 class DeliveryNotProven(Stop):

@@ -181,6 +181,7 @@ def _services(ledger: Ledger) -> list[dict[str, Any]]:
             "replicas": rolled["replicas"],
             "podsBefore": rolled["podsBefore"],
             "podsAfter": rolled["podsAfter"],
+            "alsoRestartedBy": rolled.get("alsoRestartedBy"),
             "seconds": rolled["seconds"],
         }
         for rolled in ledger.get("restart_services") or ()
@@ -211,8 +212,11 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
 
 
 def _finished(ledger: Ledger, key: str) -> bool:
+    """Whether a step is through; a purge or a delivery may have stopped between two calls."""
     found = ledger.get(key)
-    return bool(found) and (not isinstance(found, Mapping) or found.get("finished", True))
+    if not found or not isinstance(found, Mapping):
+        return bool(found)
+    return bool(found.get("finished", True)) and found.get("state") != "waiting"
 
 
 def _says(cause: str) -> str:

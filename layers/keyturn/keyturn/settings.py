@@ -5,40 +5,21 @@ All problems are reported at once, at init, so that a deployment is mended in on
 """
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
 
 from keyturn import errors
-
-
-class SecretArn(str):
-    """The ARN of the one secret that may be rotated."""
-
-    __slots__ = ()
-
-
-class Url(str):
-    """An http(s) URL without a user, a query or a fragment."""
-
-    __slots__ = ()
-
-
-class Port(int):
-    """A TCP port."""
-
-
-class Names(tuple[str, ...]):
-    """Names separated by commas; at least one."""
-
-    __slots__ = ()
-
-
-class Urls(tuple[Url, ...]):
-    """URLs separated by commas; at least one."""
-
-    __slots__ = ()
+from keyturn.variables import (
+    PARSERS,
+    DeliveryMode,
+    Names,
+    Port,
+    SecretArn,
+    Services,
+    Url,
+    Urls,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class SecretSettings:
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """Which cluster, which namespace, and how the key gets there."""
+    """Which cluster, and which namespace."""
 
     cluster_name: str
     cluster_endpoint: Url
@@ -60,17 +41,19 @@ class ClusterSettings:
 
 @dataclass(frozen=True)
 class DeliverySettings:
-    """The Kubernetes Secret that the pods read the key from."""
+    """How the key gets to the pods, and the Kubernetes Secret that they read it from."""
 
+    delivery_mode: DeliveryMode
+    external_secret: str
     kubernetes_secret: str
     kubernetes_secret_key: str
 
 
 @dataclass(frozen=True)
 class RolloutSettings:
-    """Which Deployments hold the key, and how long their rollouts may take."""
+    """Which workloads hold the key, and how long their rollouts may take."""
 
-    services: Names
+    services: Services
     rollout_seconds: int
     rollout_poll_seconds: int
 
@@ -129,7 +112,7 @@ class DeliverKeySettings(SecretSettings, ClusterSettings, DeliverySettings):
 
 
 @dataclass(frozen=True)
-class RestartSettings(SecretSettings, ClusterSettings, RolloutSettings):
+class RestartSettings(SecretSettings, ClusterSettings, DeliverySettings, RolloutSettings):
     """Of `restart_service` and `check_rollout`."""
 
 
@@ -152,7 +135,7 @@ class FinishRotationSettings(SecretSettings, NotificationSettings):
     record_bucket: str
 
 
-OPTIONAL = {"topic_arn", "event_bus", "record_bucket"}
+OPTIONAL = {"topic_arn", "event_bus", "record_bucket", "external_secret"}
 
 Settings = TypeVar("Settings")
 
@@ -186,61 +169,11 @@ def load(kind: type[Settings], environment: Mapping[str, str] | None = None) -> 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """What is well-formed by itself and wrong together."""
-    if values.get("allow_http", True):
-        return []
-    urls = [*values.get("health_urls", ()), values.get("login_url", "")]
-    return [f"{url} is not https (ALLOW_HTTP is false)" for url in urls if url.startswith("http:")]
-
-
-def _secret_arn(text: str) -> SecretArn:
-    if not re.fullmatch(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+", text):
-        raise ValueError("is not the ARN of a secret")
-    return SecretArn(text)
-
-
-def _url(text: str) -> Url:
-    if not re.fullmatch(r"https?://([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?(/[^\s?#]*)?", text, re.ASCII):
-        raise ValueError("is not an http(s) URL without a user, a query or a fragment")
-    return Url(text)
-
-
-def _number(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise ValueError(f"is not a whole number: {text!r}")
-    return int(text)
-
-
-def _port(text: str) -> Port:
-    number = _number(text)
-    if not 1 <= number <= 65535:
-        raise ValueError("is not a port from 1 to 65535")
-    return Port(number)
-
-
-def _truth(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError(f"is neither true nor false: {text!r}")
-    return text == "true"
-
-
-def _names(text: str) -> Names:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise ValueError("has an empty name in its list")
-    return Names(names)
-
-
-def _urls(text: str) -> Urls:
-    return Urls(_url(name) for name in _names(text))
-
-
-PARSERS: Mapping[type, Callable[[str], Any]] = {
-    str: str,
-    int: _number,
-    bool: _truth,
-    SecretArn: _secret_arn,
-    Url: _url,
-    Port: _port,
-    Names: _names,
-    Urls: _urls,
-}
+    problems = []
+    if values.get("delivery_mode") == "external-secrets" and not values.get("external_secret"):
+        problems.append("EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)")
+    if not values.get("allow_http", True):
+        urls = [*values.get("health_urls", ()), values.get("login_url", "")]
+        plain = [url for url in urls if url.startswith("http:")]
+        problems += [f"{url} is not https (ALLOW_HTTP is false)" for url in plain]
+    return problems

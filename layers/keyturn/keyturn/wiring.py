@@ -10,11 +10,12 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, rollout, secret, sessions, validation
+from keyturn import delivery, logs, rollout, secret, sessions, synchronization, validation
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
     DeliverKeySettings,
+    DeliverySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
     RestartSettings,
@@ -46,7 +47,7 @@ class Delivering:
 
     settings: DeliverKeySettings
     secret: "SecretsManager"
-    target: delivery.Target
+    way: delivery.Way
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Restarting:
     settings: RestartSettings
     secret: secret.SecretStore
     cluster: rollout.Cluster
+    logs: logs.Logs
 
     @property
     def limit(self) -> timedelta:
@@ -79,7 +81,7 @@ class Validating:
     settings: ValidateRotationSettings
     secret: secret.SecretStore
     web: validation.Web
-    logs: validation.Logs
+    logs: logs.Logs
 
 
 @dataclass(frozen=True)
@@ -94,20 +96,20 @@ class Finishing:
 def rotating() -> secret.Rotation:
     """What `rotate_secret` works with: every check that a run could fail on, before it starts."""
     from keyturn.adapters.http import UrllibWeb
-    from keyturn.adapters.kubernetes import KubernetesCluster, KubernetesSecret
+    from keyturn.adapters.kubernetes_workloads import KubernetesCluster
     from keyturn.adapters.redis import RedisSessions
     from keyturn.adapters.step_functions import StepFunctionsRuns
 
     settings = load(RotateSecretSettings)
     api = _api(settings)
-    cluster, target = KubernetesCluster(api, settings), KubernetesSecret(api, settings)
+    cluster, way = KubernetesCluster(api, settings), _way(api, settings)
     store, web = RedisSessions(settings), UrllibWeb()
     return secret.Rotation(
         secret_arn=settings.secret_arn,
         store=_secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
         checks_before_promotion=[
-            partial(delivery.check_ready, target),
+            way.check_ready,
             *(partial(rollout.check_ready, cluster, service) for service in settings.services),
             partial(sessions.check_ready, store),
         ],
@@ -126,18 +128,17 @@ def beginning() -> Beginning:
 
 def delivering() -> Delivering:
     """What `deliver_key` works with."""
-    from keyturn.adapters.kubernetes import KubernetesSecret
-
     settings = load(DeliverKeySettings)
-    return Delivering(settings, _secret(settings), KubernetesSecret(_api(settings), settings))
+    return Delivering(settings, _secret(settings), _way(_api(settings), settings))
 
 
 def restarting() -> Restarting:
     """What `restart_service` and `check_rollout` work with."""
-    from keyturn.adapters.kubernetes import KubernetesCluster
+    from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 
     settings = load(RestartSettings)
-    return Restarting(settings, _secret(settings), KubernetesCluster(_api(settings)))
+    cluster = KubernetesCluster(_api(settings), settings)
+    return Restarting(settings, _secret(settings), cluster, cluster)
 
 
 def purging() -> Purging:
@@ -151,11 +152,11 @@ def purging() -> Purging:
 def validating() -> Validating:
     """What `validate_rotation` works with."""
     from keyturn.adapters.http import UrllibWeb
-    from keyturn.adapters.kubernetes import KubernetesCluster
+    from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 
     settings = load(ValidateRotationSettings)
-    logs = KubernetesCluster(_api(settings))
-    return Validating(settings, _secret(settings), UrllibWeb(), logs)
+    cluster = KubernetesCluster(_api(settings))
+    return Validating(settings, _secret(settings), UrllibWeb(), cluster)
 
 
 def finishing() -> Finishing:
@@ -177,3 +178,16 @@ def _api(settings: ClusterSettings) -> "KubernetesApi":
     from keyturn.adapters.kubernetes import KubernetesApi
 
     return KubernetesApi(settings)
+
+
+def _way(api: "KubernetesApi", settings: DeliverySettings) -> delivery.Way:
+    """The delivery mode that is configured."""
+    from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
+
+    if settings.delivery_mode == "none":
+        return delivery.NothingToDeliver()
+    target = KubernetesSecret(api, settings)
+    if settings.delivery_mode == "external-secrets":
+        operator = KubernetesExternalSecret(api, settings.external_secret)
+        return synchronization.ForcedSync(target, operator, settings.kubernetes_secret)
+    return delivery.DirectWrite(target)

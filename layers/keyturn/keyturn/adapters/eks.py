@@ -30,7 +30,8 @@ class EksTokens:
         """A token that the cluster takes for 15 minutes. Raises AccessDenied."""
         region = self._session.get_config_variable("region")
         try:
-            credentials = self._session.get_credentials()
+            # Not `session.get_credentials()`, which keeps what it found first.
+            credentials = self._session.get_component("credential_provider").load_credentials()
         except BotoCoreError as error:
             raise _no_credentials() from error
         if credentials is None:

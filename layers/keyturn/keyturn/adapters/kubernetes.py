@@ -8,8 +8,6 @@ import base64
 import binascii
 import json
 import ssl
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -18,19 +16,14 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
 from keyturn import errors
-from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters.eks import EksTokens
-from keyturn.delivery import Delivered
-from keyturn.rollout import Deployment, Pod
-from keyturn.validation import ContainerLog
 
 if TYPE_CHECKING:
-    from keyturn.settings import ClusterSettings, DeliverySettings
+    from keyturn.settings import ClusterSettings
 
 TIMEOUTS = (3.0, 10.0)
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
-LOG_BYTES = 1024 * 1024
 DRY_RUN = [("dryRun", "All")]
 
 Query = list[tuple[str, str]]
@@ -108,103 +101,12 @@ class KubernetesApi:
         return errors.ClusterRefused(f"The cluster refuses {what} ({status}). Nothing was changed.")
 
 
-class KubernetesCluster:
-    """Deployments, their pods and their logs."""
-
-    def __init__(self, api: KubernetesApi, delivery: "DeliverySettings | None" = None) -> None:
-        self._api = api
-        self._delivery = delivery
-        self._apps = f"/apis/apps/v1/namespaces/{api.namespace}/deployments"
-        self._core = f"/api/v1/namespaces/{api.namespace}"
-
-    def deployment(self, name: str) -> Deployment:
-        """Read a Deployment. Raises ServiceNotFound."""
-        return self._facts(self._api.get(f"{self._apps}/{name}"))
-
-    def pods(self, name: str) -> list[Pod]:
-        """Read the pods that a Deployment's selector matches and that may hold a key."""
-        return [facts.pod(found) for found in self._pods(name) if not facts.ended(found)]
-
-    def restart(self, name: str, annotations: dict[str, str], *, dry_run: bool) -> Deployment:
-        """Patch the annotations of the pod template."""
-        body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-        path = f"{self._apps}/{name}"
-        return self._facts(self._api.patch(path, body, STRATEGIC, dry_run=dry_run))
-
-    def of_version(self, service: str, version: str, since: datetime) -> Iterator[ContainerLog]:
-        """Every container of every pod of a key version, its last crash's log included."""
-        for found in self._pods(service):
-            if facts.pod(found).key_version != version:
-                continue
-            for container, restarted in facts.containers(found):
-                for previous in [False, True] if restarted else [False]:
-                    lines = self._log(
-                        found["metadata"]["name"], container, since, previous=previous
-                    )
-                    yield ContainerLog(found["metadata"]["name"], container, lines)
-
-    def _pods(self, name: str) -> list[dict[str, Any]]:
-        deployment = self._api.get(f"{self._apps}/{name}")
-        selector = facts.selector_text(deployment["spec"]["selector"])
-        listed = self._api.get(f"{self._core}/pods", [("labelSelector", selector)])
-        items: list[dict[str, Any]] = listed["items"]
-        return items
-
-    def _log(self, pod: str, container: str, since: datetime, *, previous: bool) -> Iterable[str]:
-        query = [
-            ("container", container),
-            ("limitBytes", str(LOG_BYTES)),
-            ("sinceTime", since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
-            *([("previous", "true")] if previous else []),
-        ]
-        content = self._api.request("GET", f"{self._core}/pods/{pod}/log", query)
-        return content.decode("utf-8", "replace").splitlines()
-
-    def _facts(self, found: dict[str, Any]) -> Deployment:
-        return facts.deployment(found, self._delivery)
-
-
-class KubernetesSecret:
-    """One field of one Kubernetes Secret, the delivery target."""
-
-    def __init__(self, api: KubernetesApi, settings: "DeliverySettings") -> None:
-        self._api = api
-        self._field = settings.kubernetes_secret_key
-        self._path = f"/api/v1/namespaces/{api.namespace}/secrets/{settings.kubernetes_secret}"
-        self.name = f"Kubernetes Secret {api.namespace}/{settings.kubernetes_secret}"
-
-    def read(self) -> Delivered:
-        """Read the Secret's field, and what decides whether we may write it."""
-        found = self._api.get(self._path)
-        return Delivered(
-            value=_decoded(found.get("data", {}).get(self._field)),
-            resource_version=found["metadata"]["resourceVersion"],
-            immutable=bool(found.get("immutable")),
-            owner=facts.owner(found),
-        )
-
-    def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
-        """Write the field if the Secret is unchanged since `resource_version`."""
-        body = {
-            "metadata": {"resourceVersion": resource_version},
-            "data": {self._field: base64.b64encode(value.encode()).decode()},
-        }
-        self._api.patch(self._path, body, MERGE, dry_run=dry_run)
-
-
 def _permission(method: str, path: str) -> str:
     """Return what RBAC calls a request: '`get pods/log` (web-1)' or '`list pods`'."""
     plural, name, subresource = [*path.rsplit("/namespaces/", 1)[-1].split("/")[1:], "", ""][:3]
     verb = "list" if method == "GET" and not name else method.lower()
     resource = f"{plural}/{subresource}" if subresource else plural
     return f"`{verb} {resource}`" + (f" ({name})" if name else "")
-
-
-def _decoded(data: str | None) -> str | None:
-    try:
-        return None if data is None else base64.b64decode(data).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return None
 
 
 def _trust(certificate_authority: str) -> ssl.SSLContext:

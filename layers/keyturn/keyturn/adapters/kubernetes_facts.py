@@ -1,9 +1,12 @@
 """What Kubernetes objects (as JSON) say, in the nouns' own terms. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keyturn.rollout import KEY_VERSION, Deployment, Pod
+from keyturn.logs import Line
+from keyturn.workload import KEY_VERSION, Pod, Workload
 
 if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
@@ -11,22 +14,30 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 
 
-def deployment(found: Object, delivery: "DeliverySettings | None") -> Deployment:
-    """A Deployment (apps/v1). Absent status counters are zero, absent replicas are one."""
+def workload(found: Object, delivery: "DeliverySettings | None") -> Workload:
+    """A Deployment or a StatefulSet (apps/v1).
+
+    Absent status counters are zero, absent replicas are one. As kubectl does, a StatefulSet counts
+    its ready pods and a Deployment its available ones.
+    """
     spec, status = found["spec"], found.get("status", {})
-    annotations = spec["template"].get("metadata", {}).get("annotations") or {}
-    return Deployment(
+    stateful = found["kind"] == "StatefulSet"
+    return Workload(
         name=found["metadata"]["name"],
+        kind="StatefulSet" if stateful else "Deployment",
         generation=found["metadata"].get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         paused=bool(spec.get("paused")),
         wanted=spec.get("replicas", 1),
         total=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
-        available=status.get("availableReplicas", 0),
-        key_version=annotations.get(KEY_VERSION),
-        progress_reason=_condition_reason(status, "Progressing"),
-        refers_to_key=delivery is None or refers_to_key(spec["template"]["spec"], delivery),
+        available=status.get("readyReplicas" if stateful else "availableReplicas", 0),
+        key_version=_annotations(spec["template"]).get(KEY_VERSION),
+        progress_reason=condition(status, "Progressing").get("reason"),
+        refers_to_key=_takes_key(spec["template"]["spec"], delivery),
+        keeps_old=_keeps_old(spec) if stateful else None,
+        settled=status.get("updateRevision") == status.get("currentRevision"),
+        restarts_itself=delivery is not None and _reloaded(found, delivery.kubernetes_secret),
     )
 
 
@@ -89,11 +100,67 @@ def selector_text(selector: Object) -> str:
 
 
 def owner(found: Object) -> str | None:
-    """The controller that an object belongs to: 'ExternalSecret web-console'."""
+    """Who else writes a Secret: 'ExternalSecret web-console', or the operator that marked it."""
     for reference in found["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             return f"{reference['kind']} {reference['name']}"
+    labels = found["metadata"].get("labels") or {}
+    if labels.get("reconcile.external-secrets.io/managed") == "true":
+        return "the External Secrets Operator"
+    if labels.get("app.kubernetes.io/managed-by") == "hashicorp-vso":
+        return "the Vault Secrets Operator"
     return None
+
+
+def condition(status: Object, kind: str) -> Object:
+    """A condition of a status, or an empty object."""
+    conditions: list[Object] = status.get("conditions") or []
+    return next((found for found in conditions if found.get("type") == kind), {})
+
+
+def log_line(text: str) -> Line:
+    """A log line as the API gives it with `timestamps=true`: RFC 3339 with nanoseconds, a space."""
+    stamp, _, rest = text.partition(" ")
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
+    if not found:
+        return Line(None, text)
+    fraction = (found[2] or ".0")[:7]
+    try:
+        at = datetime.fromisoformat(f"{found[1]}{fraction.ljust(7, '0')}{found[3]}")
+    except ValueError:  # the shape of a stamp, and no moment: the pod's own text
+        return Line(None, text)
+    return Line(at, rest)
+
+
+def _takes_key(pod_spec: Object, delivery: "DeliverySettings | None") -> bool:
+    if delivery is None or delivery.delivery_mode == "none":
+        return True
+    return refers_to_key(pod_spec, delivery)
+
+
+def _keeps_old(spec: Object) -> str | None:
+    """Why a StatefulSet's update strategy would leave old pods."""
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type", "RollingUpdate") != "RollingUpdate":
+        return f"update strategy {strategy['type']}"
+    partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
+    return f"an update partition of {partition}" if partition else None
+
+
+def _reloaded(found: Object, secret: str) -> bool:
+    """Whether Stakater's Reloader restarts the workload when the Secret changes."""
+    notes = {**_annotations(found["spec"]["template"]), **_annotations(found)}
+    if any(
+        notes.get(f"{prefix}reloader.stakater.com/auto") == "true" for prefix in ("", "secret.")
+    ):
+        return True
+    listed = notes.get("secret.reloader.stakater.com/reload", "")
+    return secret in {name.strip() for name in listed.split(",")}
+
+
+def _annotations(found: Object) -> Object:
+    annotations: Object = (found.get("metadata") or {}).get("annotations") or {}
+    return annotations
 
 
 def _reads(container: Object, secret: str, field: str, volumes: set[str]) -> bool:
@@ -114,10 +181,3 @@ def _container_statuses(found: Object) -> Iterator[Object]:
     status = found.get("status", {})
     for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         yield from status.get(kind) or ()
-
-
-def _condition_reason(status: Object, kind: str) -> str | None:
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == kind:
-            return str(condition.get("reason"))
-    return None

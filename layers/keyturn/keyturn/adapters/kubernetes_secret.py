@@ -1,0 +1,94 @@
+"""The delivery's two objects in the cluster: the Kubernetes Secret, and the ExternalSecret."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from keyturn.adapters import kubernetes_facts as facts
+from keyturn.adapters.kubernetes import MERGE, KubernetesApi
+from keyturn.delivery import Delivered
+from keyturn.synchronization import ExternalSecret
+
+if TYPE_CHECKING:
+    from keyturn.settings import DeliverySettings
+
+FORCE_SYNC = "force-sync"
+
+# Versions of a remoteRef that go with the promotion: none, and the label itself (the operator's
+# AWS provider takes it for the default).
+FOLLOWS_THE_KEY = {None, "", "AWSCURRENT"}
+
+
+class KubernetesSecret:
+    """One field of one Kubernetes Secret, the delivery target."""
+
+    def __init__(self, api: KubernetesApi, settings: "DeliverySettings") -> None:
+        self._api = api
+        self._field = settings.kubernetes_secret_key
+        self._path = f"/api/v1/namespaces/{api.namespace}/secrets/{settings.kubernetes_secret}"
+        self.name = f"Kubernetes Secret {api.namespace}/{settings.kubernetes_secret}"
+
+    def read(self) -> Delivered:
+        """Read the Secret's field, and what decides whether we may write it."""
+        found = self._api.get(self._path)
+        return Delivered(
+            value=_decoded((found.get("data") or {}).get(self._field)),
+            resource_version=found["metadata"]["resourceVersion"],
+            immutable=bool(found.get("immutable")),
+            owner=facts.owner(found),
+        )
+
+    def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
+        """Write the field if the Secret is unchanged since `resource_version`."""
+        body = {
+            "metadata": {"resourceVersion": resource_version},
+            "data": {self._field: base64.b64encode(value.encode()).decode()},
+        }
+        self._api.patch(self._path, body, MERGE, dry_run=dry_run)
+
+
+class KubernetesExternalSecret:
+    """The ExternalSecret that fills the Kubernetes Secret."""
+
+    def __init__(self, api: KubernetesApi, name: str) -> None:
+        self._api = api
+        namespace = f"/apis/external-secrets.io/v1/namespaces/{api.namespace}"
+        self._path = f"{namespace}/externalsecrets/{name}"
+        self.name = f"ExternalSecret {api.namespace}/{name}"
+
+    def read(self) -> ExternalSecret:
+        """Read its specification and how its last sync went."""
+        return external_secret(self._api.get(self._path))
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        """Annotate it: a changed annotation makes the operator sync at once."""
+        body = {"metadata": {"annotations": {FORCE_SYNC: token}}}
+        self._api.patch(self._path, body, MERGE, dry_run=dry_run)
+
+
+def external_secret(found: facts.Object) -> ExternalSecret:
+    """An ExternalSecret (external-secrets.io/v1), with the operator's own defaults. Pure."""
+    spec, status = found["spec"], found.get("status") or {}
+    target = spec.get("target") or {}
+    references: list[Any] = [data.get("remoteRef") or {} for data in spec.get("data") or ()]
+    references += [data.get("extract") or {} for data in spec.get("dataFrom") or ()]
+    refreshed = status.get("refreshTime")
+    return ExternalSecret(
+        name=found["metadata"]["name"],
+        writes=target.get("name") or found["metadata"]["name"],
+        refresh_policy=spec.get("refreshPolicy") or "Periodic",
+        refresh_interval=spec.get("refreshInterval") or "1h",
+        immutable=bool(target.get("immutable")),
+        pinned=any(reference.get("version") not in FOLLOWS_THE_KEY for reference in references),
+        ready=facts.condition(status, "Ready").get("status") == "True",
+        refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
+        synced=status.get("syncedResourceVersion"),
+    )
+
+
+def _decoded(data: str | None) -> str | None:
+    try:
+        return None if data is None else base64.b64decode(data).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

@@ -1,0 +1,140 @@
+"""Have the External Secrets Operator bring the promoted key, and wait until it is there.
+
+Asking is one annotation; "synced" alone proves nothing: `Ready` stays true from the sync before,
+and what the operator read may have been the old value. It is over when the operator has gone
+through a sync that began after we asked (`syncedResourceVersion` changed, `Ready`, a fresh
+`refreshTime`) and the Kubernetes Secret holds the promoted key. A sync that brought the old value
+is asked for again, and so is one that does not come: the answer to our request may have been lost,
+and its retry then cannot tell that sync from the one before.
+Source: external-secrets, `externalsecret_controller.go` (`shouldRefresh`, `markAsDone`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.delivery import Promoted, Target
+from keyturn.run import moment, timestamp
+
+SYNC_LIMIT = timedelta(minutes=5)
+ANSWER_LIMIT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class ExternalSecret:
+    """What matters of an ExternalSecret (external-secrets.io/v1) and its status."""
+
+    name: str
+    writes: str
+    refresh_policy: str = "Periodic"
+    refresh_interval: str = "1h"
+    immutable: bool = False
+    pinned: bool = False
+    ready: bool = False
+    refreshed_at: datetime | None = None
+    synced: str | None = None
+
+
+class Operator(Protocol):
+    """An ExternalSecret, as a delivery needs it."""
+
+    name: str
+
+    def read(self) -> ExternalSecret:
+        """Read the ExternalSecret. Raises ServiceNotFound."""
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        """Annotate it with a token, which makes the operator sync at once."""
+
+
+@dataclass(frozen=True)
+class ForcedSync:
+    """Delivery by an ExternalSecret that fills the Kubernetes Secret."""
+
+    target: Target
+    operator: Operator
+    secret_name: str
+
+    def check_ready(self) -> None:
+        """Prove that a sync could bring the key; change nothing.
+
+        Raises ServiceNotFound, SyncImpossible, DeliveryRefused, AccessDenied.
+        """
+        found = self.operator.read()
+        problem = hindrance(found, self.secret_name)
+        if problem:
+            raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
+        if self.target.read().immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the operator cannot write the new key."
+            )
+        self.operator.force_sync("dry-run", dry_run=True)
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Ask for a sync, or look how far it is. Raises SyncOverdue."""
+        seen = self.operator.read()
+        holds = self.target.read().holds(promoted.key)
+        if holds and (not last or synced_since(seen, last)):
+            return self._progress("done", last, says="the operator has brought the key")
+        if last and at - moment(last["startedAt"]) > SYNC_LIMIT:
+            raise errors.SyncOverdue(
+                f"{self.operator.name}, asked to sync (times: {last['asked']}), did not finish a"
+                f" sync with the promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was"
+                " restarted. See its conditions: kubectl describe externalsecret"
+            )
+        if not last or synced_since(seen, last) or _unanswered(last, at):
+            return self._ask(promoted, seen, last, at)
+        return self._progress("waiting", last, says="waiting for the operator's sync")
+
+    def _ask(
+        self, promoted: Promoted, seen: ExternalSecret, last: Mapping[str, Any], at: datetime
+    ) -> dict[str, Any]:
+        """Annotate with a token that names the version and the try, so that a retry is the same."""
+        asked = int(last.get("asked", 0)) + 1
+        self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
+        now = {"asked": asked, "askedAt": timestamp(at), "syncedBefore": seen.synced}
+        return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
+
+    def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
+        kept = {name: told.get(name) for name in ("asked", "askedAt", "syncedBefore")}
+        target = f"{self.target.name} by {self.operator.name}"
+        return {"state": state, "target": target, "written": False, "says": says, **kept}
+
+
+def hindrance(found: ExternalSecret, secret_name: str) -> str | None:
+    """Why the ExternalSecret would never bring the new key, if so. Pure."""
+    if found.writes != secret_name:
+        return f"fills the Secret {found.writes}, and the pods read {secret_name}."
+    if found.refresh_policy == "CreatedOnce":
+        return "has refreshPolicy CreatedOnce: it ignores every request. Make it Periodic."
+    if found.refresh_policy == "Periodic" and not _is_positive(found.refresh_interval):
+        return "has refreshInterval 0: once synced, it ignores every request. Give it an interval."
+    if found.immutable:
+        return "makes its Secret immutable. Take target.immutable away."
+    if found.pinned:
+        return "is pinned to one version of the secret. Take remoteRef.version away."
+    return None
+
+
+def synced_since(seen: ExternalSecret, asked: Mapping[str, Any]) -> bool:
+    """Whether a whole sync has begun and ended since we asked. Pure.
+
+    `refreshTime` has whole seconds, so the second in which we asked counts as after it.
+    """
+    if not asked.get("askedAt") or seen.refreshed_at is None:
+        return False
+    asked_at = moment(asked["askedAt"]).replace(microsecond=0)
+    return seen.ready and seen.synced != asked.get("syncedBefore") and seen.refreshed_at >= asked_at
+
+
+def _unanswered(asked: Mapping[str, Any], at: datetime) -> bool:
+    """Whether the operator has had time enough for what was asked of it."""
+    return at - moment(asked["askedAt"]) > ANSWER_LIMIT
+
+
+def _is_positive(duration: str) -> bool:
+    """Whether a Go duration such as '1h0m0s' is longer than nothing."""
+    return not duration.startswith("-") and bool(re.search("[1-9]", duration))

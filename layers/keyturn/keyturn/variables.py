@@ -1,0 +1,120 @@
+"""The kinds of values that an environment variable may have, and how each is read.
+
+A reader raises ValueError with words that follow the variable's name: "PORT is not a port ...".
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+DELIVERY_MODES = ("kubernetes-secret", "external-secrets", "none")
+
+
+class SecretArn(str):
+    """The ARN of the one secret that may be rotated."""
+
+    __slots__ = ()
+
+
+class Url(str):
+    """An http(s) URL without a user, a query or a fragment."""
+
+    __slots__ = ()
+
+
+class Port(int):
+    """A TCP port."""
+
+
+class Names(tuple[str, ...]):
+    """Names separated by commas; at least one."""
+
+    __slots__ = ()
+
+
+class Urls(tuple[Url, ...]):
+    """URLs separated by commas; at least one."""
+
+    __slots__ = ()
+
+
+class Services(tuple[str, ...]):
+    """Deployments by name, StatefulSets as `statefulset/<name>`; at least one."""
+
+    __slots__ = ()
+
+
+class DeliveryMode(str):
+    """How the key gets to where the pods read it."""
+
+    __slots__ = ()
+
+
+def _secret_arn(text: str) -> SecretArn:
+    if not re.fullmatch(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+", text):
+        raise ValueError("is not the ARN of a secret")
+    return SecretArn(text)
+
+
+def _url(text: str) -> Url:
+    if not re.fullmatch(r"https?://([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?(/[^\s?#]*)?", text, re.ASCII):
+        raise ValueError("is not an http(s) URL without a user, a query or a fragment")
+    return Url(text)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError(f"is not a whole number: {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> Port:
+    number = _number(text)
+    if not 1 <= number <= 65535:
+        raise ValueError("is not a port from 1 to 65535")
+    return Port(number)
+
+
+def _truth(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(f"is neither true nor false: {text!r}")
+    return text == "true"
+
+
+def _names(text: str) -> Names:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError("has an empty name in its list")
+    return Names(names)
+
+
+def _services(text: str) -> Services:
+    names = _names(text)
+    for name in names:
+        if not re.fullmatch(r"((deployment|statefulset)/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+            raise ValueError(f"names neither a Deployment nor a statefulset/<name>: {name!r}")
+    return Services(names)
+
+
+def _delivery_mode(text: str) -> DeliveryMode:
+    if text not in DELIVERY_MODES:
+        raise ValueError(f"is not one of {', '.join(DELIVERY_MODES)}")
+    return DeliveryMode(text)
+
+
+def _urls(text: str) -> Urls:
+    return Urls(_url(name) for name in _names(text))
+
+
+PARSERS: Mapping[type, Callable[[str], Any]] = {
+    str: str,
+    int: _number,
+    bool: _truth,
+    SecretArn: _secret_arn,
+    Url: _url,
+    Port: _port,
+    Names: _names,
+    Urls: _urls,
+    Services: _services,
+    DeliveryMode: _delivery_mode,
+}

@@ -1,0 +1,219 @@
+"""A workload and its pods, and the verdict on its rollout. All of it is pure.
+
+`verdict` follows kubectl's rules in kubectl's order (polymorphichelpers/rollout_status.go) and goes
+on where kubectl stops: "successfully rolled out" still leaves terminating pods that hold the old
+key, and "waiting" hides pods that can never start. A rollout is done when no old pod is left at
+all. A workload is a Deployment or a StatefulSet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from keyturn import errors
+
+KEY_VERSION = "keyturn/session-key-version"
+
+# Why a new pod that waits will not start by itself (kubelet's waiting reasons).
+HOPELESS = {
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+CRASHES_ALLOWED = 2
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What matters of a pod: which key version it was made for, and how it fares."""
+
+    name: str
+    key_version: str | None
+    terminating: bool = False
+    waiting_reasons: tuple[str, ...] = ()
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What matters of a Deployment or a StatefulSet and its status (apps/v1).
+
+    `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
+    update revision is its current one; `restarts_itself` whether Reloader restarts it as well.
+    """
+
+    name: str
+    generation: int
+    observed_generation: int
+    paused: bool
+    wanted: int
+    total: int
+    updated: int
+    available: int
+    key_version: str | None
+    progress_reason: str | None = None
+    refers_to_key: bool = True
+    kind: Literal["Deployment", "StatefulSet"] = "Deployment"
+    keeps_old: str | None = None
+    settled: bool = True
+    restarts_itself: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people call it: 'Deployment web-console'."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def argument(self) -> str:
+        """What kubectl calls it: 'deployment/web-console'."""
+        return f"{self.kind.lower()}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """Every wanted pod runs the new key and no other pod is left."""
+
+    says: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Not yet; `says` what for. `stalled`: Kubernetes has given up, if that is not out of date."""
+
+    says: str
+    stalled: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It will not get better by waiting."""
+
+    error: type[errors.Stop]
+    says: str
+
+
+Verdict = Done | Waiting | Failed
+
+
+@dataclass(frozen=True)
+class Look:
+    """When a rollout is looked at, by when it has to be done, whether it seemed stalled before."""
+
+    at: datetime
+    deadline: datetime
+    stalled_before: bool = False
+
+
+def verdict(workload: Workload, pods: Sequence[Pod], version: str, look: Look) -> Verdict:
+    """Judge a rollout from what was seen of it. Pure."""
+    old = [pod for pod in pods if pod.key_version != version]
+    new = [pod for pod in pods if pod.key_version == version and not pod.terminating]
+    counts = _counts(workload, new, old)
+    if failure := _failure(workload, new, version):
+        return Failed(failure.error, f"{counts}; {failure.says}")
+    waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
+    if not waiting:
+        return Done(counts)
+    if look.at >= look.deadline:
+        return Failed(
+            errors.RolloutOverdue,
+            f"{counts}; {waiting} at the deadline. The pods stay as they are."
+            " Look at their events: kubectl describe pods",
+        )
+    stalled = _stalled(workload)
+    if stalled and look.stalled_before:
+        return Failed(
+            errors.RolloutFailed,
+            f"{counts}; {waiting}; Kubernetes reports ProgressDeadlineExceeded."
+            f" See: kubectl describe {workload.argument}",
+        )
+    return Waiting(f"{counts}; {waiting}", stalled)
+
+
+def unready(workload: Workload) -> Failed | None:
+    """Why a restart of the workload would not replace every pod, if it would not. Pure."""
+    if workload.paused:
+        return Failed(
+            errors.ServicePaused,
+            f"{workload.title} is paused, so a restart does not roll out. Resume it:"
+            f" kubectl rollout resume {workload.argument}",
+        )
+    if workload.wanted == 0:
+        return Failed(
+            errors.ServiceScaledToZero,
+            f"{workload.title} asks for 0 replicas, so nothing runs the new key."
+            " Scale it up, or take it out of the stack's Services parameter.",
+        )
+    if workload.keeps_old:
+        return Failed(
+            errors.ServiceKeepsOldPods,
+            f"{workload.title} has {workload.keeps_old}, so old pods stay after a restart."
+            " Let it roll out to all its pods.",
+        )
+    return None
+
+
+def _stalled(workload: Workload) -> bool:
+    """Whether Kubernetes gave the rollout up.
+
+    The condition of an earlier rollout may still stand when a new one is observed, so one look
+    alone does not count.
+    """
+    observed = workload.generation <= workload.observed_generation
+    return observed and workload.progress_reason == "ProgressDeadlineExceeded"
+
+
+def _kubectl_waits(workload: Workload) -> str | None:
+    """Kubectl's reasons to wait, in kubectl's order."""
+    if workload.generation > workload.observed_generation:
+        return "the change is not observed yet"
+    if workload.updated < workload.wanted:
+        return f"{workload.updated} of {workload.wanted} updated"
+    if workload.total > workload.updated:
+        return f"{workload.total - workload.updated} old pending termination"
+    if workload.available < workload.updated:
+        return f"{workload.available} of {workload.updated} available"
+    if not workload.settled:
+        return "the update revision is not the current one yet"
+    return None
+
+
+def _failure(workload: Workload, new: Sequence[Pod], version: str) -> Failed | None:
+    """Why waiting is of no use, if it is."""
+    if workload.key_version != version:
+        return Failed(
+            errors.RestartOverwritten,
+            "the pod template no longer carries this run's version, so someone else changed it"
+            f" after our restart. Find who: kubectl rollout history {workload.argument}",
+        )
+    if hindrance := unready(workload):
+        return hindrance
+    for pod in new:
+        if hopeless := HOPELESS.intersection(pod.waiting_reasons):
+            return Failed(
+                errors.RolloutFailed,
+                f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}."
+                f" See: kubectl describe pod {pod.name}",
+            )
+        if pod.restarts > CRASHES_ALLOWED:
+            return Failed(
+                errors.RolloutFailed,
+                f"new pod {pod.name} crashed {pod.restarts} times. See: kubectl logs -p {pod.name}",
+            )
+    return None
+
+
+def _counts(workload: Workload, new: Sequence[Pod], old: Sequence[Pod]) -> str:
+    """'2 of 3 new, 1 old, 1 old terminating'."""
+    leaving = sum(pod.terminating for pod in old)
+    parts = [f"{min(len(new), workload.updated)} of {workload.wanted} new"]
+    if len(old) > leaving:
+        parts.append(f"{len(old) - leaving} old")
+    if leaving:
+        parts.append(f"{leaving} old terminating")
+    return ", ".join(parts)

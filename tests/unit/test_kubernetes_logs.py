@@ -1,0 +1,224 @@
+"""`keyturn.adapters.kubernetes_workloads`: the logs it asks for, and the lines it believes."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn import errors, logs
+from keyturn.adapters.kubernetes import KubernetesApi
+from keyturn.adapters.kubernetes_facts import log_line
+from keyturn.adapters.kubernetes_workloads import LOG_BYTES, KubernetesCluster
+from keyturn.logs import ContainerLog, Line, Report
+from keyturn.workload import KEY_VERSION
+from tests.conftest import NEW, NOON, OLD
+from tests.fakes import FakeStopwatch
+
+NOT_SET = "FATAL SESSION_ENCRYPTION_KEY is not set"
+NOT_32_BYTES = "ValueError: SESSION_ENCRYPTION_KEY must decode to 32 bytes, got 24"
+
+
+def read(*found: ContainerLog) -> Report:
+    return logs.read(found, FakeStopwatch())
+
+
+@pytest.mark.parametrize(
+    ("stamp", "at"),
+    [
+        ("2026-11-24T12:00:00Z", NOON),
+        ("2026-11-24T12:00:00.5Z", NOON + timedelta(milliseconds=500)),
+        ("2026-11-24T12:00:00.123456789Z", NOON + timedelta(microseconds=123456)),
+        ("2026-11-24T13:00:00.000000001+01:00", NOON),
+    ],
+)
+def test_a_stamp_of_the_kubelet_is_read_whatever_its_fraction_and_zone(
+    stamp: str, at: datetime
+) -> None:
+    found = log_line(f"{stamp} GET / 200 ")
+    assert (found.at, found.text) == (at, "GET / 200 ")
+    assert log_line(stamp) == Line(at, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "started",
+        "2026-11-24 12:00:00 started",
+        "2026-11-24T12:00:00 no zone",
+        "2026-13-24T12:00:00Z no such month",
+        "2026-11-24T12:00:60Z no such second",
+        "2026-11-24T12:00:00+99:99 no such zone",
+    ],
+)
+def test_a_line_without_a_stamp_is_kept_whole(text: str) -> None:
+    assert log_line(text) == Line(None, text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.text())
+def test_every_stamped_line_is_taken_apart(at: datetime, text: str) -> None:
+    stamp = at.isoformat(timespec="microseconds").replace("+00:00", "000Z")
+    assert log_line(f"{stamp} {text}") == Line(at, text)
+
+
+@given(st.text() | st.from_regex(r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?[+-]\d\d:\d\d x\Z"))
+def test_no_line_is_a_defect(text: str) -> None:
+    assert log_line(text).text in {text, text.partition(" ")[2]}
+
+
+Query = Sequence[tuple[str, str]]
+
+
+class Api:
+    """The Kubernetes API with one Deployment, its pods, and their logs by pod and container."""
+
+    namespace = "web"
+
+    def __init__(self, pods: list[dict[str, Any]], texts: dict[str, str] | None = None) -> None:
+        self.pods, self.texts = pods, texts or {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.refusal: errors.KeyturnError | None = None
+
+    def get(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        if path.endswith("/pods"):
+            return {"items": self.pods}
+        return {"spec": {"selector": {"matchLabels": {"app": "web-console"}}}}
+
+    def request(self, method: str, path: str, query: Query) -> bytes:
+        self.asked.append((f"{method} {path}", dict(query)))
+        if self.refusal:
+            raise self.refusal
+        return self.texts.get(dict(query)["container"], "").encode()
+
+
+def pod(name: str, version: str | None, **restarts: int) -> dict[str, Any]:
+    statuses = [
+        {"name": container, "state": {"running": {}}, "restartCount": count}
+        for container, count in restarts.items()
+    ]
+    annotations = {KEY_VERSION: version} if version else {}
+    meta = {"name": name, "annotations": annotations}
+    return {"metadata": meta, "status": {"containerStatuses": statuses}}
+
+
+def cluster_of(api: Api) -> KubernetesCluster:
+    return KubernetesCluster(cast("KubernetesApi", api))
+
+
+def places(found: Iterable[ContainerLog], api: Api) -> list[tuple[str, str, bool]]:
+    """Which logs were asked for, each with whether it is that of the last crash."""
+    seen = []
+    for log in found:
+        list(log.lines)
+        _, query = api.asked[-1]
+        assert query["container"] == log.container
+        seen.append((log.pod, log.container, query.get("previous") == "true"))
+    return seen
+
+
+PODS = [
+    pod("new-1", NEW, app=0, proxy=0),
+    pod("new-2", NEW, app=2, proxy=0),
+    pod("old-1", OLD, app=5),
+    pod("before", None, app=5),
+]
+
+
+def test_all_containers_of_the_new_pods_are_read_and_their_last_crash_too() -> None:
+    api = Api(PODS)
+    assert places(cluster_of(api).of_version("web-console", NEW, NOON), api) == [
+        ("new-1", "app", False),
+        ("new-1", "proxy", False),
+        ("new-2", "app", False),
+        ("new-2", "app", True),
+        ("new-2", "proxy", False),
+    ]
+
+
+def test_of_crashed_containers_alone_both_logs_are_read_and_no_other() -> None:
+    api = Api(PODS)
+    found = cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True)
+    assert places(found, api) == [("new-2", "app", False), ("new-2", "app", True)]
+
+
+def test_a_log_is_asked_for_bounded_stamped_and_since_the_second_in_which_the_run_began() -> None:
+    api = Api(PODS[:1])
+    began = NOON.astimezone().replace(microsecond=640_000)
+    places(cluster_of(api).of_version("web-console", NEW, began), api)
+    assert api.asked[0] == (
+        "GET /api/v1/namespaces/web/pods/new-1/log",
+        {
+            "container": "app",
+            "limitBytes": str(LOG_BYTES),
+            "sinceTime": "2026-11-24T12:00:00Z",
+            "timestamps": "true",
+        },
+    )
+
+
+def texts_of(text: str, since: datetime) -> list[str]:
+    api = Api([pod("new-1", NEW, app=0)], {"app": text})
+    (found,) = cluster_of(api).of_version("web-console", NEW, since)
+    return [line.text for line in found.lines if line.text]
+
+
+def test_lines_before_the_run_are_dropped_by_their_own_stamps() -> None:
+    text = (
+        "2026-11-24T12:00:00.100000000Z before\n"
+        "2026-11-24T12:00:00.500000000Z at\n"
+        "2026-11-24T12:00:00.500000001Z after\n"
+        "no stamp\n"
+    )
+    since = NOON + timedelta(milliseconds=500)
+    assert texts_of(text, since) == ["at", "after", "no stamp"]
+
+
+@pytest.mark.parametrize("within", ["\x0c", "\x0b", "\x1c", "\x85", "\u2028", "\r"])
+def test_a_line_ends_where_the_kubelet_ends_it_and_nowhere_else(within: str) -> None:
+    old = f"2026-11-24T11:00:00Z page{within}SESSION_ENCRYPTION_KEY is not set\n"
+    assert texts_of(old, NOON) == []
+
+
+def test_bytes_that_are_no_text_do_not_hide_the_lines_around_them() -> None:
+    api = Api([pod("new-1", NEW, app=0)])
+    lines = b"\xff\xfe\n" + f"2026-11-24T12:00:01Z {NOT_SET}\n".encode()
+    api.request = lambda *_: lines  # type: ignore[method-assign]
+    with pytest.raises(errors.KeyErrorsInLogs, match="new-1/app: key-not-set x1"):
+        read(*cluster_of(api).of_version("web-console", NEW, NOON))
+
+
+@pytest.mark.parametrize("refusal", [errors.ServiceNotFound, errors.ClusterRefused])
+def test_a_pod_that_is_gone_or_has_not_written_yet_has_no_log(
+    refusal: type[errors.KeyturnError],
+) -> None:
+    api = Api(PODS[:1])
+    api.refusal = refusal("gone")
+    report = read(*cluster_of(api).of_version("web-console", NEW, NOON))
+    assert report == Report((), logs=2, complete=True)
+
+
+@pytest.mark.parametrize("refusal", [errors.ClusterUnavailable, errors.AccessDenied])
+def test_a_log_that_could_not_be_read_is_not_taken_for_a_clean_one(
+    refusal: type[errors.KeyturnError],
+) -> None:
+    api = Api(PODS[:1])
+    api.refusal = refusal("not now")
+    with pytest.raises(refusal):
+        read(*cluster_of(api).of_version("web-console", NEW, NOON))
+
+
+def test_a_fatal_line_of_a_pod_that_has_crashed_is_found_in_its_last_log() -> None:
+    api = Api([pod("new-1", NEW, app=1)])
+
+    def request(method: str, path: str, query: Query) -> bytes:
+        previous = dict(query).get("previous") == "true"
+        return f"2026-11-24T12:00:01Z {NOT_32_BYTES if previous else 'starting'}".encode()
+
+    api.request = request  # type: ignore[method-assign]
+    found = cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True)
+    with pytest.raises(errors.KeyErrorsInLogs, match="new-1/app: key-not-32-bytes x1"):
+        read(*found)

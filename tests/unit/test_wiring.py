@@ -1,0 +1,81 @@
+"""`keyturn.wiring`: each delivery mode joins its own way, with what the settings name."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from keyturn import delivery, errors, synchronization, wiring
+from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
+from keyturn.adapters.kubernetes_workloads import KubernetesCluster
+from tests.project import environment
+
+Wire = Callable[..., None]
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """Give this process a function's environment, with changes."""
+
+    def wire(function: str, **changes: str) -> None:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        for name, value in {**environment(function), **changes}.items():
+            monkeypatch.setenv(name, value)
+
+    return wire
+
+
+def test_mode_kubernetes_secret_writes_the_secret_that_is_named(wire: Wire) -> None:
+    wire("deliver_key", KUBERNETES_SECRET="the-key", NAMESPACE="prod")
+    way = wiring.delivering().way
+    assert isinstance(way, delivery.DirectWrite)
+    assert isinstance(way.target, KubernetesSecret)
+    assert way.target.name == "Kubernetes Secret prod/the-key"
+
+
+def test_mode_external_secrets_asks_the_external_secret_that_is_named(wire: Wire) -> None:
+    named = {"EXTERNAL_SECRET": "vault-key", "KUBERNETES_SECRET": "the-key", "NAMESPACE": "prod"}
+    wire("deliver_key", DELIVERY_MODE="external-secrets", **named)
+    way = wiring.delivering().way
+    assert isinstance(way, synchronization.ForcedSync)
+    assert isinstance(way.operator, KubernetesExternalSecret)
+    assert way.operator.name == "ExternalSecret prod/vault-key"
+    assert way.target.name == "Kubernetes Secret prod/the-key"
+    assert way.secret_name == "the-key"
+
+
+def test_mode_none_has_nothing_to_deliver(wire: Wire) -> None:
+    wire("deliver_key", DELIVERY_MODE="none")
+    assert isinstance(wiring.delivering().way, delivery.NothingToDeliver)
+
+
+@pytest.mark.parametrize(
+    ("mode", "way"),
+    [
+        ("kubernetes-secret", delivery.DirectWrite),
+        ("external-secrets", synchronization.ForcedSync),
+        ("none", delivery.NothingToDeliver),
+    ],
+)
+def test_what_is_checked_before_a_promotion_is_the_way_of_the_delivery(
+    mode: str, way: type, wire: Wire
+) -> None:
+    wire("rotate_secret", DELIVERY_MODE=mode, EXTERNAL_SECRET="session-key")
+    first, *others = wiring.rotating().checks_before_promotion
+    assert type(cast("Any", first).__self__) is way
+    assert len(others) == 3  # two services and Redis
+
+
+@pytest.mark.parametrize("function", ["deliver_key", "restart_service", "check_rollout"])
+def test_an_external_secret_that_is_not_named_is_told_at_init(function: str, wire: Wire) -> None:
+    wire(function, DELIVERY_MODE="external-secrets", EXTERNAL_SECRET="")
+    join = wiring.delivering if function == "deliver_key" else wiring.restarting
+    with pytest.raises(errors.SettingsInvalid, match="EXTERNAL_SECRET is missing"):
+        join()
+
+
+def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: Wire) -> None:
+    wire("check_rollout")
+    joined = wiring.restarting()
+    assert isinstance(joined.cluster, KubernetesCluster)
+    assert joined.logs is cast("Any", joined.cluster)

@@ -1,0 +1,331 @@
+"""`keyturn.workload`: a verdict that is never too early, for both kinds of workload."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn import errors, workload
+from keyturn.workload import Done, Failed, Look, Pod, Verdict, Waiting, Workload
+from tests.conftest import NEW, NOON, OLD
+
+LIMIT = timedelta(minutes=15)
+
+ROLLED_OUT = Workload(
+    name="web-console",
+    generation=7,
+    observed_generation=7,
+    paused=False,
+    wanted=3,
+    total=3,
+    updated=3,
+    available=3,
+    key_version=NEW,
+    progress_reason="NewReplicaSetAvailable",
+)
+STATEFUL = replace(ROLLED_OUT, kind="StatefulSet", progress_reason=None)
+BOTH = pytest.mark.parametrize("rolled_out", [ROLLED_OUT, STATEFUL], ids=lambda kind: kind.kind)
+
+
+def new_pods(count: int = 3) -> list[Pod]:
+    return [Pod(f"new-{number}", NEW) for number in range(count)]
+
+
+def old_pod(*, terminating: bool = False) -> Pod:
+    return Pod("old", OLD, terminating=terminating)
+
+
+def seen_as(seen: Workload, **changes: Any) -> Workload:
+    return replace(seen, **changes)
+
+
+def judge(
+    seen: Workload, pods: list[Pod], *, overdue: bool = False, stalled_before: bool = False
+) -> Verdict:
+    at = NOON + LIMIT if overdue else NOON
+    return workload.verdict(seen, pods, NEW, Look(at, NOON + LIMIT, stalled_before))
+
+
+@BOTH
+def test_a_rollout_is_done_when_every_wanted_pod_is_new_and_available(
+    rolled_out: Workload,
+) -> None:
+    assert judge(rolled_out, new_pods()) == Done("3 of 3 new")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        ({"generation": 8}, "the change is not observed yet"),
+        ({"observed_generation": 0}, "the change is not observed yet"),
+        ({"updated": 2}, "2 of 3 updated"),
+        ({"total": 4}, "1 old pending termination"),
+        ({"available": 2}, "2 of 3 available"),
+        ({"settled": False}, "the update revision is not the current one yet"),
+    ],
+)
+def test_each_of_kubectls_reasons_to_wait_is_one(
+    rolled_out: Workload, seen: dict[str, int], says: str
+) -> None:
+    answer = judge(seen_as(rolled_out, **seen), new_pods())
+    assert isinstance(answer, Waiting)
+    assert answer.says.endswith(f"; {says}")
+    assert not answer.stalled
+
+
+@BOTH
+def test_kubectls_reasons_come_in_kubectls_order(rolled_out: Workload) -> None:
+    """See `Status` in polymorphichelpers/rollout_status.go."""
+    seen = seen_as(rolled_out, generation=8, updated=2, total=5, available=1, settled=False)
+    said = []
+    for seen_next in (
+        {"generation": 7},
+        {"updated": 3},
+        {"total": 3},
+        {"available": 3},
+        {"settled": True},
+    ):
+        answer = judge(seen, new_pods())
+        assert isinstance(answer, Waiting)
+        said.append(answer.says.split("; ")[1])
+        seen = seen_as(seen, **seen_next)
+    assert said == [
+        "the change is not observed yet",
+        "2 of 3 updated",
+        "2 old pending termination",
+        "1 of 3 available",
+        "the update revision is not the current one yet",
+    ]
+    assert isinstance(judge(seen, new_pods()), Done)
+
+
+@BOTH
+@pytest.mark.parametrize("terminating", [False, True])
+def test_a_rollout_waits_for_the_last_old_pod_also_where_kubectl_does_not(
+    rolled_out: Workload, terminating: bool
+) -> None:
+    answer = judge(rolled_out, [*new_pods(), old_pod(terminating=terminating)])
+    assert isinstance(answer, Waiting)
+    assert answer.says.endswith("; 1 old still there")
+
+
+def test_a_pod_that_carries_no_version_is_an_old_one() -> None:
+    assert isinstance(judge(ROLLED_OUT, [*new_pods(), Pod("before", None)]), Waiting)
+
+
+def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
+    leaving = Pod("new-4", NEW, terminating=True, waiting_reasons=("ImagePullBackOff",), restarts=9)
+    assert judge(ROLLED_OUT, [*new_pods(), leaving]) == Done("3 of 3 new")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("seen", "error"),
+    [
+        ({"key_version": OLD}, errors.RestartOverwritten),
+        ({"key_version": None}, errors.RestartOverwritten),
+        ({"paused": True}, errors.ServicePaused),
+        ({"wanted": 0, "total": 0, "updated": 0, "available": 0}, errors.ServiceScaledToZero),
+        ({"keeps_old": "an update partition of 2"}, errors.ServiceKeepsOldPods),
+    ],
+)
+def test_what_waiting_cannot_mend_fails_by_name(
+    rolled_out: Workload, seen: dict[str, object], error: type[errors.Stop]
+) -> None:
+    answer = judge(seen_as(rolled_out, **seen), [])
+    assert isinstance(answer, Failed)
+    assert answer.error is error
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({"paused": True}, ("Deployment web-console", "rollout resume deployment/web-console")),
+        ({"wanted": 0}, ("Deployment web-console", "asks for 0 replicas")),
+        (
+            {"kind": "StatefulSet", "keeps_old": "update strategy OnDelete"},
+            ("StatefulSet web-console", "has update strategy OnDelete", "old pods stay"),
+        ),
+    ],
+)
+def test_a_workload_that_would_not_replace_its_pods_is_told_with_its_kind_and_its_reason(
+    seen: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    hindrance = workload.unready(seen_as(ROLLED_OUT, key_version=OLD, **seen))
+    assert hindrance is not None
+    assert [word for word in words if word not in hindrance.says] == []
+
+
+@BOTH
+def test_a_workload_that_replaces_its_pods_has_no_hindrance(rolled_out: Workload) -> None:
+    assert workload.unready(rolled_out) is None
+
+
+def test_a_template_that_someone_else_changed_is_told_with_the_command_to_find_who() -> None:
+    answer = judge(seen_as(STATEFUL, key_version=OLD), new_pods())
+    assert isinstance(answer, Failed)
+    assert "kubectl rollout history statefulset/web-console" in answer.says
+
+
+STALLED = seen_as(ROLLED_OUT, updated=1, progress_reason="ProgressDeadlineExceeded")
+
+
+def test_an_exceeded_progress_deadline_counts_when_it_is_seen_twice() -> None:
+    """The condition of the rollout before may stand for a moment after ours is observed."""
+    first = judge(STALLED, new_pods(1))
+    assert isinstance(first, Waiting)
+    assert first.stalled
+    second = judge(STALLED, new_pods(1), stalled_before=first.stalled)
+    assert isinstance(second, Failed)
+    assert second.error is errors.RolloutFailed
+    assert "1 of 3 updated; Kubernetes reports ProgressDeadlineExceeded" in second.says
+    assert "kubectl describe deployment/web-console" in second.says
+
+
+def test_a_rollout_that_went_on_after_a_stale_condition_is_not_failed() -> None:
+    going_on = judge(seen_as(STALLED, progress_reason="ReplicaSetUpdated"), [], stalled_before=True)
+    assert isinstance(going_on, Waiting)
+    assert not going_on.stalled
+
+
+def test_a_rollout_that_finished_under_a_stale_condition_is_done() -> None:
+    finished = seen_as(STALLED, updated=3)
+    assert judge(finished, new_pods(), stalled_before=True) == Done("3 of 3 new")
+
+
+def test_an_exceeded_progress_deadline_of_the_rollout_before_is_not_ours() -> None:
+    """The condition is stale until the controller has observed our change."""
+    stale = seen_as(ROLLED_OUT, generation=8, progress_reason="ProgressDeadlineExceeded")
+    for stalled_before in (False, True):
+        answer = judge(stale, new_pods(), stalled_before=stalled_before)
+        assert isinstance(answer, Waiting)
+        assert not answer.stalled
+
+
+def test_our_own_deadline_is_told_before_that_of_kubernetes() -> None:
+    answer = judge(STALLED, new_pods(1), overdue=True, stalled_before=True)
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutOverdue
+
+
+@BOTH
+@pytest.mark.parametrize("reason", sorted(workload.HOPELESS))
+def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reason: str) -> None:
+    stuck = Pod("new-9", NEW, waiting_reasons=("PodInitializing", reason))
+    answer = judge(seen_as(rolled_out, updated=1, available=0), [stuck, old_pod()])
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutFailed
+    assert reason in answer.says
+    assert "kubectl describe pod new-9" in answer.says
+
+
+@BOTH
+@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"])
+def test_a_new_pod_that_may_still_start_is_waited_for(rolled_out: Workload, reason: str) -> None:
+    starting = Pod("new-9", NEW, waiting_reasons=(reason,), restarts=workload.CRASHES_ALLOWED)
+    assert isinstance(judge(seen_as(rolled_out, available=2), [starting]), Waiting)
+
+
+@BOTH
+def test_a_new_pod_that_crashes_again_and_again_fails(rolled_out: Workload) -> None:
+    crashing = Pod("new-9", NEW, restarts=workload.CRASHES_ALLOWED + 1)
+    answer = judge(seen_as(rolled_out, available=2), [crashing])
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutFailed
+    assert "kubectl logs -p new-9" in answer.says
+
+
+def test_an_old_pod_may_be_as_broken_as_it_likes() -> None:
+    broken = Pod("old", OLD, waiting_reasons=("ImagePullBackOff",), restarts=99)
+    assert isinstance(judge(ROLLED_OUT, [*new_pods(), broken]), Waiting)
+
+
+@BOTH
+def test_a_rollout_that_is_not_done_at_its_deadline_is_overdue(rolled_out: Workload) -> None:
+    answer = judge(rolled_out, [*new_pods(), old_pod(terminating=True)], overdue=True)
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutOverdue
+    assert "3 of 3 new, 1 old terminating" in answer.says
+
+
+@BOTH
+def test_a_rollout_that_is_done_at_its_deadline_is_done(rolled_out: Workload) -> None:
+    assert isinstance(judge(rolled_out, new_pods(), overdue=True), Done)
+
+
+COUNT = st.integers(min_value=0, max_value=4)
+PODS = st.lists(
+    st.builds(
+        Pod,
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from([NEW, NEW, NEW, OLD, None]),
+        terminating=st.booleans(),
+        restarts=COUNT,
+    ),
+    max_size=4,
+)
+WORKLOADS = st.builds(
+    Workload,
+    name=st.just("web-console"),
+    generation=COUNT,
+    observed_generation=COUNT,
+    paused=st.booleans(),
+    wanted=COUNT,
+    total=COUNT,
+    updated=COUNT,
+    available=COUNT,
+    key_version=st.sampled_from([NEW, NEW, OLD, None]),
+    progress_reason=st.sampled_from([None, "ProgressDeadlineExceeded"]),
+    kind=st.sampled_from(["Deployment", "StatefulSet"]),
+    keeps_old=st.sampled_from([None, None, "update strategy OnDelete"]),
+    settled=st.booleans(),
+)
+
+
+@given(WORKLOADS, PODS, st.booleans(), st.booleans())
+def test_a_rollout_is_done_with_no_old_pod_and_no_short_counter_and_never_else(
+    seen: Workload, pods: list[Pod], overdue: bool, stalled_before: bool
+) -> None:
+    whole = (
+        seen.key_version == NEW
+        and not seen.paused
+        and seen.keeps_old is None
+        and seen.settled
+        and seen.observed_generation >= seen.generation
+        and seen.updated >= seen.wanted > 0
+        and seen.total <= seen.updated <= seen.available
+        and all(pod.key_version == NEW for pod in pods)
+        and all(pod.terminating or pod.restarts <= workload.CRASHES_ALLOWED for pod in pods)
+    )
+    answer = judge(seen, pods, overdue=overdue, stalled_before=stalled_before)
+    assert isinstance(answer, Done) is whole
+
+
+@given(st.sampled_from([ROLLED_OUT, STATEFUL]), PODS, st.booleans(), st.booleans())
+def test_a_workload_that_looks_rolled_out_is_not_done_while_an_old_pod_is_listed(
+    rolled_out: Workload, pods: list[Pod], overdue: bool, terminating: bool
+) -> None:
+    listed = [*pods, old_pod(terminating=terminating)]
+    assert not isinstance(judge(rolled_out, listed, overdue=overdue), Done)
+
+
+@given(WORKLOADS, PODS, st.booleans())
+def test_a_rollout_that_waits_is_failed_at_its_deadline_and_not_waited_for(
+    seen: Workload, pods: list[Pod], stalled_before: bool
+) -> None:
+    answer = judge(seen, pods, overdue=True, stalled_before=stalled_before)
+    assert not isinstance(answer, Waiting)
+
+
+@given(WORKLOADS, PODS)
+def test_one_look_alone_never_believes_an_exceeded_progress_deadline(
+    seen: Workload, pods: list[Pod]
+) -> None:
+    calm = replace(seen, progress_reason=None)
+    answer, without = judge(seen, pods), judge(calm, pods)
+    assert type(answer) is type(without)
+    assert answer.says == without.says
