@@ -70,6 +70,10 @@ class AccessDenied(Stop):
     """A permission is missing; the message names the action and the resource."""
 
 
+class ClusterNotTrusted(Stop):
+    """What answers as the Kubernetes API is not the configured cluster: its certificate says so."""
+
+
 class ClusterRefused(Stop):
     """The Kubernetes API calls our request invalid; nothing was changed."""
 

@@ -71,6 +71,12 @@ class KubernetesApi:
             response = self._client.call_api(*prepared, _request_timeout=TIMEOUTS)
             content: bytes = response.read()
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as silent:
+            if _is_untrusted(silent):
+                raise errors.ClusterNotTrusted(
+                    f"What answers as the API server of {self._where} has no certificate of the"
+                    " configured authority for that address. Nothing was sent. Check"
+                    " ClusterEndpoint and ClusterCertificateAuthority."
+                ) from silent
             raise errors.ClusterUnavailable(
                 f"The API server of {self._where} does not answer. It is safe to try again."
             ) from silent
@@ -107,6 +113,14 @@ def _permission(method: str, path: str) -> str:
     verb = "list" if method == "GET" and not name else method.lower()
     resource = f"{plural}/{subresource}" if subresource else plural
     return f"`{verb} {resource}`" + (f" ({name})" if name else "")
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether a failed request failed on the server's certificate, however deep it is wrapped."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        reason = getattr(error, "reason", None)
+        error = reason if isinstance(reason, Exception) else error.__cause__ or error.__context__
+    return error is not None
 
 
 def _trust(certificate_authority: str) -> ssl.SSLContext:
