@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Literal, Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -65,12 +64,7 @@ class Screen(Protocol):
 
     def __enter__(self) -> "Screen": ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None: ...
 
 
 def open_screen() -> Screen:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from local.browser import Browser, LoginLoopError, UnexpectedAnswerError
 from local.http_client import HttpClient
@@ -81,12 +80,7 @@ class Visitors:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _visit(self, number: int, cookie: str) -> None:
