@@ -8,7 +8,6 @@ import base64
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from local.users import can_open_page
 
 SERVICE = "web-console"
 RBAC = ROOT / "kubernetes" / "rbac.yaml"
+NARROWED_RBAC = Path("out") / "demo" / "rbac.yaml"
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,9 @@ def _without_patch() -> Mapping[str, Any]:
     for rule in documents[0]["rules"]:
         if "deployments" in rule["resources"]:
             rule["verbs"].remove("patch")
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False) as narrowed:
-        yaml.safe_dump_all(documents, narrowed)
-    return {"rbac": Path(narrowed.name)}
+    NARROWED_RBAC.parent.mkdir(parents=True, exist_ok=True)
+    NARROWED_RBAC.write_text(yaml.safe_dump_all(documents))
+    return {"rbac": NARROWED_RBAC}
 
 
 FAULTS = {

@@ -46,6 +46,14 @@ rules:
 - {{apiGroups: [""], resources: [pods], verbs: [get, list]}}
 - {{apiGroups: [""], resources: [pods/log], verbs: [get]}}
 - {{apiGroups: [""], resources: [secrets], resourceNames: [session-key], verbs: [get, patch]}}
+- apiGroups: [external-secrets.io]
+  resources: [externalsecrets]
+  resourceNames: [web-session]
+  verbs: [get, patch]
+- apiGroups: [external-secrets.io]
+  resources: [externalsecrets]
+  resourceNames: [seen-only]
+  verbs: [get]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

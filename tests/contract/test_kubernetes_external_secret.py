@@ -1,0 +1,218 @@
+"""Delivery by an ExternalSecret on a running cluster: asked for, waited for, and proved."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from keyturn import delivery, errors, key
+from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
+from keyturn.run import now
+from keyturn.synchronization import ForcedSync
+from local.cluster.resources import SECRETS, Json
+from tests.conftest import NEW, OLD
+from tests.contract.cluster_under_test import (
+    KEY_ID,
+    ClusterUnderTest,
+    condition,
+    until,
+)
+from tests.contract.conftest import WITHOUT_IT
+from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.secrets_operator import (
+    EXTERNAL_SECRETS,
+    SecretsOperator,
+    external_secrets_installed,
+)
+from tests.fakes import FakeSecretStore
+
+NAME = "web-session"
+SEEN_ONLY = "seen-only"
+SECRET = "session-key"
+SPEC: Json = {
+    "refreshInterval": "1h0m0s",
+    "secretStoreRef": {"name": "secrets-manager", "kind": "SecretStore"},
+    "target": {"name": SECRET},
+    "data": [{"secretKey": FIELD, "remoteRef": {"key": "web/session-key", "property": FIELD}}],
+}
+
+
+@dataclass
+class Delivery:
+    """A delivery of the new key, one call after the other, as the state machine makes them."""
+
+    cluster: ClusterUnderTest
+    namespace: str
+    name: str
+    way: ForcedSync
+    old: key.SessionKey = field(default_factory=key.generate)
+    new: key.SessionKey = field(default_factory=key.generate)
+    ledger: dict[str, Any] = field(default_factory=dict)
+
+    def call(self) -> dict[str, Any]:
+        documents = {
+            version: key.SecretDocument(one, {key.FIELD: one.base64}).to_json()
+            for version, one in ((OLD, self.old), (NEW, self.new))
+        }
+        source = FakeSecretStore({OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, documents)
+        told = delivery.deliver(source, self.way, NEW, self.ledger, now())
+        self.ledger["deliver_key"] = told
+        assert told["state"] != "done" or self.way.target.read().holds(self.new)
+        return told
+
+    def external_secret(self) -> Json:
+        return self.cluster.admin.get(EXTERNAL_SECRETS, self.namespace, self.name)
+
+    def token(self) -> str | None:
+        """What the operator was last asked with."""
+        annotations = self.external_secret()["metadata"].get("annotations") or {}
+        return annotations.get(FORCE_SYNC)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("emulated_cluster", id="emulated"),
+        pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
+    ],
+)
+def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+    """Both kinds of cluster, with the operator's resource installed."""
+    found: ClusterUnderTest = request.getfixturevalue(request.param)
+    with external_secrets_installed(found):
+        yield found
+
+
+@pytest.fixture
+def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
+    with signing_as(KEY_ID, cluster.entries[KEY_ID].secret_key):
+        yield adapters_of(cluster, namespace)
+
+
+@pytest.fixture
+def delivered(cluster: ClusterUnderTest, namespace: str, adapters: Adapters) -> Delivery:
+    """A delivery that may do what it has to."""
+    return delivery_of(cluster, namespace, adapters, NAME)
+
+
+@pytest.fixture
+def operator(delivered: Delivery) -> Iterator[SecretsOperator]:
+    """An operator that has brought the old key already."""
+    with synced(delivered) as running:
+        yield running
+
+
+def delivery_of(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
+) -> Delivery:
+    external = KubernetesExternalSecret(adapters.api, name)
+    return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
+
+
+@contextmanager
+def synced(delivered: Delivery, **spec: object) -> Iterator[SecretsOperator]:
+    manifest = {"metadata": {"name": delivered.name}, "spec": {**SPEC, **spec}}
+    delivered.cluster.admin.create(EXTERNAL_SECRETS, delivered.namespace, manifest)
+    running = SecretsOperator(delivered.cluster, delivered.namespace, delivered.old.base64)
+    try:
+        until(delivered.external_secret, is_ready)
+        yield running
+    finally:
+        running.close()
+
+
+def is_ready(external_secret: Json) -> bool:
+    ready: bool = (
+        "status" in external_secret and condition(external_secret, "Ready")["status"] == "True"
+    )
+    return ready
+
+
+def test_the_operator_is_asked_once_and_it_is_done_when_the_key_is_there(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    delivered.way.check_ready()
+    operator.provides = delivered.new.base64
+    operator.may_sync.clear()
+    assert [delivered.call()["state"] for _ in range(3)] == ["waiting"] * 3
+    assert delivered.way.target.read().holds(delivered.old)
+    operator.may_sync.set()
+    last = until(delivered.call, lambda told: told["state"] == "done")
+    assert (last["asked"], delivered.token()) == (1, f"{NEW}-1")
+    assert last["fingerprint"] == delivered.new.fingerprint
+    assert last["previousFingerprint"] == delivered.old.fingerprint
+
+
+def test_a_ready_of_the_sync_before_proves_nothing_even_where_the_key_is_there(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    operator.provides = delivered.new.base64
+    operator.may_sync.clear()
+    delivered.call()
+    theirs = {"stringData": {FIELD: delivered.new.base64}}
+    delivered.cluster.admin.patch(SECRETS, delivered.namespace, SECRET, theirs)
+    assert is_ready(delivered.external_secret())
+    assert delivered.way.target.read().holds(delivered.new)
+    assert delivered.call()["state"] == "waiting"
+    operator.may_sync.set()
+    until(delivered.call, lambda told: told["state"] == "done")
+
+
+def test_a_sync_that_brings_the_old_key_is_asked_for_again(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    again = until(delivered.call, lambda told: told["asked"] == 2)
+    assert again["state"] == "waiting"
+    assert delivered.token() == f"{NEW}-2"
+    operator.provides = delivered.new.base64
+    last = until(delivered.call, lambda told: told["state"] == "done")
+    assert delivered.token() == f"{NEW}-{last['asked']}"
+
+
+def test_a_sync_that_fails_is_waited_for(delivered: Delivery, operator: SecretsOperator) -> None:
+    operator.provides = None
+    delivered.call()
+    until(delivered.external_secret, lambda found: not is_ready(found))
+    assert delivered.call()["state"] == "waiting"
+    assert delivered.token() == f"{NEW}-1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ({"refreshPolicy": "CreatedOnce"}, "refreshPolicy CreatedOnce"),
+        ({"refreshInterval": "0s"}, "refreshInterval 0"),
+        ({"target": {"name": "another"}}, "fills the Secret another"),
+    ],
+    ids=["CreatedOnce", "no interval", "another Secret"],
+)
+def test_an_external_secret_that_would_never_bring_the_key_is_refused_unchanged(
+    delivered: Delivery, spec: Json, named: str
+) -> None:
+    with synced(delivered, **spec):
+        before = delivered.external_secret()
+        with pytest.raises(errors.SyncImpossible, match=f"{named}.* Nothing was changed"):
+            delivered.way.check_ready()
+        assert delivered.external_secret() == before
+
+
+def test_with_the_permission_a_dry_run_passes_and_changes_nothing(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    assert operator.provides == delivered.old.base64
+    before = delivered.external_secret()
+    delivered.way.check_ready()
+    assert delivered.external_secret() == before
+
+
+def test_without_the_permission_the_error_names_it_and_nothing_is_changed(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    refused = delivery_of(cluster, namespace, adapters, SEEN_ONLY)
+    with synced(refused):
+        before = refused.external_secret()
+        with pytest.raises(errors.AccessDenied, match=r"`patch externalsecrets` \(seen-only\)"):
+            refused.way.check_ready()
+        assert refused.external_secret() == before

@@ -1,0 +1,35 @@
+"""`local.faults`: faults on order, each with the error that it has to end in."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from keyturn import errors
+from local import demo, faults
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS.values(), ids=faults.FAULTS)
+def test_every_fault_ends_in_an_error_that_stops_a_run(fault: faults.Fault) -> None:
+    assert fault.error in {error.__name__ for error in errors.stop()}
+    assert fault.says.endswith(".")
+
+
+def test_the_permission_to_restart_and_no_other_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    narrowed = faults.FAULTS["access-denied"].options()["rbac"]
+    before, after = (list(yaml.safe_load_all(path.read_text())) for path in (faults.RBAC, narrowed))
+    rule = next(rule for rule in before[0]["rules"] if rule["resources"] == ["deployments"])
+    rule["verbs"].remove("patch")
+    assert after == before
+
+
+def test_an_unknown_fault_is_answered_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAULT", "earthquake")
+    assert demo.main() == 2
+    told = capsys.readouterr().err
+    assert all(name in told for name in faults.FAULTS)
