@@ -18,7 +18,7 @@ def handler(event: Event, _context: Any) -> Result:
         "previousVersion": begin.secret.previous_version(),
         "services": list(begin.settings.services),
         "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
-        **sessions.count(begin.sessions, time.monotonic),
+        **sessions.count(begin.sessions, begin.pace, time),
     }
     told = record.tell(begin.notifier, record.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

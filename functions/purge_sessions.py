@@ -3,16 +3,16 @@
 import time
 from typing import Any
 
-from keyturn import run, secret, sessions, wiring
+from keyturn import purge, purge_progress, run, secret, wiring
 from keyturn.telemetry import Event, Result, step
 
-purge = wiring.purging()
+purging = wiring.purging()
 
 
 @step("PurgeSessions")
 def handler(event: Event, _context: Any) -> Result:
-    """Go on where the last call stopped."""
-    this = run.parse(event, purge.settings.secret_arn)
-    secret.confirm_current(purge.secret, this)
-    done = sessions.progress(event, purge.sessions, run.now())
-    return sessions.as_entry(sessions.purge(purge.sessions, done, time.monotonic), run.now())
+    """Look first, then go on where the last call stopped."""
+    this = run.parse(event, purging.settings.secret_arn)
+    secret.confirm_current(purging.secret, this)
+    done = purge.next_slice(event, purging.sessions, purging.manner, time, run.now())
+    return purge_progress.as_entry(done, run.now(), purge_progress.expected(event))

@@ -118,7 +118,8 @@ def _show(screen: Screen, row: StepRow, progress: Progress) -> None:
     elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
         failed = "failure" in (progress.output or {}) and row.name != "FinishRotation"
-        row.state = "failed" if failed else "done"
+        goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)
+        row.state = "failed" if failed else "working" if goes_on else "done"
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
         row.note = "" if failed else _note(row.name, entry)
     screen.step(StepRow(row.name, row.state, row.seconds, row.note))
@@ -134,14 +135,26 @@ def _note(state: str, entry: Any) -> str:
     """What a state found, in a few words."""
     if state == "RestartServices":
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
+    if state == "PurgeSessions" and not entry["finished"]:
+        return _purging(entry)
     notes = {
         "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",
-        "PurgeSessions": "{deleted:,} deleted, {left} left, {createdSince} new since",
+        "PurgeSessions": "{deleted:,} deleted ({perSecond:,.0f} a second), {left} left,"
+        " {createdSince} new since",
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
         "FinishRotation": "{outcome}",
     }
     return notes[state].format_map(entry) if isinstance(entry, Mapping) else ""
+
+
+def _purging(entry: Mapping[str, Any]) -> str:
+    """How far a purge has come that goes on."""
+    if not entry["deleted"]:
+        return f"{entry['keysBefore']:,} keys to walk"
+    to_go, seconds = entry["sessionsToGo"], entry["secondsToGo"]
+    told = f"{entry['deleted']:,} deleted ({entry['perSecond']:,.0f} a second)"
+    return told if seconds is None else f"{told}, {to_go:,} to go, about {seconds:.0f} s"
 
 
 def _end_of(stack: LocalStack, rotation_id: str) -> Ended:

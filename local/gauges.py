@@ -93,6 +93,24 @@ class Gauges:
                 self.on_reading(self.read())
 
 
+@dataclass
+class Countdown:
+    """How fast the sessions fall since there were most of them, and how long it will still take."""
+
+    most: int = 0
+    since: float = 0.0
+
+    def tell(self, sessions: int, at: float) -> str:
+        """What to say of a reading taken at `at` (monotonic seconds)."""
+        if sessions >= self.most:
+            self.most, self.since = sessions, at
+        fallen, seconds = self.most - sessions, at - self.since
+        if not fallen or not sessions:
+            return f"{sessions:,}"
+        rate = fallen / seconds
+        return f"{sessions:,}, {rate:,.0f} a second fewer, about {sessions / rate:.1f} s to go"
+
+
 def count_pods(pods: list[dict[str, Any]], wanted: int, rotation_id: str) -> PodCounts:
     """Sort a service's pods into new, old and terminating old ones. Pure."""
     metadata = [pod["metadata"] for pod in pods]

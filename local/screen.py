@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from local.account import Claim
-from local.gauges import PodCounts, Reading
+from local.gauges import Countdown, PodCounts, Reading
 
 StepState = Literal["waiting", "working", "done", "failed"]
 MARKS: dict[StepState, tuple[str, str]] = {
@@ -79,6 +79,8 @@ class Lines:
 
     begun: float = field(default_factory=time.monotonic)
     _pods: dict[str, PodCounts] = field(default_factory=dict)
+    _countdown: Countdown = field(default_factory=Countdown)
+    _told_sessions: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Lines":
@@ -104,12 +106,17 @@ class Lines:
         self._line(f"  → {text}")
 
     def reading(self, reading: Reading) -> None:
-        """Print the pods of a service when they have changed."""
+        """Print the pods of a service when they have changed, and sessions when a tenth is gone."""
         for name, counts in reading.pods.items():
             before = self._pods.get(name, counts)
             self._pods[name] = counts
             if counts != before:
                 self._line(f"    {name}: {counts}")
+        told = self._countdown.tell(reading.sessions, time.monotonic())
+        if self._told_sessions - reading.sessions > self._countdown.most / 10:
+            self._line(f"    sessions: {told}")
+            self._told_sessions = reading.sessions
+        self._told_sessions = max(self._told_sessions, reading.sessions)
 
     def account(self, claims: list[Claim]) -> None:
         """Print the claims."""
@@ -137,7 +144,8 @@ class Picture:
         self._rows: list[StepRow] = []
         self._truth = "The stack is starting."
         self._reading: Reading | None = None
-        self._most_sessions = 1
+        self._countdown = Countdown(most=1)
+        self._sessions = ""
         self._live = Live(get_renderable=self._draw, console=terminal, refresh_per_second=8)
 
     def __enter__(self) -> "Picture":
@@ -165,7 +173,7 @@ class Picture:
 
     def reading(self, reading: Reading) -> None:
         """Show what the gauges show."""
-        self._most_sessions = max(self._most_sessions, reading.sessions)
+        self._sessions = self._countdown.tell(reading.sessions, time.monotonic())
         self._reading = reading
 
     def account(self, claims: list[Claim]) -> None:
@@ -206,8 +214,8 @@ class Picture:
         table = Table.grid(padding=(0, 1))
         for name, counts in reading.pods.items():
             table.add_row(f"   {name}", _pod_blocks(counts), Text(str(counts)))
-        bar = ProgressBar(total=self._most_sessions, completed=reading.sessions, width=24)
-        table.add_row("   sessions", bar, Text(f"{reading.sessions:,}"))
+        bar = ProgressBar(total=self._countdown.most, completed=reading.sessions, width=24)
+        table.add_row("   sessions", bar, Text(self._sessions))
         seen = reading.visitors
         told = f"{seen.pages:,} pages, {seen.logged_out} times logged out, {seen.failed} failed"
         table.add_row("   visitors", "", Text(told))

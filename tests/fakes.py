@@ -228,43 +228,95 @@ class FakeCluster:
 
 @dataclass
 class FakeSessionStore:
-    """A Redis database; a walk shows what it held at its start, in the order of the names."""
+    """A Redis database; in a cluster each primary, one for each run id, holds a share of it.
+
+    A walk shows what a primary held at its start, in the order of the names.
+    """
 
     keys: set[str] = field(default_factory=set)
     prefix: str = "session:"
-    server: str = "run-1"
+    runs: list[str] = field(default_factory=lambda: ["run-1"])
     down: bool = False
+    denied: str = ""
     undeletable: set[str] = field(default_factory=set)
     page_sizes: list[int] = field(default_factory=list)
     restart_at_page: int | None = None
+    flushes: int = 0
+    walks: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
-    def server_id(self) -> str:
+    def primaries(self) -> list["FakePrimary"]:
         if self.down:
             raise errors.SessionStoreUnavailable("Redis does not answer")
-        return self.server
+        return [FakePrimary(self, index, run) for index, run in enumerate(self.runs)]
 
-    def count_page(self, cursor: int, keys: int) -> Page:
-        following, matching = self._scan(cursor, keys)
-        return Page(following, matched=len(matching))
+    def check_permissions(self, *, flush: bool) -> None:
+        if self.denied and (self.denied != "FLUSHDB" or flush):
+            raise errors.SessionCommandRefused(f"Redis does not permit {self.denied} to our user")
 
-    def delete_page(self, cursor: int, keys: int) -> Page:
-        following, matching = self._scan(cursor, keys)
-        gone = matching - self.undeletable
-        self.keys -= gone
-        return Page(following, len(matching), len(gone), len(matching) - len(gone))
+    def share(self, index: int) -> set[str]:
+        """The names on one primary."""
+        return {name for name in tuple(self.keys) if sum(name.encode()) % len(self.runs) == index}
 
-    def _scan(self, cursor: int, keys: int) -> tuple[int, set[str]]:
-        self.server_id()
+    def page_turned(self, keys: int) -> None:
+        """Whatever happens while a page is turned; stores that misbehave do so here."""
         self.page_sizes.append(keys)
         if len(self.page_sizes) == self.restart_at_page:
-            self.server = "run-2"
-        if cursor == 0:
-            self._walk = sorted(self.keys)
-        page = {key for key in self._walk[cursor : cursor + keys] if key in self.keys}
-        end = cursor + keys >= len(self._walk)
-        return (0 if end else cursor + keys), {k for k in page if k.startswith(self.prefix)}
+            self.runs = ["run-2", *self.runs[1:]]
 
-    _walk: list[str] = field(default_factory=list, repr=False)
+
+@dataclass
+class FakePrimary:
+    """One primary, as it was when the store was asked; a restart ends its connections."""
+
+    store: FakeSessionStore
+    index: int
+    identity: str
+
+    @property
+    def name(self) -> str:
+        return f"redis-{self.index}:6379"
+
+    @property
+    def keys(self) -> int:
+        return len(self.store.share(self.index))
+
+    def latency(self) -> float:
+        return 0.0
+
+    def count_page(self, cursor: str, keys: int) -> Page:
+        following, matching = self._scan(int(cursor), keys)
+        return Page(following, matched=len(matching))
+
+    def delete_page(self, cursor: str, keys: int) -> Page:
+        following, matching = self._scan(int(cursor), keys)
+        gone = matching - self.store.undeletable
+        self.store.keys -= gone
+        return Page(following, len(matching), len(gone), len(matching) - len(gone))
+
+    def stranger(self, samples: int) -> str | None:
+        strangers = {name for name in self._held() if not name.startswith(self.store.prefix)}
+        return min(strangers, default=None)
+
+    def flush(self) -> None:
+        self.store.keys -= self._held()
+        self.store.flushes += 1
+
+    def _held(self) -> set[str]:
+        if self.store.down or self.store.runs[self.index] != self.identity:
+            raise errors.SessionStoreUnavailable("Redis closed the connection")
+        return self.store.share(self.index)
+
+    def _scan(self, cursor: int, keys: int) -> tuple[str, set[str]]:
+        self.store.page_turned(keys)
+        held = self._held()
+        # A cursor means something to the process that gave it; another shows what it likes.
+        walk = self.store.walks.setdefault(self.identity, [])
+        if cursor == 0:
+            walk[:] = sorted(held)
+        page = {name for name in walk[cursor : cursor + keys] if name in held}
+        end = cursor + keys >= len(walk)
+        following = "0" if end else str(cursor + keys)
+        return following, {name for name in page if name.startswith(self.store.prefix)}
 
 
 @dataclass
@@ -275,6 +327,21 @@ class FakeStopwatch:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+@dataclass
+class FakeClock:
+    """Time that stands still until someone sleeps, or a slow store takes its own."""
+
+    seconds: float = 0.0
+    slept: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float, /) -> None:
+        self.seconds += seconds
+        self.slept += seconds
 
 
 @dataclass

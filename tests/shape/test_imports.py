@@ -8,8 +8,16 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["delivery", "errors", "key", "logs", "record", "rollout", "run", "secret", "sessions"]
-NOUNS += ["settings", "synchronization", "validation", "variables", "workload"]
+NOUNS = ["delivery", "errors", "key", "logs", "purge", "purge_progress", "record", "rollout", "run"]
+NOUNS += [
+    "secret",
+    "sessions",
+    "settings",
+    "synchronization",
+    "validation",
+    "variables",
+    "workload",
+]
 VENDORS = {
     "aws_lambda_powertools",
     "boto3",

@@ -1,13 +1,14 @@
 """The template: what is deployed, with which rights, and with which limits."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.config import Config
 
-from keyturn.adapters import aws, http, kubernetes, redis
+from keyturn.adapters import aws, http, kubernetes, redis_connection
 from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
 from keyturn.sessions import SLICE_SECONDS
 from tests.project import (
@@ -92,16 +93,33 @@ def test_only_the_rotation_function_writes_to_the_secret() -> None:
             assert (name, writes) == ("RotateSecretFunction", WRITES_OF_THE_ROTATION)
 
 
+def readers_of(secret: str) -> set[str]:
+    return {
+        name
+        for name, statement in every_statement()
+        if "secretsmanager:GetSecretValue" in actions(statement)
+        and statement["Resource"] == {"Ref": secret}
+    }
+
+
 def test_only_two_functions_can_read_the_key() -> None:
-    reading = "secretsmanager:GetSecretValue"
-    readers = {name for name, statement in every_statement() if reading in actions(statement)}
-    assert readers == {"RotateSecretFunction", "DeliverKeyFunction"}
+    assert readers_of("SessionKeySecret") == {"RotateSecretFunction", "DeliverKeyFunction"}
 
 
-def test_every_right_on_the_secret_is_on_this_secret_alone() -> None:
+def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
+    talking = {name for name, own in functions().items() if "REDIS_HOST" in variables_of(own)}
+    assert readers_of("RedisPasswordSecret") == talking
+    connecting = {name for name, s in every_statement() if actions(s) == {"elasticache:Connect"}}
+    assert connecting == talking
+
+
+def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_the_password_of_redis() -> None:
     for _, statement in every_statement():
         if any(action.startswith("secretsmanager:") for action in actions(statement)):
-            assert statement["Resource"] == {"Ref": "SessionKeySecret"}
+            reads_password = actions(statement) == {"secretsmanager:GetSecretValue"} and statement[
+                "Resource"
+            ] == {"Ref": "RedisPasswordSecret"}
+            assert reads_password or statement["Resource"] == {"Ref": "SessionKeySecret"}
 
 
 def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:
@@ -137,7 +155,7 @@ def test_a_parameter_says_what_it_is_for(name: str) -> None:
 
 
 def test_a_stack_of_mode_external_secrets_without_the_name_of_one_is_refused() -> None:
-    (rule,) = template()["Rules"].values()
+    rule = template()["Rules"]["ExternalSecretIsNamed"]
     mode, named = template()["Parameters"]["DeliveryMode"], {"Ref": "ExternalSecret"}
     assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "DeliveryMode"}, "external-secrets"]}
     assert rule["RuleCondition"]["Fn::Equals"][1] in mode["AllowedValues"]
@@ -146,6 +164,20 @@ def test_a_stack_of_mode_external_secrets_without_the_name_of_one_is_refused() -
     assert assertion["AssertDescription"].endswith(".")
     assert template()["Parameters"]["ExternalSecret"]["Default"] == ""
     assert mode["Default"] == "kubernetes-secret"
+
+
+def test_a_stack_that_cannot_log_in_to_redis_is_refused() -> None:
+    rules = template()["Rules"]
+    for rule, way, needed in (
+        ("RedisPasswordIsNamed", "password", {"RedisPasswordSecret"}),
+        ("RedisRoleIsUsable", "iam", {"RedisUser", "RedisCacheName", "RedisTls"}),
+    ):
+        condition = {"Fn::Equals": [{"Ref": "RedisAuthentication"}, way]}
+        assert rules[rule]["RuleCondition"] == condition
+        assert way in template()["Parameters"]["RedisAuthentication"]["AllowedValues"]
+        (assertion,) = rules[rule]["Assertions"]
+        assert set(re.findall(r'"Ref": "(\w+)"', json.dumps(assertion["Assert"]))) == needed
+        assert assertion["AssertDescription"].endswith(".")
 
 
 @pytest.mark.parametrize("name", list(template()["Outputs"]))
@@ -207,7 +239,7 @@ def longest_aws_call() -> float:
         longest_aws_call(),
         sum(kubernetes.TIMEOUTS),
         http.CONNECT_SECONDS + http.READ_SECONDS,
-        redis.TIMEOUT_SECONDS * 2,
+        redis_connection.TIMEOUT_SECONDS * 2,
     ],
     ids=["aws", "kubernetes", "http", "redis"],
 )
@@ -223,6 +255,6 @@ def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: f
     assert seconds + sum(kubernetes.TIMEOUTS) < functions()[logical_id(function)]["Timeout"]
 
 
-def test_a_slice_of_the_purge_leaves_time_for_its_last_page_and_the_label() -> None:
-    last = redis.TIMEOUT_SECONDS * 2 + longest_aws_call()
+def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
+    last = 2 * redis_connection.TIMEOUT_SECONDS * 2 + longest_aws_call()
     assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]

@@ -7,7 +7,7 @@ import pytest
 
 from keyturn.workload import KEY_VERSION
 from local import console
-from local.gauges import Gauges, PodCounts, Reading, count_pods
+from local.gauges import Countdown, Gauges, PodCounts, Reading, count_pods
 from local.visitors import Visitors, VisitorsReport
 
 RUN = "11111111-1111-4111-8111-111111111111"
@@ -91,3 +91,11 @@ def test_gauges_look_at_the_cluster_redis_and_the_visitors_until_they_are_closed
     assert {name: counts.new for name, counts in readings[0].pods.items()} == console.REPLICAS
     assert not gauges._thread.is_alive()
     assert len(readings) == count
+
+
+def test_a_countdown_tells_the_rate_and_the_time_once_the_sessions_fall() -> None:
+    countdown = Countdown()
+    assert countdown.tell(2000, 10.0) == "2,000"
+    assert countdown.tell(3000, 11.0) == "3,000"
+    assert countdown.tell(2500, 11.5) == "2,500, 1,000 a second fewer, about 2.5 s to go"
+    assert countdown.tell(0, 14.0) == "0"

@@ -411,11 +411,12 @@ def test_a_whole_rotation_goes_from_function_to_function(
         assert call("check_rollout", item)["state"] == "waiting"
         stage.roll_out(service)
         ledger["restart_services"].append(call("check_rollout", item))
-    for function in ("purge_sessions", "validate_rotation"):
+    for function in ("purge_sessions", "purge_sessions", "validate_rotation"):
         ledger[function] = call(function, ledger)
     record = call("finish_rotation", ledger)
     assert record["outcome"] == "succeeded"
-    assert record["sessions"] == {"before": 3, "deleted": 3, "left": 0, "createdSince": 0}
+    counts = ("before", "deleted", "left", "createdSince", "keysBefore", "keysAfter")
+    assert [record["sessions"][name] for name in counts] == [3, 3, 0, 0, 4, 1]
     assert record["fingerprints"] == {
         "new": stage.new.fingerprint,
         "previous": key.SessionKey(stage.old.raw).fingerprint,

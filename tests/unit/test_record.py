@@ -52,18 +52,22 @@ ENTRIES: dict[str, Any] = {
     },
     "restart_services": [rolled("web-console", 9), rolled("auth-service", 4)],
     "purge_sessions": {
-        "working": "finished",
         "startedAt": AT,
         "seconds": 2.0,
-        "server": "run-1",
-        "cursor": 0,
-        "deleted": 40,
-        "left": 1,
-        "found": 4,
+        "keysBefore": 51,
+        "keysAfter": 14,
+        "walks": [],
+        "acknowledged": 40,
         "restarts": 0,
         "finished": True,
         "before": 41,
+        "deleted": 40,
+        "left": 1,
         "createdSince": 3,
+        "createdPerSecond": 1.5,
+        "perSecond": 20.0,
+        "sessionsToGo": 0,
+        "secondsToGo": 0.0,
     },
     "validate_rotation": {
         "startedAt": AT,
@@ -116,7 +120,18 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "mode": "scheduled",
         "outcome": "succeeded",
         "versions": {"new": NEW, "previous": OLD},
-        "sessions": {"before": 41, "deleted": 40, "left": 1, "createdSince": 3},
+        "sessions": {
+            "before": 41,
+            "deleted": 40,
+            "left": 1,
+            "createdSince": 3,
+            "createdPerSecond": 1.5,
+            "perSecond": 20.0,
+            "keysBefore": 51,
+            "keysAfter": 14,
+            "claim": "40 ended; of those that existed when the purge began, 1 could not be"
+            " deleted; 3 created since (1.5 a second)",
+        },
         "services": [
             {
                 "name": service,
@@ -253,7 +268,8 @@ def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:
         "Services:\n"
         "  web-console: 2 new pods, none of the old ones is left\n"
         "  auth-service: 2 new pods, none of the old ones is left\n"
-        "Sessions: 40 ended, 1 of them left\n\n"
+        "Sessions: 40 ended; of those that existed when the purge began, 1 could not be deleted;"
+        " 3 created since (1.5 a second)\n\n"
         "You need not do anything.\n\n"
         f"Run: rot-{NEW}, 120.0 s"
     )

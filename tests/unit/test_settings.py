@@ -7,9 +7,13 @@ import pytest
 from keyturn import errors, settings
 from keyturn.variables import (
     DELIVERY_MODES,
+    Certificate,
     DeliveryMode,
     Names,
     Port,
+    PurgeMode,
+    PurgePace,
+    RedisAuthentication,
     SecretArn,
     Services,
     Url,
@@ -23,7 +27,10 @@ REDIS = {
     "REDIS_PORT": "6379",
     "REDIS_DATABASE": "1",
     "REDIS_TLS": "true",
+    "REDIS_AUTHENTICATION": "none",
     "SESSION_PREFIX": "session:",
+    "PURGE_MODE": "scan",
+    "PURGE_PACE": "gentle",
 }
 VALIDATION = {
     "HEALTH_URLS": "https://console.test/healthz, https://auth.test/healthz",
@@ -40,7 +47,18 @@ DELIVERY = {
 
 def test_a_field_is_read_from_the_variable_of_its_name() -> None:
     assert settings.load(settings.SessionSettings, REDIS) == settings.SessionSettings(
-        "redis.test", Port(6379), 1, redis_tls=True, session_prefix="session:"
+        redis_host="redis.test",
+        redis_port=Port(6379),
+        redis_database=1,
+        redis_tls=True,
+        redis_certificate_authority=Certificate(""),
+        redis_authentication=RedisAuthentication("none"),
+        redis_user="",
+        redis_password_secret="",
+        redis_cache_name="",
+        session_prefix="session:",
+        purge_mode=PurgeMode("scan"),
+        purge_pace=PurgePace("gentle"),
     )
 
 

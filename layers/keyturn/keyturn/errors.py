@@ -168,7 +168,19 @@ class RolloutOverdue(Stop):
 
 
 class SessionStoreRefused(Stop):
-    """Redis refused the command, the password, or the database."""
+    """Redis does not let us in, or we do not trust its certificate."""
+
+
+class SessionCommandRefused(Stop):
+    """Redis does not take a command that a purge needs."""
+
+
+class SessionDatabaseMissing(Stop):
+    """The server or cluster has no database of the configured number."""
+
+
+class FlushRefused(Stop):
+    """The database that is to be flushed holds more than sessions."""
 
 
 class LoginBroken(Stop):

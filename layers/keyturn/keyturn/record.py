@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from keyturn import errors
+from keyturn import errors, purge_progress
 from keyturn.run import Ledger, Run, moment, timestamp
 
 Outcome = Literal["succeeded", "failed", "superseded"]
@@ -130,7 +130,6 @@ def tell(notifier: Notifier, message: Message) -> bool:
 
 
 def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
-    sessions = record["sessions"]
     services = "\n".join(
         f"  {service['name']}: {len(service['podsAfter'])} new pods, none of the old ones is left"
         for service in record["services"]
@@ -139,7 +138,7 @@ def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
         "Every service runs the new session key, and login works.\n\n"
         f"Key:      {record['fingerprints']['new']} (was {record['fingerprints']['previous']})\n"
         f"Services:\n{services}\n"
-        f"Sessions: {sessions['deleted']} ended, {sessions['left']} of them left\n\n"
+        f"Sessions: {record['sessions']['claim']}\n\n"
         "You need not do anything."
     )
 
@@ -170,8 +169,12 @@ def _superseded_text(_run: Run, record: Mapping[str, Any]) -> str:
 
 
 def _sessions(ledger: Ledger) -> dict[str, Any]:
+    """What the purge did; none of it where it was not reached."""
     purged = ledger.get("purge_sessions") or {}
-    return {name: purged.get(name) for name in ("before", "deleted", "left", "createdSince")}
+    counts = ("before", "deleted", "left", "createdSince", "createdPerSecond", "perSecond")
+    keyspace = ("keysBefore", "keysAfter")
+    claimed = purge_progress.claim(purged) if purged.get("finished") else None
+    return {**{name: purged.get(name) for name in (*counts, *keyspace)}, "claim": claimed}
 
 
 def _services(ledger: Ledger) -> list[dict[str, Any]]:

@@ -1,168 +1,176 @@
-"""End the sessions that were encrypted under the old key, in bounded slices.
+"""The sessions that were encrypted under the old key: where they are, and how many.
 
-Two passes over the database. The first deletes: SCAN returns every key that stays there from the
-scan's start to its end at least once, so what existed when the pass began is gone when it ends. The
-second only counts: what it finds was created since, by pods that run the new key, or could not be
-deleted, which the first pass has counted. A restart or failover of the server changes its run id
-and makes cursors meaningless, so the pass begins again.
-
-One call works for a bounded time and returns its progress; the state machine calls again. The size
-of a page follows the time that the last one took, so that other clients keep their latency.
+A session store is one database on one primary, or on every primary of a cluster. This module says
+what the rest needs of it, looks whether a purge will be able to work, and counts. The purge itself
+is `keyturn.purge`.
 """
 
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from keyturn import errors
-from keyturn.run import Ledger, moment, timestamp
 
 SLICE_SECONDS = 20.0
-PAGE_TARGET_SECONDS = 0.005
-PAGE_KEYS_START, PAGE_KEYS_LEAST, PAGE_KEYS_MOST = 500, 100, 1000
-RESTARTS_ALLOWED = 5
+FIRST = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
+SAMPLES = 1000
+SHOWN_LETTERS = 24
 
-Pass = Literal["delete", "count", "finished"]
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Page:
-    """What one SCAN and its UNLINK did."""
+    """What one SCAN, and its UNLINK where it deletes, did. `cursor` is where the next begins."""
 
-    cursor: int
+    cursor: str
     matched: int
     deleted: int = 0
     left: int = 0
 
 
 @dataclass(frozen=True)
-class Purge:
-    """How far a purge has come: plain values that travel through the state machine."""
+class Pace:
+    """How hard a purge works a primary, which does nothing else while it works on a page.
 
-    working: Pass
-    startedAt: str  # noqa: N815 - the name in the ledger and the record
-    server: str
-    cursor: int = 0
-    deleted: int = 0
-    left: int = 0
-    found: int = 0
-    restarts: int = 0
+    A page is halved when it took longer than `page_seconds` and doubled when it took less than half
+    of that. After each page the primary is left alone for `rest` times as long as the page took.
+    """
+
+    page_seconds: float
+    least_keys: int
+    most_keys: int
+    rest: float
+
+    def next_keys(self, keys: int, seconds: float) -> int:
+        """The size of the next page, from that of the last one and the time it took."""
+        if seconds > self.page_seconds:
+            return max(self.least_keys, keys // 2)
+        if seconds < self.page_seconds / 2:
+            return min(self.most_keys, keys * 2)
+        return keys
+
+
+# The server's work is the bound: more than 1,000 keys a page win nothing, and others wait longer.
+PACES = {
+    "fast": Pace(page_seconds=0.005, least_keys=100, most_keys=1000, rest=0.0),
+    "gentle": Pace(page_seconds=0.0005, least_keys=16, most_keys=128, rest=1.0),
+}
+
+
+class Primary(Protocol):
+    """One server that holds sessions, as it was when the store was asked for its primaries."""
 
     @property
-    def finished(self) -> bool:
-        """Whether both passes are through."""
-        return self.working == "finished"
+    def name(self) -> str:
+        """Its address."""
+
+    @property
+    def identity(self) -> str:
+        """Changes with a restart, with a failover, and when slots come or go."""
+
+    @property
+    def keys(self) -> int:
+        """All keys of the database, sessions or not (INFO keyspace)."""
+
+    def latency(self) -> float:
+        """Seconds that a call takes which does nothing."""
+
+    def count_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys, deleting none."""
+
+    def delete_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys, deleting those that match."""
+
+    def stranger(self, samples: int) -> str | None:
+        """The name of a key that is no session, if one is among so many keys at random."""
+
+    def flush(self) -> None:
+        """Empty the whole database, at once and in the background."""
 
 
 class SessionStore(Protocol):
-    """What a purge needs of a Redis database."""
+    """The database that holds the sessions."""
 
-    def server_id(self) -> str:
-        """The run id of the server: it changes with a restart or a failover."""
+    def primaries(self) -> Sequence[Primary]:
+        """Every primary, as it is now.
 
-    def delete_page(self, cursor: int, keys: int) -> Page:
-        """One SCAN of about `keys` keys, deleting those that match."""
+        Raises SessionStoreUnavailable where one is missing, SessionDatabaseMissing where the server
+        has no such database.
+        """
 
-    def count_page(self, cursor: int, keys: int) -> Page:
-        """One SCAN of about `keys` keys, deleting none."""
-
-
-class Stopwatch(Protocol):
-    """A clock; tests move it."""
-
-    def __call__(self) -> float:
-        """Monotonic seconds."""
+    def check_permissions(self, *, flush: bool) -> None:
+        """Prove that a purge is permitted, deleting none. Raises SessionCommandRefused."""
 
 
-def check_ready(store: SessionStore) -> None:
-    """Prove that the session store answers; delete none."""
-    store.server_id()
-    store.count_page(0, PAGE_KEYS_LEAST)
+class Clock(Protocol):
+    """The module `time`; tests have one that they move."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
 
 
-def count(store: SessionStore, watch: Stopwatch) -> dict[str, Any]:
+def check_ready(store: SessionStore, *, flush: bool) -> None:
+    """Prove that the sessions can be purged as configured; delete none."""
+    primaries = store.primaries()
+    store.check_permissions(flush=flush)
+    if flush:
+        for primary in primaries:
+            refuse_strangers(primary)
+
+
+def refuse_strangers(primary: Primary) -> None:
+    """Raise FlushRefused where the database holds more than sessions."""
+    if stranger := primary.stranger(SAMPLES):
+        shown = stranger[:SHOWN_LETTERS] + ("…" if len(stranger) > SHOWN_LETTERS else "")
+        raise errors.FlushRefused(
+            f"The database on {primary.name} holds a key that is no session: {shown!r}. Nothing was"
+            " flushed. Set PurgeMode to scan, or give the sessions a database of their own."
+        )
+
+
+def count(store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
     """How many sessions there are now: the number of users that a rotation logs out.
 
     Counts for one slice at the most; `counted` is false where the database is larger than that.
     """
-    end, page, sessions = watch() + SLICE_SECONDS, Page(cursor=-1, matched=0), 0
-    while page.cursor != 0 and watch() < end:
-        page = store.count_page(max(0, page.cursor), PAGE_KEYS_MOST)
-        sessions += page.matched
-    return {"sessions": sessions, "counted": page.cursor == 0}
+    end = clock.monotonic() + SLICE_SECONDS
 
+    def count_on(primary: Primary) -> tuple[int, bool]:
+        sessions, cursor, keys, latency = 0, "", pace.least_keys, primary.latency()
+        while cursor != FIRST and clock.monotonic() < end:
+            begun = clock.monotonic()
+            page = primary.count_page(cursor or FIRST, keys)
+            keys = turned(pace, keys, clock.monotonic() - begun, latency, clock)
+            sessions, cursor = sessions + page.matched, page.cursor
+        return sessions, cursor == FIRST
 
-def progress(ledger: Ledger, store: SessionStore, at: datetime) -> Purge:
-    """Where the last call stopped, or the beginning of a new purge."""
-    found = ledger.get("purge_sessions")
-    if found is None:
-        return Purge("delete", timestamp(at), store.server_id())
-    try:
-        known = {name: found[name] for name in Purge.__dataclass_fields__}
-    except KeyError as missing:
-        raise errors.RequestRefused(f"The purge's progress has no {missing}.") from None
-    return Purge(**known)
-
-
-def purge(store: SessionStore, done: Purge, watch: Stopwatch) -> Purge:
-    """Work on for one slice. Raises SessionStoreUnavailable or SessionStoreRefused."""
-    end, keys = watch() + SLICE_SECONDS, PAGE_KEYS_START
-    done = _same_server(store, done)
-    while not done.finished and watch() < end:
-        begun = watch()
-        done = _turn_page(store, done, keys)
-        keys = next_page_size(keys, watch() - begun)
-        if done.cursor == 0:
-            checked = _same_server(store, done)
-            done = _next_pass(done) if checked.server == done.server else checked
-    return done
-
-
-def next_page_size(keys: int, seconds: float) -> int:
-    """Halve the page when a call took too long for other clients, double it when it was quick."""
-    if seconds > PAGE_TARGET_SECONDS:
-        return max(PAGE_KEYS_LEAST, keys // 2)
-    if seconds < PAGE_TARGET_SECONDS / 2:
-        return min(PAGE_KEYS_MOST, keys * 2)
-    return keys
-
-
-def as_entry(done: Purge, at: datetime) -> dict[str, Any]:
-    """The ledger's entry: the progress, and what it means so far."""
+    counts = at_once(count_on, store.primaries())
     return {
-        **asdict(done),
-        "finished": done.finished,
-        "before": done.deleted + done.left,
-        "createdSince": max(0, done.found - done.left),
-        "seconds": round((at - moment(done.startedAt)).total_seconds(), 3),
+        "sessions": sum(sessions for sessions, _ in counts),
+        "counted": all(whole for _, whole in counts),
     }
 
 
-def _turn_page(store: SessionStore, done: Purge, keys: int) -> Purge:
-    if done.working == "delete":
-        page = store.delete_page(done.cursor, keys)
-        deleted, left = done.deleted + page.deleted, done.left + page.left
-        return replace(done, cursor=page.cursor, deleted=deleted, left=left)
-    page = store.count_page(done.cursor, keys)
-    return replace(done, cursor=page.cursor, found=done.found + page.matched)
+def turned(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) -> int:
+    """Rest as the pace asks for after a page, and return the size of the next one.
+
+    The way to the server and back is not its work: `latency` is taken off what the page took.
+    """
+    worked = max(0.0, seconds - latency)
+    if pace.rest:
+        clock.sleep(pace.rest * worked)
+    return pace.next_keys(keys, worked)
 
 
-def _next_pass(done: Purge) -> Purge:
-    if done.working == "delete":
-        return replace(done, working="count")
-    return replace(done, working="finished")
-
-
-def _same_server(store: SessionStore, done: Purge) -> Purge:
-    """Begin the pass again where the server is another one than at its start."""
-    server = store.server_id()
-    if server == done.server:
-        return done
-    if done.restarts == RESTARTS_ALLOWED:
-        raise errors.SessionStoreUnavailable(
-            f"Redis restarted {RESTARTS_ALLOWED + 1} times during the purge. {done.deleted}"
-            " sessions are deleted; the rest may still be there. See to Redis, then run it again."
-        )
-    return replace(
-        done, server=server, working="delete", cursor=0, left=0, found=0, restarts=done.restarts + 1
-    )
+def at_once(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+    """Work on all items at the same time: each waits for a server of its own."""
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
+        return list(pool.map(work, items))

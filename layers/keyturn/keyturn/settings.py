@@ -12,9 +12,13 @@ from typing import Any, TypeVar, get_type_hints
 from keyturn import errors
 from keyturn.variables import (
     PARSERS,
+    Certificate,
     DeliveryMode,
     Names,
     Port,
+    PurgeMode,
+    PurgePace,
+    RedisAuthentication,
     SecretArn,
     Services,
     Url,
@@ -60,13 +64,20 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """Where the sessions are. Database and prefix are never guessed."""
+    """Where the sessions are, and how they end. Database and prefix are never guessed."""
 
     redis_host: str
     redis_port: Port
     redis_database: int
     redis_tls: bool
+    redis_certificate_authority: Certificate
+    redis_authentication: RedisAuthentication
+    redis_user: str
+    redis_password_secret: str
+    redis_cache_name: str
     session_prefix: str
+    purge_mode: PurgeMode
+    purge_pace: PurgePace
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,16 @@ class FinishRotationSettings(SecretSettings, NotificationSettings):
     record_bucket: str
 
 
-OPTIONAL = {"topic_arn", "event_bus", "record_bucket", "external_secret"}
+OPTIONAL = {
+    "topic_arn",
+    "event_bus",
+    "record_bucket",
+    "external_secret",
+    "redis_certificate_authority",
+    "redis_user",
+    "redis_password_secret",
+    "redis_cache_name",
+}
 
 Settings = TypeVar("Settings")
 
@@ -172,6 +192,14 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     problems = []
     if values.get("delivery_mode") == "external-secrets" and not values.get("external_secret"):
         problems.append("EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)")
+    if values.get("redis_authentication") == "password" and not values.get("redis_password_secret"):
+        problems.append("REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)")
+    if values.get("redis_authentication") == "iam":
+        needed = ("redis_user", "redis_cache_name")
+        missing = [name.upper() for name in needed if not values.get(name)]
+        problems += [f"{name} is missing (REDIS_AUTHENTICATION is iam)" for name in missing]
+        if not values.get("redis_tls", True):
+            problems.append("REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)")
     if not values.get("allow_http", True):
         urls = [*values.get("health_urls", ()), values.get("login_url", "")]
         plain = [url for url in urls if url.startswith("http:")]

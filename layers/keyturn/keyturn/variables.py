@@ -3,11 +3,15 @@
 A reader raises ValueError with words that follow the variable's name: "PORT is not a port ...".
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 DELIVERY_MODES = ("kubernetes-secret", "external-secrets", "none")
+REDIS_AUTHENTICATIONS = ("none", "password", "iam")
+PURGE_MODES = ("scan", "flush")
+PURGE_PACES = ("fast", "gentle")
 
 
 class SecretArn(str):
@@ -46,6 +50,30 @@ class Services(tuple[str, ...]):
 
 class DeliveryMode(str):
     """How the key gets to where the pods read it."""
+
+    __slots__ = ()
+
+
+class RedisAuthentication(str):
+    """How we log in to Redis."""
+
+    __slots__ = ()
+
+
+class PurgeMode(str):
+    """Whether a purge deletes sessions one page after the other, or empties their database."""
+
+    __slots__ = ()
+
+
+class PurgePace(str):
+    """How hard a purge works the server."""
+
+    __slots__ = ()
+
+
+class Certificate(str):
+    """Certificates in PEM, in base64."""
 
     __slots__ = ()
 
@@ -96,10 +124,23 @@ def _services(text: str) -> Services:
     return Services(names)
 
 
-def _delivery_mode(text: str) -> DeliveryMode:
-    if text not in DELIVERY_MODES:
-        raise ValueError(f"is not one of {', '.join(DELIVERY_MODES)}")
-    return DeliveryMode(text)
+def _certificate(text: str) -> Certificate:
+    try:
+        pem = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is not base64") from None
+    if text and not pem.startswith(b"-----BEGIN CERTIFICATE-----"):
+        raise ValueError("is not a certificate in PEM, in base64")
+    return Certificate(text)
+
+
+def _one_of(kind: type[str], *choices: str) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if text not in choices:
+            raise ValueError(f"is not one of {', '.join(choices)}")
+        return kind(text)
+
+    return read
 
 
 def _urls(text: str) -> Urls:
@@ -116,5 +157,9 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     Names: _names,
     Urls: _urls,
     Services: _services,
-    DeliveryMode: _delivery_mode,
+    DeliveryMode: _one_of(DeliveryMode, *DELIVERY_MODES),
+    RedisAuthentication: _one_of(RedisAuthentication, *REDIS_AUTHENTICATIONS),
+    PurgeMode: _one_of(PurgeMode, *PURGE_MODES),
+    PurgePace: _one_of(PurgePace, *PURGE_PACES),
+    Certificate: _certificate,
 }

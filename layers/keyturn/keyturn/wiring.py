@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, logs, rollout, secret, sessions, synchronization, validation
+from keyturn import delivery, logs, purge, rollout, secret, sessions, synchronization, validation
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
@@ -21,6 +21,7 @@ from keyturn.settings import (
     RestartSettings,
     RotateSecretSettings,
     SecretSettings,
+    SessionSettings,
     ValidateRotationSettings,
     load,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.record import Notifier, RecordStore
+    from keyturn.sessions import Pace
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Beginning:
     secret: "SecretsManager"
     sessions: sessions.SessionStore
     notifier: "Notifier"
+
+    @property
+    def pace(self) -> "Pace":
+        """The pace that is configured."""
+        return sessions.PACES[self.settings.purge_pace]
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,12 @@ class Purging:
     secret: secret.SecretStore
     sessions: sessions.SessionStore
 
+    @property
+    def manner(self) -> purge.Manner:
+        """The mode and the pace that are configured."""
+        pace = sessions.PACES[self.settings.purge_pace]
+        return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
+
 
 @dataclass(frozen=True)
 class Validating:
@@ -97,13 +110,12 @@ def rotating() -> secret.Rotation:
     """What `rotate_secret` works with: every check that a run could fail on, before it starts."""
     from keyturn.adapters.http import UrllibWeb
     from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-    from keyturn.adapters.redis import RedisSessions
     from keyturn.adapters.step_functions import StepFunctionsRuns
 
     settings = load(RotateSecretSettings)
     api = _api(settings)
     cluster, way = KubernetesCluster(api, settings), _way(api, settings)
-    store, web = RedisSessions(settings), UrllibWeb()
+    store, web = _sessions(settings), UrllibWeb()
     return secret.Rotation(
         secret_arn=settings.secret_arn,
         store=_secret(settings),
@@ -111,7 +123,7 @@ def rotating() -> secret.Rotation:
         checks_before_promotion=[
             way.check_ready,
             *(partial(rollout.check_ready, cluster, service) for service in settings.services),
-            partial(sessions.check_ready, store),
+            partial(sessions.check_ready, store, flush=settings.purge_mode == "flush"),
         ],
         checks_of_health=[partial(validation.check_health, web, settings.health_urls)],
     )
@@ -120,10 +132,9 @@ def rotating() -> secret.Rotation:
 def beginning() -> Beginning:
     """What `begin_rotation` works with."""
     from keyturn.adapters.notifications import AwsNotifier
-    from keyturn.adapters.redis import RedisSessions
 
     settings = load(BeginRotationSettings)
-    return Beginning(settings, _secret(settings), RedisSessions(settings), AwsNotifier(settings))
+    return Beginning(settings, _secret(settings), _sessions(settings), AwsNotifier(settings))
 
 
 def delivering() -> Delivering:
@@ -143,10 +154,8 @@ def restarting() -> Restarting:
 
 def purging() -> Purging:
     """What `purge_sessions` works with."""
-    from keyturn.adapters.redis import RedisSessions
-
     settings = load(PurgeSessionsSettings)
-    return Purging(settings, _secret(settings), RedisSessions(settings))
+    return Purging(settings, _secret(settings), _sessions(settings))
 
 
 def validating() -> Validating:
@@ -172,6 +181,21 @@ def _secret(settings: SecretSettings) -> "SecretsManager":
     from keyturn.adapters.secrets_manager import SecretsManager
 
     return SecretsManager(settings.secret_arn)
+
+
+def _sessions(settings: SessionSettings) -> sessions.SessionStore:
+    from keyturn.adapters.redis import RedisSessions
+    from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword
+
+    if settings.redis_authentication == "password":
+        return RedisSessions(
+            settings, StoredPassword(settings.redis_password_secret, settings.redis_user)
+        )
+    if settings.redis_authentication == "iam":
+        return RedisSessions(
+            settings, ElastiCacheToken(settings.redis_cache_name, settings.redis_user)
+        )
+    return RedisSessions(settings)
 
 
 def _api(settings: ClusterSettings) -> "KubernetesApi":

@@ -1,24 +1,35 @@
-"""Redis or Valkey, one standalone server: pages of sessions, counted or deleted.
+"""Redis or Valkey as the session store: one database of a server, or of a cluster's primaries.
 
 Deleting runs as one script a page, exactly one SCAN in each: TIME is frozen inside scripts, so a
-script cannot stop itself by the clock, and the caller adapts the page to the time it took.
-Nothing is retried here; the state machine does that.
+script cannot stop itself by the clock, and the caller adapts the page to the time it took. In a
+cluster a script may not name keys of two slots in one command, so there it unlinks one by one.
+Where scripts are refused (by an ACL, or by a server that wants keys declared) SCAN and UNLINK are
+sent one after the other. Nothing is retried here; the state machine does that.
 """
 
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthorizationError, MasterDownError, NoPermissionError
-from redis.retry import Retry
-
 from keyturn import errors
+from keyturn.adapters.redis_connection import Connection, connect
 from keyturn.sessions import Page
 
 if TYPE_CHECKING:
+    from redis import CredentialProvider
+
     from keyturn.settings import SessionSettings
 
-TIMEOUT_SECONDS = 5.0
+ALL_SLOTS = 16384
+PINGS = 3
+
+# Returns the next cursor, and how many match: their names stay in the server.
+COUNT_PAGE = """
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+return {page[1], #page[2]}
+"""
 
 # Returns the next cursor, how many were deleted, and how many of the page are still there.
 DELETE_PAGE = """
@@ -31,65 +42,196 @@ if deleted < #keys then left = redis.call('EXISTS', unpack(keys)) end
 return {page[1], deleted, left}
 """
 
+# In a cluster. A key that is of another node by now is not ours to delete: it is counted as left.
+DELETE_PAGE_OF_SLOTS = """
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+local deleted, left = 0, 0
+for _, key in ipairs(page[2]) do
+  local reply = redis.pcall('UNLINK', key)
+  if type(reply) == 'number' then
+    deleted = deleted + reply
+    if reply == 0 then left = left + redis.call('EXISTS', key) end
+  elseif string.find(reply.err, 'non local key', 1, true) then
+    left = left + 1
+  else
+    return reply
+  end
+end
+return {page[1], deleted, left}
+"""
+
 
 class RedisSessions:
     """The sessions of one database, by their prefix."""
 
-    def __init__(self, settings: "SessionSettings") -> None:
-        self._where = f"Redis {settings.redis_host}:{settings.redis_port}"
-        self._where += f" database {settings.redis_database}"
+    def __init__(
+        self, settings: "SessionSettings", credentials: "CredentialProvider | None" = None
+    ) -> None:
+        self._settings, self._credentials = settings, credentials
+        self._connections: dict[tuple[str, int], Connection] = {}
+
+    def primaries(self) -> list["RedisPrimary"]:
+        """Every primary, as it is now."""
+        seed = self._connection(self._settings.redis_host, self._settings.redis_port)
+        if not _facts(seed)["cluster_enabled"]:
+            return [RedisPrimary(seed, self._settings)]
+        return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
+
+    def check_permissions(self, *, flush: bool) -> None:
+        """Do what a purge does, to a name that no session has.
+
+        Scripts may be refused: there is another way. Flushing cannot be tried; where the server
+        has ACL DRYRUN, and we may use it, it says.
+        """
+        absent = f"{self._settings.session_prefix}keyturn-{secrets.token_hex(16)}"
+        for primary in self.primaries():
+            primary.latency()
+            primary.count_page("0", 1)
+            primary.unlink([absent.encode()])
+            if flush:
+                primary.check_flush()
+
+    def _connection(self, host: str, port: int) -> Connection:
+        if (host, port) not in self._connections:
+            made = connect(self._settings, host, port, self._credentials)
+            self._connections[host, port] = made
+        return self._connections[host, port]
+
+
+class RedisPrimary:
+    """One primary, as it was when this was made. Raises SessionStoreUnavailable for a replica."""
+
+    def __init__(self, connection: Connection, settings: "SessionSettings") -> None:
+        self.name = connection.address
+        self._connection = connection
+        self._prefix = settings.session_prefix.encode()
         self._pattern = _literal(settings.session_prefix) + "*"
-        self._client = redis.Redis(
-            host=settings.redis_host,
-            port=settings.redis_port,
-            db=settings.redis_database,
-            ssl=settings.redis_tls,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-
-    def server_id(self) -> str:
-        """The server's run id (INFO server)."""
-        facts = self._call("INFO", "server")
-        return str(facts["run_id"])
-
-    def count_page(self, cursor: int, keys: int) -> Page:
-        """One SCAN of about `keys` keys of the table; counts those that match."""
-        following, found = self._call("SCAN", cursor, "MATCH", self._pattern, "COUNT", keys)
-        return Page(int(following), matched=len(found))
-
-    def delete_page(self, cursor: int, keys: int) -> Page:
-        """One SCAN of about `keys` keys of the table; deletes those that match."""
-        following, deleted, left = self._call("EVAL", DELETE_PAGE, 0, cursor, self._pattern, keys)
-        return Page(int(following), matched=deleted + left, deleted=deleted, left=left)
-
-    def _call(self, *command: Any) -> Any:
-        try:
-            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except (redis.AuthenticationError, AuthorizationError, NoPermissionError) as no:
-            raise errors.SessionStoreRefused(
-                f"{self._where} refuses our user or {command[0]}. No session was deleted by this"
-                " call. Check the password and the ACL."
-            ) from no
-        except (redis.ConnectionError, redis.TimeoutError, MasterDownError) as down:
+        self._scripts_work = True
+        facts = _facts(connection)
+        if facts["role"] != "master":
             raise errors.SessionStoreUnavailable(
-                f"{self._where} does not answer ({type(down).__name__}). Sessions already deleted"
-                " stay deleted; the purge goes on where it stopped."
-            ) from down
-        except redis.ResponseError as no:
-            raise errors.SessionStoreRefused(
-                f"{self._where} refuses {command[0]}: {_kind(no)}. No other database was touched."
-                " Check RedisDatabase, and that this server is a standalone primary."
-            ) from no
+                f"{connection.where} is a replica, and sessions are deleted on primaries alone."
+                " Either it has just failed over, which passes, or RedisHost names a reader."
+            )
+        self._in_slots = bool(facts["cluster_enabled"])
+        slots = _slots(connection) if self._in_slots else ""
+        self.identity = f"{facts['run_id']}{slots}"
+        self.keys = int(facts.get(f"db{settings.redis_database}", {}).get("keys", 0))
+
+    def latency(self) -> float:
+        """The quickest of a few PINGs, in seconds."""
+        return min(self._ping() for _ in range(PINGS))
+
+    def count_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys of the table; counts those that match."""
+        if reply := self._run(COUNT_PAGE, cursor, keys):
+            return Page(reply[0].decode(), matched=reply[1])
+        following, names = self._scan(cursor, keys)
+        return Page(following, matched=len(names))
+
+    def delete_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys of the table; deletes those that match."""
+        if reply := self._run(
+            DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE, cursor, keys
+        ):
+            _, deleted, left = reply
+            return Page(reply[0].decode(), deleted + left, deleted, left)
+        following, names = self._scan(cursor, keys)
+        deleted, left = self.unlink(names)
+        return Page(following, len(names), deleted, left)
+
+    def unlink(self, names: Sequence[bytes]) -> tuple[int, int]:
+        """Delete keys by their names; how many went and how many are still there."""
+        if not names:
+            return 0, 0
+        if not self._in_slots:
+            deleted = self._connection.call("UNLINK", *names)
+            return deleted, self._connection.call("EXISTS", *names) if deleted < len(names) else 0
+        deleted, of_others = self._each("UNLINK", names)
+        if deleted + of_others == len(names):
+            return deleted, of_others
+        there, _ = self._each("EXISTS", names)
+        return deleted, there + of_others
+
+    def stranger(self, samples: int) -> str | None:
+        """The name of a key that is no session, if one is among so many keys at random."""
+        for name in self._connection.pipeline([("RANDOMKEY",)] * samples):
+            if name is not None and not name.startswith(self._prefix):
+                return str(name.decode(errors="replace"))
+        return None
+
+    def flush(self) -> None:
+        """Empty the database in the background; without the word it might be done at once."""
+        self._connection.call("FLUSHDB", "ASYNC")
+
+    def check_flush(self) -> None:
+        """Ask whether we may flush. Raises SessionCommandRefused where it says no."""
+        try:
+            user = self._connection.call("ACL WHOAMI")
+            told = self._connection.call("ACL", "DRYRUN", user, "FLUSHDB", "ASYNC")
+        except errors.SessionCommandRefused:
+            return
+        if told not in {b"OK", "OK"}:
+            raise errors.SessionCommandRefused(
+                f"{self._connection.where} does not permit FLUSHDB to us. Nothing was deleted."
+                " Grant it to the user, or set PurgeMode to scan."
+            )
+
+    def _run(self, script: str, cursor: str, keys: int) -> Any:
+        """Run a script on a page; None where scripts are refused, as from then on."""
+        if not self._scripts_work:
+            return None
+        try:
+            return self._connection.call("EVAL", script, 0, cursor, self._pattern, keys)
+        except errors.SessionCommandRefused:
+            self._scripts_work = False
+            return None
+
+    def _scan(self, cursor: str, keys: int) -> tuple[str, list[bytes]]:
+        following, names = self._connection.call(
+            "SCAN", cursor, "MATCH", self._pattern, "COUNT", keys
+        )
+        return str(following), names
+
+    def _each(self, command: str, names: Sequence[bytes]) -> tuple[int, int]:
+        """One command a name; the sum of the replies, and how many are of another node by now."""
+        replies = self._connection.pipeline([(command, name) for name in names])
+        numbers = [reply for reply in replies if isinstance(reply, int)]
+        return sum(numbers), len(replies) - len(numbers)
+
+    def _ping(self) -> float:
+        begun = time.perf_counter()
+        self._connection.call("PING")
+        return time.perf_counter() - begun
+
+
+def _facts(connection: Connection) -> Mapping[str, Any]:
+    """INFO: who the server is, its role, and how many keys each database has."""
+    facts: Mapping[str, Any] = connection.call("INFO")
+    return facts
+
+
+def _addresses(seed: Connection) -> list[tuple[str, int]]:
+    """The primaries of a cluster, in the order of their names, once each."""
+    slots, addresses = 0, set()
+    for first, last, (host, port, *_), *_replicas in seed.call("CLUSTER", "SLOTS"):
+        slots += last - first + 1
+        addresses.add((host.decode() if host else seed.host, port))
+    if slots < ALL_SLOTS:
+        raise errors.SessionStoreUnavailable(
+            f"{seed.where} is of a cluster in which {ALL_SLOTS - slots} of {ALL_SLOTS} slots are"
+            " served by nobody: their sessions cannot be deleted now. See to the cluster."
+        )
+    return sorted(addresses)
+
+
+def _slots(connection: Connection) -> str:
+    """What tells one set of slots from another, slots on their way in or out included."""
+    nodes = connection.call("CLUSTER NODES").values()
+    own = next(node for node in nodes if "myself" in node["flags"].split(","))
+    return "/" + hashlib.sha256(repr((own["slots"], own["migrations"])).encode()).hexdigest()[:12]
 
 
 def _literal(prefix: str) -> str:
     """The prefix with SCAN's wildcards escaped: it stands for itself."""
     return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in prefix)
-
-
-def _kind(error: redis.ResponseError) -> str:
-    """The error's code or class, such as MISCONF or ReadOnlyError; its text may quote a key."""
-    first = str(error).split(" ", 1)[0]
-    return first if first.isupper() else type(error).__name__

@@ -1,0 +1,165 @@
+"""A connection to one Redis or Valkey server, with time-outs, and its errors made ours.
+
+An error's text is never repeated: it may quote the name of a key, and a session's name is what a
+browser holds.
+"""
+
+import base64
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from keyturn import errors
+
+if TYPE_CHECKING:
+    from redis import CredentialProvider
+
+    from keyturn.settings import SessionSettings
+
+TIMEOUT_SECONDS = 5.0
+PASSING = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    TryAgainError,
+)
+PASSING_CODES = {"BUSY", "NOREPLICAS"}
+NO_SUCH_DATABASE = ("SELECT is not allowed in cluster mode", "DB index is out of range")
+
+
+def connect(
+    settings: "SessionSettings", host: str, port: int, credentials: "CredentialProvider | None"
+) -> "Connection":
+    """A connection that is made when it is first used."""
+    return Connection(
+        redis.Redis(
+            host=host,
+            port=port,
+            db=settings.redis_database,
+            credential_provider=credentials,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,  # HELLO, which begins protocol 3, is one more command to permit
+            ssl=settings.redis_tls,
+            ssl_check_hostname=True,
+            ssl_ca_data=_authority(settings.redis_certificate_authority),
+        ),
+        host,
+        port,
+        settings.redis_database,
+    )
+
+
+class Connection:
+    """Commands to one database of one server."""
+
+    def __init__(self, client: redis.Redis, host: str, port: int, database: int) -> None:
+        self._client, self.host = client, host
+        self.address = f"{host}:{port}"
+        self.where = f"Redis {self.address} database {database}"
+
+    def call(self, *command: Any) -> Any:
+        """Send one command.
+
+        Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused and
+        SessionDatabaseMissing.
+        """
+        with self._translated(str(command[0])):
+            return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands together; a reply that says "on another node" is left in the list."""
+        with self._translated(str(commands[0][0])):
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+            replies = pipeline.execute(raise_on_error=False)
+            for reply in replies:
+                if isinstance(reply, Exception) and not isinstance(reply, AskError):
+                    raise reply
+        return replies
+
+    @contextmanager
+    def _translated(self, command: str) -> Iterator[None]:
+        try:
+            yield
+        except (AuthenticationError, AuthorizationError) as no:
+            raise errors.SessionStoreRefused(
+                f"{self.where} refuses our user or password. Nothing was deleted by this call."
+                " Check RedisAuthentication, RedisUser and where the password comes from."
+            ) from no
+        except NoPermissionError as no:
+            raise errors.SessionCommandRefused(
+                f"{self.where} does not permit {_named(no) or command} to our user. Nothing was"
+                " deleted by this call. Grant it in the server's ACL (docs/operations.md,"
+                " SessionCommandRefused)."
+            ) from no
+        except PASSING as down:
+            if isinstance(down.__cause__ or down.__context__, ssl.SSLError):
+                raise errors.SessionStoreRefused(
+                    f"{self.where} and we do not agree on TLS: it does not speak it, or its"
+                    " certificate is not one that we trust. Nothing was deleted by this call. Check"
+                    " RedisTls, RedisHost and RedisCertificateAuthority."
+                ) from down
+            kind = type(down).__name__
+            if "handshake" in str(down.__cause__ or down.__context__):
+                kind = "it did not answer in TLS: it may be busy, or RedisTls be wrong"
+            raise errors.SessionStoreUnavailable(
+                f"{self.where} cannot do it now ({kind}). Sessions already deleted"
+                " stay deleted; the purge goes on where it stopped."
+            ) from down
+        except redis.ResponseError as no:
+            raise self._refusal(command, no) from no
+
+    def _refusal(self, command: str, error: redis.ResponseError) -> errors.KeyturnError:
+        kind = _kind(error)
+        if kind in PASSING_CODES:
+            return errors.SessionStoreUnavailable(
+                f"{self.where} cannot do it now ({kind}). Sessions already deleted stay deleted;"
+                " the purge goes on where it stopped."
+            )
+        if any(words in str(error) for words in NO_SUCH_DATABASE):
+            return errors.SessionDatabaseMissing(
+                f"{self.where} does not exist: a cluster has database 0 alone, unless it is Valkey"
+                " 9 with cluster-databases. Nothing was deleted anywhere. Check RedisDatabase."
+            )
+        return errors.SessionCommandRefused(
+            f"{self.where} refuses {command}: {kind}. No other database was touched. Check what"
+            " the server permits (docs/operations.md, SessionCommandRefused)."
+        )
+
+
+def _authority(base64_pem: str) -> str | None:
+    """The authority that signed the server's certificate; None for those that the system trusts."""
+    return base64.b64decode(base64_pem).decode() if base64_pem else None
+
+
+def _named(error: NoPermissionError) -> str | None:
+    """The command that is not permitted, such as SELECT, which a connection begins with."""
+    found = re.search(r"'([a-z|]+)' command", str(error))
+    return found[1].upper() if found else None
+
+
+def _kind(error: redis.ResponseError) -> str:
+    """The error's code or class, such as MISCONF or ReadOnlyError."""
+    first = str(error).split(" ", 1)[0]
+    return first if first.isupper() else type(error).__name__

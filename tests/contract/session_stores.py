@@ -1,0 +1,132 @@
+"""Session stores for the contract cases: the fake, real servers, and what a purge does there."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol
+
+from keyturn import purge, purge_progress, sessions
+from keyturn.adapters.redis import RedisSessions
+from keyturn.purge import Manner
+from keyturn.settings import SessionSettings
+from keyturn.variables import Certificate, Port, PurgeMode, PurgePace, RedisAuthentication
+from local.redis_server import RedisServer
+from tests.conftest import NOON
+from tests.fakes import FakeClock, FakeSessionStore
+from tests.redis_cluster import RedisCluster
+
+DATABASE = 1
+FAST = Manner(sessions.PACES["fast"])
+FLUSH = Manner(sessions.PACES["fast"], flush=True)
+
+
+def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
+    values: dict[str, Any] = {
+        "redis_host": host,
+        "redis_port": Port(port),
+        "redis_database": DATABASE,
+        "redis_tls": False,
+        "redis_certificate_authority": Certificate(""),
+        "redis_authentication": RedisAuthentication("none"),
+        "redis_user": "",
+        "redis_password_secret": "",
+        "redis_cache_name": "",
+        "session_prefix": "session:",
+        "purge_mode": PurgeMode("scan"),
+        "purge_pace": PurgePace("fast"),
+    }
+    return SessionSettings(**{**values, **changes})
+
+
+def store_of(server: RedisServer, **changes: Any) -> RedisSessions:
+    return RedisSessions(settings_of(server.host, server.port, **changes))
+
+
+def store_of_cluster(cluster: RedisCluster, **changes: Any) -> RedisSessions:
+    host, port = cluster.seed
+    return RedisSessions(settings_of(host, port, **{"redis_database": 0, **changes}))
+
+
+class Stage(Protocol):
+    """A session store, and a way to fill it."""
+
+    def store(self, prefix: str = "session:") -> sessions.SessionStore: ...
+
+    def put(self, *names: bytes) -> None: ...
+
+    def names(self) -> set[bytes]: ...
+
+
+class FakeStage:
+    def __init__(self, runs: list[str]) -> None:
+        self.fake = FakeSessionStore(runs=runs)
+
+    def store(self, prefix: str = "session:") -> sessions.SessionStore:
+        self.fake.prefix = prefix
+        return self.fake
+
+    def put(self, *names: bytes) -> None:
+        self.fake.keys |= {name.decode("latin-1") for name in names}
+
+    def names(self) -> set[bytes]:
+        return {name.encode("latin-1") for name in self.fake.keys}
+
+
+class ServerStage:
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.client = server.client(DATABASE)
+
+    def store(self, prefix: str = "session:") -> sessions.SessionStore:
+        return store_of(self.server, session_prefix=prefix)
+
+    def put(self, *names: bytes) -> None:
+        self.client.mset(dict.fromkeys(names, b"a sealed session"))
+
+    def names(self) -> set[bytes]:
+        return set(self.client.scan_iter(count=1000))
+
+
+class ClusterStage:
+    def __init__(self, cluster: RedisCluster, database: int) -> None:
+        self.cluster, self.database = cluster, database
+        self.held = cluster.client(database)
+
+    def store(self, prefix: str = "session:") -> sessions.SessionStore:
+        changes = {"session_prefix": prefix, "redis_database": self.database}
+        return store_of_cluster(self.cluster, **changes)
+
+    def put(self, *names: bytes) -> None:
+        self.held.put(*names)
+
+    def names(self) -> set[bytes]:
+        return self.held.names()
+
+
+def one_slice(
+    store: sessions.SessionStore, ledger: dict[str, Any], manner: Manner = FAST
+) -> dict[str, Any]:
+    """What one call of the function does, with a ledger that has travelled as JSON."""
+    done = purge.next_slice(json.loads(json.dumps(ledger)), store, manner, FakeClock(), NOON)
+    return {"purge_sessions": purge_progress.as_entry(done, NOON + timedelta(seconds=1))}
+
+
+def purge_all(
+    store: sessions.SessionStore,
+    manner: Manner = FAST,
+    *,
+    between: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """What the state machine does; `between` runs between any two calls."""
+    ledger: dict[str, Any] = {}
+    while not ledger.get("purge_sessions", {}).get("finished"):
+        ledger = one_slice(store, ledger, manner)
+        between()
+    entry: dict[str, Any] = ledger["purge_sessions"]
+    return entry
+
+
+def count(store: sessions.SessionStore) -> int:
+    found = sessions.count(store, FAST.pace, FakeClock())
+    assert found["counted"]
+    return int(found["sessions"])
