@@ -1,12 +1,14 @@
 """The product's adapter of Kubernetes, on the emulated and on a real API server."""
 
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from keyturn import errors
+from keyturn import errors, logs
+from keyturn.delivery import DirectWrite
 from keyturn.rollout import RESTARTED_AT
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
@@ -21,6 +23,7 @@ from tests.contract.cluster_under_test import (
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+SPEAKS = "import time\nprint('stack trace: SESSION_ENCRYPTION_KEY is not set')\ntime.sleep(600)"
 CRASHES_ONCE = (
     "import os, pathlib, sys, time\n"
     "crashed = pathlib.Path(os.environ['FOLDER'], os.environ['HOSTNAME'])\n"
@@ -42,9 +45,15 @@ def start(cluster: ClusterUnderTest, namespace: str, *containers: Json) -> None:
     wait_for_rollout(cluster, namespace, "web")
 
 
-def store(cluster: ClusterUnderTest, namespace: str, **fields: object) -> None:
+def store(
+    cluster: ClusterUnderTest,
+    namespace: str,
+    labels: dict[str, str] | None = None,
+    **fields: object,
+) -> None:
     data = {FIELD: "old", "OTHER": "kept"}
-    manifest = {"metadata": {"name": "session-key"}, "stringData": data, **fields}
+    metadata = {"name": "session-key", "labels": labels or {}}
+    manifest = {"metadata": metadata, "stringData": data, **fields}
     cluster.admin.create(SECRETS, namespace, manifest)
 
 
@@ -89,6 +98,45 @@ def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
     assert lines("three") == []
 
 
+def test_the_log_of_every_container_is_read_from_the_very_moment_on(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    """The kubelet alone would begin with the whole second."""
+    start(cluster, namespace, container(SPEAKS), {**container(SPEAKS), "name": "sidecar"})
+    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+
+    def stamps(since: datetime) -> dict[str, datetime | None]:
+        found = adapters.cluster.of_version("web", "two", since)
+        return {log.container: line.at for log in found for line in log.lines}
+
+    spoken = until(lambda: stamps(LONG_AGO), lambda found: found.keys() == {"app", "sidecar"})
+    last = max(at for at in spoken.values() if at)
+    assert last in stamps(last).values()
+    assert stamps(last + timedelta(microseconds=1)) == {}
+
+
+def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_without_its_line(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace, container(SPEAKS))
+    (old,) = adapters.cluster.pods("web")
+    until(lambda: cluster.admin.log(namespace, old.name), lambda text: "not set" in text)
+
+    def key_errors() -> str:
+        try:
+            logs.read(adapters.cluster.of_version("web", "two", LONG_AGO), time.monotonic)
+        except errors.KeyErrorsInLogs as told:
+            return str(told)
+        return ""
+
+    assert key_errors() == ""
+    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+    told = until(key_errors, bool)
+    assert "/app: key-not-set x1" in told
+    assert old.name not in told
+    assert "stack trace" not in told
+
+
 def test_the_secrets_field_is_written_and_the_others_are_kept(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
@@ -124,6 +172,25 @@ def test_an_immutable_secret_is_refused_and_the_error_does_not_quote_the_key(
     with pytest.raises(errors.ClusterRefused, match=r"\(422\)") as caught:
         adapters.secret.write("the-new-key", read.resource_version, dry_run=True)
     assert "the-new-key" not in repr((caught.value, caught.value.__cause__))
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"reconcile.external-secrets.io/managed": "true"},
+        {"app.kubernetes.io/managed-by": "hashicorp-vso"},
+        {"secrets-store.csi.k8s.io/managed": "true"},
+    ],
+    ids=["External Secrets", "Vault Secrets", "CSI driver"],
+)
+def test_a_secret_that_somebody_else_keeps_writing_is_refused_unchanged(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, label: dict[str, str]
+) -> None:
+    store(cluster, namespace, labels=label)
+    before = adapters.secret.read()
+    with pytest.raises(errors.DeliveryRefused, match="would overwrite what we write"):
+        DirectWrite(adapters.secret).check_ready()
+    assert adapters.secret.read() == before
 
 
 def test_what_is_not_there_is_named(adapters: Adapters) -> None:

@@ -12,11 +12,14 @@ import pytest
 from keyturn import errors, rollout
 from keyturn.run import Run, now, timestamp
 from keyturn.workload import KEY_VERSION
+from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
+from tests.conftest import OLD
 from tests.contract.cluster_under_test import (
     KEY_ID,
     ClusterUnderTest,
     container,
+    pod,
     until,
 )
 from tests.contract.conftest import WITHOUT_IT
@@ -30,6 +33,12 @@ NAME = "queue"
 SERVICE = f"statefulset/{NAME}"
 LIMIT = timedelta(minutes=5)
 GOES_AT_ONCE = "import time; time.sleep(600)"
+DOES_NOT_GO = (
+    "import signal, time\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('started', flush=True)\n"
+    "time.sleep(600)"
+)
 THE_THIRD_STAYS = (
     "import os, signal, time\n"
     "os.environ['HOSTNAME'].endswith('-2') and signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -83,12 +92,31 @@ def read(cluster: ClusterUnderTest, namespace: str) -> Json:
     return cluster.admin.get(STATEFUL_SETS, namespace, NAME)
 
 
+def rolled_out(found: Json) -> bool:
+    """Kubectl's rules for a StatefulSet (rollout_status.go)."""
+    status, wanted = found["status"], found["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        and status.get("readyReplicas", 0) >= wanted
+        and status.get("updatedReplicas", 0) >= wanted
+        and status["updateRevision"] == status["currentRevision"]
+    )
+
+
+def started(cluster: ClusterUnderTest, namespace: str, name: str) -> bool:
+    """Whether a pod's program runs, and has said so."""
+    try:
+        return "started" in cluster.admin.log(namespace, name, "app")
+    except StatusError:
+        return False
+
+
 def versions(cluster: ClusterUnderTest, namespace: str) -> dict[str, str | None]:
     """The key version of every pod that the server lists, by uid: a name may come back."""
     listed = cluster.admin.list(PODS, namespace, label_selector=f"app={NAME}")
     return {
-        pod["metadata"]["uid"]: (pod["metadata"].get("annotations") or {}).get(KEY_VERSION)
-        for pod in listed
+        one["metadata"]["uid"]: (one["metadata"].get("annotations") or {}).get(KEY_VERSION)
+        for one in listed
     }
 
 
@@ -151,12 +179,39 @@ def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_be
 ) -> None:
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace, THE_THIRD_STAYS, replicas=3, podManagementPolicy="Parallel")
-    until(lambda: cluster.admin.log(namespace, f"{NAME}-2", "app"), lambda text: "started" in text)
+    until(lambda: started(cluster, namespace, f"{NAME}-2"), bool)
     cluster.admin.patch(STATEFUL_SETS, namespace, NAME, {"spec": {"replicas": 2}})
     restarted = rollout.restart(adapters.cluster, run, SERVICE, now())
     looks = look_until_done(cluster, namespace, adapters, run, restarted)
     assert "queue-2" in restarted["podsBefore"]
     assert any("2 of 2 new, 1 old terminating" in look["says"] for look in looks)
+
+
+def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_it_is_gone(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run
+) -> None:
+    """The StatefulSet does not count it, so nothing in the status speaks of it."""
+    permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
+    start(cluster, namespace)
+    stray = pod("stray", container(DOES_NOT_GO), grace_seconds=600)
+    stray["metadata"] |= {"labels": {"app": NAME}, "annotations": {KEY_VERSION: OLD}}
+    cluster.admin.create(PODS, namespace, stray)
+    until(lambda: started(cluster, namespace, "stray"), bool)
+    restarted = rollout.restart(adapters.cluster, run, SERVICE, now())
+    until(lambda: read(cluster, namespace), rolled_out)
+    ledger = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
+
+    def look() -> tuple[str, str]:
+        seen = rollout.check(adapters.cluster, run, ledger, LIMIT, now())
+        return seen["state"], seen["says"]
+
+    listed = cluster.admin.get(PODS, namespace, "stray")
+    assert "ownerReferences" not in listed["metadata"]
+    assert look() == ("waiting", "2 of 2 new, 1 old; 1 old still there")
+    cluster.admin.delete(PODS, namespace, "stray")
+    assert look() == ("waiting", "2 of 2 new, 1 old terminating; 1 old still there")
+    cluster.admin.delete(PODS, namespace, "stray", grace_seconds=0)
+    until(look, lambda seen: seen == ("done", "2 of 2 new"))
 
 
 @pytest.mark.parametrize(

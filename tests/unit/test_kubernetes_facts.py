@@ -335,6 +335,14 @@ def test_containers_that_have_started_have_logs_and_those_that_crashed_have_two(
     assert list(facts.containers(seen)) == [("app", False), ("crashing", True), ("done", True)]
 
 
+@pytest.mark.parametrize(
+    "kind", ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"]
+)
+def test_every_kind_of_container_has_a_log(kind: str) -> None:
+    running = {"name": "app", "state": {"running": {}}, "restartCount": 1}
+    assert [name for name, _ in facts.containers(pod(running, kind=kind))] == ["app"]
+
+
 def container(**fields: Any) -> dict[str, Any]:
     return {"containers": [{"name": "other"}, {"name": "app", **fields}]}
 
@@ -442,6 +450,7 @@ VSO = {
     [
         (ESO, "the External Secrets Operator"),
         (VSO, "the Vault Secrets Operator"),
+        ({"secrets-store.csi.k8s.io/managed": "true"}, "the Secrets Store CSI driver"),
         ({"reconcile.external-secrets.io/managed": "false"}, None),
         ({"app.kubernetes.io/managed-by": "Helm"}, None),
         ({}, None),

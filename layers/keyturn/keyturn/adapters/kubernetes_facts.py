@@ -100,7 +100,7 @@ def selector_text(selector: Object) -> str:
 
 
 def owner(found: Object) -> str | None:
-    """Who else writes a Secret: 'ExternalSecret web-console', or the operator that marked it."""
+    """Who else writes a Secret: 'ExternalSecret web-console', or what labelled it as its own."""
     for reference in found["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             return f"{reference['kind']} {reference['name']}"
@@ -109,6 +109,8 @@ def owner(found: Object) -> str | None:
         return "the External Secrets Operator"
     if labels.get("app.kubernetes.io/managed-by") == "hashicorp-vso":
         return "the Vault Secrets Operator"
+    if labels.get("secrets-store.csi.k8s.io/managed") == "true":
+        return "the Secrets Store CSI driver"
     return None
 
 

@@ -1,0 +1,261 @@
+"""What Kubernetes makes of a restart, and what a rotation makes of that: the traps of a rollout.
+
+Each case is a whole restart by the product's own adapters, on both control planes.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyturn import errors, rollout
+from keyturn.run import Run, now, timestamp
+from keyturn.workload import KEY_VERSION
+from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
+from tests.conftest import ARN, OLD
+from tests.contract.cluster_under_test import (
+    KEY_ID,
+    ClusterUnderTest,
+    condition,
+    container,
+    deployment,
+    restart,
+    rolled_out,
+    until,
+    wait_for_rollout,
+    web_container,
+)
+from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+
+LIMIT = timedelta(minutes=5)
+NO_DEADLINE = 2**31 - 1
+STUBBORN = [{"name": "STUBBORN", "value": "yes"}]
+FROM_SECRET = [
+    {"name": "VALUE", "valueFrom": {"secretKeyRef": {"name": "session-key", "key": FIELD}}}
+]
+MISSING_IMAGE = {"name": "app", "image": "keyturn/missing:1"}
+CRASHING = web_container(command=["python", "-c", "raise SystemExit(3)"])
+NEVER_READY = web_container(command=["python", "-c", "import time; time.sleep(600)"])
+SHOWS_ITS_VALUE_AND_ENDS_AT_THE_GATE = (
+    "import os, pathlib, time\n"
+    "print('value=' + os.environ['VALUE'], flush=True)\n"
+    "while not pathlib.Path(os.environ['GATE']).exists(): time.sleep(0.01)\n"
+    "os.unlink(os.environ['GATE'])"
+)
+
+
+class Rotation:
+    """The restart of one Deployment, and the looks at it as the state machine takes them."""
+
+    def __init__(self, cluster: ClusterUnderTest, namespace: str, run: Run) -> None:
+        self.adapters: Adapters = adapters_of(cluster, namespace)
+        self.run = run
+        self.ledger: dict[str, Any] = {}
+        self._cluster, self._namespace = cluster, namespace
+
+    def start(self, *containers: Json, **spec: Any) -> None:
+        """Have the Deployment run under the old key."""
+        manifest = deployment("web", *(containers or [container()]), **spec)
+        self._cluster.admin.create(DEPLOYMENTS, self._namespace, manifest)
+        wait_for_rollout(self._cluster, self._namespace, "web")
+
+    def patch(self, spec: Json) -> None:
+        """Change the Deployment as somebody else does."""
+        self._cluster.admin.patch(DEPLOYMENTS, self._namespace, "web", {"spec": spec})
+
+    def deployment(self) -> Json:
+        return self._cluster.admin.get(DEPLOYMENTS, self._namespace, "web")
+
+    def restart(self) -> dict[str, Any]:
+        begun = now()
+        restarted = rollout.restart(self.adapters.cluster, self.run, "web", begun)
+        self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
+        return restarted
+
+    def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
+        cluster, at = self.adapters.cluster, now() + after
+        self.ledger["check_rollout"] = rollout.check(cluster, self.run, self.ledger, LIMIT, at)
+        return dict(self.ledger["check_rollout"])
+
+    def look_until_done(self) -> dict[str, Any]:
+        return until(self.look, lambda seen: seen["state"] == "done")
+
+    def look_until_refused(self) -> errors.KeyturnError:
+        """Look until a look raises; the error it raised."""
+
+        def refusal() -> errors.KeyturnError | None:
+            try:
+                self.look()
+            except errors.KeyturnError as refused:
+                return refused
+            return None
+
+        found = until(refusal, lambda refused: refused is not None)
+        assert found is not None
+        return found
+
+
+def is_observed(item: Json) -> bool:
+    seen: int = item["status"].get("observedGeneration", 0)
+    return bool(seen == item["metadata"]["generation"])
+
+
+def has_timed_out(item: Json) -> bool:
+    return bool(condition(item, "Progressing")["reason"] == "ProgressDeadlineExceeded")
+
+
+@pytest.fixture
+def rotation(cluster: ClusterUnderTest, namespace: str, run: Run) -> Iterator[Rotation]:
+    with signing_as(KEY_ID, cluster.entries[KEY_ID].secret_key):
+        yield Rotation(cluster, namespace, run)
+
+
+def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    rotation.start(web_container(env=STUBBORN), replicas=1)
+    (old,) = rotation.restart()["podsBefore"]
+    until(rotation.deployment, rolled_out)
+    seen = until(rotation.look, lambda look: "terminating" in look["says"])
+    assert (seen["state"], seen["says"]) == (
+        "waiting",
+        "1 of 1 new, 1 old terminating; 1 old still there",
+    )
+    cluster.admin.delete(PODS, namespace, old, grace_seconds=0)
+    assert old not in rotation.look_until_done()["podsAfter"]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "named"),
+    [
+        (MISSING_IMAGE, "ErrImagePull|ImagePullBackOff"),
+        (container(env=FROM_SECRET), "CreateContainerConfigError"),
+        (CRASHING, r"crashed \d times\. See: kubectl logs -p"),
+    ],
+    ids=["no image", "no Secret", "crashes"],
+)
+def test_a_new_pod_that_cannot_run_fails_the_rollout_at_once_and_the_old_one_serves_on(
+    rotation: Rotation, spoilt: Json, named: str
+) -> None:
+    rotation.start(replicas=1)
+    (serving,) = rotation.adapters.cluster.pods("web")
+    rotation.patch({"template": {"spec": {"containers": [spoilt]}}})
+    rotation.restart()
+    refused = rotation.look_until_refused()
+    assert isinstance(refused, errors.RolloutFailed)
+    assert re.search(named, str(refused))
+    assert serving in rotation.adapters.cluster.pods("web")
+
+
+def test_a_rollout_that_kubernetes_gives_all_the_time_is_overdue_at_our_own_deadline(
+    rotation: Rotation,
+) -> None:
+    rotation.start(replicas=1, progressDeadlineSeconds=NO_DEADLINE)
+    rotation.patch({"template": {"spec": {"containers": [NEVER_READY]}}})
+    rotation.restart()
+    until(rotation.look, lambda look: look["says"].startswith("1 of 1 new, 1 old; "))
+    with pytest.raises(errors.RolloutOverdue, match="at the deadline"):
+        rotation.look(after=LIMIT)
+
+
+def test_a_timeout_of_the_rollout_before_does_not_fail_ours(rotation: Rotation) -> None:
+    """The condition stays until there is progress, whatever the deadline is by then."""
+    rotation.start(replicas=1, progressDeadlineSeconds=1)
+    rotation.patch({"template": {"spec": {"containers": [NEVER_READY]}}})
+    until(rotation.deployment, has_timed_out)
+    rotation.patch({"progressDeadlineSeconds": 600})
+    assert has_timed_out(until(rotation.deployment, is_observed))
+    rotation.restart()
+    waiting = until(rotation.look, lambda look: look["says"].startswith("1 of 1 new"))
+    assert (waiting["state"], waiting["stalled"]) == ("waiting", False)
+    rotation.patch({"template": {"spec": {"containers": [web_container()]}}})
+    assert rotation.look_until_done()["says"] == "1 of 1 new"
+
+
+def test_replicas_that_somebody_adds_meanwhile_are_waited_for_too(rotation: Rotation) -> None:
+    rotation.start(replicas=1)
+    rotation.restart()
+    rotation.patch({"replicas": 3})
+    done = rotation.look_until_done()
+    assert (done["replicas"], len(done["podsAfter"])) == (3, 3)
+
+
+def test_a_restart_by_somebody_else_on_top_of_ours_is_waited_for(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    rotation.start(replicas=1)
+    rotation.restart()
+    rotation.look_until_done()
+    rotation.patch(restart("by hand")["spec"])
+    rotation.look_until_done()
+    listed = cluster.admin.list(PODS, namespace, label_selector="app=web")
+    restarted = {
+        one["metadata"]["annotations"][rollout.RESTARTED_AT]
+        for one in listed
+        if "deletionTimestamp" not in one["metadata"]
+    }
+    assert restarted == {"by hand"}
+
+
+def test_a_template_that_is_rolled_back_under_us_is_named(rotation: Rotation) -> None:
+    """As `kubectl rollout undo` does: the template is the old one, the Secret is not."""
+    rotation.start(replicas=1)
+    rotation.restart()
+    rotation.look_until_done()
+    stamp = {KEY_VERSION: None, rollout.RESTARTED_AT: None}
+    rotation.patch({"template": {"metadata": {"annotations": stamp}}})
+    with pytest.raises(errors.RestartOverwritten, match="rollout history deployment/web"):
+        rotation.look()
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [({"paused": True}, errors.ServicePaused), ({"replicas": 0}, errors.ServiceScaledToZero)],
+    ids=["paused", "no replicas"],
+)
+def test_a_deployment_that_would_not_roll_out_is_refused_before_and_during_a_rollout(
+    rotation: Rotation, spec: Json, error: type[errors.Stop]
+) -> None:
+    rotation.start(replicas=1)
+    rotation.restart()
+    rotation.patch(spec)
+    with pytest.raises(error):
+        rotation.look()
+    rotation.run = Run(OLD, ARN, "scheduled")
+    generation = rotation.deployment()["metadata"]["generation"]
+    for attempt in (
+        rotation.restart,
+        lambda: rollout.check_ready(rotation.adapters.cluster, "web"),
+    ):
+        with pytest.raises(error):
+            attempt()
+    assert rotation.deployment()["metadata"]["generation"] == generation
+
+
+def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> None:
+    rotation.start(replicas=1)
+    begun, cluster = now(), rotation.adapters.cluster
+    generations = []
+    for run in (rotation.run, Run(OLD, ARN, "scheduled")):
+        assert rollout.restart(cluster, run, "web", begun)["restarted"]
+        generations.append(rotation.deployment()["metadata"]["generation"])
+    assert generations[1] == generations[0] + 1
+
+
+def test_an_old_pod_that_came_back_with_the_new_key_is_old_all_the_same(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    env = [*FROM_SECRET, {"name": "GATE", "value": str(gate)}]
+    held = {"metadata": {"name": "session-key"}, "stringData": {FIELD: "first"}}
+    cluster.admin.create(SECRETS, namespace, held)
+    rotation.start(container(SHOWS_ITS_VALUE_AND_ENDS_AT_THE_GATE, env=env), replicas=1)
+    (old,) = rotation.adapters.cluster.pods("web")
+    cluster.admin.patch(SECRETS, namespace, "session-key", {"stringData": {FIELD: "second"}})
+    gate.touch()
+    until(lambda: cluster.admin.log(namespace, old.name), lambda log: "value=second" in log)
+    assert list(rotation.restart()["podsBefore"]) == [old.name]
+    assert old.name not in rotation.look_until_done()["podsAfter"]
