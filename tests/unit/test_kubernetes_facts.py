@@ -324,7 +324,7 @@ def test_a_service_is_found_by_its_kind_and_its_name(service: str, path: str) ->
     ]
 
 
-def test_containers_that_have_started_have_logs_and_those_that_crashed_have_two() -> None:
+def test_containers_have_one_log_for_each_run_that_can_be_asked_for() -> None:
     seen = pod(
         {"name": "app", "state": {"running": {}}, "restartCount": 0},
         {"name": "crashing", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
@@ -332,7 +332,11 @@ def test_containers_that_have_started_have_logs_and_those_that_crashed_have_two(
         {"name": "done", "state": {"terminated": {"exitCode": 0}}, "restartCount": 2},
     )
     seen["status"]["containerStatuses"][1]["restartCount"] = 3
-    assert list(facts.containers(seen)) == [("app", False), ("crashing", True), ("done", True)]
+    assert list(facts.containers(seen)) == [
+        ("app", [False]),
+        ("crashing", [True]),
+        ("done", [False, True]),
+    ]
 
 
 def container(**fields: Any) -> dict[str, Any]:

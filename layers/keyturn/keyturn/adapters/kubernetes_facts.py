@@ -59,11 +59,18 @@ def ended(found: Object) -> bool:
     return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
-def containers(found: Object) -> Iterator[tuple[str, bool]]:
-    """Every started container of a pod by name, and whether it was restarted."""
+def containers(found: Object) -> Iterator[tuple[str, list[bool]]]:
+    """Every started container of a pod by name, and its logs: whether each is the `previous` one.
+
+    While a crashed container waits to start again, the kubelet's current log is that of the crash
+    as well (`validateContainerLogStatus`). It is asked for as the previous one, which it stays if
+    the container starts meanwhile.
+    """
     for status in _container_statuses(found):
-        if "waiting" not in status.get("state", {}) or status.get("restartCount", 0):
-            yield status["name"], status.get("restartCount", 0) > 0
+        current = [] if "waiting" in status.get("state", {}) else [False]
+        previous = [True] if status.get("restartCount", 0) else []
+        if logs := current + previous:
+            yield status["name"], logs
 
 
 def refers_to_key(pod_spec: Object, delivery: "DeliverySettings") -> bool:

@@ -47,11 +47,11 @@ class KubernetesCluster:
         for found in self._pods(service):
             if facts.pod(found).key_version != version:
                 continue
-            for container, restarted in facts.containers(found):
-                if crashed_only and not restarted:
+            for container, logs in facts.containers(found):
+                if crashed_only and True not in logs:
                     continue
                 pod = found["metadata"]["name"]
-                for previous in [False, True] if restarted else [False]:
+                for previous in logs:
                     lines = self._log(pod, container, since, previous=previous)
                     yield ContainerLog(pod, container, lines)
 
