@@ -128,8 +128,11 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     looks = look_until_done(cluster, namespace, adapters, run, restarted)
     assert restarted["restarted"]
     assert looks[0]["state"] == "waiting"
-    assert looks[-1]["podsBefore"] == looks[-1]["podsAfter"] == ["queue-0", "queue-1"]
-    assert not old.keys() & versions(cluster, namespace).keys()
+    before, after = looks[-1]["podsBefore"], looks[-1]["podsAfter"]
+    assert list(before) == list(after) == ["queue-0", "queue-1"]
+    assert set(before.values()) == old.keys()
+    assert set(after.values()) == versions(cluster, namespace).keys()
+    assert not old.keys() & set(after.values())
 
 
 def test_the_same_restart_again_patches_nothing(

@@ -220,7 +220,7 @@ def test_reloader_is_not_looked_for_where_the_secret_is_not_known() -> None:
 
 
 def pod(*statuses: dict[str, Any], kind: str = "containerStatuses", **meta: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "new-1", **meta}, "status": {kind: list(statuses)}}
+    return {"metadata": {"name": "new-1", "uid": "uid-1", **meta}, "status": {kind: list(statuses)}}
 
 
 def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
@@ -231,7 +231,12 @@ def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
         deletionTimestamp="2026-11-24T12:00:00Z",
     )
     assert facts.pod(seen) == Pod(
-        "new-1", NEW, terminating=True, waiting_reasons=("CrashLoopBackOff",), restarts=4
+        "new-1",
+        NEW,
+        terminating=True,
+        waiting_reasons=("CrashLoopBackOff",),
+        restarts=4,
+        uid="uid-1",
     )
 
 
@@ -245,8 +250,8 @@ def test_every_kind_of_container_may_hold_up_a_pod(kind: str) -> None:
 
 @pytest.mark.parametrize("bare", [{}, {"status": {}}, {"status": {"containerStatuses": None}}])
 def test_a_pod_that_no_kubelet_has_seen_has_no_containers(bare: dict[str, Any]) -> None:
-    seen = {"metadata": {"name": "new-1"}, **bare}
-    assert facts.pod(seen) == Pod("new-1", None)
+    seen = {"metadata": {"name": "new-1", "uid": "uid-1"}, **bare}
+    assert facts.pod(seen) == Pod("new-1", None, uid="uid-1")
     assert list(facts.containers(seen)) == []
     assert not facts.ended(seen)
 
@@ -279,7 +284,7 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
             return deployment({"selector": {"matchLabels": {"app": "web-console"}}})
 
     cluster = KubernetesCluster(cast("KubernetesApi", Api()))
-    assert cluster.pods("web-console") == [Pod("new-1", NEW)]
+    assert cluster.pods("web-console") == [Pod("new-1", NEW, uid="uid-1")]
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
         ("/api/v1/namespaces/web/pods", [("labelSelector", "app=web-console")]),

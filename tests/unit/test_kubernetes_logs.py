@@ -101,7 +101,7 @@ def pod(name: str, version: str | None, **restarts: int) -> dict[str, Any]:
         for container, count in restarts.items()
     ]
     annotations = {KEY_VERSION: version} if version else {}
-    meta = {"name": name, "annotations": annotations}
+    meta = {"name": name, "uid": f"uid-of-{name}", "annotations": annotations}
     return {"metadata": meta, "status": {"containerStatuses": statuses}}
 
 

@@ -51,6 +51,7 @@ def pod(found: Object) -> Pod:
         terminating="deletionTimestamp" in found["metadata"],
         waiting_reasons=tuple(reason for reason in waiting if reason),
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
+        uid=found["metadata"]["uid"],
     )
 
 
