@@ -10,7 +10,9 @@ import pytest
 from keyturn import delivery, errors, key
 from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
 from keyturn.run import now
+from keyturn.settings import DeliverySettings
 from keyturn.synchronization import ForcedSync
+from keyturn.variables import DeliveryMode
 from local.cluster.resources import SECRETS, Json
 from tests.conftest import NEW, OLD
 from tests.contract.cluster_under_test import (
@@ -107,7 +109,8 @@ def operator(delivered: Delivery) -> Iterator[SecretsOperator]:
 def delivery_of(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
 ) -> Delivery:
-    external = KubernetesExternalSecret(adapters.api, name)
+    settings = DeliverySettings(DeliveryMode("external-secrets"), name, SECRET, FIELD)
+    external = KubernetesExternalSecret(adapters.api, settings)
     return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
 
 

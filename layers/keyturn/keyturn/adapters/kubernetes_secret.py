@@ -51,15 +51,17 @@ class KubernetesSecret:
 class KubernetesExternalSecret:
     """The ExternalSecret that fills the Kubernetes Secret."""
 
-    def __init__(self, api: KubernetesApi, name: str) -> None:
+    def __init__(self, api: KubernetesApi, settings: "DeliverySettings") -> None:
         self._api = api
+        self._field = settings.kubernetes_secret_key
+        name = settings.external_secret
         namespace = f"/apis/external-secrets.io/v1/namespaces/{api.namespace}"
         self._path = f"{namespace}/externalsecrets/{name}"
         self.name = f"ExternalSecret {api.namespace}/{name}"
 
     def read(self) -> ExternalSecret:
         """Read its specification and how its last sync went."""
-        return external_secret(self._api.get(self._path))
+        return external_secret(self._api.get(self._path), self._field)
 
     def force_sync(self, token: str, *, dry_run: bool) -> None:
         """Annotate it: a changed annotation makes the operator sync at once."""
@@ -67,12 +69,13 @@ class KubernetesExternalSecret:
         self._api.patch(self._path, body, MERGE, dry_run=dry_run)
 
 
-def external_secret(found: facts.Object) -> ExternalSecret:
-    """An ExternalSecret (external-secrets.io/v1), with the operator's own defaults. Pure."""
+def external_secret(found: facts.Object, field: str) -> ExternalSecret:
+    """An ExternalSecret (external-secrets.io/v1), with the operator's own defaults. Pure.
+
+    `field` is the key of the Kubernetes Secret that it is to bring.
+    """
     spec, status = found["spec"], found.get("status") or {}
     target = spec.get("target") or {}
-    references: list[Any] = [data.get("remoteRef") or {} for data in spec.get("data") or ()]
-    references += [data.get("extract") or {} for data in spec.get("dataFrom") or ()]
     refreshed = status.get("refreshTime")
     return ExternalSecret(
         name=found["metadata"]["name"],
@@ -80,11 +83,27 @@ def external_secret(found: facts.Object) -> ExternalSecret:
         refresh_policy=spec.get("refreshPolicy") or "Periodic",
         refresh_interval=spec.get("refreshInterval") or "1h",
         immutable=bool(target.get("immutable")),
-        pinned=any(reference.get("version") not in FOLLOWS_THE_KEY for reference in references),
+        pinned=any(one.get("version") not in FOLLOWS_THE_KEY for one in _sources(spec, field)),
         ready=facts.condition(status, "Ready").get("status") == "True",
         refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
         synced=status.get("syncedResourceVersion"),
     )
+
+
+def _sources(spec: facts.Object, field: str) -> list[Any]:
+    """The references to the provider that may bring a field.
+
+    As the operator merges them (`GetProviderSecretData`, `ApplyTemplate`): the last of `data` that
+    names the field wins over all of `dataFrom`, of which any may hold it. A template of its own may
+    make the field of any of them.
+    """
+    data, extracts = spec.get("data") or [], spec.get("dataFrom") or []
+    template = (spec.get("target") or {}).get("template") or {}
+    if not (template.get("data") or template.get("templateFrom")):
+        data = [one for one in data if one.get("secretKey") == field][-1:]
+        extracts = [] if data else extracts
+    references = [one.get("remoteRef") for one in data] + [one.get("extract") for one in extracts]
+    return [reference or {} for reference in references]
 
 
 def _decoded(data: str | None) -> str | None:
