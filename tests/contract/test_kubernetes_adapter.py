@@ -131,3 +131,14 @@ def test_what_is_not_there_is_named(adapters: Adapters) -> None:
         adapters.cluster.workload("web")
     with pytest.raises(errors.ServiceNotFound, match="secrets/session-key"):
         adapters.secret.read()
+
+
+def test_what_is_not_served_is_told_from_what_is_not_there(
+    namespace: str, adapters: Adapters
+) -> None:
+    with pytest.raises(errors.ResourceNotServed, match=r"deployments at /apis/apps/v1beta7 "):
+        adapters.api.get(f"/apis/apps/v1beta7/namespaces/{namespace}/deployments/web")
+    with pytest.raises(errors.ResourceNotServed, match="does not serve externalsecrets at "):
+        adapters.api.get(
+            f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/web-session"
+        )

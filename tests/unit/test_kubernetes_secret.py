@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from keyturn import key
+from keyturn import errors, key
 from keyturn.adapters.kubernetes import MERGE, KubernetesApi
 from keyturn.adapters.kubernetes_secret import (
     KubernetesExternalSecret,
@@ -30,11 +30,14 @@ class Api:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.found = found
+        self.unserved = "nothing"
         self.read: list[str] = []
         self.patches: list[tuple[str, dict[str, Any], str, bool]] = []
 
     def get(self, path: str, query: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
         self.read.append(path)
+        if self.unserved in path:
+            raise errors.ResourceNotServed("no such version")
         return self.found
 
     def patch(self, path: str, body: dict[str, Any], kind: str, *, dry_run: bool) -> Any:
@@ -230,3 +233,15 @@ def test_a_sync_is_forced_by_one_annotation_and_nothing_else(dry_run: bool) -> N
     body = {"metadata": {"annotations": {"force-sync": f"{NEW}-1"}}}
     assert api.read == [path]
     assert api.patches == [(path, body, MERGE, dry_run)]
+
+
+def test_the_version_that_is_served_is_asked_first_from_then_on() -> None:
+    api = Api(object_of({}))
+    operator = KubernetesExternalSecret(cast("KubernetesApi", api), SETTINGS)
+    asked = []
+    for unserved in ("/v1/", "/v1/", "/v1beta1/", "/v1beta1/"):
+        api.unserved = unserved
+        operator.read()
+        asked.append([path.split("/")[3] for path in api.read])
+        api.read.clear()
+    assert asked == [["v1", "v1beta1"], ["v1beta1"], ["v1beta1", "v1"], ["v1"]]
