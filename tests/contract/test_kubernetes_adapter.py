@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors
+from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.rollout import RESTARTED_AT
+from keyturn.settings import DeliverySettings
+from keyturn.variables import DeliveryMode
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import (
@@ -142,3 +145,18 @@ def test_what_is_not_served_is_told_from_what_is_not_there(
         adapters.api.get(
             f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/web-session"
         )
+
+
+def test_a_restart_by_reloader_is_seen_with_the_permissions_that_a_rotation_has(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    store(cluster, namespace)
+    delivery = DeliverySettings(DeliveryMode("kubernetes-secret"), "", "session-key", FIELD)
+    workloads = KubernetesCluster(adapters.api, delivery)
+    searches = {"metadata": {"annotations": {"reloader.stakater.com/search": "true"}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", searches)
+    assert not workloads.workload("web").restarts_itself
+    matches = {"metadata": {"annotations": {"reloader.stakater.com/match": "true"}}}
+    cluster.admin.patch(SECRETS, namespace, "session-key", matches)
+    assert workloads.workload("web").restarts_itself

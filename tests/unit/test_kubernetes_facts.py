@@ -180,45 +180,6 @@ def test_a_workload_that_reads_secrets_manager_itself_need_not_refer_to_a_secret
     assert facts.workload(deployment(), delivery).refers_to_key is True
 
 
-RELOADER_NOTES = [
-    ({"reloader.stakater.com/auto": "true"}, True),
-    ({"secret.reloader.stakater.com/auto": "true"}, True),
-    ({"secret.reloader.stakater.com/reload": "session-key"}, True),
-    ({"secret.reloader.stakater.com/reload": "other, session-key ,third"}, True),
-    ({"reloader.stakater.com/auto": "false"}, False),
-    ({"secret.reloader.stakater.com/auto": ""}, False),
-    ({"configmap.reloader.stakater.com/auto": "true"}, False),
-    ({"configmap.reloader.stakater.com/reload": "session-key"}, False),
-    ({"secret.reloader.stakater.com/reload": "session-key-2,my-session-key"}, False),
-    ({"secret.reloader.stakater.com/reload": ""}, False),
-    ({}, False),
-]
-
-
-@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
-@pytest.mark.parametrize(("notes", "restarts_itself"), RELOADER_NOTES, ids=str)
-def test_reloader_is_seen_in_each_spelling_of_its_annotations(
-    notes: dict[str, str], restarts_itself: bool, on_template: bool
-) -> None:
-    for seen in (deployment(), stateful_set()):
-        noted = seen["spec"]["template"] if on_template else seen
-        noted["metadata"]["annotations"] = {**noted["metadata"].get("annotations", {}), **notes}
-        assert facts.workload(seen, KEY).restarts_itself is restarts_itself
-
-
-def test_the_workloads_own_annotation_goes_before_its_templates() -> None:
-    seen = deployment()
-    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "false"}
-    seen["spec"]["template"]["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
-    assert facts.workload(seen, KEY).restarts_itself is False
-
-
-def test_reloader_is_not_looked_for_where_the_secret_is_not_known() -> None:
-    seen = deployment()
-    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
-    assert facts.workload(seen, None).restarts_itself is False
-
-
 def pod(*statuses: dict[str, Any], kind: str = "containerStatuses", **meta: Any) -> dict[str, Any]:
     return {"metadata": {"name": "new-1", "uid": "uid-1", **meta}, "status": {kind: list(statuses)}}
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 
 
-def workload(found: Object, delivery: "DeliverySettings | None") -> Workload:
+def workload(
+    found: Object, delivery: "DeliverySettings | None", *, restarts_itself: bool = False
+) -> Workload:
     """A Deployment or a StatefulSet (apps/v1).
 
     Absent status counters are zero, absent replicas are one. As kubectl does, a StatefulSet counts
@@ -37,7 +39,7 @@ def workload(found: Object, delivery: "DeliverySettings | None") -> Workload:
         refers_to_key=_takes_key(spec["template"]["spec"], delivery),
         keeps_old=_keeps_old(spec) if stateful else None,
         settled=status.get("updateRevision") == status.get("currentRevision"),
-        restarts_itself=delivery is not None and _reloaded(found, delivery.kubernetes_secret),
+        restarts_itself=restarts_itself,
     )
 
 
@@ -153,17 +155,6 @@ def _keeps_old(spec: Object) -> str | None:
         return f"update strategy {strategy['type']}"
     partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
     return f"an update partition of {partition}" if partition else None
-
-
-def _reloaded(found: Object, secret: str) -> bool:
-    """Whether Stakater's Reloader restarts the workload when the Secret changes."""
-    notes = {**_annotations(found["spec"]["template"]), **_annotations(found)}
-    if any(
-        notes.get(f"{prefix}reloader.stakater.com/auto") == "true" for prefix in ("", "secret.")
-    ):
-        return True
-    listed = notes.get("secret.reloader.stakater.com/reload", "")
-    return secret in {name.strip() for name in listed.split(",")}
 
 
 def _annotations(found: Object) -> Object:
