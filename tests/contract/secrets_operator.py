@@ -23,7 +23,8 @@ from local.cluster.client import MERGE
 from local.cluster.errors import StatusError
 from local.cluster.reflector import Reflector
 from local.cluster.resources import RESOURCES, SECRETS, STATUS, Json, Resource
-from tests.contract.cluster_under_test import ClusterUnderTest, until
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.waiting import until
 
 EXTERNAL_SECRETS = Resource(
     "externalsecrets", "ExternalSecret", group="external-secrets.io", subresources=STATUS

@@ -8,13 +8,8 @@ import urllib3
 from local.cluster.certificates import client_context
 from local.cluster.errors import StatusError
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json, Resource
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    deployment,
-    eks_token,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest, eks_token
+from tests.contract.manifests import container, deployment
 
 
 @pytest.fixture(autouse=True)

@@ -9,16 +9,9 @@ import pytest
 from local.cluster import timestamps
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    container,
-    is_ready,
-    pod,
-    until,
-    wait_for_pod,
-    waiting_reason,
-    web_container,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.manifests import container, pod, web_container
+from tests.contract.waiting import is_ready, until, wait_for_pod, waiting_reason
 
 SHOW = "import os, time; print('value=' + os.environ['VALUE']); time.sleep(600)"
 PREVIOUS = {"previous": "true"}

@@ -13,15 +13,10 @@ from keyturn.settings import DeliverySettings
 from keyturn.variables import DeliveryMode
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    deployment,
-    until,
-    wait_for_rollout,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
+from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.waiting import until, wait_for_rollout
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 CRASHES_ONCE = (

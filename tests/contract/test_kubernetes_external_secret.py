@@ -15,12 +15,7 @@ from keyturn.synchronization import ForcedSync
 from keyturn.variables import DeliveryMode
 from local.cluster.resources import SECRETS, Json
 from tests.conftest import NEW, OLD
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    condition,
-    until,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.secrets_operator import (
@@ -28,6 +23,7 @@ from tests.contract.secrets_operator import (
     SecretsOperator,
     external_secrets_installed,
 )
+from tests.contract.waiting import condition, until
 from tests.fakes import FakeSecretStore
 
 NAME = "web-session"

@@ -13,15 +13,12 @@ from keyturn import errors, rollout
 from keyturn.run import Run, now, timestamp
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    until,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
+from tests.contract.manifests import container
 from tests.contract.permissions import permit
 from tests.contract.rotation_adapters import Adapters, adapters_of, signing_as
+from tests.contract.waiting import until
 
 pytestmark = WITHOUT_IT
 
