@@ -59,9 +59,9 @@ def _delivered(stack: LocalStack, evidence: Evidence) -> Claim:
 
 def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
     services = evidence.record["services"]
-    before = {pod for service in services for pod in service["podsBefore"]}
-    after = {pod for service in services for pod in service["podsAfter"]}
-    now = {pod["metadata"]["name"] for name in console.REPLICAS for pod in stack.pods(name)}
+    before = {uid for service in services for uid in service["podsBefore"].values()}
+    after = {uid for service in services for uid in service["podsAfter"].values()}
+    now = {pod["metadata"]["uid"] for name in console.REPLICAS for pod in stack.pods(name)}
     holds = now == after and not before & now and len(now) == sum(console.REPLICAS.values())
     return Claim(f"{len(before)} old pods are gone, {len(now)} new ones run", holds)
 

@@ -98,7 +98,7 @@ def _current(labels: Mapping[str, list[str]]) -> str:
 
 def _pods(stack: LocalStack) -> frozenset[str]:
     return frozenset(
-        pod["metadata"]["name"] for service in console.REPLICAS for pod in stack.pods(service)
+        pod["metadata"]["uid"] for service in console.REPLICAS for pod in stack.pods(service)
     )
 
 

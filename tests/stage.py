@@ -60,7 +60,8 @@ def running(service: str) -> Workload:
 
 def two_pods(service: str, version: str) -> list[Pod]:
     """Two pods of one key version."""
-    return [Pod(f"{service}-{version[0]}-{number}", version) for number in (1, 2)]
+    names = [f"{service}-{version[0]}-{number}" for number in (1, 2)]
+    return [Pod(name, version, uid=f"uid-of-{name}") for name in names]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from local.cluster import verbs
 from local.cluster.access import Authenticator
 from local.cluster.audit import AuditEntry
 from local.cluster.certificates import CertificateAuthority, client_context, server_context
-from local.cluster.errors import StatusError, forbidden
+from local.cluster.errors import StatusError, forbidden, unknown_path
 from local.cluster.faults import DropConnectionError, Faults
 from local.cluster.https import HttpsHandler, HttpsServer
 from local.cluster.objects import ObjectStore
@@ -26,6 +26,7 @@ from local.cluster.watches import watch
 log = logging.getLogger(__name__)
 
 VERSION = {"major": "1", "minor": "33", "gitVersion": "v1.33.0-keyturn"}
+_OWN_GROUPS = frozenset({"", "apps"})
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 
 
@@ -106,6 +107,8 @@ class _Handler(HttpsHandler):
         authorization = self.headers.get("Authorization") or ""
         request = parse(self.command, self.path, content_type, body)
         self.api.admit(authorization, request)
+        if not request.served:
+            return self._answer_unserved(request)
         if request.verb == "watch":
             return self._watch(request)
         if request.subresource == "log":
@@ -115,6 +118,12 @@ class _Handler(HttpsHandler):
         code, document = verbs.execute(self.api.store, request)
         self.api.faults.after(request)
         return self.answer_json(code, document)
+
+    def _answer_unserved(self, request: Request) -> None:
+        """As the real server: a Status in a group of its own, plain text in any other."""
+        if request.resource.group in _OWN_GROUPS:
+            raise unknown_path()
+        self.answer(404, b"404 page not found\n", "text/plain; charset=utf-8")
 
     def _watch(self, request: Request) -> None:
         events = watch(self.api.store, request)

@@ -67,7 +67,7 @@ class Container:
     def __init__(self, spec: Json, restart_policy: str, port: int, machine: Machine) -> None:
         self.spec = spec
         self.run: Run | None = None
-        self.previous_run: Run | None = None
+        self._previous_run: Run | None = None
         self._policy = restart_policy
         self._port = port
         self._machine = machine
@@ -76,6 +76,11 @@ class Container:
         self._restarts = 0
         self._backoff = 0.0
         self._next_start: float | None = 0.0
+
+    @property
+    def terminated_run(self) -> Run | None:
+        """The run that ended last; while the container waits to start again, it is `run` itself."""
+        return self.run if "waiting" in self._state else self._previous_run
 
     @property
     def running(self) -> bool:
@@ -161,7 +166,7 @@ class Container:
             self._restarts += 1
         if "terminated" in self._state:
             self._last_state = self._state
-        self.previous_run, self.run = self.run, run
+        self._previous_run, self.run = self.run, run
         self._state = {"running": {"startedAt": timestamps.to_seconds(run.started_at)}}
         self._next_start = None
 
@@ -177,12 +182,13 @@ class Container:
         if first:
             self._next_start = now
             return
-        self._last_state = self._state
         message = f"back-off {pause:g}s restarting failed container={self.spec['name']}"
         self._wait("CrashLoopBackOff", message)
         self._next_start = now + pause
 
     def _wait(self, reason: str, message: str) -> None:
+        if "terminated" in self._state:
+            self._last_state = self._state
         self._state = {"waiting": {"reason": reason, "message": message}}
 
     def _longer_backoff(self) -> float:

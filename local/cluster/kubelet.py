@@ -70,7 +70,7 @@ class Kubelet:
         with self._lock:
             worker = self._pods[self._names[namespace, pod]]
         found = worker.containers[container]
-        run = found.previous_run if options.previous else found.run
+        run = found.terminated_run if options.previous else found.run
         if run is None and options.previous:
             raise ValueError(
                 f'previous terminated container "{container}" in pod "{pod}" not found'

@@ -21,7 +21,7 @@ _TRUE = frozenset({"1", "true", "True"})
 
 @dataclass(frozen=True)
 class Request:
-    """One request, read but not yet judged."""
+    """One request, read but not yet judged; who may not ask need not know what is `served`."""
 
     verb: str
     resource: Resource
@@ -31,6 +31,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     content_type: str = ""
     body: bytes = field(default=b"", repr=False)
+    served: bool = True
 
     @property
     def qualified_resource(self) -> str:
@@ -98,15 +99,21 @@ class Request:
 
 
 def parse(method: str, target: str, content_type: str = "", body: bytes = b"") -> Request:
-    """Read a request line and body. Raises `StatusError` 404 or 405 for what is not served."""
+    """Read a request line and body. Raises `StatusError` 404 or 405 for what is never served."""
     url = urlsplit(target)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
-    resource, parts = _located(url.path)
+    parts = _located(url.path)
     name, subresource = unquote(parts["name"] or ""), parts["subresource"] or ""
-    if subresource and subresource not in resource.subresources:
-        raise unknown_path()
+    place = (parts["group"] or "", parts["version"] or "", parts["plural"] or "")
+    known = RESOURCES.get(place)
+    resource = known or Resource(place[2], "", group=place[0], version=place[1])
+    served = (
+        known is not None
+        and (known.namespaced or not parts["namespace"])
+        and (not subresource or subresource in known.subresources)
+    )
     verb = _verb(method, name, query)
-    if subresource and verb not in _subresource_verbs(subresource):
+    if served and subresource and verb not in _subresource_verbs(subresource):
         raise method_not_allowed()
     return Request(
         verb=verb,
@@ -117,12 +124,13 @@ def parse(method: str, target: str, content_type: str = "", body: bytes = b"") -
         query=query,
         content_type=content_type.partition(";")[0].strip(),
         body=body,
+        served=served,
     )
 
 
-def _located(path: str) -> tuple[Resource, dict[str, str | None]]:
+def _located(path: str) -> dict[str, str | None]:
     if match := _NAMESPACE_STATUS.match(path):
-        parts: dict[str, str | None] = {
+        return {
             "plural": "namespaces",
             "name": match["name"],
             "subresource": "status",
@@ -130,15 +138,9 @@ def _located(path: str) -> tuple[Resource, dict[str, str | None]]:
             "group": None,
             "version": "v1",
         }
-    elif match := _PATH.match(path):
-        parts = match.groupdict()
-    else:
-        raise unknown_path()
-    key = (parts["group"] or "", parts["version"] or "", parts["plural"] or "")
-    resource = RESOURCES.get(key)
-    if resource is None or (parts["namespace"] and not resource.namespaced):
-        raise unknown_path()
-    return resource, parts
+    if match := _PATH.match(path):
+        return match.groupdict()
+    raise unknown_path()
 
 
 def _verb(method: str, name: str, query: dict[str, str]) -> str:

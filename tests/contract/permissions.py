@@ -1,7 +1,8 @@
 """What the rotator may do in one namespace of a real cluster, beyond what all tests let it do."""
 
 from local.cluster.resources import RBAC_RESOURCES, Json, Resource
-from tests.contract.cluster_under_test import GROUP, ClusterUnderTest, until
+from tests.contract.cluster_under_test import GROUP, ClusterUnderTest
+from tests.contract.waiting import until
 
 ROLES = next(resource for resource in RBAC_RESOURCES if resource.kind == "Role")
 ROLE_BINDINGS = next(resource for resource in RBAC_RESOURCES if resource.kind == "RoleBinding")

@@ -23,7 +23,8 @@ from local.cluster.client import MERGE
 from local.cluster.errors import StatusError
 from local.cluster.reflector import Reflector
 from local.cluster.resources import RESOURCES, SECRETS, STATUS, Json, Resource
-from tests.contract.cluster_under_test import ClusterUnderTest, until
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.waiting import until
 
 EXTERNAL_SECRETS = Resource(
     "externalsecrets", "ExternalSecret", group="external-secrets.io", subresources=STATUS
@@ -34,33 +35,6 @@ DEFINITIONS = Resource(
     group="apiextensions.k8s.io",
     namespaced=False,
 )
-DEFINITION: Json = {
-    "metadata": {"name": EXTERNAL_SECRETS.qualified_plural},
-    "spec": {
-        "group": EXTERNAL_SECRETS.group,
-        "scope": "Namespaced",
-        "names": {
-            "plural": EXTERNAL_SECRETS.plural,
-            "singular": "externalsecret",
-            "kind": EXTERNAL_SECRETS.kind,
-        },
-        "versions": [
-            {
-                "name": EXTERNAL_SECRETS.version,
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
-
 LOSES_CUSTOM_RESOURCES = (
     "this kube-apiserver ends at its first custom resource: it is older than Kubernetes 1.24 and"
     " built with Go 1.18 or later. Take Kubernetes 1.24 or later."
@@ -135,20 +109,23 @@ class SecretsOperator:
 
 
 @contextmanager
-def external_secrets_installed(cluster: ClusterUnderTest) -> Iterator[None]:
-    """Have the cluster serve ExternalSecrets for a while."""
+def external_secrets_installed(
+    cluster: ClusterUnderTest, resource: Resource = EXTERNAL_SECRETS
+) -> Iterator[None]:
+    """Have the cluster serve ExternalSecrets, in one version, for a while."""
     if isinstance(cluster.running, Cluster):
-        key = (EXTERNAL_SECRETS.group, EXTERNAL_SECRETS.version, EXTERNAL_SECRETS.plural)
+        key = (resource.group, resource.version, resource.plural)
         with pytest.MonkeyPatch.context() as patches:
-            patches.setitem(RESOURCES, key, EXTERNAL_SECRETS)
+            patches.setitem(RESOURCES, key, resource)
             yield
         return
     if loses_custom_resources(version_of(cluster)):
         pytest.skip(LOSES_CUSTOM_RESOURCES)
-    cluster.admin.create(DEFINITIONS, "", DEFINITION)
-    until(lambda: _served(cluster), lambda served: served)
+    cluster.admin.create(DEFINITIONS, "", _definition(resource))
+    until(lambda: _served(cluster, resource), lambda served: served)
     yield
-    cluster.admin.delete(DEFINITIONS, "", DEFINITION["metadata"]["name"])
+    cluster.admin.delete(DEFINITIONS, "", resource.qualified_plural)
+    until(lambda: _served(cluster, resource), lambda served: not served)
 
 
 def version_of(cluster: ClusterUnderTest) -> Json:
@@ -189,9 +166,23 @@ def _ready(status: str, reason: str) -> Json:
     return {"type": "Ready", "status": status, "reason": reason, "lastTransitionTime": now}
 
 
-def _served(cluster: ClusterUnderTest) -> bool:
+def _definition(resource: Resource) -> Json:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": resource.version,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+    }
+    names = {"plural": resource.plural, "singular": "externalsecret", "kind": resource.kind}
+    spec = {"group": resource.group, "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": resource.qualified_plural}, "spec": spec}
+
+
+def _served(cluster: ClusterUnderTest, resource: Resource) -> bool:
     try:
-        cluster.admin.list(EXTERNAL_SECRETS)
+        cluster.admin.list(resource)
     except StatusError as error:
         if error.code != 404:
             raise

@@ -1,18 +1,15 @@
 """Who may do what: tokens and RBAC."""
 
+from dataclasses import replace
+
 import pytest
 import urllib3
 
 from local.cluster.certificates import client_context
 from local.cluster.errors import StatusError
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json, Resource
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    deployment,
-    eks_token,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest, eks_token
+from tests.contract.manifests import container, deployment
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +98,43 @@ def test_without_a_token_one_is_anonymous_and_may_do_nothing(
         answer = pool.request("GET", url, timeout=5)
     assert answer.status == 403
     assert 'User "system:anonymous" cannot get resource "deployments"' in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [replace(DEPLOYMENTS, version="v1beta7"), Resource("things", "Thing", group="apps")],
+    ids=["an unknown version", "an unknown resource"],
+)
+def test_what_a_known_group_does_not_serve_is_a_404_that_names_no_object(
+    cluster: ClusterUnderTest, namespace: str, resource: Resource
+) -> None:
+    with pytest.raises(StatusError) as caught:
+        cluster.admin.get(resource, namespace, "web")
+    assert (caught.value.code, caught.value.reason) == (404, "NotFound")
+    assert caught.value.message == "the server could not find the requested resource"
+    assert caught.value.details == {}
+
+
+def test_a_group_that_nobody_serves_is_a_404_in_plain_text(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    token = eks_token(KEY_ID, cluster.entries[KEY_ID].secret_key)
+    sessions = Resource("externalsecrets", "ExternalSecret", group="external-secrets.io")
+    url = cluster.url + sessions.path(namespace, "web-session")
+    with urllib3.PoolManager(ssl_context=client_context(cluster.ca_pem)) as pool:
+        answer = pool.request("GET", url, headers={"Authorization": f"Bearer {token}"}, timeout=5)
+    assert (answer.status, answer.data) == (404, b"404 page not found\n")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("group", ["things.example", "apps"])
+def test_whether_it_is_served_is_no_business_of_others(
+    cluster: ClusterUnderTest, namespace: str, group: str
+) -> None:
+    things = Resource("things", "Thing", group=group)
+    with pytest.raises(StatusError, match=rf'^things\.{group} "one" is forbidden: ') as caught:
+        cluster.rotator.get(things, namespace, "one")
+    assert caught.value.code == 403
+    with cluster.client("nobody") as stranger, pytest.raises(StatusError) as caught:
+        stranger.get(things, namespace, "one")
+    assert caught.value.code == 401

@@ -11,14 +11,9 @@ from local.cluster.certificates import client_context
 from local.cluster.client import MERGE, STRATEGIC
 from local.cluster.errors import StatusError
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, PODS, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    container,
-    deployment,
-    until,
-    wait_for_rollout,
-    web_container,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.manifests import container, deployment, web_container
+from tests.contract.waiting import until, wait_for_rollout
 
 
 def secret(name: str = "session-key", **more: object) -> Json:

@@ -9,15 +9,9 @@ import pytest
 import urllib3
 
 from local.cluster.resources import DEPLOYMENTS, PODS, SERVICES
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    deployment,
-    open_ingress,
-    restart,
-    until,
-    wait_for_rollout,
-    web_container,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest, open_ingress
+from tests.contract.manifests import deployment, restart, web_container
+from tests.contract.waiting import until, wait_for_rollout
 
 USERS = 4
 

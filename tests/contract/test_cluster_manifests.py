@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from local.cluster.resources import SECRETS
-from tests.contract.cluster_under_test import ROTATOR, ClusterUnderTest, until
+from tests.contract.cluster_under_test import ROTATOR, ClusterUnderTest
+from tests.contract.waiting import until
 
 
 def test_a_manifest_is_created_then_patched(

@@ -9,18 +9,12 @@ import pytest
 from local.cluster import timestamps
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    container,
-    is_ready,
-    pod,
-    until,
-    wait_for_pod,
-    waiting_reason,
-    web_container,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.manifests import container, pod, web_container
+from tests.contract.waiting import is_ready, until, wait_for_pod, waiting_reason
 
 SHOW = "import os, time; print('value=' + os.environ['VALUE']); time.sleep(600)"
+PREVIOUS = {"previous": "true"}
 CRASH = "print('about to fail'); raise SystemExit(3)"
 FROM_SECRET = [
     {"name": "VALUE", "valueFrom": {"secretKeyRef": {"name": "settings", "key": "VALUE"}}}
@@ -130,6 +124,25 @@ def test_a_container_that_fails_is_started_again_with_pauses(
     assert status["lastState"]["terminated"]["exitCode"] == 3
     assert not is_ready(crashed)
     assert "about to fail" in cluster.admin.log(namespace, "app", previous="true")
+
+
+def test_while_a_crashed_container_waits_its_log_is_that_of_the_crash_and_so_is_the_previous(
+    cluster: ClusterUnderTest, namespace: str
+) -> None:
+    create(cluster, namespace, container("import os; print(os.getpid()); raise SystemExit(3)"))
+
+    def restarts() -> int:
+        found = wait_for_pod(
+            cluster, namespace, "app", lambda one: waiting_reason(one) == "CrashLoopBackOff"
+        )
+        return int(container_status(found)["restartCount"])
+
+    def look() -> tuple[int, str, str, int]:
+        log = cluster.admin.log
+        return restarts(), log(namespace, "app"), log(namespace, "app", **PREVIOUS), restarts()
+
+    _, current, previous, _ = until(look, lambda seen: seen[0] == seen[3])
+    assert current == previous != ""
 
 
 def test_a_container_that_never_ran_has_no_log(cluster: ClusterUnderTest, namespace: str) -> None:

@@ -14,14 +14,10 @@ from keyturn.workload import KEY_VERSION
 from local.cluster import AccessEntry
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, RBAC_RESOURCES, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    container,
-    deployment,
-    until,
-    wait_for_rollout,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.waiting import until, wait_for_rollout
 
 MANIFEST = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 ROLE, BINDING = (one for one in yaml.safe_load_all(MANIFEST.read_text()) if one)

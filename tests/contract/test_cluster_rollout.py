@@ -1,18 +1,9 @@
 """Rollouts of a Deployment, as kubectl and an operator see them."""
 
 from local.cluster.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Json, Objects
-from tests.contract.cluster_under_test import (
-    ClusterUnderTest,
-    condition,
-    container,
-    deployment,
-    is_ready,
-    restart,
-    until,
-    wait_for_rollout,
-    waiting_reason,
-    web_container,
-)
+from tests.contract.cluster_under_test import ClusterUnderTest
+from tests.contract.manifests import container, deployment, restart, web_container
+from tests.contract.waiting import condition, is_ready, until, wait_for_rollout, waiting_reason
 
 STUBBORN = [{"name": "STUBBORN", "value": "yes"}]
 

@@ -10,7 +10,8 @@ from local.cluster.errors import StatusError
 from local.cluster.objects import ObjectStore
 from local.cluster.resources import NAMESPACES, PODS, SECRETS
 from local.processes import Processes
-from tests.contract.cluster_under_test import IMAGE, is_ready, pod, until, web_container
+from tests.contract.manifests import IMAGE, pod, web_container
+from tests.contract.waiting import is_ready, until
 
 
 @pytest.fixture

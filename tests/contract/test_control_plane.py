@@ -15,14 +15,9 @@ from local.cluster.control_plane_flags import controller_manager_flags
 from local.cluster.resources import PODS
 from local.cluster.token_webhook import TokenWebhook
 from local.processes import Processes
-from tests.contract.cluster_under_test import (
-    IMAGE,
-    NO_REAL_CLUSTER,
-    is_ready,
-    pod,
-    until,
-    web_container,
-)
+from tests.contract.cluster_under_test import NO_REAL_CLUSTER
+from tests.contract.manifests import IMAGE, pod, web_container
+from tests.contract.waiting import is_ready, until
 
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager")
 SLEEPS = "exec /bin/sleep 60"

@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors, logs
+from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.delivery import DirectWrite
 from keyturn.rollout import RESTARTED_AT
+from keyturn.settings import DeliverySettings
+from keyturn.variables import DeliveryMode
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    deployment,
-    until,
-    wait_for_rollout,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
+from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.waiting import until, wait_for_rollout
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SPEAKS = "import time\nprint('stack trace: SESSION_ENCRYPTION_KEY is not set')\ntime.sleep(600)"
@@ -198,3 +196,29 @@ def test_what_is_not_there_is_named(adapters: Adapters) -> None:
         adapters.cluster.workload("web")
     with pytest.raises(errors.ServiceNotFound, match="secrets/session-key"):
         adapters.secret.read()
+
+
+def test_what_is_not_served_is_told_from_what_is_not_there(
+    namespace: str, adapters: Adapters
+) -> None:
+    with pytest.raises(errors.ResourceNotServed, match=r"deployments at /apis/apps/v1beta7 "):
+        adapters.api.get(f"/apis/apps/v1beta7/namespaces/{namespace}/deployments/web")
+    with pytest.raises(errors.ResourceNotServed, match="does not serve externalsecrets at "):
+        adapters.api.get(
+            f"/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/web-session"
+        )
+
+
+def test_a_restart_by_reloader_is_seen_with_the_permissions_that_a_rotation_has(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    store(cluster, namespace)
+    delivery = DeliverySettings(DeliveryMode("kubernetes-secret"), "", "session-key", FIELD)
+    workloads = KubernetesCluster(adapters.api, delivery)
+    searches = {"metadata": {"annotations": {"reloader.stakater.com/search": "true"}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", searches)
+    assert not workloads.workload("web").restarts_itself
+    matches = {"metadata": {"annotations": {"reloader.stakater.com/match": "true"}}}
+    cluster.admin.patch(SECRETS, namespace, "session-key", matches)
+    assert workloads.workload("web").restarts_itself

@@ -10,15 +10,12 @@ import pytest
 from keyturn import delivery, errors, key
 from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
 from keyturn.run import now
+from keyturn.settings import DeliverySettings
 from keyturn.synchronization import ForcedSync
+from keyturn.variables import DeliveryMode
 from local.cluster.resources import SECRETS, Json
 from tests.conftest import NEW, OLD
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    condition,
-    until,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.secrets_operator import (
@@ -26,6 +23,7 @@ from tests.contract.secrets_operator import (
     SecretsOperator,
     external_secrets_installed,
 )
+from tests.contract.waiting import condition, until
 from tests.fakes import FakeSecretStore
 
 NAME = "web-session"
@@ -107,7 +105,8 @@ def operator(delivered: Delivery) -> Iterator[SecretsOperator]:
 def delivery_of(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
 ) -> Delivery:
-    external = KubernetesExternalSecret(adapters.api, name)
+    settings = DeliverySettings(DeliveryMode("external-secrets"), name, SECRET, FIELD)
+    external = KubernetesExternalSecret(adapters.api, settings)
     return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
 
 

@@ -16,19 +16,10 @@ from keyturn.run import Run, now, timestamp
 from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
 from tests.conftest import ARN, OLD
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    condition,
-    container,
-    deployment,
-    restart,
-    rolled_out,
-    until,
-    wait_for_rollout,
-    web_container,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
+from tests.contract.manifests import container, deployment, restart, web_container
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.waiting import condition, rolled_out, until, wait_for_rollout
 
 LIMIT = timedelta(minutes=5)
 NO_DEADLINE = 2**31 - 1

@@ -15,16 +15,12 @@ from keyturn.workload import KEY_VERSION
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
 from tests.conftest import OLD
-from tests.contract.cluster_under_test import (
-    KEY_ID,
-    ClusterUnderTest,
-    container,
-    pod,
-    until,
-)
+from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
+from tests.contract.manifests import container, pod
 from tests.contract.permissions import permit
 from tests.contract.rotation_adapters import Adapters, adapters_of, signing_as
+from tests.contract.waiting import until
 
 pytestmark = WITHOUT_IT
 
@@ -156,8 +152,11 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     looks = look_until_done(cluster, namespace, adapters, run, restarted)
     assert restarted["restarted"]
     assert looks[0]["state"] == "waiting"
-    assert looks[-1]["podsBefore"] == looks[-1]["podsAfter"] == ["queue-0", "queue-1"]
-    assert not old.keys() & versions(cluster, namespace).keys()
+    before, after = looks[-1]["podsBefore"], looks[-1]["podsAfter"]
+    assert list(before) == list(after) == ["queue-0", "queue-1"]
+    assert set(before.values()) == old.keys()
+    assert set(after.values()) == versions(cluster, namespace).keys()
+    assert not old.keys() & set(after.values())
 
 
 def test_the_same_restart_again_patches_nothing(

@@ -22,7 +22,7 @@ LEFT_SECONDS = 10.0
 class Demo:
     """A running demo in an empty directory."""
 
-    def __init__(self, folder: Path, sessions: str) -> None:
+    def __init__(self, folder: Path, sessions: str, fault: str) -> None:
         self.folder = folder
         self.lines: list[str] = []
         self._silent = False
@@ -30,10 +30,11 @@ class Demo:
         self._report = folder / "report.json"
         path = os.pathsep.join(map(str, (ROOT, ROOT / "layers" / "keyturn")))
         command = [sys.executable, str(NURSERY), str(self._report), sys.executable]
+        wish = {"SESSIONS": sessions, "CLUSTER": "", "FAULT": fault}
         self._process = subprocess.Popen(
             [*command, "-m", "local.demo"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, "SESSIONS": sessions, "CLUSTER": ""},
+            env={**os.environ, "PYTHONPATH": path, **wish},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -136,9 +137,9 @@ class Demo:
 
 
 @contextlib.contextmanager
-def running_demo(folder: Path, sessions: str = "50") -> Iterator[Demo]:
+def running_demo(folder: Path, sessions: str = "50", fault: str = "") -> Iterator[Demo]:
     """Start the demo; it is gone afterwards."""
-    demo = Demo(folder, sessions)
+    demo = Demo(folder, sessions, fault)
     try:
         yield demo
     finally:

@@ -86,9 +86,9 @@ def test_every_pod_is_new_and_the_record_names_those_before_and_after(story: Sto
     now = story.site.pods()
     assert not set(now.values()) & set(story.pods_before.values())
     services = {service["name"]: service for service in story.record["services"]}
-    before = {pod for service in services.values() for pod in service["podsBefore"]}
-    after = {pod for service in services.values() for pod in service["podsAfter"]}
-    assert (before, after) == (set(story.pods_before), set(now))
+    before = dict(pod for found in services.values() for pod in found["podsBefore"].items())
+    after = dict(pod for found in services.values() for pod in found["podsAfter"].items())
+    assert (before, after) == (story.pods_before, now)
     assert {name: found["replicas"] for name, found in services.items()} == console.REPLICAS
 
 
@@ -161,7 +161,7 @@ def test_running_the_same_ledger_again_restarts_nothing_and_writes_nothing(story
     again = story.site.run_again(story.rotation_id)
     assert again.output["outcome"] == "succeeded"
     assert again.output["delivery"]["written"] is False
-    assert [service["podsBefore"] for service in again.output["services"]] == [[], []]
+    assert [service["podsBefore"] for service in again.output["services"]] == [{}, {}]
     assert again.output["sessions"]["before"] == len(before.sessions)
     assert story.site.snapshot() == replace(before, sessions=frozenset())
 
@@ -171,7 +171,7 @@ def test_a_second_rotation_is_as_whole_as_the_first(story: Story) -> None:
     assert first.status == second.status == "SUCCEEDED"
     assert second.output["versions"]["previous"] == first.output["rotationId"]
     assert second.output["fingerprints"]["previous"] == first.output["fingerprints"]["new"]
-    pods = [{pod for one in run.output["services"] for pod in one["podsAfter"]}
+    pods = [{uid for one in run.output["services"] for uid in one["podsAfter"].values()}
             for run in (first, second)]  # fmt: skip
     assert not pods[0] & pods[1]
-    assert set(story.site.pods()) == pods[1]
+    assert set(story.site.pods().values()) == pods[1]

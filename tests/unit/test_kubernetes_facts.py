@@ -180,47 +180,8 @@ def test_a_workload_that_reads_secrets_manager_itself_need_not_refer_to_a_secret
     assert facts.workload(deployment(), delivery).refers_to_key is True
 
 
-RELOADER_NOTES = [
-    ({"reloader.stakater.com/auto": "true"}, True),
-    ({"secret.reloader.stakater.com/auto": "true"}, True),
-    ({"secret.reloader.stakater.com/reload": "session-key"}, True),
-    ({"secret.reloader.stakater.com/reload": "other, session-key ,third"}, True),
-    ({"reloader.stakater.com/auto": "false"}, False),
-    ({"secret.reloader.stakater.com/auto": ""}, False),
-    ({"configmap.reloader.stakater.com/auto": "true"}, False),
-    ({"configmap.reloader.stakater.com/reload": "session-key"}, False),
-    ({"secret.reloader.stakater.com/reload": "session-key-2,my-session-key"}, False),
-    ({"secret.reloader.stakater.com/reload": ""}, False),
-    ({}, False),
-]
-
-
-@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
-@pytest.mark.parametrize(("notes", "restarts_itself"), RELOADER_NOTES, ids=str)
-def test_reloader_is_seen_in_each_spelling_of_its_annotations(
-    notes: dict[str, str], restarts_itself: bool, on_template: bool
-) -> None:
-    for seen in (deployment(), stateful_set()):
-        noted = seen["spec"]["template"] if on_template else seen
-        noted["metadata"]["annotations"] = {**noted["metadata"].get("annotations", {}), **notes}
-        assert facts.workload(seen, KEY).restarts_itself is restarts_itself
-
-
-def test_the_workloads_own_annotation_goes_before_its_templates() -> None:
-    seen = deployment()
-    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "false"}
-    seen["spec"]["template"]["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
-    assert facts.workload(seen, KEY).restarts_itself is False
-
-
-def test_reloader_is_not_looked_for_where_the_secret_is_not_known() -> None:
-    seen = deployment()
-    seen["metadata"]["annotations"] = {"reloader.stakater.com/auto": "true"}
-    assert facts.workload(seen, None).restarts_itself is False
-
-
 def pod(*statuses: dict[str, Any], kind: str = "containerStatuses", **meta: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "new-1", **meta}, "status": {kind: list(statuses)}}
+    return {"metadata": {"name": "new-1", "uid": "uid-1", **meta}, "status": {kind: list(statuses)}}
 
 
 def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
@@ -231,7 +192,12 @@ def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
         deletionTimestamp="2026-11-24T12:00:00Z",
     )
     assert facts.pod(seen) == Pod(
-        "new-1", NEW, terminating=True, waiting_reasons=("CrashLoopBackOff",), restarts=4
+        "new-1",
+        NEW,
+        terminating=True,
+        waiting_reasons=("CrashLoopBackOff",),
+        restarts=4,
+        uid="uid-1",
     )
 
 
@@ -245,8 +211,8 @@ def test_every_kind_of_container_may_hold_up_a_pod(kind: str) -> None:
 
 @pytest.mark.parametrize("bare", [{}, {"status": {}}, {"status": {"containerStatuses": None}}])
 def test_a_pod_that_no_kubelet_has_seen_has_no_containers(bare: dict[str, Any]) -> None:
-    seen = {"metadata": {"name": "new-1"}, **bare}
-    assert facts.pod(seen) == Pod("new-1", None)
+    seen = {"metadata": {"name": "new-1", "uid": "uid-1"}, **bare}
+    assert facts.pod(seen) == Pod("new-1", None, uid="uid-1")
     assert list(facts.containers(seen)) == []
     assert not facts.ended(seen)
 
@@ -279,7 +245,7 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
             return deployment({"selector": {"matchLabels": {"app": "web-console"}}})
 
     cluster = KubernetesCluster(cast("KubernetesApi", Api()))
-    assert cluster.pods("web-console") == [Pod("new-1", NEW)]
+    assert cluster.pods("web-console") == [Pod("new-1", NEW, uid="uid-1")]
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
         ("/api/v1/namespaces/web/pods", [("labelSelector", "app=web-console")]),
@@ -324,7 +290,7 @@ def test_a_service_is_found_by_its_kind_and_its_name(service: str, path: str) ->
     ]
 
 
-def test_containers_that_have_started_have_logs_and_those_that_crashed_have_two() -> None:
+def test_containers_have_one_log_for_each_run_that_can_be_asked_for() -> None:
     seen = pod(
         {"name": "app", "state": {"running": {}}, "restartCount": 0},
         {"name": "crashing", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
@@ -332,7 +298,11 @@ def test_containers_that_have_started_have_logs_and_those_that_crashed_have_two(
         {"name": "done", "state": {"terminated": {"exitCode": 0}}, "restartCount": 2},
     )
     seen["status"]["containerStatuses"][1]["restartCount"] = 3
-    assert list(facts.containers(seen)) == [("app", False), ("crashing", True), ("done", True)]
+    assert list(facts.containers(seen)) == [
+        ("app", [False]),
+        ("crashing", [True]),
+        ("done", [False, True]),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def pod(name: str, version: str | None, **restarts: int) -> dict[str, Any]:
         for container, count in restarts.items()
     ]
     annotations = {KEY_VERSION: version} if version else {}
-    meta = {"name": name, "annotations": annotations}
+    meta = {"name": name, "uid": f"uid-of-{name}", "annotations": annotations}
     return {"metadata": meta, "status": {"containerStatuses": statuses}}
 
 
@@ -137,6 +137,16 @@ def test_all_containers_of_the_new_pods_are_read_and_their_last_crash_too() -> N
         ("new-2", "app", True),
         ("new-2", "proxy", False),
     ]
+
+
+def test_the_crash_of_a_container_that_waits_to_start_again_is_counted_once() -> None:
+    crashed = pod("new-1", NEW, app=3)
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    crashed["status"]["containerStatuses"][0]["state"] = waiting
+    api = Api([crashed], {"app": f"2026-11-24T12:00:01Z {NOT_SET}\n"})
+    with pytest.raises(errors.KeyErrorsInLogs, match=r"\(new-1/app: key-not-set x1\)"):
+        read(*cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True))
+    assert [query["previous"] for _, query in api.asked] == ["true"]
 
 
 def test_of_crashed_containers_alone_both_logs_are_read_and_no_other() -> None:

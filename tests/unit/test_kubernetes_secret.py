@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from keyturn import key
+from keyturn import errors, key
 from keyturn.adapters.kubernetes import MERGE, KubernetesApi
 from keyturn.adapters.kubernetes_secret import (
     KubernetesExternalSecret,
@@ -19,9 +19,8 @@ from keyturn.synchronization import ExternalSecret
 from keyturn.variables import DeliveryMode
 from tests.conftest import NEW, NOON
 
-SETTINGS = DeliverySettings(
-    DeliveryMode("external-secrets"), "web-session", "session-key", "SESSION_ENCRYPTION_KEY"
-)
+FIELD = "SESSION_ENCRYPTION_KEY"
+SETTINGS = DeliverySettings(DeliveryMode("external-secrets"), "web-session", "session-key", FIELD)
 
 
 class Api:
@@ -31,11 +30,14 @@ class Api:
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.found = found
+        self.unserved = "nothing"
         self.read: list[str] = []
         self.patches: list[tuple[str, dict[str, Any], str, bool]] = []
 
     def get(self, path: str, query: Sequence[tuple[str, str]] | None = None) -> dict[str, Any]:
         self.read.append(path)
+        if self.unserved in path:
+            raise errors.ResourceNotServed("no such version")
         return self.found
 
     def patch(self, path: str, body: dict[str, Any], kind: str, *, dry_run: bool) -> Any:
@@ -114,14 +116,15 @@ def test_an_external_secret_is_read_from_its_spec_and_status() -> None:
                 "refreshPolicy": "OnChange",
                 "refreshInterval": "15m0s",
                 "target": {"name": "session-key", "immutable": True},
-                "data": [{"secretKey": "K", "remoteRef": {"key": "k", "version": "uuid/1"}}],
+                "data": [{"secretKey": FIELD, "remoteRef": {"key": "k", "version": "uuid/1"}}],
             },
             {
                 "refreshTime": "2026-11-24T12:00:00Z",
                 "syncedResourceVersion": "3-abc",
                 "conditions": [{"type": "Ready", "status": "True", "reason": "SecretSynced"}],
             },
-        )
+        ),
+        FIELD,
     )
     assert found == ExternalSecret(
         name="web-session",
@@ -140,8 +143,9 @@ def test_an_external_secret_is_read_from_its_spec_and_status() -> None:
 def test_an_external_secret_that_was_never_synced_has_the_operators_defaults(
     status: dict[str, Any] | None,
 ) -> None:
-    assert external_secret(object_of({}, status)) == BARE
-    assert external_secret(object_of({"target": {}, "data": [], "dataFrom": None})) == BARE
+    assert external_secret(object_of({}, status), FIELD) == BARE
+    empty: dict[str, Any] = {"target": {"template": None}, "data": [], "dataFrom": None}
+    assert external_secret(object_of(empty), FIELD) == BARE
 
 
 @pytest.mark.parametrize(
@@ -156,41 +160,72 @@ def test_an_external_secret_that_was_never_synced_has_the_operators_defaults(
 def test_an_external_secret_is_ready_by_that_condition_alone(
     condition: dict[str, str], ready: bool
 ) -> None:
-    assert external_secret(object_of({}, {"conditions": [condition]})).ready is ready
+    assert external_secret(object_of({}, {"conditions": [condition]}), FIELD).ready is ready
 
 
 def test_the_time_of_a_sync_has_a_zone_whatever_it_is() -> None:
     status = {"refreshTime": "2026-11-24T13:30:00+01:00"}
-    found = external_secret(object_of({}, status))
+    found = external_secret(object_of({}, status), FIELD)
     assert found.refreshed_at == NOON + timedelta(minutes=30)
+
+
+PINNED = {"key": "k", "version": "uuid/1"}
+FOLLOWS = {"key": "k"}
+TEMPLATE = {"template": {"data": {FIELD: "{{ .OTHER }}"}}}
+OF_A_FILE = {"template": {"templateFrom": [{"configMap": {"name": "key"}}]}}
+LABELS_ONLY = {"template": {"metadata": {"labels": {"app": "web"}}}}
+
+
+def data(*references: dict[str, str], field: str = FIELD) -> list[dict[str, Any]]:
+    return [{"secretKey": field, "remoteRef": reference} for reference in references]
 
 
 @pytest.mark.parametrize(
     ("spec", "pinned"),
     [
-        ({"data": [{"remoteRef": {"key": "k"}}]}, False),
-        ({"data": [{"remoteRef": {"key": "k", "version": ""}}]}, False),
-        ({"data": [{"remoteRef": {"key": "k", "version": "AWSCURRENT"}}]}, False),
-        ({"data": [{"remoteRef": {"key": "k", "version": "AWSPREVIOUS"}}]}, True),
-        ({"data": [{"remoteRef": {"key": "k", "version": "7"}}]}, True),
-        ({"data": [{"remoteRef": {"key": "a"}}, {"remoteRef": {"version": "uuid/1"}}]}, True),
-        ({"dataFrom": [{"extract": {"key": "k"}}]}, False),
-        ({"dataFrom": [{"extract": {"key": "k", "version": "uuid/1"}}]}, True),
+        ({"data": data(FOLLOWS)}, False),
+        ({"data": data({"key": "k", "version": ""})}, False),
+        ({"data": data({"key": "k", "version": "AWSCURRENT"})}, False),
+        ({"data": data({"key": "k", "version": "AWSPREVIOUS"})}, True),
+        ({"data": data(PINNED)}, True),
+        ({"data": [{"secretKey": FIELD, "sourceRef": {}}]}, False),
+        ({"dataFrom": [{"extract": FOLLOWS}]}, False),
+        ({"dataFrom": [{"extract": FOLLOWS}, {"extract": PINNED}]}, True),
         ({"dataFrom": [{"find": {"name": {"regexp": "k"}}}]}, False),
         ({"dataFrom": [{"sourceRef": {"generatorRef": {"name": "g"}}}]}, False),
-        ({"data": [{"secretKey": "K", "sourceRef": {}}]}, False),
     ],
 )
 def test_a_reference_to_one_version_is_seen_wherever_it_stands(
     spec: dict[str, Any], pinned: bool
 ) -> None:
-    assert external_secret(object_of(spec)).pinned is pinned
+    assert external_secret(object_of(spec), FIELD).pinned is pinned
+
+
+@pytest.mark.parametrize(
+    ("spec", "pinned"),
+    [
+        ({"data": data(PINNED, field="OTHER")}, False),
+        ({"data": [*data(FOLLOWS), *data(PINNED, field="OTHER")]}, False),
+        ({"data": data(PINNED, FOLLOWS)}, False),
+        ({"data": data(FOLLOWS, PINNED)}, True),
+        ({"data": data(FOLLOWS), "dataFrom": [{"extract": PINNED}]}, False),
+        ({"data": data(PINNED), "dataFrom": [{"extract": FOLLOWS}]}, True),
+        ({"data": data(FOLLOWS, field="OTHER"), "dataFrom": [{"extract": PINNED}]}, True),
+        ({"data": data(PINNED, field="OTHER"), "target": TEMPLATE}, True),
+        ({"data": data(PINNED, field="OTHER"), "target": OF_A_FILE}, True),
+        ({"data": data(PINNED, field="OTHER"), "target": LABELS_ONLY}, False),
+    ],
+)
+def test_only_a_reference_that_may_bring_the_key_pins_it(
+    spec: dict[str, Any], pinned: bool
+) -> None:
+    assert external_secret(object_of(spec), FIELD).pinned is pinned
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_sync_is_forced_by_one_annotation_and_nothing_else(dry_run: bool) -> None:
     api = Api(object_of({}))
-    operator = KubernetesExternalSecret(cast("KubernetesApi", api), "web-session")
+    operator = KubernetesExternalSecret(cast("KubernetesApi", api), SETTINGS)
     assert operator.name == "ExternalSecret web/web-session"
     assert operator.read() == BARE
     operator.force_sync(f"{NEW}-1", dry_run=dry_run)
@@ -198,3 +233,15 @@ def test_a_sync_is_forced_by_one_annotation_and_nothing_else(dry_run: bool) -> N
     body = {"metadata": {"annotations": {"force-sync": f"{NEW}-1"}}}
     assert api.read == [path]
     assert api.patches == [(path, body, MERGE, dry_run)]
+
+
+def test_the_version_that_is_served_is_asked_first_from_then_on() -> None:
+    api = Api(object_of({}))
+    operator = KubernetesExternalSecret(cast("KubernetesApi", api), SETTINGS)
+    asked = []
+    for unserved in ("/v1/", "/v1/", "/v1beta1/", "/v1beta1/"):
+        api.unserved = unserved
+        operator.read()
+        asked.append([path.split("/")[3] for path in api.read])
+        api.read.clear()
+    assert asked == [["v1", "v1beta1"], ["v1beta1"], ["v1beta1", "v1"], ["v1"]]

@@ -23,8 +23,8 @@ def rolled(service: str, second: int) -> dict[str, Any]:
         "stalled": False,
         "replicas": 2,
         "alsoRestartedBy": "Reloader" if service == "auth-service" else None,
-        "podsBefore": [f"{service}-old-1", f"{service}-old-2"],
-        "podsAfter": [f"{service}-new-1", f"{service}-new-2"],
+        "podsBefore": {f"{service}-0": "uid-1", f"{service}-1": "uid-2"},
+        "podsAfter": {f"{service}-0": "uid-3", f"{service}-1": "uid-4"},
         "startedAt": f"2026-11-24T12:00:{second:02}.000Z",
         "seconds": 30.0 + second,
     }
@@ -136,8 +136,8 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             {
                 "name": service,
                 "replicas": 2,
-                "podsBefore": [f"{service}-old-1", f"{service}-old-2"],
-                "podsAfter": [f"{service}-new-1", f"{service}-new-2"],
+                "podsBefore": {f"{service}-0": "uid-1", f"{service}-1": "uid-2"},
+                "podsAfter": {f"{service}-0": "uid-3", f"{service}-1": "uid-4"},
                 "alsoRestartedBy": restarter,
                 "seconds": seconds,
             }

@@ -28,8 +28,11 @@ ROLLED_OUT = Workload(
 )
 
 
+OLD_PODS = [Pod("b", OLD, uid="uid-1"), Pod("a", None, uid="uid-2")]
+
+
 def new_pods(count: int = 3) -> list[Pod]:
-    return [Pod(f"new-{number}", NEW) for number in range(count)]
+    return [Pod(f"new-{number}", NEW, uid=f"uid-{number}") for number in range(count)]
 
 
 def old_pod(*, terminating: bool = False) -> Pod:
@@ -39,7 +42,7 @@ def old_pod(*, terminating: bool = False) -> Pod:
 @pytest.fixture
 def cluster() -> FakeCluster:
     before = replace(ROLLED_OUT, key_version=OLD)
-    return FakeCluster({"web-console": before}, {"web-console": [Pod("b", OLD), Pod("a", None)]})
+    return FakeCluster({"web-console": before}, {"web-console": OLD_PODS})
 
 
 def test_restarting_twice_patches_once(cluster: FakeCluster, run: Run) -> None:
@@ -68,7 +71,7 @@ def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster, run: R
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": None,
-        "podsBefore": ["a", "b"],
+        "podsBefore": {"a": "uid-2", "b": "uid-1"},
     }
 
 
@@ -139,7 +142,7 @@ def look(
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": "Reloader",
-        "podsBefore": ["old", "old-2"],
+        "podsBefore": {"old": "uid-8", "old-2": "uid-9"},
         "startedAt": timestamp(NOON),
     }
     ledger = {"restart_service": restarted} | ({} if last is None else {"check_rollout": last})
@@ -156,11 +159,22 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster, run: Run) -> N
         "stalled": False,
         "replicas": 3,
         "alsoRestartedBy": "Reloader",
-        "podsBefore": ["old", "old-2"],
-        "podsAfter": ["new-0", "new-1"],
+        "podsBefore": {"old": "uid-8", "old-2": "uid-9"},
+        "podsAfter": {"new-0": "uid-0", "new-1": "uid-1"},
         "startedAt": timestamp(NOON),
         "seconds": 90.0,
     }
+
+
+def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
+    cluster: FakeCluster, run: Run
+) -> None:
+    before = rollout.restart(cluster, run, "web-console", NOON)["podsBefore"]
+    cluster.workloads["web-console"] = ROLLED_OUT
+    cluster.pods_of["web-console"] = [Pod(name, NEW, uid=f"new-{name}") for name in before]
+    after = look(cluster, run, after=timedelta(seconds=1))["podsAfter"]
+    assert list(before) == list(after) == ["a", "b"]
+    assert not set(before.values()) & set(after.values())
 
 
 def test_a_look_tells_old_pods_that_serve_from_those_that_leave(

@@ -12,8 +12,8 @@ LEDGER = {
         {
             "service": "web",
             "replicas": 1,
-            "podsBefore": [],
-            "podsAfter": [],
+            "podsBefore": {},
+            "podsAfter": {},
             "startedAt": AT,
             "seconds": 1.0,
         }

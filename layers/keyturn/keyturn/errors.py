@@ -120,6 +120,10 @@ class ServiceNotFound(Stop):
     """The workload, the Kubernetes Secret or the ExternalSecret does not exist."""
 
 
+class ResourceNotServed(Stop):
+    """The cluster serves no such resource: its operator is missing, or too old, or too new."""
+
+
 class ServicePaused(Stop):
     """The Deployment is paused: a restart does not roll out."""
 

@@ -4,7 +4,7 @@ A restart is one patch of the pod template, which stamps it with the run's key v
 that carries the stamp is not patched again, so that doing it twice starts one rollout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -58,12 +58,12 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
     """Start the rollout of one service, or find that this run has started it.
 
     `begun` is when the run began: it makes the patch the same on every try. Returns the pods
-    before, whether a restart was needed, and whether Reloader restarts the service as well. Raises
-    as `check_ready` does.
+    before (name: uid), whether a restart was needed, and whether Reloader restarts the service as
+    well. Raises as `check_ready` does.
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
-    before = [pod.name for pod in cluster.pods(service) if pod.key_version != run.rotation_id]
+    before = [pod for pod in cluster.pods(service) if pod.key_version != run.rotation_id]
     if needed := workload.key_version != run.rotation_id:
         annotations = {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.rotation_id}
         cluster.restart(service, annotations, dry_run=False)
@@ -71,7 +71,7 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
         "service": service,
         "restarted": needed,
         "alsoRestartedBy": "Reloader" if workload.restarts_itself else None,
-        "podsBefore": sorted(before),
+        "podsBefore": _identities(before),
     }
 
 
@@ -97,10 +97,15 @@ def check(
         "replicas": workload.wanted,
         "alsoRestartedBy": restarted.get("alsoRestartedBy"),
         "podsBefore": restarted["podsBefore"],
-        "podsAfter": sorted(pod.name for pod in pods if pod.key_version == run.rotation_id),
+        "podsAfter": _identities(pod for pod in pods if pod.key_version == run.rotation_id),
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }
+
+
+def _identities(pods: Iterable[Pod]) -> dict[str, str]:
+    """Each pod's uid by its name: those of a StatefulSet have the same names before and after."""
+    return dict(sorted((pod.name, pod.uid) for pod in pods))
 
 
 def _refuse_unready(workload: Workload) -> None:

@@ -25,7 +25,7 @@ ANSWER_LIMIT = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class ExternalSecret:
-    """What matters of an ExternalSecret (external-secrets.io/v1) and its status."""
+    """What matters of an ExternalSecret (external-secrets.io) and its status."""
 
     name: str
     writes: str

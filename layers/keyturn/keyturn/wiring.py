@@ -212,6 +212,6 @@ def _way(api: "KubernetesApi", settings: DeliverySettings) -> delivery.Way:
         return delivery.NothingToDeliver()
     target = KubernetesSecret(api, settings)
     if settings.delivery_mode == "external-secrets":
-        operator = KubernetesExternalSecret(api, settings.external_secret)
+        operator = KubernetesExternalSecret(api, settings)
         return synchronization.ForcedSync(target, operator, settings.kubernetes_secret)
     return delivery.DirectWrite(target)

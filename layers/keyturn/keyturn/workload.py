@@ -30,13 +30,17 @@ CRASHES_ALLOWED = 2
 
 @dataclass(frozen=True)
 class Pod:
-    """What matters of a pod: which key version it was made for, and how it fares."""
+    """What matters of a pod: which key version it was made for, and how it fares.
+
+    The uid tells it from another pod of its name: those of a StatefulSet come back.
+    """
 
     name: str
     key_version: str | None
     terminating: bool = False
     waiting_reasons: tuple[str, ...] = ()
     restarts: int = 0
+    uid: str = ""
 
 
 @dataclass(frozen=True)

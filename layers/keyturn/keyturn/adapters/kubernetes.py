@@ -81,10 +81,10 @@ class KubernetesApi:
                 f"The API server of {self._where} does not answer. It is safe to try again."
             ) from silent
         if response.status >= 400:
-            raise self._refusal(response.status, method, path)
+            raise self._refusal(response.status, content, method, path)
         return content
 
-    def _refusal(self, status: int, method: str, path: str) -> errors.KeyturnError:
+    def _refusal(self, status: int, content: bytes, method: str, path: str) -> errors.KeyturnError:
         """Our error for a status; the server's text stays out, it may quote the object."""
         what = f"{method} {path.rsplit('/namespaces/', 1)[-1]} in {self._where}"
         if status == 401:
@@ -99,12 +99,21 @@ class KubernetesApi:
                 " check the group in the role's EKS access entry."
             )
         if status == 404:
-            return errors.ServiceNotFound(f"{what}: there is no such object. Nothing was changed.")
+            return self._missing(content, what, path)
         if status == 409:
             return errors.DeliveryConflict(f"{what}: someone else wrote it first. Trying again.")
         if status == 429 or status >= 500:
             return errors.ClusterUnavailable(f"{what} answers {status}. It is safe to try again.")
         return errors.ClusterRefused(f"The cluster refuses {what} ({status}). Nothing was changed.")
+
+    def _missing(self, content: bytes, what: str, path: str) -> errors.KeyturnError:
+        if _names_object(content):
+            return errors.ServiceNotFound(f"{what}: there is no such object. Nothing was changed.")
+        served, _, place = path.partition("/namespaces/")
+        return errors.ResourceNotServed(
+            f"{self._where} does not serve {place.split('/')[1]} at {served} (404). Nothing was"
+            " changed. Install what brings them, in a version that serves that one."
+        )
 
 
 def _permission(method: str, path: str) -> str:
@@ -113,6 +122,17 @@ def _permission(method: str, path: str) -> str:
     verb = "list" if method == "GET" and not name else method.lower()
     resource = f"{plural}/{subresource}" if subresource else plural
     return f"`{verb} {resource}`" + (f" ({name})" if name else "")
+
+
+def _names_object(content: bytes) -> bool:
+    """Whether a 404 is about an object: then it names it.
+
+    A 404 about the API itself is a Status without a name, or of an unknown group plain text.
+    """
+    try:
+        return bool(json.loads(content)["details"]["name"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_untrusted(error: BaseException | None) -> bool:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 
 
-def workload(found: Object, delivery: "DeliverySettings | None") -> Workload:
+def workload(
+    found: Object, delivery: "DeliverySettings | None", *, restarts_itself: bool = False
+) -> Workload:
     """A Deployment or a StatefulSet (apps/v1).
 
     Absent status counters are zero, absent replicas are one. As kubectl does, a StatefulSet counts
@@ -37,7 +39,7 @@ def workload(found: Object, delivery: "DeliverySettings | None") -> Workload:
         refers_to_key=_takes_key(spec["template"]["spec"], delivery),
         keeps_old=_keeps_old(spec) if stateful else None,
         settled=status.get("updateRevision") == status.get("currentRevision"),
-        restarts_itself=delivery is not None and _reloaded(found, delivery.kubernetes_secret),
+        restarts_itself=restarts_itself,
     )
 
 
@@ -51,6 +53,7 @@ def pod(found: Object) -> Pod:
         terminating="deletionTimestamp" in found["metadata"],
         waiting_reasons=tuple(reason for reason in waiting if reason),
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
+        uid=found["metadata"]["uid"],
     )
 
 
@@ -59,11 +62,18 @@ def ended(found: Object) -> bool:
     return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
-def containers(found: Object) -> Iterator[tuple[str, bool]]:
-    """Every started container of a pod by name, and whether it was restarted."""
+def containers(found: Object) -> Iterator[tuple[str, list[bool]]]:
+    """Every started container of a pod by name, and its logs: whether each is the `previous` one.
+
+    While a crashed container waits to start again, the kubelet's current log is that of the crash
+    as well (`validateContainerLogStatus`). It is asked for as the previous one, which it stays if
+    the container starts meanwhile.
+    """
     for status in _container_statuses(found):
-        if "waiting" not in status.get("state", {}) or status.get("restartCount", 0):
-            yield status["name"], status.get("restartCount", 0) > 0
+        current = [] if "waiting" in status.get("state", {}) else [False]
+        previous = [True] if status.get("restartCount", 0) else []
+        if logs := current + previous:
+            yield status["name"], logs
 
 
 def refers_to_key(pod_spec: Object, delivery: "DeliverySettings") -> bool:
@@ -147,17 +157,6 @@ def _keeps_old(spec: Object) -> str | None:
         return f"update strategy {strategy['type']}"
     partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
     return f"an update partition of {partition}" if partition else None
-
-
-def _reloaded(found: Object, secret: str) -> bool:
-    """Whether Stakater's Reloader restarts the workload when the Secret changes."""
-    notes = {**_annotations(found["spec"]["template"]), **_annotations(found)}
-    if any(
-        notes.get(f"{prefix}reloader.stakater.com/auto") == "true" for prefix in ("", "secret.")
-    ):
-        return True
-    listed = notes.get("secret.reloader.stakater.com/reload", "")
-    return secret in {name.strip() for name in listed.split(",")}
 
 
 def _annotations(found: Object) -> Object:

@@ -2,9 +2,11 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keyturn import errors
 from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters.kubernetes import MERGE, KubernetesApi
 from keyturn.delivery import Delivered
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
 
 FORCE_SYNC = "force-sync"
+
+# What the operator serves: v1 since its 0.16, v1beta1 until then. All fields used are in both.
+GROUP, VERSIONS = "external-secrets.io", ("v1", "v1beta1")
 
 # Versions of a remoteRef that go with the promotion: none, and the label itself (the operator's
 # AWS provider takes it for the default).
@@ -51,28 +56,48 @@ class KubernetesSecret:
 class KubernetesExternalSecret:
     """The ExternalSecret that fills the Kubernetes Secret."""
 
-    def __init__(self, api: KubernetesApi, name: str) -> None:
+    def __init__(self, api: KubernetesApi, settings: "DeliverySettings") -> None:
         self._api = api
-        namespace = f"/apis/external-secrets.io/v1/namespaces/{api.namespace}"
-        self._path = f"{namespace}/externalsecrets/{name}"
-        self.name = f"ExternalSecret {api.namespace}/{name}"
+        self._field = settings.kubernetes_secret_key
+        self._place = f"namespaces/{api.namespace}/externalsecrets/{settings.external_secret}"
+        self._version = VERSIONS[0]
+        self.name = f"ExternalSecret {api.namespace}/{settings.external_secret}"
 
     def read(self) -> ExternalSecret:
         """Read its specification and how its last sync went."""
-        return external_secret(self._api.get(self._path))
+        return external_secret(self._ask(self._api.get), self._field)
 
     def force_sync(self, token: str, *, dry_run: bool) -> None:
         """Annotate it: a changed annotation makes the operator sync at once."""
         body = {"metadata": {"annotations": {FORCE_SYNC: token}}}
-        self._api.patch(self._path, body, MERGE, dry_run=dry_run)
+        self._ask(lambda path: self._api.patch(path, body, MERGE, dry_run=dry_run))
+
+    def _ask(self, call: Callable[[str], Any]) -> Any:
+        """Call with its path in a version that the cluster serves; the one that was found first.
+
+        Raises ResourceNotServed where it serves none of them.
+        """
+        for version in sorted(VERSIONS, key=lambda one: one != self._version):
+            try:
+                answer = call(f"/apis/{GROUP}/{version}/{self._place}")
+            except errors.ResourceNotServed:
+                continue
+            self._version = version
+            return answer
+        raise errors.ResourceNotServed(
+            f"{self.name}: the cluster does not serve ExternalSecrets of {GROUP}, neither as"
+            f" {' nor as '.join(VERSIONS)}. Nothing was changed. Install the External Secrets"
+            " Operator, or choose another DeliveryMode."
+        )
 
 
-def external_secret(found: facts.Object) -> ExternalSecret:
-    """An ExternalSecret (external-secrets.io/v1), with the operator's own defaults. Pure."""
+def external_secret(found: facts.Object, field: str) -> ExternalSecret:
+    """An ExternalSecret (external-secrets.io), with the operator's own defaults. Pure.
+
+    `field` is the key of the Kubernetes Secret that it is to bring.
+    """
     spec, status = found["spec"], found.get("status") or {}
     target = spec.get("target") or {}
-    references: list[Any] = [data.get("remoteRef") or {} for data in spec.get("data") or ()]
-    references += [data.get("extract") or {} for data in spec.get("dataFrom") or ()]
     refreshed = status.get("refreshTime")
     return ExternalSecret(
         name=found["metadata"]["name"],
@@ -80,11 +105,27 @@ def external_secret(found: facts.Object) -> ExternalSecret:
         refresh_policy=spec.get("refreshPolicy") or "Periodic",
         refresh_interval=spec.get("refreshInterval") or "1h",
         immutable=bool(target.get("immutable")),
-        pinned=any(reference.get("version") not in FOLLOWS_THE_KEY for reference in references),
+        pinned=any(one.get("version") not in FOLLOWS_THE_KEY for one in _sources(spec, field)),
         ready=facts.condition(status, "Ready").get("status") == "True",
         refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
         synced=status.get("syncedResourceVersion"),
     )
+
+
+def _sources(spec: facts.Object, field: str) -> list[Any]:
+    """The references to the provider that may bring a field.
+
+    As the operator merges them (`GetProviderSecretData`, `ApplyTemplate`): the last of `data` that
+    names the field wins over all of `dataFrom`, of which any may hold it. A template of its own may
+    make the field of any of them.
+    """
+    data, extracts = spec.get("data") or [], spec.get("dataFrom") or []
+    template = (spec.get("target") or {}).get("template") or {}
+    if not (template.get("data") or template.get("templateFrom")):
+        data = [one for one in data if one.get("secretKey") == field][-1:]
+        extracts = [] if data else extracts
+    references = [one.get("remoteRef") for one in data] + [one.get("extract") for one in extracts]
+    return [reference or {} for reference in references]
 
 
 def _decoded(data: str | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn import errors
 from keyturn.adapters import kubernetes_facts as facts
+from keyturn.adapters import reloader
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
 from keyturn.logs import ContainerLog, Line
 from keyturn.workload import Pod, Workload
@@ -28,7 +29,7 @@ class KubernetesCluster:
 
     def workload(self, service: str) -> Workload:
         """Read a Deployment, or a StatefulSet for `statefulset/name`. Raises ServiceNotFound."""
-        return facts.workload(self._api.get(self._path(service)), self._delivery)
+        return self._workload(self._api.get(self._path(service)))
 
     def pods(self, service: str) -> list[Pod]:
         """Read the pods that a workload's selector matches and that may hold a key."""
@@ -37,8 +38,9 @@ class KubernetesCluster:
     def restart(self, service: str, annotations: dict[str, str], *, dry_run: bool) -> Workload:
         """Patch the annotations of the pod template."""
         body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-        patched = self._api.patch(self._path(service), body, STRATEGIC, dry_run=dry_run)
-        return facts.workload(patched, self._delivery)
+        return self._workload(
+            self._api.patch(self._path(service), body, STRATEGIC, dry_run=dry_run)
+        )
 
     def of_version(
         self, service: str, version: str, since: datetime, *, crashed_only: bool = False
@@ -47,13 +49,28 @@ class KubernetesCluster:
         for found in self._pods(service):
             if facts.pod(found).key_version != version:
                 continue
-            for container, restarted in facts.containers(found):
-                if crashed_only and not restarted:
+            for container, logs in facts.containers(found):
+                if crashed_only and True not in logs:
                     continue
                 pod = found["metadata"]["name"]
-                for previous in [False, True] if restarted else [False]:
+                for previous in logs:
                     lines = self._log(pod, container, since, previous=previous)
                     yield ContainerLog(pod, container, lines)
+
+    def _workload(self, found: facts.Object) -> Workload:
+        reloaded = self._delivery is not None and self._reloaded(found, self._delivery)
+        return facts.workload(found, self._delivery, restarts_itself=reloaded)
+
+    def _reloaded(self, found: facts.Object, delivery: "DeliverySettings") -> bool:
+        """Whether Reloader restarts it too; of the Secret, only its annotations are looked at."""
+        if delivery.delivery_mode == "none":  # no Secret changes, and the role may read none
+            return False
+        path = f"{self._core}/secrets/{delivery.kubernetes_secret}"
+        return reloader.restarts(
+            found,
+            delivery.kubernetes_secret,
+            lambda: self._api.get(path)["metadata"].get("annotations") or {},
+        )
 
     def _path(self, service: str) -> str:
         kind, _, name = service.rpartition("/")

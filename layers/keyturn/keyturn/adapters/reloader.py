@@ -1,0 +1,60 @@
+"""Stakater's Reloader: whether it restarts a workload when a Secret changes. Pure but for one read.
+
+As its `ShouldReload` decides (pkg/common/common.go), by the annotations that it looks for unless it
+is told others. What only its own command line says (`--auto-reload-all`) cannot be seen from here.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Object = Mapping[str, Any]
+
+AUTO = ("reloader.stakater.com/auto", "secret.reloader.stakater.com/auto")
+NAMED = "secret.reloader.stakater.com/reload"
+SEARCH = "reloader.stakater.com/search"
+EXCLUDED = "secrets.exclude.reloader.stakater.com/reload"
+MATCH, IGNORE = "reloader.stakater.com/match", "reloader.stakater.com/ignore"
+
+# What Go's strconv.ParseBool takes for true.
+TRUE = {"1", "t", "T", "true", "TRUE", "True"}
+
+
+def restarts(workload: Object, secret: str, notes_of_secret: Callable[[], Object]) -> bool:
+    """Whether Reloader restarts a Deployment or StatefulSet when the Secret of that name changes.
+
+    The Secret's own annotations are read only where the workload's tell Reloader to search them.
+    """
+    own = _annotations(workload)
+    deciding = own.keys() & {*AUTO, NAMED, SEARCH}
+    notes = own if deciding else _annotations(workload["spec"]["template"])
+    if secret in _listed(own, EXCLUDED):
+        return False
+    if any(_fits(pattern, secret) for pattern in _listed(notes, NAMED)):
+        return True
+    if any(notes.get(name) in TRUE for name in AUTO):
+        return True
+    if notes.get(SEARCH) != "true":
+        return False
+    found = notes_of_secret()
+    return found.get(MATCH) == "true" and found.get(IGNORE) != "true"
+
+
+def _listed(notes: Object, name: str) -> list[str]:
+    return [one.strip() for one in notes.get(name, "").split(",")]
+
+
+def _fits(pattern: str, secret: str) -> bool:
+    """Whether a name of the list, a regular expression, is the Secret's; a malformed one is none.
+
+    The anchors are put around it as Reloader puts them, so that `a|b` is `^a` or `b$`.
+    """
+    try:
+        return re.search(f"^{pattern}$", secret) is not None
+    except (re.error, OverflowError):
+        return False
+
+
+def _annotations(found: Object) -> Object:
+    annotations: Object = (found.get("metadata") or {}).get("annotations") or {}
+    return annotations
