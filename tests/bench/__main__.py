@@ -1,8 +1,9 @@
 """`make bench`: speed and size of Keyturn, as ratios against named baselines of the same run.
 
-Prints tables and writes the figures to out/bench/. Exits with 0 when everything was measured, with
-1 when a rotation did not do its work, with 2 when the bench itself could not go on, with 130 when
-it was interrupted. Nothing is left running in any case.
+`python -m tests.bench` measures everything, `rotation` or `purge` behind it only that. Prints
+tables and writes the figures to out/bench/. Exits with 0 when everything was measured, with 1 when
+a rotation or a purge did not do its work, with 2 when the bench itself could not go on, with 130
+when it was interrupted. Nothing is left running in any case.
 """
 
 import json
@@ -10,49 +11,72 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from local.browser import UnexpectedAnswerError
+from local.processes import Processes
 from local.redis_server import RedisServerError
 from local.stack import Listeners, LocalStack, StackProblem
-from tests.bench import documents, imports, layer, report
+from tests.bench import (
+    documents,
+    imports,
+    layer,
+    purge,
+    purge_chart,
+    purge_report,
+    report,
+    rotation,
+)
 from tests.bench.commands import CommandFailed
-from tests.bench.rotation import OVER_HTTP, Bench, RotationFailed
+from tests.bench.purge_figures import Purges
+from tests.bench.purge_servers import Cluster, Standalone, Target
 
 OUT = Path("out") / "bench"
-DEFAULT_SESSIONS = 2_000
+CHART = Path("docs") / "purge.svg"
 _started = time.monotonic()
 
 
 def main() -> int:
     """Run the bench; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    text = os.environ.get("SESSIONS") or str(DEFAULT_SESSIONS)
-    if not text.isdecimal() or int(text) < OVER_HTTP:
-        sys.stderr.write(f"SESSIONS is a number from {OVER_HTTP} on, not {text!r}.\n")
-        return 2
+    chosen = sys.argv[1:] or list(BENCHES)
     OUT.mkdir(parents=True, exist_ok=True)
     try:
-        _measure(int(text))
+        for name in chosen:
+            if name not in BENCHES:
+                raise Unusable(f"There is a bench of {' and of '.join(BENCHES)}, none of {name!r}.")
+        for name in chosen:
+            BENCHES[name]()
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         return 130
-    except (RotationFailed, CommandFailed) as problem:
+    except (rotation.RotationFailed, purge.PurgeFailed, CommandFailed) as problem:
         sys.stderr.write(f"\n{problem}\nNothing is left running.\n")
         return 1
-    except (StackProblem, RedisServerError, UnexpectedAnswerError, TimeoutError) as problem:
+    except Unusable as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 2
+    except STOPPED as problem:
         sys.stderr.write(f"\nThe bench stopped: {problem}\nNothing is left running.\n")
         return 2
     return 0
 
 
-def _measure(sessions: int) -> None:
+class Unusable(Exception):
+    """What was asked for cannot be measured; the message says what can."""
+
+
+def _measure_rotation() -> None:
+    sessions = _number("SESSIONS", DEFAULT_ROTATED, rotation.OVER_HTTP)
     reports = imports.Reports()
     with LocalStack(Listeners(_tell, reports.hear)) as stack:
         reports.forget()
-        bench = Bench(stack, sessions, _tell)
+        bench = rotation.Bench(stack, sessions, _tell)
         ways = bench.measure()
         cold = reports.by_module(stack)
         _tell("Imports: each function in fresh processes")
@@ -72,6 +96,43 @@ def _measure(sessions: int) -> None:
     _say([f"The figures: {OUT}/rotation.json, imports.json and layer.json"])
 
 
+def _measure_purge() -> None:
+    sessions = _number("SESSIONS", DEFAULT_PURGED, LEAST_PURGED)
+    rounds = _number("ROUNDS", DEFAULT_ROUNDS, 1)
+    whole = (sessions, rounds) == (DEFAULT_PURGED, DEFAULT_ROUNDS)
+    found = []
+    with Processes() as processes:
+        for kind in (Standalone, Cluster):
+            target = kind(processes)
+            try:
+                found.append(_purge(processes, target, sessions, rounds))
+            finally:
+                target.close()
+    for purges in found:
+        _say(purge_report.purge(purges, rounds))
+    _say(purge_report.sizes(found[0]))
+    chart = CHART if whole else OUT / CHART.name
+    chart.write_text(purge_chart.draw(found))
+    _write("purge", {purges.target: purge_report.document(purges) for purges in found})
+    _say([f"The figures: {OUT}/purge.json. The chart: {chart}"])
+
+
+def _purge(processes: Processes, target: Target, sessions: int, rounds: int) -> Purges:
+    bench = purge.Bench(processes, target, sessions, _tell)
+    purges = bench.measure(rounds)
+    if isinstance(target, Cluster):
+        return purges
+    numbers = purge.sizes_for(sessions, largest=sessions == DEFAULT_PURGED)
+    return replace(purges, sizes=bench.sizes(numbers))
+
+
+def _number(variable: str, default: int, least: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise Unusable(f"{variable} is a number from {least} on, not {text!r}.")
+    return int(text)
+
+
 def _tell(stage: str) -> None:
     sys.stdout.write(f"{time.monotonic() - _started:6.1f} s   {stage}\n")
     sys.stdout.flush()
@@ -88,6 +149,17 @@ def _write(name: str, document: dict[str, Any]) -> None:
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
+
+DEFAULT_ROTATED, DEFAULT_PURGED, LEAST_PURGED = 2_000, 1_000_000, 10_000
+DEFAULT_ROUNDS = 5
+BENCHES = {"rotation": _measure_rotation, "purge": _measure_purge}
+STOPPED = (
+    StackProblem,
+    RedisServerError,
+    RedisError,
+    UnexpectedAnswerError,
+    TimeoutError,
+)
 
 if __name__ == "__main__":
     sys.exit(main())
