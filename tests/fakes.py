@@ -5,7 +5,7 @@ Each implements a noun's `Protocol`; `tests/contract` runs the same cases on the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from keyturn import errors
 from keyturn.delivery import Delivered
@@ -14,8 +14,11 @@ from keyturn.record import Message
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.synchronization import ExternalSecret
+from keyturn.trigger import Schedule
 from keyturn.validation import Answer
 from keyturn.workload import KEY_VERSION, Pod, Workload
+
+EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
 
 
 @dataclass
@@ -27,12 +30,17 @@ class FakeSecretStore:
     lost_answers: int = 0
     racing_document: str | None = None
     writes: list[str] = field(default_factory=list)
+    rules: Schedule = field(default_factory=lambda: Schedule(EVERY_DAY, "24h", True, None))
+    asked_at: datetime = datetime(2026, 11, 24, 11, 59, tzinfo=UTC)
 
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
-    def previous_version(self) -> str | None:
-        return next((v for v, labels in self.stages.items() if "AWSPREVIOUS" in labels), None)
+    def schedule(self) -> Schedule:
+        return self.rules
+
+    def created(self, version: str) -> datetime:
+        return self.asked_at
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
@@ -63,9 +71,9 @@ class FakeSecretStore:
         self.stages[to_version].append("AWSCURRENT")
         self._lose_an_answer()
 
-    def drop_pending(self, version: str) -> None:
-        if "AWSPENDING" in self.stages.get(version, ()):
-            self.stages[version].remove("AWSPENDING")
+    def drop_label(self, label: str, version: str) -> None:
+        if label in self.stages.get(version, ()):
+            self.stages[version].remove(label)
 
     def _lose_an_answer(self) -> None:
         if self.lost_answers:

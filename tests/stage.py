@@ -30,6 +30,7 @@ from keyturn.settings import (
     PurgeSessionsSettings,
     RestartSettings,
     RotateSecretSettings,
+    SecretSettings,
     ValidateRotationSettings,
     load,
 )
@@ -129,6 +130,7 @@ class Stage:
             "delivering": wiring.Delivering(deliver, store, self.way),
             "restarting": wiring.Restarting(restart, store, self.cluster, self.cluster),
             "purging": wiring.Purging(purge, store, self.sessions),
+            "restoring": wiring.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
             "validating": wiring.Validating(validate, store, self.web, self.cluster),
             "finishing": wiring.Finishing(finish, self.records, self.notifier),
         }
@@ -165,6 +167,7 @@ class Stage:
                 partial(sessions.check_ready, self.sessions, flush=False),
             ],
             checks_of_health=[partial(validation.check_health, self.web, urls)],
+            manual_mode="emergency",
         )
 
 

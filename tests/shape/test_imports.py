@@ -8,16 +8,18 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["delivery", "errors", "key", "logs", "purge", "purge_progress", "record", "rollout", "run"]
+NOUNS = ["checks", "delivery", "errors", "key", "labels", "logs", "purge", "purge_progress"]
 NOUNS += [
+    "record",
+    "recovery",
+    "rollout",
+    "run",
     "secret",
     "sessions",
     "settings",
     "synchronization",
-    "validation",
-    "variables",
-    "workload",
 ]
+NOUNS += ["trigger", "validation", "variables", "workload"]
 VENDORS = {
     "aws_lambda_powertools",
     "boto3",

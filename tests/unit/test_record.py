@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from keyturn import errors, record
-from keyturn.run import Run, timestamp
-from tests.conftest import ARN, NEW, NOON, OLD
+from keyturn.run import Origin, Run, timestamp
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.fakes import FakeNotifier
 
 AT = "2026-11-24T12:00:00.000Z"
@@ -34,7 +34,6 @@ ENTRIES: dict[str, Any] = {
     "begin_rotation": {
         "startedAt": "2026-11-24T11:58:00.000Z",
         "seconds": 0.5,
-        "previousVersion": OLD,
         "services": ["web-console", "auth-service"],
         "rolloutPollSeconds": 5,
         "sessions": 41,
@@ -97,7 +96,7 @@ def ledger_until(state: str | None) -> dict[str, Any]:
     names = list(record.STEPS)
     done = names if state is None else names[: names.index(state)]
     written = {record.STEPS[name]: ENTRIES[record.STEPS[name]] for name in done}
-    return {**Run(NEW, ARN, "scheduled").as_ledger(), **written}
+    return {**Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(), **written}
 
 
 def caught(error: str, says: str) -> dict[str, str]:
@@ -119,6 +118,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "rotationId": NEW,
         "mode": "scheduled",
         "outcome": "succeeded",
+        "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ASKED},
         "versions": {"new": NEW, "previous": OLD},
         "sessions": {
             "before": 41,
@@ -153,6 +153,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             {"name": "PurgeSessions", "startedAt": AT, "seconds": 2.0},
             {"name": "ValidateRotation", "startedAt": AT, "seconds": 1.0},
         ],
+        "timings": {"secondsToLastOldPod": 108.0, "secondsToLastOldSession": 62.0},
         "fingerprints": {"new": FINGERPRINTS[0], "previous": FINGERPRINTS[1]},
         "delivery": {"target": "Kubernetes Secret web/session-key", "written": True},
         "validation": {
@@ -161,6 +162,8 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             "logs": {"findings": [], "logs": 4, "complete": True},
         },
         "failure": None,
+        "restored": None,
+        "restoreFailure": None,
         "secretArn": ARN,
         "startedAt": "2026-11-24T11:58:00.000Z",
         "finishedAt": timestamp(NOON),
@@ -169,10 +172,11 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
 
 
 def test_the_first_fields_of_a_record_are_those_that_people_look_for(run: Run) -> None:
-    assert list(compose(ledger_until(None), run))[:7] == [
+    assert list(compose(ledger_until(None), run))[:8] == [
         "rotationId",
         "mode",
         "outcome",
+        "trigger",
         "versions",
         "sessions",
         "services",

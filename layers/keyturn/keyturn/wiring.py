@@ -8,9 +8,20 @@ Adapters are imported here inside the calls: a function loads only the vendors t
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from keyturn import delivery, logs, purge, rollout, secret, sessions, synchronization, validation
+from keyturn import (
+    delivery,
+    labels,
+    logs,
+    purge,
+    recovery,
+    rollout,
+    secret,
+    sessions,
+    synchronization,
+    validation,
+)
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
@@ -62,7 +73,7 @@ class Restarting:
     """What `restart_service` and `check_rollout` work with."""
 
     settings: RestartSettings
-    secret: secret.SecretStore
+    secret: labels.LabelStore
     cluster: rollout.Cluster
     logs: logs.Logs
 
@@ -77,7 +88,7 @@ class Purging:
     """What `purge_sessions` works with."""
 
     settings: PurgeSessionsSettings
-    secret: secret.SecretStore
+    secret: labels.LabelStore
     sessions: sessions.SessionStore
 
     @property
@@ -92,9 +103,17 @@ class Validating:
     """What `validate_rotation` works with."""
 
     settings: ValidateRotationSettings
-    secret: secret.SecretStore
+    secret: labels.LabelStore
     web: validation.Web
     logs: logs.Logs
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """What `restore_previous_key` works with."""
+
+    settings: SecretSettings
+    secret: recovery.SecretStore
 
 
 @dataclass(frozen=True)
@@ -126,6 +145,7 @@ def rotating() -> secret.Rotation:
             partial(sessions.check_ready, store, flush=settings.purge_mode == "flush"),
         ],
         checks_of_health=[partial(validation.check_health, web, settings.health_urls)],
+        manual_mode=settings.manual_rotation_mode.mode,
     )
 
 
@@ -166,6 +186,12 @@ def validating() -> Validating:
     settings = load(ValidateRotationSettings)
     cluster = KubernetesCluster(_api(settings))
     return Validating(settings, _secret(settings), UrllibWeb(), cluster)
+
+
+def restoring() -> Restoring:
+    """What `restore_previous_key` works with."""
+    settings = load(SecretSettings)
+    return Restoring(settings, _secret(settings))
 
 
 def finishing() -> Finishing:
