@@ -8,14 +8,27 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["delivery", "errors", "key", "logs", "purge", "purge_progress", "record", "rollout", "run"]
-NOUNS += [
+NOUNS = [
+    "delivery",
+    "errors",
+    "finding",
+    "finding_event",
+    "key",
+    "logs",
+    "purge",
+    "purge_progress",
+    "record",
+    "response",
+    "rollout",
+    "run",
     "secret",
     "sessions",
     "settings",
     "synchronization",
+    "trigger",
     "validation",
     "variables",
+    "window",
     "workload",
 ]
 VENDORS = {
