@@ -8,8 +8,17 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["checks", "delivery", "errors", "key", "labels", "logs", "purge", "purge_progress"]
-NOUNS += [
+NOUNS = [
+    "checks",
+    "delivery",
+    "errors",
+    "finding",
+    "finding_event",
+    "key",
+    "labels",
+    "logs",
+    "purge",
+    "purge_progress",
     "record",
     "recovery",
     "rollout",
@@ -18,8 +27,12 @@ NOUNS += [
     "sessions",
     "settings",
     "synchronization",
+    "trigger",
+    "validation",
+    "variables",
+    "window",
+    "workload",
 ]
-NOUNS += ["trigger", "validation", "variables", "workload"]
 VENDORS = {
     "aws_lambda_powertools",
     "boto3",
