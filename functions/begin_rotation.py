@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import record, run, secret, sessions, wiring
+from keyturn import channels, messages, run, secret, sessions, wiring
 from keyturn.telemetry import Event, Result, step
 
 begin = wiring.beginning()
@@ -20,5 +20,5 @@ def handler(event: Event, _context: Any) -> Result:
         "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
         **sessions.count(begin.sessions, begin.pace, time),
     }
-    told = record.tell(begin.notifier, record.started_message(this, begun, run.now()))
+    told = channels.tell(begin.channels, messages.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

@@ -8,8 +8,11 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["delivery", "errors", "key", "logs", "purge", "purge_progress", "record", "rollout", "run"]
+NOUNS = ["channels", "delivery", "errors", "key", "logs", "messages", "purge", "purge_progress"]
 NOUNS += [
+    "record",
+    "rollout",
+    "run",
     "secret",
     "sessions",
     "settings",

@@ -5,6 +5,7 @@ Each function calls one of these at init, so settings are read and found wanting
 Adapters are imported here inside the calls: a function loads only the vendors that it uses.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from keyturn.settings import (
     DeliverKeySettings,
     DeliverySettings,
     FinishRotationSettings,
+    NotificationSettings,
     PurgeSessionsSettings,
     RestartSettings,
     RotateSecretSettings,
@@ -29,7 +31,8 @@ from keyturn.settings import (
 if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
-    from keyturn.record import Notifier, RecordStore
+    from keyturn.channels import Channel
+    from keyturn.record import RecordStore
     from keyturn.sessions import Pace
 
 
@@ -40,7 +43,7 @@ class Beginning:
     settings: BeginRotationSettings
     secret: "SecretsManager"
     sessions: sessions.SessionStore
-    notifier: "Notifier"
+    channels: Sequence["Channel"]
 
     @property
     def pace(self) -> "Pace":
@@ -103,7 +106,7 @@ class Finishing:
 
     settings: FinishRotationSettings
     records: "RecordStore"
-    notifier: "Notifier"
+    channels: Sequence["Channel"]
 
 
 def rotating() -> secret.Rotation:
@@ -131,10 +134,8 @@ def rotating() -> secret.Rotation:
 
 def beginning() -> Beginning:
     """What `begin_rotation` works with."""
-    from keyturn.adapters.notifications import AwsNotifier
-
     settings = load(BeginRotationSettings)
-    return Beginning(settings, _secret(settings), _sessions(settings), AwsNotifier(settings))
+    return Beginning(settings, _secret(settings), _sessions(settings), _channels(settings))
 
 
 def delivering() -> Delivering:
@@ -170,17 +171,28 @@ def validating() -> Validating:
 
 def finishing() -> Finishing:
     """What `finish_rotation` works with."""
-    from keyturn.adapters.notifications import AwsNotifier
     from keyturn.adapters.s3 import S3Records
 
     settings = load(FinishRotationSettings)
-    return Finishing(settings, S3Records(settings.record_bucket), AwsNotifier(settings))
+    return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":
     from keyturn.adapters.secrets_manager import SecretsManager
 
     return SecretsManager(settings.secret_arn)
+
+
+def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
+    """Every channel that is configured."""
+    from keyturn.adapters.notifications import EventBus, Topic
+
+    channels: list[Channel] = []
+    if settings.topic_arn:
+        channels.append(Topic(settings.topic_arn))
+    if settings.event_bus:
+        channels.append(EventBus(settings.event_bus))
+    return channels
 
 
 def _sessions(settings: SessionSettings) -> sessions.SessionStore:
