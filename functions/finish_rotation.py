@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from keyturn import record, run, wiring
+from keyturn import channels, messages, record, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 finish = wiring.finishing()
@@ -16,5 +16,5 @@ def handler(event: Event, _context: Any) -> Result:
     document = record.compose(event, this, run.now())
     if "recording_failure" not in event:
         finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
-    told = record.tell(finish.notifier, record.finished_message(this, document))
+    told = channels.tell(finish.channels, messages.finished_message(this, document))
     return {**document, "announced": told}

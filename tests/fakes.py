@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from keyturn import errors
+from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.logs import ContainerLog
-from keyturn.record import Message
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.synchronization import ExternalSecret
@@ -379,13 +379,14 @@ class FakeRecordStore:
 
 
 @dataclass
-class FakeNotifier:
+class FakeChannel:
     """Keeps what people were told."""
 
     told: list[Message] = field(default_factory=list)
     down: bool = False
+    name: str = "topic"
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         if self.down:
-            raise errors.NotificationFailed("the topic did not take it")
+            raise errors.NotificationFailed(f"the {self.name} did not take it")
         self.told.append(message)

@@ -12,6 +12,7 @@ import pytest
 
 from keyturn import (
     delivery,
+    equipment,
     key,
     rollout,
     run,
@@ -39,8 +40,8 @@ from keyturn.validation import Answer
 from keyturn.workload import Pod, Workload
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import (
+    FakeChannel,
     FakeCluster,
-    FakeNotifier,
     FakeOperator,
     FakeRecordStore,
     FakeRuns,
@@ -77,7 +78,7 @@ class Stage:
     sessions: FakeSessionStore = field(default_factory=FakeSessionStore)
     web: FakeWeb = field(default_factory=FakeWeb)
     records: FakeRecordStore = field(default_factory=FakeRecordStore)
-    notifier: FakeNotifier = field(default_factory=FakeNotifier)
+    channel: FakeChannel = field(default_factory=FakeChannel)
     operator: FakeOperator = field(init=False)
     mode: str = "kubernetes-secret"
     now: datetime = NOON + timedelta(minutes=2)
@@ -126,13 +127,13 @@ class Stage:
         finish = load(FinishRotationSettings, environment("finish_rotation"))
         wired: dict[str, Any] = {
             "rotating": self._rotation(),
-            "beginning": wiring.Beginning(begin, store, self.sessions, self.notifier),
-            "delivering": wiring.Delivering(deliver, store, self.way),
-            "restarting": wiring.Restarting(restart, store, self.cluster, self.cluster),
-            "purging": wiring.Purging(purge, store, self.sessions),
-            "restoring": wiring.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
-            "validating": wiring.Validating(validate, store, self.web, self.cluster),
-            "finishing": wiring.Finishing(finish, self.records, self.notifier),
+            "beginning": equipment.Beginning(begin, store, self.sessions, [self.channel]),
+            "delivering": equipment.Delivering(deliver, store, self.way),
+            "restarting": equipment.Restarting(restart, store, self.cluster, self.cluster),
+            "purging": equipment.Purging(purge, store, self.sessions),
+            "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
+            "validating": equipment.Validating(validate, store, self.web, self.cluster),
+            "finishing": equipment.Finishing(finish, self.records, [self.channel]),
         }
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))

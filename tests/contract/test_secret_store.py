@@ -43,7 +43,7 @@ class FakeBench:
     def __init__(self, document: str) -> None:
         self.current, self.pending, self.document = str(uuid.uuid4()), str(uuid.uuid4()), document
         self.store: Store = FakeSecretStore(
-            {self.current: [secret.AWSCURRENT], self.pending: [secret.AWSPENDING]},
+            {self.current: [AWSCURRENT], self.pending: [AWSPENDING]},
             {self.current: document},
         )
 

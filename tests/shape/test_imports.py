@@ -9,14 +9,17 @@ import pytest
 from tests.project import FUNCTION_FILES, PACKAGE
 
 NOUNS = [
+    "channels",
     "checks",
     "delivery",
+    "equipment",
     "errors",
     "finding",
     "finding_event",
     "key",
     "labels",
     "logs",
+    "messages",
     "purge",
     "purge_progress",
     "record",

@@ -91,7 +91,7 @@ def test_a_whole_rotation_says_the_key_nowhere(rotation: Rotation, output: io.St
     stage = rotation.stage
     assert ledger["record"]["outcome"] == "succeeded"
     assert stage.target.value == stage.new.base64
-    messages = [f"{m.subject} {m.text} {json.dumps(m.facts)}" for m in stage.notifier.told]
+    messages = [f"{m.subject} {m.text} {json.dumps(m.facts)}" for m in stage.channel.told]
     assert len(messages) == 2
     shown = [json.dumps(ledger), output.getvalue(), *rotation.said, *messages]
     assert_hidden(" ".join([*shown, *stage.records.documents.values()]), stage)

@@ -121,7 +121,7 @@ def answer(choice: str, **facts: Any) -> str:
             return all(holds(part) for part in rule["And"])
         path = rule["Variable"].removeprefix("$.").replace(".", "__")
         if "IsPresent" in rule:
-            return (path in facts) == rule["IsPresent"]
+            return (path in facts) is bool(rule["IsPresent"])
         (compared,) = (rule[word] for word in ("StringEquals", "BooleanEquals") if word in rule)
         return path in facts and bool(facts[path] == compared)
 

@@ -210,16 +210,17 @@ def test_the_beginning_is_announced_with_what_it_does_to_users(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     result = call("begin_rotation", event("begin_rotation"))
-    assert (result["sessions"], result["announced"]) == (3, True)
-    assert [message.kind for message in stage.notifier.told] == ["Session Key Rotation Started"]
+    assert (result["sessions"], result["announced"]) == (3, {"topic": "told"})
+    assert [message.kind for message in stage.channel.told] == ["Session Key Rotation Started"]
 
 
 @pytest.mark.parametrize("function", ["begin_rotation", "finish_rotation"])
 def test_a_run_goes_on_where_nobody_can_be_told(
     function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
-    stage.notifier.down = True
-    assert call(function, event(function))["announced"] is False
+    stage.channel.down = True
+    became = {"topic": "NotificationFailed: the topic did not take it"}
+    assert call(function, event(function))["announced"] == became
 
 
 def test_the_delivered_key_is_the_promoted_one(
@@ -382,10 +383,10 @@ def test_the_record_is_kept_under_the_runs_id_before_anybody_is_told(
     kept = json.loads(stage.records.documents[NEW])
     assert kept["outcome"] == "succeeded"
     assert {name: result[name] for name in kept} == kept
-    stage.records.down, stage.notifier.told = True, []
+    stage.records.down, stage.channel.told = True, []
     with pytest.raises(errors.RecordNotStored):
         call("finish_rotation", event("finish_rotation"))
-    assert stage.notifier.told == []
+    assert stage.channel.told == []
 
 
 def test_the_record_of_a_failed_run_says_so(
@@ -394,7 +395,7 @@ def test_the_record_of_a_failed_run_says_so(
     failure = {"Error": "RolloutFailed", "Cause": '{"errorMessage": "it crashed"}'}
     given = {**event("deliver_key"), "failure": failure}
     assert call("finish_rotation", given)["outcome"] == "failed"
-    assert stage.notifier.told[0].subject == "Session key rotation FAILED"
+    assert stage.channel.told[0].subject == "Session key rotation FAILED"
 
 
 def test_a_whole_rotation_goes_from_function_to_function(

@@ -8,12 +8,12 @@ import pytest
 from keyturn import errors, key, secret
 from keyturn.checks import Check, run_checks
 from keyturn.labels import confirm_current, labelled
-from keyturn.run import Run
+from keyturn.run import Origin, Run
 from keyturn.secret import Move
-from tests.conftest import ARN, NEW, NOON, OLD
+from keyturn.trigger import classify
+from tests.conftest import ARN, ASKED, NEW, OLD
 from tests.fakes import FakeRuns, FakeSecretStore
 
-ASKED_FOR = Origin("schedule", "The rotation window was open: ", ASKED)
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
@@ -45,6 +45,14 @@ class Bench:
         return labelled(self.store.stages, "AWSCURRENT")
 
 
+def started(bench: Bench) -> Run:
+    """The run of the new version, with the reason that the rotation gives."""
+    asked = bench.store.created(NEW)
+    why = classify(NEW, bench.store.schedule(), asked, "emergency")
+    assert (why.kind, why.mode) == ("schedule", "scheduled")
+    return Run(NEW, ARN, why.mode, OLD, Origin(why.kind, why.reason, ASKED))
+
+
 @pytest.fixture
 def bench(document: str) -> Bench:
     return Bench(document)
@@ -53,7 +61,7 @@ def bench(document: str) -> Bench:
 def test_a_rotation_promotes_a_new_key_and_starts_one_run(bench: Bench) -> None:
     bench.rotate()
     assert bench.store.stages == {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
-    assert bench.runs.started == [RUN]
+    assert bench.runs.started == [started(bench)]
     old, new = (key.parse_document(bench.store.documents[v]).key for v in (OLD, NEW))
     assert old != new
 
@@ -111,7 +119,7 @@ def test_a_run_that_could_not_be_started_is_started_by_the_retry(bench: Bench) -
     assert bench.current == NEW
     bench.runs.down = False
     bench.rotate()
-    assert bench.runs.started == [RUN]
+    assert bench.runs.started == [started(bench)]
 
 
 def test_a_promotion_that_another_made_first_is_a_success_if_it_is_ours(bench: Bench) -> None:
@@ -121,7 +129,7 @@ def test_a_promotion_that_another_made_first_is_a_success_if_it_is_ours(bench: B
     bench.store.move_current(NEW, OLD)
     bench.store.labels = iter([seen, bench.store.labels()]).__next__  # type: ignore[method-assign]
     bench.take("finishSecret")
-    assert bench.runs.started == [RUN]
+    assert bench.runs.started == [started(bench)]
 
 
 def test_a_label_that_moved_elsewhere_stops_the_promotion(bench: Bench, document: str) -> None:
@@ -208,7 +216,7 @@ def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
     assert "a-very-secret-token" not in repr(request)
 
 
-def failing(error: errors.KeyturnError) -> secret.Check:
+def failing(error: errors.KeyturnError) -> Check:
     def check() -> None:
         raise error
 

@@ -1,6 +1,6 @@
 """A purge that stopped between two of its slices: it is in the record, and it is not done."""
 
-from keyturn import record
+from keyturn import messages, record
 from keyturn.run import Run
 from tests.conftest import ARN, NEW, NOON
 
@@ -26,7 +26,7 @@ LEDGER = {
 
 def test_the_message_does_not_count_an_unfinished_purge_as_done(run: Run) -> None:
     composed = record.compose(LEDGER, run, NOON)
-    message = record.finished_message(run, composed)
+    message = messages.finished_message(run, composed)
     assert composed["failure"]["step"] == "PurgeSessions"
     assert composed["steps"][-1] == {"name": "PurgeSessions", "startedAt": AT, "seconds": 20.0}
     assert "The rotation stopped at PurgeSessions." in message.text

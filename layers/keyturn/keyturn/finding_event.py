@@ -57,7 +57,9 @@ def parse(event: Json) -> Finding:
     severity, updated = detail.get("severity"), _moment(detail, "updatedAt")
     last_seen = _moment(service, "eventLastSeen") or updated
     if last_seen is None or isinstance(severity, bool) or not isinstance(severity, int | float):
-        raise errors.RequestRefused("The finding lacks its times or its severity. Nothing was done.")
+        raise errors.RequestRefused(
+            "The finding lacks its times or its severity. Nothing was done."
+        )
     return Finding(
         id=told["id"],
         type=told["type"],

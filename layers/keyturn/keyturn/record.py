@@ -1,4 +1,4 @@
-"""The record of a run: one JSON document for every outcome, and the messages made of it.
+"""The record of a run: one JSON document for every outcome.
 
 It is composed from the ledger alone, so that a run which stopped anywhere has one, and it holds
 facts only: ids, fingerprints, names, counts and times. It is the state machine's output.
@@ -6,11 +6,11 @@ facts only: ids, fingerprints, names, counts and times. It is the state machine'
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
-from keyturn import errors, purge_progress
+from keyturn import purge_progress
 from keyturn.run import Ledger, Run, entry, moment, timestamp
 
 Outcome = Literal["succeeded", "restored", "failed", "superseded"]
@@ -26,23 +26,6 @@ STEPS = {
 # Where the state machine puts what it caught: on the way, in the purge, at the turn.
 CAUGHT = ("failure", "purge_failure", "restore_failure")
 SAYS_LENGTH = 1000
-
-
-@dataclass(frozen=True)
-class Message:
-    """What people are told. A subject fits an e-mail's: ASCII, below 100 characters."""
-
-    kind: str
-    subject: str
-    text: str
-    facts: Mapping[str, Any]
-
-
-class Notifier(Protocol):
-    """Tells people and other systems. Raises a KeyturnError where it cannot."""
-
-    def tell(self, message: Message) -> None:
-        """Send one message everywhere."""
 
 
 class RecordStore(Protocol):
@@ -92,89 +75,6 @@ def outcome(ledger: Ledger) -> Outcome:
     if caught:
         return "failed"
     return "restored" if "forward" in ledger else "succeeded"
-
-
-def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
-    """What people are told when a run begins: when, what for, what it does to users."""
-    services = ", ".join(begun["services"])
-    users = f"{'' if begun['counted'] else 'more than '}{begun['sessions']} sessions"
-    return Message(
-        kind="Session Key Rotation Started",
-        subject="Session key rotation started: users will have to log in again",
-        text=(
-            f"A {run.mode} rotation of the session encryption key has started.\n\n"
-            f"When:    {timestamp(at)}\n"
-            f"Impact:  {users} will end. Users have to log in again.\n"
-            f"Restart: {services}, one rolling restart each.\n"
-            f"Reason:  the rotation schedule of {run.secret_arn}\n"
-            f"Run:     {run.execution_name}\n\n"
-            "You need not do anything. Another message follows when it is over."
-        ),
-        facts={"rotationId": run.rotation_id, "mode": run.mode, **begun},
-    )
-
-
-def finished_message(run: Run, record: Mapping[str, Any]) -> Message:
-    """What people are told when a run is over: what is true now and what to do next."""
-    subject, text = {
-        "succeeded": ("succeeded", _succeeded_text),
-        "failed": ("FAILED", _failed_text),
-        "superseded": ("was overtaken by another", _superseded_text),
-    }[record["outcome"]]
-    return Message(
-        kind=f"Session Key Rotation {record['outcome'].capitalize()}",
-        subject=f"Session key rotation {subject}",
-        text=f"{text(run, record)}\n\nRun: {run.execution_name}, {record['seconds']} s",
-        facts=record,
-    )
-
-
-def tell(notifier: Notifier, message: Message) -> bool:
-    """Send a message; that it could not be sent is a fact of the record, never a failed run."""
-    try:
-        notifier.tell(message)
-    except errors.KeyturnError:
-        return False
-    return True
-
-
-def _succeeded_text(_run: Run, record: Mapping[str, Any]) -> str:
-    services = "\n".join(
-        f"  {service['name']}: {len(service['podsAfter'])} new pods, none of the old ones is left"
-        for service in record["services"]
-    )
-    return (
-        "Every service runs the new session key, and login works.\n\n"
-        f"Key:      {record['fingerprints']['new']} (was {record['fingerprints']['previous']})\n"
-        f"Services:\n{services}\n"
-        f"Sessions: {record['sessions']['claim']}\n\n"
-        "You need not do anything."
-    )
-
-
-def _failed_text(run: Run, record: Mapping[str, Any]) -> str:
-    failure = record["failure"]
-    names = [step["name"] for step in record["steps"] if step["name"] != failure["step"]]
-    done = ", ".join(names) or "nothing"
-    previous = record["versions"]["previous"] or "the version that carries AWSPREVIOUS"
-    return (
-        f"The rotation stopped at {failure['step']}.\n\n"
-        f"Error:    {failure['error']}: {failure['says']}\n"
-        f"Done:     {done}\n"
-        f"Key:      AWSCURRENT is the new version, {record['versions']['new']}. The old one is"
-        f" {previous}.\n"
-        f"Next:     mend the cause (docs/operations.md, {failure['error']}), then run it again;"
-        " what is done is not repeated:\n"
-        "  aws stepfunctions start-execution --state-machine-arn <StateMachineArn of the stack>"
-        f" --name {run.execution_name}-again --input '{json.dumps(run.as_ledger())}'"
-    )
-
-
-def _superseded_text(_run: Run, record: Mapping[str, Any]) -> str:
-    return (
-        f"Version {record['versions']['new']} is no longer AWSCURRENT: another rotation has"
-        " overtaken this run, which has stopped and undone nothing. Follow the other run."
-    )
 
 
 def _sessions(ledger: Ledger) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Source: AWS Secrets Manager User Guide, "Lambda rotation functions"; API referen
 PutSecretValue and UpdateSecretVersionStage.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum

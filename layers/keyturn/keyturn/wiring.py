@@ -5,22 +5,26 @@ Each function calls one of these at init, so settings are read and found wanting
 Adapters are imported here inside the calls: a function loads only the vendors that it uses.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from keyturn import (
     delivery,
-    labels,
-    logs,
-    purge,
-    recovery,
     rollout,
     secret,
     sessions,
     synchronization,
     validation,
+)
+from keyturn.equipment import (
+    Beginning,
+    Delivering,
+    Finishing,
+    Purging,
+    Restarting,
+    Restoring,
+    Validating,
 )
 from keyturn.settings import (
     BeginRotationSettings,
@@ -28,6 +32,7 @@ from keyturn.settings import (
     DeliverKeySettings,
     DeliverySettings,
     FinishRotationSettings,
+    NotificationSettings,
     PurgeSessionsSettings,
     RestartSettings,
     RotateSecretSettings,
@@ -40,89 +45,7 @@ from keyturn.settings import (
 if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
-    from keyturn.record import Notifier, RecordStore
-    from keyturn.sessions import Pace
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """What `begin_rotation` works with."""
-
-    settings: BeginRotationSettings
-    secret: "SecretsManager"
-    sessions: sessions.SessionStore
-    notifier: "Notifier"
-
-    @property
-    def pace(self) -> "Pace":
-        """The pace that is configured."""
-        return sessions.PACES[self.settings.purge_pace]
-
-
-@dataclass(frozen=True)
-class Delivering:
-    """What `deliver_key` works with."""
-
-    settings: DeliverKeySettings
-    secret: "SecretsManager"
-    way: delivery.Way
-
-
-@dataclass(frozen=True)
-class Restarting:
-    """What `restart_service` and `check_rollout` work with."""
-
-    settings: RestartSettings
-    secret: labels.LabelStore
-    cluster: rollout.Cluster
-    logs: logs.Logs
-
-    @property
-    def limit(self) -> timedelta:
-        """How long one service's rollout may take."""
-        return timedelta(seconds=self.settings.rollout_seconds)
-
-
-@dataclass(frozen=True)
-class Purging:
-    """What `purge_sessions` works with."""
-
-    settings: PurgeSessionsSettings
-    secret: labels.LabelStore
-    sessions: sessions.SessionStore
-
-    @property
-    def manner(self) -> purge.Manner:
-        """The mode and the pace that are configured."""
-        pace = sessions.PACES[self.settings.purge_pace]
-        return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
-
-
-@dataclass(frozen=True)
-class Validating:
-    """What `validate_rotation` works with."""
-
-    settings: ValidateRotationSettings
-    secret: labels.LabelStore
-    web: validation.Web
-    logs: logs.Logs
-
-
-@dataclass(frozen=True)
-class Restoring:
-    """What `restore_previous_key` works with."""
-
-    settings: SecretSettings
-    secret: recovery.SecretStore
-
-
-@dataclass(frozen=True)
-class Finishing:
-    """What `finish_rotation` works with."""
-
-    settings: FinishRotationSettings
-    records: "RecordStore"
-    notifier: "Notifier"
+    from keyturn.channels import Channel
 
 
 def rotating() -> secret.Rotation:
@@ -151,10 +74,8 @@ def rotating() -> secret.Rotation:
 
 def beginning() -> Beginning:
     """What `begin_rotation` works with."""
-    from keyturn.adapters.notifications import AwsNotifier
-
     settings = load(BeginRotationSettings)
-    return Beginning(settings, _secret(settings), _sessions(settings), AwsNotifier(settings))
+    return Beginning(settings, _secret(settings), _sessions(settings), _channels(settings))
 
 
 def delivering() -> Delivering:
@@ -196,17 +117,28 @@ def restoring() -> Restoring:
 
 def finishing() -> Finishing:
     """What `finish_rotation` works with."""
-    from keyturn.adapters.notifications import AwsNotifier
     from keyturn.adapters.s3 import S3Records
 
     settings = load(FinishRotationSettings)
-    return Finishing(settings, S3Records(settings.record_bucket), AwsNotifier(settings))
+    return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":
     from keyturn.adapters.secrets_manager import SecretsManager
 
     return SecretsManager(settings.secret_arn)
+
+
+def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
+    """Every channel that is configured."""
+    from keyturn.adapters.notifications import EventBus, Topic
+
+    channels: list[Channel] = []
+    if settings.topic_arn:
+        channels.append(Topic(settings.topic_arn))
+    if settings.event_bus:
+        channels.append(EventBus(settings.event_bus))
+    return channels
 
 
 def _sessions(settings: SessionSettings) -> sessions.SessionStore:

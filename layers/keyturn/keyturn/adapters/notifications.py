@@ -1,52 +1,46 @@
-"""Tells people through SNS, and other systems through an event on an EventBridge bus."""
+"""Tells people through an SNS topic, and other systems through an event on an EventBridge bus."""
 
 import json
+from dataclasses import dataclass
 
 from keyturn import errors
 from keyturn.adapters import aws
-from keyturn.record import Message
-from keyturn.settings import NotificationSettings
+from keyturn.channels import Message
 
 SOURCE = "keyturn"
 
 
-class AwsNotifier:
-    """Sends a message to the topic and to the bus that are configured, each on its own."""
+@dataclass(frozen=True)
+class Topic:
+    """The SNS topic that people subscribe to."""
 
-    def __init__(self, settings: NotificationSettings) -> None:
-        self._settings = settings
+    arn: str
+    name: str = "topic"
 
-    def tell(self, message: Message) -> None:
-        """Send to both. Raises NotificationFailed when either did not take it."""
-        problems = []
-        for send in (self._publish, self._put_event):
-            try:
-                send(message)
-            except errors.KeyturnError as problem:
-                problems.append(str(problem))
-        if problems:
-            raise errors.NotificationFailed(" ".join(problems))
-
-    def _publish(self, message: Message) -> None:
-        if not self._settings.topic_arn:
-            return
+    def send(self, message: Message) -> None:
+        """Publish the message as text."""
         with aws.translated("sns:Publish", errors.NotificationFailed):
             aws.client("sns").publish(
-                TopicArn=self._settings.topic_arn, Subject=message.subject, Message=message.text
+                TopicArn=self.arn, Subject=message.subject, Message=message.text
             )
 
-    def _put_event(self, message: Message) -> None:
-        if not self._settings.event_bus:
-            return
+
+@dataclass(frozen=True)
+class EventBus:
+    """The bus on which other systems listen; it gets the facts and no prose."""
+
+    bus: str
+    name: str = "bus"
+
+    def send(self, message: Message) -> None:
+        """Put an event whose detail type is the message's kind."""
         event = {
             "Source": SOURCE,
             "DetailType": message.kind,
             "Detail": json.dumps(message.facts),
-            "EventBusName": self._settings.event_bus,
+            "EventBusName": self.bus,
         }
         with aws.translated("events:PutEvents", errors.NotificationFailed):
             answer = aws.client("events").put_events(Entries=[event])
         if answer["FailedEntryCount"]:
-            raise errors.NotificationFailed(
-                f"The bus {self._settings.event_bus} did not take the event."
-            )
+            raise errors.NotificationFailed(f"The bus {self.bus} did not take the event.")

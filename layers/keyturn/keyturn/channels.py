@@ -1,0 +1,63 @@
+"""A message, and the channels that it is told on.
+
+A message says what is true now, gives the facts that everyone asks for first (when, what it does to
+users, why), and ends with what to do next. It is one structure; each channel lays it out: e-mails
+take `text`, a chat takes the parts. It names ids, fingerprints, names and counts, never a key.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from keyturn import errors
+
+TOLD = "told"
+LABEL_WIDTH = 10
+
+
+@dataclass(frozen=True)
+class Message:
+    """What people are told. A subject fits an e-mail's: ASCII, below 100 characters."""
+
+    kind: str
+    subject: str
+    says: str
+    fields: Mapping[str, str]
+    todo: str
+    facts: Mapping[str, Any] = field(repr=False)
+    command: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message as plain text that reads well in an e-mail."""
+        lines = (f"{f'{name}:':<{LABEL_WIDTH}}{said}" for name, said in self.fields.items())
+        fields = "\n".join(lines)
+        command = f"  {self.command}" if self.command else ""
+        return "\n\n".join(part for part in (self.says, fields, self.todo, command) if part)
+
+
+class Channel(Protocol):
+    """One way to tell people or other systems."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the record."""
+
+    def send(self, message: Message) -> None:
+        """Send a message. Raises NotificationFailed, or another KeyturnError."""
+
+
+def tell(channels: Sequence[Channel], message: Message) -> dict[str, str]:
+    """Send a message on every channel; what became of it on each is a fact of the record.
+
+    A channel that fails keeps no other from being told, and fails no run.
+    """
+    became = {}
+    for channel in channels:
+        try:
+            channel.send(message)
+        except errors.KeyturnError as problem:
+            became[channel.name] = f"{type(problem).__name__}: {problem}"
+        else:
+            became[channel.name] = TOLD
+    return became

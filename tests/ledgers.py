@@ -1,0 +1,105 @@
+"""What a run writes into its ledger on its way, and how its ledger looks where it stopped."""
+
+import json
+from typing import Any
+
+from keyturn import record
+from keyturn.run import Origin, Run
+from tests.conftest import ARN, ASKED, NEW, OLD
+
+AT = "2026-11-24T12:00:00.000Z"
+FINGERPRINTS = ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb")
+
+
+def rolled(service: str, second: int) -> dict[str, Any]:
+    return {
+        "service": service,
+        "state": "done",
+        "says": "2 of 2 new",
+        "stalled": False,
+        "replicas": 2,
+        "alsoRestartedBy": "Reloader" if service == "auth-service" else None,
+        "podsBefore": {f"{service}-0": "uid-1", f"{service}-1": "uid-2"},
+        "podsAfter": {f"{service}-0": "uid-3", f"{service}-1": "uid-4"},
+        "startedAt": f"2026-11-24T12:00:{second:02}.000Z",
+        "seconds": 30.0 + second,
+    }
+
+
+ENTRIES: dict[str, Any] = {
+    "begin_rotation": {
+        "startedAt": "2026-11-24T11:58:00.000Z",
+        "seconds": 0.5,
+        "services": ["web-console", "auth-service"],
+        "rolloutPollSeconds": 5,
+        "sessions": 41,
+        "counted": True,
+        "announced": True,
+    },
+    "deliver_key": {
+        "startedAt": AT,
+        "seconds": 0.2,
+        "state": "done",
+        "target": "Kubernetes Secret web/session-key",
+        "written": True,
+        "fingerprint": FINGERPRINTS[0],
+        "previousFingerprint": FINGERPRINTS[1],
+    },
+    "restart_services": [rolled("web-console", 9), rolled("auth-service", 4)],
+    "purge_sessions": {
+        "startedAt": AT,
+        "seconds": 2.0,
+        "keysBefore": 51,
+        "keysAfter": 14,
+        "walks": [],
+        "acknowledged": 40,
+        "restarts": 0,
+        "finished": True,
+        "before": 41,
+        "deleted": 40,
+        "left": 1,
+        "createdSince": 3,
+        "createdPerSecond": 1.5,
+        "perSecond": 20.0,
+        "sessionsToGo": 0,
+        "secondsToGo": 0.0,
+    },
+    "validate_rotation": {
+        "startedAt": AT,
+        "seconds": 1.0,
+        "health": [{"url": "https://console.test/healthz", "status": 200}],
+        "login": {"url": "https://console.test/login", "status": 302},
+        "logs": {"findings": [], "logs": 4, "complete": True},
+    },
+}
+WAITING = {
+    "startedAt": AT,
+    "seconds": 35.0,
+    "state": "waiting",
+    "target": "Kubernetes Secret web/session-key by ExternalSecret web/session-key",
+    "written": False,
+    "says": "waiting for the operator's sync",
+    "asked": 2,
+    "askedAt": AT,
+    "syncedBefore": "1-abc",
+    "fingerprint": FINGERPRINTS[0],
+    "previousFingerprint": FINGERPRINTS[1],
+}
+
+
+def ledger_until(state: str | None) -> dict[str, Any]:
+    """The ledger when `state` is entered; None is the end."""
+    names = list(record.STEPS)
+    done = names if state is None else names[: names.index(state)]
+    written = {record.STEPS[name]: ENTRIES[record.STEPS[name]] for name in done}
+    return {**Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(), **written}
+
+
+def caught(error: str, says: str) -> dict[str, str]:
+    """What the state machine catches of a function's error."""
+    cause = {"errorMessage": says, "errorType": error, "stackTrace": ['File "x.py", line 1']}
+    return {"Error": error, "Cause": json.dumps(cause)}
+
+
+def failed_at(state: str, error: str = "RolloutFailed", says: str = "it stopped") -> dict[str, Any]:
+    return {**ledger_until(state), "failure": caught(error, says)}
