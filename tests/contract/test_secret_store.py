@@ -13,6 +13,7 @@ from botocore.config import Config
 from keyturn import delivery, errors, key, secret
 from keyturn.adapters import aws, secrets_manager
 from keyturn.adapters.secrets_manager import SecretsManager
+from keyturn.labels import AWSCURRENT, AWSPENDING
 from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
