@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, logs, purge, rollout, secret, sessions, synchronization, validation
+from keyturn import delivery, finding, logs, purge, rollout, secret, sessions, synchronization, validation
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
@@ -18,6 +18,7 @@ from keyturn.settings import (
     DeliverySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
+    RespondToFindingSettings,
     RestartSettings,
     RotateSecretSettings,
     SecretSettings,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.record import Notifier, RecordStore
+    from keyturn.response import Secret
     from keyturn.sessions import Pace
 
 
@@ -106,6 +108,15 @@ class Finishing:
     notifier: "Notifier"
 
 
+@dataclass(frozen=True)
+class Responding:
+    """What `respond_to_finding` works with."""
+
+    secret: "Secret"
+    notifier: "Notifier"
+    scope: finding.Scope
+
+
 def rotating() -> secret.Rotation:
     """What `rotate_secret` works with: every check that a run could fail on, before it starts."""
     from keyturn.adapters.http import UrllibWeb
@@ -175,6 +186,15 @@ def finishing() -> Finishing:
 
     settings = load(FinishRotationSettings)
     return Finishing(settings, S3Records(settings.record_bucket), AwsNotifier(settings))
+
+
+def responding() -> Responding:
+    """What `respond_to_finding` works with."""
+    from keyturn.adapters.notifications import AwsNotifier
+
+    settings = load(RespondToFindingSettings)
+    scope = finding.scope_of(settings)
+    return Responding(_secret(settings), AwsNotifier(settings), scope)
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":

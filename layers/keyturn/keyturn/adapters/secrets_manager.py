@@ -7,13 +7,16 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
+from keyturn.finding import Version
 from keyturn.secret import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+from keyturn.trigger import Schedule
 
 CONSISTENCY_SECONDS = 8.0
 FIRST_DELAY_SECONDS = 0.1
@@ -36,6 +39,46 @@ class SecretsManager:
     def previous_version(self) -> str | None:
         """The version that carries AWSPREVIOUS."""
         return labelled(self.labels(), AWSPREVIOUS)
+
+    def schedule(self) -> Schedule:
+        """The rotation rules; a number of days is the rate() that it is short for."""
+        with self._translated("DescribeSecret"):
+            described = self._client.describe_secret(**self._secret)
+        rules = described.get("RotationRules", {})
+        days = rules.get("AutomaticallyAfterDays")
+        return Schedule(
+            expression=rules.get("ScheduleExpression") or (f"rate({days} days)" if days else None),
+            duration=rules.get("Duration"),
+            enabled=described.get("RotationEnabled") is True,
+            next_rotation=described.get("NextRotationDate"),
+        )
+
+    def versions(self) -> list[Version]:
+        """Every version, those without labels or without a value included.
+
+        ListSecretVersionIds shows no version without a value, DescribeSecret none without a label.
+        """
+        created: dict[str, datetime] = {}
+        with self._translated("ListSecretVersionIds"):
+            pages = self._client.get_paginator("list_secret_version_ids")
+            for page in pages.paginate(**self._secret, IncludeDeprecated=True):
+                created |= {one["VersionId"]: one["CreatedDate"] for one in page["Versions"]}
+        labels = self.labels()
+        return [
+            Version(version, created.get(version), frozenset(labels.get(version, ())))
+            for version in {**labels, **created}
+        ]
+
+    def start_rotation(self, token: str) -> bool:
+        """Start a rotation, or find it under way; False where a pending version is in its way."""
+        with self._translated("RotateSecret"):
+            try:
+                self._client.rotate_secret(**self._secret, ClientRequestToken=token)
+            except ClientError as error:
+                if aws.code(error) == "InvalidRequestException":
+                    return False
+                raise
+        return True
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
