@@ -5,10 +5,11 @@ Each implements a noun's `Protocol`; `tests/contract` runs the same cases on the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from keyturn import errors
 from keyturn.delivery import Delivered
+from keyturn.finding import Version
 from keyturn.logs import ContainerLog
 from keyturn.record import Message
 from keyturn.run import Run
@@ -16,6 +17,8 @@ from keyturn.sessions import Page
 from keyturn.synchronization import ExternalSecret
 from keyturn.validation import Answer
 from keyturn.workload import KEY_VERSION, Pod, Workload
+
+MADE = datetime(2026, 11, 1, tzinfo=UTC)  # versions of which nothing else is said
 
 
 @dataclass
@@ -27,6 +30,29 @@ class FakeSecretStore:
     lost_answers: int = 0
     racing_document: str | None = None
     writes: list[str] = field(default_factory=list)
+    created: dict[str, datetime] = field(default_factory=dict)
+    rotations: list[str] = field(default_factory=list)
+
+    def versions(self) -> list[Version]:
+        seen = [v for v, labels in self.stages.items() if labels or v in self.documents]
+        return [
+            Version(
+                version,
+                self.created.get(version, MADE) if version in self.documents else None,
+                frozenset(self.stages[version]),
+            )
+            for version in seen
+        ]
+
+    def start_rotation(self, token: str) -> bool:
+        for version, labels in self.stages.items():
+            if "AWSPENDING" in labels and "AWSCURRENT" not in labels and version != token:
+                return False
+        if token not in self.stages:
+            self.stages[token] = ["AWSPENDING"]
+            self.rotations.append(token)
+            self._lose_an_answer()
+        return True
 
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}

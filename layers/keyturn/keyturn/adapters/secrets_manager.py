@@ -59,10 +59,16 @@ class SecretsManager:
         ListSecretVersionIds shows no version without a value, DescribeSecret none without a label.
         """
         created: dict[str, datetime] = {}
+        further: dict[str, str] = {}
         with self._translated("ListSecretVersionIds"):
-            pages = self._client.get_paginator("list_secret_version_ids")
-            for page in pages.paginate(**self._secret, IncludeDeprecated=True):
+            while True:
+                page = self._client.list_secret_version_ids(
+                    **self._secret, **further, IncludeDeprecated=True
+                )
                 created |= {one["VersionId"]: one["CreatedDate"] for one in page["Versions"]}
+                if "NextToken" not in page:
+                    break
+                further = {"NextToken": page["NextToken"]}
         labels = self.labels()
         return [
             Version(version, created.get(version), frozenset(labels.get(version, ())))
