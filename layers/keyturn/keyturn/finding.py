@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Literal
 
 from keyturn.finding_event import Finding
+from keyturn.settings import RespondToFindingSettings
 from keyturn.trigger import EMERGENCY, FINDING
 
 DAY = timedelta(days=1)
@@ -35,7 +36,8 @@ class Where(Enum):
     READ = "a read of our secret, or of one not named by a role that can read ours"
 
 
-# The types that can mean that the key is exposed. Research and severities: docs/operations.md.
+# The types that can mean that the key is exposed. By type and never by severity: two of the most
+# telling, SecretsAccessed and the anomalous GetSecretValue, are of severity Medium.
 ROTATES: Mapping[str, Where] = {
     "AttackSequence:EKS/CompromisedCluster": Where.CLUSTER,
     "CredentialAccess:Kubernetes/AnomalousBehavior.SecretsAccessed": Where.SECRETS,
@@ -77,7 +79,7 @@ ROTATES: Mapping[str, Where] = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What is ours, and how much a finding may do. Roles are names; a cluster is both."""
+    """What is ours, and how much a finding may do. A cluster has a name and an ARN."""
 
     account: str
     region: str
@@ -101,9 +103,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do. `token` names the rotation to start, or to `join` where it is under way;
+    """What to do, and why.
 
-    `blocked_by` is a pending version that would be in its way.
+    `token` names the rotation to start, which `joins` one that is under way; `blocked_by` is a
+    pending version that may be in its way.
     """
 
     action: Literal["rotate", "notify", "ignore"]
@@ -144,6 +147,24 @@ def token_of(finding: Finding) -> str:
     return f"{FINDING}{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
+def scope_of(settings: RespondToFindingSettings) -> Scope:
+    """What is ours: the secret's own account and Region, and the cluster in it."""
+    _, partition, _, region, account, _ = settings.secret_arn.split(":", 5)
+    arn = f"arn:{partition}:eks:{region}:{account}:cluster/{settings.cluster_name}"
+    roles = (*settings.key_roles, *settings.finding_scope_roles)
+    return Scope(
+        account=account,
+        region=region,
+        secret_arn=settings.secret_arn,
+        clusters=frozenset({settings.cluster_name, arn}),
+        namespace=settings.namespace,
+        roles=frozenset(role_name(role) for role in roles),
+        cooldown=timedelta(minutes=settings.finding_cooldown_minutes),
+        daily_limit=settings.finding_daily_limit,
+        samples=settings.allow_sample_findings,
+    )
+
+
 def role_name(principal: str) -> str:
     """The name in an ARN of a role, a user or a role's session; a name stays what it is."""
     path = principal.split("/")
@@ -159,8 +180,6 @@ def _outside(finding: Finding, scope: Scope) -> str | None:
         return "The finding is about another account or Region."
     if finding.sample or _is_ours(where, finding, scope):
         return None
-    if where in {Where.ROLE, Where.READ} and not scope.roles:
-        return f"It is not about {where.value}, as far as is known: no role is named."
     return f"The finding is not about {where.value}."
 
 

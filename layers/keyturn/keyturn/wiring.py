@@ -9,19 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import (
-    delivery,
-    rollout,
-    secret,
-    sessions,
-    synchronization,
-    validation,
-)
+from keyturn import delivery, finding, rollout, secret, sessions, synchronization, validation
 from keyturn.equipment import (
     Beginning,
     Delivering,
     Finishing,
     Purging,
+    Responding,
     Restarting,
     Restoring,
     Validating,
@@ -34,6 +28,7 @@ from keyturn.settings import (
     FinishRotationSettings,
     NotificationSettings,
     PurgeSessionsSettings,
+    RespondToFindingSettings,
     RestartSettings,
     RotateSecretSettings,
     SecretSettings,
@@ -121,6 +116,12 @@ def finishing() -> Finishing:
 
     settings = load(FinishRotationSettings)
     return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
+
+
+def responding() -> Responding:
+    """What `respond_to_finding` works with."""
+    settings = load(RespondToFindingSettings)
+    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":
