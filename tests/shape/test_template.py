@@ -113,13 +113,21 @@ def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
     assert connecting == talking
 
 
-def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_the_password_of_redis() -> None:
+def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:
+    telling = {name for name, own in functions().items() if "TOPIC_ARN" in variables_of(own)}
+    assert readers_of("SlackWebhookSecret") == telling
+    assert template()["Conditions"]["TellsSlack"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "SlackWebhookSecret"}, ""]}]
+    }
+
+
+def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
+    passwords = ({"Ref": "RedisPasswordSecret"}, {"Ref": "SlackWebhookSecret"})
     for _, statement in every_statement():
         if any(action.startswith("secretsmanager:") for action in actions(statement)):
-            reads_password = actions(statement) == {"secretsmanager:GetSecretValue"} and statement[
-                "Resource"
-            ] == {"Ref": "RedisPasswordSecret"}
-            assert reads_password or statement["Resource"] == {"Ref": "SessionKeySecret"}
+            reads = actions(statement) == {"secretsmanager:GetSecretValue"}
+            of_password = reads and statement["Resource"] in passwords
+            assert of_password or statement["Resource"] == {"Ref": "SessionKeySecret"}
 
 
 def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:

@@ -96,6 +96,8 @@ class NotificationSettings:
 
     topic_arn: str
     event_bus: str
+    slack_webhook_secret: str
+    allow_http: bool
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class FinishRotationSettings(SecretSettings, NotificationSettings):
 OPTIONAL = {
     "topic_arn",
     "event_bus",
+    "slack_webhook_secret",
     "record_bucket",
     "external_secret",
     "redis_certificate_authority",

@@ -186,12 +186,15 @@ def _secret(settings: SecretSettings) -> "SecretsManager":
 def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
     """Every channel that is configured."""
     from keyturn.adapters.notifications import EventBus, Topic
+    from keyturn.adapters.slack import Slack
 
     channels: list[Channel] = []
     if settings.topic_arn:
         channels.append(Topic(settings.topic_arn))
     if settings.event_bus:
         channels.append(EventBus(settings.event_bus))
+    if settings.slack_webhook_secret:
+        channels.append(Slack(settings.slack_webhook_secret, any_url=settings.allow_http))
     return channels
 
 
