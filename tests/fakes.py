@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from keyturn import errors
+from keyturn import errors, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.logs import ContainerLog
@@ -27,9 +27,21 @@ class FakeSecretStore:
     lost_answers: int = 0
     racing_document: str | None = None
     writes: list[str] = field(default_factory=list)
+    created: dict[str, datetime] = field(default_factory=dict)
+    changed: datetime | None = None
+    next_rotation: datetime | None = None
 
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
+
+    def look(self) -> watch.Secret:
+        dates = {version: self.created.get(version) for version in self.stages}
+        versions = tuple(
+            watch.Version(version, frozenset(labels), dates[version])
+            for version, labels in self.stages.items()
+            if labels
+        )
+        return watch.Secret(versions, self.changed, self.next_rotation)
 
     def previous_version(self) -> str | None:
         return next((v for v, labels in self.stages.items() if "AWSPREVIOUS" in labels), None)
@@ -79,6 +91,10 @@ class FakeRuns:
 
     started: list[Run] = field(default_factory=list)
     down: bool = False
+    known: list[watch.Execution] = field(default_factory=list)
+
+    def executions(self) -> list[watch.Execution]:
+        return list(self.known)
 
     def ensure_started(self, run: Run) -> None:
         if self.down:

@@ -11,6 +11,8 @@ from typing import Any, cast
 import pytest
 
 from keyturn import (
+    alerts,
+    care,
     delivery,
     key,
     rollout,
@@ -20,6 +22,7 @@ from keyturn import (
     synchronization,
     telemetry,
     validation,
+    watch,
     wiring,
 )
 from keyturn.logs import ContainerLog, Line
@@ -31,6 +34,7 @@ from keyturn.settings import (
     RestartSettings,
     RotateSecretSettings,
     ValidateRotationSettings,
+    WatchKeySettings,
     load,
 )
 from keyturn.telemetry import Handler
@@ -39,6 +43,7 @@ from keyturn.workload import Pod, Workload
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import (
     FakeChannel,
+    FakeClock,
     FakeCluster,
     FakeOperator,
     FakeRecordStore,
@@ -130,6 +135,7 @@ class Stage:
             "restarting": wiring.Restarting(restart, store, self.cluster, self.cluster),
             "purging": wiring.Purging(purge, store, self.sessions),
             "validating": wiring.Validating(validate, store, self.web, self.cluster),
+            "watching": self._watch(),
             "finishing": wiring.Finishing(finish, self.records, [self.channel]),
         }
         for name, joined in wired.items():
@@ -152,6 +158,17 @@ class Stage:
         self.cluster.pods_of[service] = two_pods(service, NEW)
         lines = [Line(self.now, "cannot decrypt session")]
         self.cluster.logs.append(ContainerLog(service, "app", lines))
+
+    def _watch(self) -> care.Watch:
+        settings = load(WatchKeySettings, environment("watch_key"))
+        return care.Watch(
+            place=alerts.Place(ARN, settings.state_machine_arn),
+            limits=watch.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
+            secret=self.store,
+            runs=self.runs,
+            users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
+            channels=[self.channel],
+        )
 
     def _rotation(self) -> secret.Rotation:
         urls = load(RotateSecretSettings, environment("rotate_secret")).health_urls

@@ -5,17 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import boto3
 import pytest
 import urllib3
 
 from keyturn import channels, errors
 from keyturn.adapters import slack
 from keyturn.channels import Message
-from local.cloud import Cloud
-from local.functions import Functions
-from local.processes import Processes
-from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account
+from tests.contract.secrets_manager_account import Account
 
 MESSAGE = Message(
     kind="Session Key Rotation Failed",
@@ -80,24 +76,6 @@ def workspace() -> Iterator[Workspace]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with open_account() as account, Processes() as processes:
-        functions = Functions(
-            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
-        )
-        cloud = Cloud(functions, account.manager, account=ACCOUNT, region=REGION)
-        # The default session keeps the credentials with which it was made.
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-        yield account
-        cloud.close()
-        functions.close()
 
 
 @pytest.fixture

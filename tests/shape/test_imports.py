@@ -8,8 +8,10 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["channels", "delivery", "errors", "key", "logs", "messages", "purge", "purge_progress"]
+NOUNS = ["alerts", "care", "channels", "delivery", "errors", "key", "logs", "messages"]
 NOUNS += [
+    "purge",
+    "purge_progress",
     "record",
     "rollout",
     "run",
@@ -19,6 +21,7 @@ NOUNS += [
     "synchronization",
     "validation",
     "variables",
+    "watch",
     "workload",
 ]
 VENDORS = {

@@ -148,6 +148,16 @@ class FinishRotationSettings(SecretSettings, NotificationSettings):
     record_bucket: str
 
 
+@dataclass(frozen=True)
+class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
+    """Of `watch_key`."""
+
+    state_machine_arn: str
+    key_age_warning_days: int
+    key_age_critical_days: int
+    notice_hours: int
+
+
 OPTIONAL = {
     "topic_arn",
     "event_bus",

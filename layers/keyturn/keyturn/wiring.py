@@ -5,13 +5,26 @@ Each function calls one of these at init, so settings are read and found wanting
 Adapters are imported here inside the calls: a function loads only the vendors that it uses.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, logs, purge, rollout, secret, sessions, synchronization, validation
+from keyturn import (
+    alerts,
+    care,
+    delivery,
+    logs,
+    purge,
+    rollout,
+    secret,
+    sessions,
+    synchronization,
+    validation,
+    watch,
+)
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
@@ -25,6 +38,7 @@ from keyturn.settings import (
     SecretSettings,
     SessionSettings,
     ValidateRotationSettings,
+    WatchKeySettings,
     load,
 )
 
@@ -175,6 +189,26 @@ def finishing() -> Finishing:
 
     settings = load(FinishRotationSettings)
     return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
+
+
+def watching() -> care.Watch:
+    """What `watch_key` works with."""
+    from keyturn.adapters.step_functions import StepFunctionsRuns
+
+    settings = load(WatchKeySettings)
+    pace = sessions.PACES[settings.purge_pace]
+    return care.Watch(
+        place=alerts.Place(settings.secret_arn, settings.state_machine_arn),
+        limits=watch.Limits(
+            old=timedelta(days=settings.key_age_warning_days),
+            too_old=timedelta(days=settings.key_age_critical_days),
+            notice=timedelta(hours=settings.notice_hours),
+        ),
+        secret=_secret(settings),
+        runs=StepFunctionsRuns(settings.state_machine_arn),
+        users=partial(sessions.count, _sessions(settings), pace, time),
+        channels=_channels(settings),
+    )
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from keyturn import errors
 from keyturn.adapters import aws
 from keyturn.secret import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+from keyturn.watch import Secret, Version
 
 CONSISTENCY_SECONDS = 8.0
 FIRST_DELAY_SECONDS = 0.1
@@ -28,10 +29,21 @@ class SecretsManager:
 
     def labels(self) -> Labels:
         """Version ids and their staging labels, value-less versions included."""
-        with self._translated("DescribeSecret"):
-            described = self._client.describe_secret(**self._secret)
-        labels: Labels = described.get("VersionIdsToStages", {})
+        labels: Labels = self._describe().get("VersionIdsToStages", {})
         return labels
+
+    def look(self) -> Secret:
+        """The secret's labelled versions and its dates."""
+        described = self._describe()
+        with self._translated("ListSecretVersionIds"):
+            listed = self._client.list_secret_version_ids(**self._secret, MaxResults=100)
+        created = {found["VersionId"]: found["CreatedDate"] for found in listed["Versions"]}
+        versions = described.get("VersionIdsToStages", {})
+        return Secret(
+            tuple(Version(name, frozenset(on), created.get(name)) for name, on in versions.items()),
+            described.get("LastChangedDate"),
+            described.get("NextRotationDate") if described.get("RotationEnabled") else None,
+        )
 
     def previous_version(self) -> str | None:
         """The version that carries AWSPREVIOUS."""
@@ -112,6 +124,11 @@ class SecretsManager:
             except ClientError as error:
                 if aws.code(error) != "InvalidParameterException":
                     raise
+
+    def _describe(self) -> dict[str, Any]:
+        with self._translated("DescribeSecret"):
+            described: dict[str, Any] = self._client.describe_secret(**self._secret)
+        return described
 
     def _translated(self, action: str) -> Any:
         return aws.translated(
