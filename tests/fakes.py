@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from keyturn import errors
+from keyturn import errors, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.finding import Version
@@ -58,6 +58,9 @@ class FakeSecretStore:
             self._lose_an_answer()
         return True
 
+    changed: datetime | None = None
+    next_rotation: datetime | None = None
+
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
@@ -66,6 +69,15 @@ class FakeSecretStore:
 
     def created(self, version: str) -> datetime:
         return self.asked_at
+
+    def look(self) -> watch.Secret:
+        dates = {version: self.made.get(version) for version in self.stages}
+        versions = tuple(
+            watch.Version(version, frozenset(labels), dates[version])
+            for version, labels in self.stages.items()
+            if labels
+        )
+        return watch.Secret(versions, self.changed, self.next_rotation)
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
@@ -112,6 +124,10 @@ class FakeRuns:
 
     started: list[Run] = field(default_factory=list)
     down: bool = False
+    known: list[watch.Execution] = field(default_factory=list)
+
+    def executions(self) -> list[watch.Execution]:
+        return list(self.known)
 
     def ensure_started(self, run: Run) -> None:
         if self.down:

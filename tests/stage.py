@@ -11,6 +11,8 @@ from typing import Any, cast
 import pytest
 
 from keyturn import (
+    alerts,
+    care,
     delivery,
     equipment,
     key,
@@ -21,6 +23,7 @@ from keyturn import (
     synchronization,
     telemetry,
     validation,
+    watch,
     wiring,
 )
 from keyturn.logs import ContainerLog, Line
@@ -33,6 +36,7 @@ from keyturn.settings import (
     RotateSecretSettings,
     SecretSettings,
     ValidateRotationSettings,
+    WatchKeySettings,
     load,
 )
 from keyturn.telemetry import Handler
@@ -41,6 +45,7 @@ from keyturn.workload import Pod, Workload
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import (
     FakeChannel,
+    FakeClock,
     FakeCluster,
     FakeOperator,
     FakeRecordStore,
@@ -134,6 +139,7 @@ class Stage:
             "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
             "validating": equipment.Validating(validate, store, self.web, self.cluster),
             "finishing": equipment.Finishing(finish, self.records, [self.channel]),
+            "watching": self._watch(),
         }
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))
@@ -155,6 +161,17 @@ class Stage:
         self.cluster.pods_of[service] = two_pods(service, NEW)
         lines = [Line(self.now, "cannot decrypt session")]
         self.cluster.logs.append(ContainerLog(service, "app", lines))
+
+    def _watch(self) -> care.Watch:
+        settings = load(WatchKeySettings, environment("watch_key"))
+        return care.Watch(
+            place=alerts.Place(ARN, settings.state_machine_arn),
+            limits=watch.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
+            secret=self.store,
+            runs=self.runs,
+            users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
+            channels=[self.channel],
+        )
 
     def _rotation(self) -> secret.Rotation:
         urls = load(RotateSecretSettings, environment("rotate_secret")).health_urls

@@ -3,12 +3,17 @@
 import os
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
+from local.cloud import Cloud
 from local.cluster import Cluster, RealCluster
 from local.cluster.control_plane_binaries import ASSETS
 from local.cluster.resources import NAMESPACES
+from local.functions import Functions
+from local.processes import Processes
 from tests.contract.cluster_under_test import NO_REAL_CLUSTER, ClusterUnderTest, start_cluster
+from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account
 
 # A plain skip, and no skipif, lets the summary say it once for each file.
 WITHOUT_IT = [] if os.environ.get(ASSETS) else [pytest.mark.skip(NO_REAL_CLUSTER)]
@@ -46,3 +51,22 @@ def namespace(cluster: ClusterUnderTest) -> Iterator[str]:
     name = cluster.new_namespace()
     yield name
     cluster.admin.delete(NAMESPACES, "", name)
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An account behind the local AWS, which this process calls from now on."""
+    with open_account() as account, Processes() as processes:
+        functions = Functions(
+            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
+        )
+        cloud = Cloud(functions, account.manager, account=ACCOUNT, region=REGION)
+        # The default session keeps the credentials with which it was made.
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        yield account
+        cloud.close()
+        functions.close()

@@ -9,6 +9,8 @@ import pytest
 from tests.project import FUNCTION_FILES, PACKAGE
 
 NOUNS = [
+    "alerts",
+    "care",
     "channels",
     "checks",
     "delivery",
@@ -24,6 +26,7 @@ NOUNS = [
     "purge_progress",
     "record",
     "recovery",
+    "response",
     "rollout",
     "run",
     "secret",
@@ -33,6 +36,7 @@ NOUNS = [
     "trigger",
     "validation",
     "variables",
+    "watch",
     "window",
     "workload",
 ]

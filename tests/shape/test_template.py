@@ -105,8 +105,12 @@ def readers_of(secret: str) -> set[str]:
     }
 
 
-def test_only_two_functions_can_read_the_key() -> None:
-    assert readers_of("SessionKeySecret") == {"RotateSecretFunction", "DeliverKeyFunction"}
+def test_only_those_that_work_with_the_key_can_read_it() -> None:
+    assert readers_of("SessionKeySecret") == {
+        "RotateSecretFunction",
+        "DeliverKeyFunction",
+        "WatchKeyFunction",
+    }
 
 
 def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
@@ -116,13 +120,21 @@ def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
     assert connecting == talking
 
 
-def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_the_password_of_redis() -> None:
+def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:
+    telling = {name for name, own in functions().items() if "TOPIC_ARN" in variables_of(own)}
+    assert readers_of("SlackWebhookSecret") == telling
+    assert template()["Conditions"]["TellsSlack"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "SlackWebhookSecret"}, ""]}]
+    }
+
+
+def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
+    passwords = ({"Ref": "RedisPasswordSecret"}, {"Ref": "SlackWebhookSecret"})
     for _, statement in every_statement():
         if any(action.startswith("secretsmanager:") for action in actions(statement)):
-            reads_password = actions(statement) == {"secretsmanager:GetSecretValue"} and statement[
-                "Resource"
-            ] == {"Ref": "RedisPasswordSecret"}
-            assert reads_password or statement["Resource"] == {"Ref": "SessionKeySecret"}
+            reads = actions(statement) == {"secretsmanager:GetSecretValue"}
+            of_password = reads and statement["Resource"] in passwords
+            assert of_password or statement["Resource"] == {"Ref": "SessionKeySecret"}
 
 
 def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:
@@ -145,8 +157,45 @@ def test_an_update_of_the_stack_logs_nobody_out() -> None:
     assert secret["DeletionPolicy"] == secret["UpdateReplacePolicy"] == "Retain"
 
 
+def permissions_of(function: str) -> dict[str, dict[str, Any]]:
+    """Who else may call a function."""
+    called = {"Fn::GetAtt": [function, "Arn"]}
+    permissions = resources("AWS::Lambda::Permission")
+    return {name: own for name, own in permissions.items() if own["FunctionName"] == called}
+
+
+def test_an_event_rule_calls_a_function_that_lets_it_and_no_other_rule_does() -> None:
+    rules = resources("AWS::Events::Rule")
+    called = {
+        (target["Arn"]["Fn::GetAtt"][0], name)
+        for name, rule in rules.items()
+        for target in rule["Targets"]
+    }
+    permitted = set()
+    for permission in resources("AWS::Lambda::Permission").values():
+        if permission["Principal"] == "events.amazonaws.com":
+            assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+            (function, _), (rule, _) = (
+                permission[end]["Fn::GetAtt"] for end in ("FunctionName", "SourceArn")
+            )
+            permitted.add((function, rule))
+    assert called == permitted
+
+
+def test_the_key_is_watched_at_the_same_time_every_day_and_when_it_moves() -> None:
+    rules = resources("AWS::Events::Rule")
+    assert rules["DailyWatchRule"]["ScheduleExpression"] == "cron(0 8 * * ? *)"
+    assert rules["KeyMovedRule"]["EventPattern"] == {
+        "source": ["aws.secretsmanager"],
+        "detail-type": ["Secret Label Updated"],
+        "resources": [{"Ref": "SessionKeySecret"}],
+        "detail": {"labelUpdated": ["AWSCURRENT"]},
+    }
+    assert template()["Parameters"]["NoticeHours"]["MinValue"] == 24
+
+
 def test_only_secrets_manager_for_this_secret_may_call_the_rotation_function() -> None:
-    (permission,) = resources("AWS::Lambda::Permission").values()
+    (permission,) = permissions_of("RotateSecretFunction").values()
     assert permission["Principal"] == "secretsmanager.amazonaws.com"
     assert permission["SourceArn"] == {"Ref": "SessionKeySecret"}
     assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}

@@ -18,7 +18,7 @@ from tests.conftest import ARN, NEW, NOON, OLD
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
 from tests.stage import SERVICES, Stage, handler_of
 
-TALK_TO_REDIS = {"rotate_secret", "begin_rotation", "purge_sessions"}
+TALK_TO_REDIS = {"rotate_secret", "begin_rotation", "purge_sessions", "watch_key"}
 TALK_TO_THE_CLUSTER = {
     "rotate_secret",
     "deliver_key",
@@ -27,7 +27,7 @@ TALK_TO_THE_CLUSTER = {
     "validate_rotation",
 }
 NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
-OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name != "rotate_secret"]
+OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in {"rotate_secret", "watch_key"}]
 
 
 @pytest.fixture

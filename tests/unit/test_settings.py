@@ -256,8 +256,10 @@ def test_a_missing_external_secret_is_told_with_all_other_problems() -> None:
 
 
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
-    found = settings.load(settings.FinishRotationSettings, {"SECRET_ARN": ARN})
+    given = {"SECRET_ARN": ARN, "ALLOW_HTTP": "false"}
+    found = settings.load(settings.FinishRotationSettings, given)
     assert (found.topic_arn, found.event_bus, found.record_bucket) == ("", "", "")
+    assert found.slack_webhook_secret == ""
 
 
 def test_settings_cannot_be_changed() -> None:

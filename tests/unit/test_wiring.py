@@ -8,6 +8,7 @@ import pytest
 from keyturn import delivery, errors, synchronization, wiring
 from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
+from tests.conftest import ARN
 from tests.project import environment
 
 Wire = Callable[..., None]
@@ -79,3 +80,10 @@ def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: 
     joined = wiring.restarting()
     assert isinstance(joined.cluster, KubernetesCluster)
     assert joined.logs is cast("Any", joined.cluster)
+
+
+def test_everyone_who_is_configured_is_told_and_nobody_else(wire: Wire) -> None:
+    wire("finish_rotation", SLACK_WEBHOOK_SECRET=ARN)
+    assert [channel.name for channel in wiring.finishing().channels] == ["topic", "bus", "slack"]
+    wire("finish_rotation", TOPIC_ARN="", EVENT_BUS="", SLACK_WEBHOOK_SECRET="")
+    assert wiring.finishing().channels == []

@@ -98,6 +98,8 @@ class NotificationSettings:
 
     topic_arn: str
     event_bus: str
+    slack_webhook_secret: str
+    allow_http: bool
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,20 @@ class RespondToFindingSettings(SecretSettings, NotificationSettings):
     allow_sample_findings: bool
 
 
+@dataclass(frozen=True)
+class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
+    """Of `watch_key`."""
+
+    state_machine_arn: str
+    key_age_warning_days: int
+    key_age_critical_days: int
+    notice_hours: int
+
+
 OPTIONAL = {
     "topic_arn",
     "event_bus",
+    "slack_webhook_secret",
     "record_bucket",
     "finding_scope_roles",
     "external_secret",

@@ -5,11 +5,24 @@ Each function calls one of these at init, so settings are read and found wanting
 Adapters are imported here inside the calls: a function loads only the vendors that it uses.
 """
 
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, finding, rollout, secret, sessions, synchronization, validation
+from keyturn import (
+    alerts,
+    care,
+    delivery,
+    finding,
+    rollout,
+    secret,
+    sessions,
+    synchronization,
+    validation,
+    watch,
+)
 from keyturn.equipment import (
     Beginning,
     Delivering,
@@ -34,6 +47,7 @@ from keyturn.settings import (
     SecretSettings,
     SessionSettings,
     ValidateRotationSettings,
+    WatchKeySettings,
     load,
 )
 
@@ -124,6 +138,26 @@ def responding() -> Responding:
     return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
 
 
+def watching() -> care.Watch:
+    """What `watch_key` works with."""
+    from keyturn.adapters.step_functions import StepFunctionsRuns
+
+    settings = load(WatchKeySettings)
+    pace = sessions.PACES[settings.purge_pace]
+    return care.Watch(
+        place=alerts.Place(settings.secret_arn, settings.state_machine_arn),
+        limits=watch.Limits(
+            old=timedelta(days=settings.key_age_warning_days),
+            too_old=timedelta(days=settings.key_age_critical_days),
+            notice=timedelta(hours=settings.notice_hours),
+        ),
+        secret=_secret(settings),
+        runs=StepFunctionsRuns(settings.state_machine_arn),
+        users=partial(sessions.count, _sessions(settings), pace, time),
+        channels=_channels(settings),
+    )
+
+
 def _secret(settings: SecretSettings) -> "SecretsManager":
     from keyturn.adapters.secrets_manager import SecretsManager
 
@@ -133,12 +167,15 @@ def _secret(settings: SecretSettings) -> "SecretsManager":
 def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
     """Every channel that is configured."""
     from keyturn.adapters.notifications import EventBus, Topic
+    from keyturn.adapters.slack import Slack
 
     channels: list[Channel] = []
     if settings.topic_arn:
         channels.append(Topic(settings.topic_arn))
     if settings.event_bus:
         channels.append(EventBus(settings.event_bus))
+    if settings.slack_webhook_secret:
+        channels.append(Slack(settings.slack_webhook_secret, any_url=settings.allow_http))
     return channels
 
 

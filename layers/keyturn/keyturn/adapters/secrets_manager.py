@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from keyturn import errors
+from keyturn import errors, watch
 from keyturn.adapters import aws
 from keyturn.finding import Version
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels
@@ -31,9 +31,7 @@ class SecretsManager:
 
     def labels(self) -> Labels:
         """Version ids and their staging labels, value-less versions included."""
-        with self._translated("DescribeSecret"):
-            described = self._client.describe_secret(**self._secret)
-        labels: Labels = described.get("VersionIdsToStages", {})
+        labels: Labels = self._describe().get("VersionIdsToStages", {})
         return labels
 
     def created(self, version: str) -> datetime:
@@ -47,8 +45,7 @@ class SecretsManager:
 
     def schedule(self) -> Schedule:
         """The rotation rules; a number of days is the rate() that it is short for."""
-        with self._translated("DescribeSecret"):
-            described = self._client.describe_secret(**self._secret)
+        described = self._describe()
         rules = described.get("RotationRules", {})
         days = rules.get("AutomaticallyAfterDays")
         return Schedule(
@@ -90,6 +87,22 @@ class SecretsManager:
                     return False
                 raise
         return True
+
+    def look(self) -> watch.Secret:
+        """The secret's labelled versions and its dates."""
+        described = self._describe()
+        with self._translated("ListSecretVersionIds"):
+            listed = self._client.list_secret_version_ids(**self._secret, MaxResults=100)
+        created = {found["VersionId"]: found["CreatedDate"] for found in listed["Versions"]}
+        versions = described.get("VersionIdsToStages", {})
+        return watch.Secret(
+            tuple(
+                watch.Version(name, frozenset(on), created.get(name))
+                for name, on in versions.items()
+            ),
+            described.get("LastChangedDate"),
+            described.get("NextRotationDate") if described.get("RotationEnabled") else None,
+        )
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
@@ -166,6 +179,11 @@ class SecretsManager:
             except ClientError as error:
                 if aws.code(error) != "InvalidParameterException":
                     raise
+
+    def _describe(self) -> dict[str, Any]:
+        with self._translated("DescribeSecret"):
+            described: dict[str, Any] = self._client.describe_secret(**self._secret)
+        return described
 
     def _translated(self, action: str) -> Any:
         return aws.translated(

@@ -1,12 +1,16 @@
-"""Starts the state machine, once a run."""
+"""Starts the state machine, once a run, and lists its executions."""
 
 import json
+from collections.abc import Sequence
 
 from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
 from keyturn.run import Run
+from keyturn.watch import Execution
+
+MOST_EXECUTIONS = 1000  # one page, the newest first: years of rotations
 
 
 class StepFunctionsRuns:
@@ -33,3 +37,15 @@ class StepFunctionsRuns:
             except ClientError as error:
                 if aws.code(error) != "ExecutionAlreadyExists":
                     raise
+
+    def executions(self) -> Sequence[Execution]:
+        """The executions that Step Functions knows: it forgets one 90 days after its end."""
+        doing = f"states:ListExecutions of {self._arn}"
+        with aws.translated(doing, errors.StateMachineUnavailable):
+            answer = self._client.list_executions(
+                stateMachineArn=self._arn, maxResults=MOST_EXECUTIONS
+            )
+        return [
+            Execution(found["name"], found["status"], found["startDate"])
+            for found in answer["executions"]
+        ]

@@ -1,0 +1,16 @@
+"""The watch between two rotations: every day, and whenever AWSCURRENT moves."""
+
+import time
+from typing import Any
+
+from keyturn import care, run, watch, wiring
+from keyturn.telemetry import Event, Result, step
+
+watching = wiring.watching()
+
+
+@step("WatchKey")
+def handler(event: Event, _context: Any) -> Result:
+    """Look at the key, the runs and the schedule; start what is missing, tell what is wrong."""
+    call = watch.parse(event, watching.place.secret_arn, run.now())
+    return {"daily": call.daily, "found": care.take_care(watching, call, time)}

@@ -1,0 +1,213 @@
+"""What people are told between two rotations, one message for each concern of `keyturn.watch`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from keyturn import errors
+from keyturn.channels import Message
+from keyturn.messages import NOTHING_TO_DO, run_again
+from keyturn.run import Run, timestamp
+from keyturn.watch import Concern, Judgement
+
+SUGGESTED = {"ScheduleExpression": "cron(0 3 2,16 * ? *)", "Duration": "2h"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which secret is watched, and which state machine carries its key to the services."""
+
+    secret_arn: str
+    state_machine_arn: str
+
+    def run_of(self, judgement: Judgement) -> Run:
+        """The run that carries the version of a judgement to the services."""
+        return Run(judgement.version, self.secret_arn, "scheduled")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What differs from message to message."""
+
+    kind: str
+    subject: str
+    says: str
+    impact: str
+    reason: str
+    todo: str
+    command: str = ""
+
+
+def message_of(judgement: Judgement, place: Place, at: datetime) -> Message:
+    """What people are told of a concern, but for those that need more than the judgement."""
+    words = {
+        Concern.PUT_BACK: _put_back,
+        Concern.RUN_ENDED: _run_ended,
+        Concern.STUCK: _stuck,
+        Concern.OLD: _old,
+        Concern.TOO_OLD: _old,
+    }[judgement.concern]
+    return _message(judgement, place, at, words(judgement, place, at - judgement.since))
+
+
+def announcement(
+    judgement: Judgement, place: Place, at: datetime, users: Mapping[str, Any] | None
+) -> Message:
+    """The next rotation, before it comes: when, how many users it logs out, how to move it.
+
+    `users` is what `sessions.count` returns, or None where nobody could count them.
+    """
+    due = timestamp(judgement.since)
+    sessions = "an unknown number of sessions"
+    if users:
+        sessions = f"{'' if users['counted'] else 'more than '}{users['sessions']} sessions"
+    rules = f"--no-rotate-immediately --rotation-rules '{json.dumps(SUGGESTED)}'"
+    words = Words(
+        kind="Session Key Rotation Announced",
+        subject=f"Session key rotation by {due[:10]}: users will have to log in again",
+        says=f"The session encryption key is rotated on its schedule, by {due} at the latest.",
+        impact=f"If it were now, {sessions} would end. Users have to log in again.",
+        reason=f"the rotation schedule of {place.secret_arn}",
+        todo=(
+            f"{NOTHING_TO_DO} To move it, give it other times, such as these (UTC), and set the"
+            " stack's parameter RotationSchedule to the same, or the next deployment sets it back:"
+        ),
+        command=f"aws secretsmanager rotate-secret --secret-id {place.secret_arn} {rules}",
+    )
+    return _message(judgement, place, at, words)
+
+
+def unusable(
+    judgement: Judgement, place: Place, at: datetime, problem: errors.KeyturnError
+) -> Message:
+    """A value that was put as AWSCURRENT and that no service can use."""
+    name = type(problem).__name__
+    back = f"--move-to-version-id {judgement.previous} --remove-from-version-id {judgement.version}"
+    words = Words(
+        kind="Session Key Not Valid",
+        subject="Session key is NOT VALID: the current version cannot be used",
+        says=(
+            f"AWSCURRENT is version {judgement.version}, which no rotation has made, and services"
+            " cannot use it. It was not carried to them: what runs keeps the key that it has."
+        ),
+        impact="None yet. A pod that reads the secret itself fails when it restarts.",
+        reason=f"{name}: {problem}",
+        todo=(
+            f"Act now. Put a valid value (docs/operations.md, {name}), which is then carried to the"
+            " services by itself, or go back to the version before:"
+        ),
+        command=(
+            f"aws secretsmanager update-secret-version-stage --secret-id {place.secret_arn}"
+            f" --version-stage AWSCURRENT {back}"
+        ),
+    )
+    return _message(judgement, place, at, words)
+
+
+def _message(judgement: Judgement, place: Place, at: datetime, words: Words) -> Message:
+    return Message(
+        kind=words.kind,
+        subject=words.subject,
+        says=words.says,
+        fields={
+            "When": timestamp(at),
+            "Impact": words.impact,
+            "Reason": words.reason,
+            "Version": judgement.version,
+        },
+        todo=words.todo,
+        facts={
+            "concern": judgement.concern.name,
+            "version": judgement.version,
+            "since": timestamp(judgement.since),
+            "secretArn": place.secret_arn,
+        },
+        command=words.command,
+    )
+
+
+def _put_back(judgement: Judgement, place: Place, _: timedelta) -> Words:
+    return Words(
+        kind="Session Key Put Back",
+        subject="Session key was put back by hand, and services may not know",
+        says=(
+            f"AWSCURRENT is version {judgement.version} again, older than {judgement.previous},"
+            " which had been carried to the services. No run has carried the older one back."
+        ),
+        impact=(
+            "Pods that restart may take the older key while others run the newer one: users may be"
+            " asked to log in again and again."
+        ),
+        reason="a hand has moved AWSCURRENT; a rotation of ours does not go back after a success",
+        todo=(
+            "If the older key may be known to others, rotate (docs/operations.md, The commands). If"
+            " it is the one that you want, carry it to the services:"
+        ),
+        command=_again(judgement, place),
+    )
+
+
+def _run_ended(judgement: Judgement, place: Place, _: timedelta) -> Words:
+    return Words(
+        kind="Session Key Rotation Unfinished",
+        subject="Session key rotation is NOT FINISHED: its run has ended early",
+        says=(
+            f"The key of version {judgement.version} is AWSCURRENT, and its run ended before it"
+            " was through. Services may run different keys, and old sessions may be left."
+        ),
+        impact="Users may be asked to log in again and again, until the run is through.",
+        reason=f"the run that was started at {timestamp(judgement.since)} failed or was stopped",
+        todo="See its record for the error, mend the cause, then run it again:",
+        command=_again(judgement, place),
+    )
+
+
+def _stuck(judgement: Judgement, place: Place, age: timedelta) -> Words:
+    minutes = int(age.total_seconds() // 60)
+    return Words(
+        kind="Session Key Rotation Stuck",
+        subject="Session key rotation is stuck before its promotion",
+        says=(
+            f"Version {judgement.version} has carried AWSPENDING for {minutes} minutes and was not"
+            " promoted. Nothing has changed, and until it is gone every other rotation is refused."
+        ),
+        impact="None for users. A rotation that you need may not start.",
+        reason="a step of rotate_secret fails; its log names the error",
+        todo=(
+            "Mend the cause: Secrets Manager tries again while its rotation window is open. To give"
+            " this rotation up and be free for another:"
+        ),
+        command=(
+            f"aws secretsmanager update-secret-version-stage --secret-id {place.secret_arn}"
+            f" --version-stage AWSPENDING --remove-from-version-id {judgement.version}"
+        ),
+    )
+
+
+def _old(judgement: Judgement, place: Place, age: timedelta) -> Words:
+    overdue = judgement.concern is Concern.TOO_OLD
+    return Words(
+        kind="Session Key Overdue" if overdue else "Session Key Old",
+        subject=f"Session key is {'OVERDUE: ' if overdue else ''}{age.days} days old",
+        says=(
+            f"The session encryption key was made {age.days} days ago, at"
+            f" {timestamp(judgement.since)}. It is older than"
+            f" {'allowed, and this is told every day' if overdue else 'recommended'}."
+        ),
+        impact="None now. When it is rotated, users have to log in again.",
+        reason="the rotation schedule is off, too slow, or its rotations fail",
+        todo=(
+            "See why it was not rotated (docs/operations.md, What watch_key tells you). To rotate"
+            " now, which logs users out:"
+        ),
+        command=(
+            f"aws secretsmanager rotate-secret --secret-id {place.secret_arn}"
+            ' --client-request-token "planned-$(uuidgen)"'
+        ),
+    )
+
+
+def _again(judgement: Judgement, place: Place) -> str:
+    return run_again(place.run_of(judgement), place.state_machine_arn, judgement.attempts)

@@ -1,0 +1,228 @@
+"""What may be wrong with the key between two rotations, judged from facts that anyone can look up.
+
+Every day, and whenever AWSCURRENT moves. The judgement is pure; `keyturn.care` acts upon it.
+
+Nothing is kept from one call to the next. The daily call comes at the same time each day and says
+which, so what is to be told once is told by the call in whose 24 hours it comes true; what stays
+wrong is told every day.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
+from keyturn.run import moment
+
+DAY = timedelta(days=1)
+# A rotation that has not promoted its version by then is stuck: its steps take seconds.
+UNDER_WAY = timedelta(minutes=30)
+# Step Functions forgets an execution 90 days after its end; that none is known means nothing then.
+RUNS_ARE_KNOWN = timedelta(days=80)
+ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
+DAILY, MOVED = "Scheduled Event", "Secret Label Updated"
+
+
+class Concern(Enum):
+    """What is the matter."""
+
+    NOT_CARRIED = "no run has carried the current version to the services"
+    PUT_BACK = "a hand has moved AWSCURRENT back to an older version"
+    RUN_ENDED = "the run of the current version ended before its end"
+    STUCK = "a pending version has not been promoted"
+    OLD = "the key is older than recommended"
+    TOO_OLD = "the key is older than allowed"
+    SOON = "the next rotation is near"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the secret that carries a label; one without a value has no date."""
+
+    id: str
+    labels: frozenset[str]
+    created: datetime | None
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The secret as it is now."""
+
+    versions: tuple[Version, ...]
+    changed: datetime | None
+    next_rotation: datetime | None
+
+    def holder(self, label: str) -> Version | None:
+        """The version that carries a label."""
+        return next((version for version in self.versions if label in version.labels), None)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of the state machine, as Step Functions lists it."""
+
+    name: str
+    status: str
+    started: datetime
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From which age on a key is a concern, and how long ahead a rotation is announced."""
+
+    old: timedelta
+    too_old: timedelta
+    notice: timedelta
+
+
+@dataclass(frozen=True)
+class Call:
+    """Why the function was called: the daily look, or a label that moved."""
+
+    daily: bool
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One concern, the version that it is about, and the moment that matters.
+
+    `previous` is the version that carries AWSPREVIOUS; `attempts` how often the version's run was
+    started.
+    """
+
+    concern: Concern
+    version: str
+    since: datetime
+    previous: str | None = None
+    attempts: int = 0
+
+
+class WatchedSecret(Protocol):
+    """The one secret, as it is looked at."""
+
+    def look(self) -> Secret:
+        """Its labelled versions and its dates."""
+
+    def read(self, version: str) -> str:
+        """The document of a version."""
+
+
+class WatchedRuns(Protocol):
+    """The executions of the state machine."""
+
+    def executions(self) -> Sequence[Execution]:
+        """All that Step Functions knows."""
+
+
+def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
+    """Read the event of a rule. Raises RequestRefused for any other."""
+    kind = event.get("detail-type")
+    if kind not in {DAILY, MOVED}:
+        raise errors.RequestRefused(
+            f"The input is neither a '{DAILY}' nor a '{MOVED}'. Nothing was done."
+        )
+    if kind == MOVED and secret_arn not in event.get("resources", ()):
+        raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
+    time = event.get("time")
+    return Call(kind == DAILY, moment(time) if isinstance(time, str) else now)
+
+
+def judge(
+    secret: Secret, executions: Sequence[Execution], limits: Limits, call: Call
+) -> list[Judgement]:
+    """What is the matter, the most urgent first. Pure."""
+    current = secret.holder(AWSCURRENT)
+    if current is None or current.created is None:
+        return []
+    found = list(_of_services(secret, current, executions, call))
+    if call.daily:
+        found += _of_pending(secret, call.at)
+        found += _of_age(current, current.created, limits, call.at)
+        found += _of_schedule(secret, current, limits, call.at)
+    return found
+
+
+def _of_services(
+    secret: Secret, current: Version, executions: Sequence[Execution], call: Call
+) -> Iterator[Judgement]:
+    """Whether a run has carried the current version to the services.
+
+    A secret's very first version came with the services, so none has to. An older version than the
+    previous one was put back: by our own recovery where the run of the previous one ended in
+    failure or still goes on, by a hand where that run had succeeded.
+    """
+    previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
+    runs = _runs_of(current, executions)
+    known = previous.id if previous else None
+
+    def judged(concern: Concern, since: datetime) -> Judgement:
+        return Judgement(concern, current.id, since, known, len(runs))
+
+    if previous and previous.created and created < previous.created:
+        replaced = previous.created
+        runs_since = [run for run in runs if run.started > replaced]
+        if not runs_since:
+            of_previous = _runs_of(previous, executions)
+            if of_previous and of_previous[-1].status == "SUCCEEDED":
+                yield judged(Concern.PUT_BACK, replaced)
+            return
+    if runs:
+        if call.daily and runs[-1].status in ENDED_BADLY:
+            yield judged(Concern.RUN_ENDED, runs[-1].started)
+    elif previous and call.at - created < RUNS_ARE_KNOWN and not _under_way(secret, call):
+        yield judged(Concern.NOT_CARRIED, created)
+
+
+def _runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
+    """The runs of a version, those that were run again included, in the order of their start."""
+    name = f"rot-{version.id}"
+    own = [run for run in executions if run.name == name or run.name.startswith(f"{name}-again")]
+    return sorted(own, key=lambda run: run.started)
+
+
+def _under_way(secret: Secret, call: Call) -> bool:
+    """Whether a rotation is at work, and starts its run itself.
+
+    AWSPENDING is on the current version from its promotion until its run is started.
+    """
+    pending = secret.holder(AWSPENDING)
+    if pending is None:
+        return False
+    if AWSCURRENT in pending.labels and not call.daily:
+        return True
+    return call.at - _begun(pending, secret, call.at) < UNDER_WAY
+
+
+def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:
+    """When a rotation began at the latest: a version without a value has no date of its own."""
+    return pending.created or secret.changed or at
+
+
+def _of_pending(secret: Secret, at: datetime) -> Iterator[Judgement]:
+    pending = secret.holder(AWSPENDING)
+    if pending and AWSCURRENT not in pending.labels:
+        begun = _begun(pending, secret, at)
+        if at - begun >= UNDER_WAY:
+            yield Judgement(Concern.STUCK, pending.id, begun)
+
+
+def _of_age(
+    current: Version, created: datetime, limits: Limits, at: datetime
+) -> Iterator[Judgement]:
+    age = at - created
+    if age >= limits.too_old:
+        yield Judgement(Concern.TOO_OLD, current.id, created)
+    elif limits.old <= age < limits.old + DAY:
+        yield Judgement(Concern.OLD, current.id, created)
+
+
+def _of_schedule(
+    secret: Secret, current: Version, limits: Limits, at: datetime
+) -> Iterator[Judgement]:
+    due = secret.next_rotation
+    if due and limits.notice - DAY < due - at <= limits.notice:
+        yield Judgement(Concern.SOON, current.id, due)
