@@ -48,6 +48,12 @@ class State:
         """Whether it calls a function."""
         return bool(self.body["Type"] == "Task")
 
+    @property
+    def function(self) -> str:
+        """The function that a task calls, by its logical id."""
+        resource: str = self.body["Resource"]
+        return resource.removeprefix("${").removesuffix("Arn}")
+
 
 @functools.cache
 def template() -> dict[str, Any]:

@@ -13,6 +13,7 @@ NOUNS += [
     "secret",
     "sessions",
     "settings",
+    "stamp",
     "synchronization",
     "validation",
     "variables",

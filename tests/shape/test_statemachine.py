@@ -73,7 +73,7 @@ def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS, ids=named)
 def test_a_task_waits_longer_than_its_function_may_run(state: State) -> None:
-    timeout = functions()[f"{state.name}Function"]["Timeout"]
+    timeout = functions()[state.function]["Timeout"]
     assert timeout < state.body["TimeoutSeconds"] <= timeout + 30
 
 
@@ -137,6 +137,14 @@ def test_a_step_of_several_calls_goes_on_only_when_it_says_so_and_else_repeats(
 def test_no_service_is_restarted_before_the_key_was_read_back() -> None:
     before = [state.name for state in STATES if "RestartServices" in successors(state)]
     assert before == ["KeyDelivered"]
+
+
+def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restarts() -> None:
+    states_around = {state.name: state for state in STATES}
+    assert states_around["RestartServices"].body["Next"] == "ConfirmDelivery"
+    assert states_around["ConfirmDelivery"].body["Next"] == "PurgeSessions"
+    given = states_around["ConfirmDelivery"].body["Parameters"]
+    assert given == {"rotation.$": "$.rotation", "delivered.$": "$.deliver_key"}
 
 
 def test_the_machine_is_written_in_jsonpath_without_variables() -> None:

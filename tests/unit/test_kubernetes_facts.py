@@ -9,8 +9,9 @@ from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import DeliverySettings
+from keyturn.stamp import KEY_VERSION
 from keyturn.variables import DeliveryMode
-from keyturn.workload import KEY_VERSION, Pod, Workload
+from keyturn.workload import Pod, Workload
 from tests.conftest import NEW
 
 KEY = DeliverySettings(

@@ -47,8 +47,15 @@ ENTRIES: dict[str, Any] = {
         "state": "done",
         "target": "Kubernetes Secret web/session-key",
         "written": True,
+        "delivery": "2",
         "fingerprint": FINGERPRINTS[0],
         "previousFingerprint": FINGERPRINTS[1],
+    },
+    "confirm_delivery": {
+        "startedAt": AT,
+        "seconds": 0.1,
+        "target": "Kubernetes Secret web/session-key",
+        "fingerprint": FINGERPRINTS[0],
     },
     "restart_services": [rolled("web-console", 9), rolled("auth-service", 4)],
     "purge_sessions": {
@@ -150,6 +157,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             {"name": "BeginRotation", "startedAt": "2026-11-24T11:58:00.000Z", "seconds": 0.5},
             {"name": "DeliverKey", "startedAt": AT, "seconds": 0.2},
             {"name": "RestartServices", "startedAt": "2026-11-24T12:00:04.000Z", "seconds": 39.0},
+            {"name": "ConfirmDelivery", "startedAt": AT, "seconds": 0.1},
             {"name": "PurgeSessions", "startedAt": AT, "seconds": 2.0},
             {"name": "ValidateRotation", "startedAt": AT, "seconds": 1.0},
         ],
