@@ -95,12 +95,14 @@ class Api:
         return self.texts.get(dict(query)["container"], "").encode()
 
 
-def pod(name: str, version: str | None, **restarts: int) -> dict[str, Any]:
+def pod(
+    name: str, version: str | None, delivery: str = STAMP.delivery, **restarts: int
+) -> dict[str, Any]:
     statuses = [
         {"name": container, "state": {"running": {}}, "restartCount": count}
         for container, count in restarts.items()
     ]
-    annotations = Stamp(version, STAMP.delivery).annotations() if version else {}
+    annotations = Stamp(version, delivery).annotations() if version else {}
     meta = {"name": name, "uid": f"uid-of-{name}", "annotations": annotations}
     return {"metadata": meta, "status": {"containerStatuses": statuses}}
 
@@ -125,6 +127,7 @@ PODS = [
     pod("new-2", NEW, app=2, proxy=0),
     pod("old-1", OLD, app=5),
     pod("before", None, app=5),
+    pod("before-the-delivery", NEW, "1", app=5),
 ]
 
 
