@@ -14,10 +14,11 @@ from keyturn.finding import Version
 from keyturn.logs import ContainerLog
 from keyturn.run import Run
 from keyturn.sessions import Page
+from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
 from keyturn.synchronization import ExternalSecret
 from keyturn.trigger import Schedule
 from keyturn.validation import Answer
-from keyturn.workload import KEY_VERSION, Pod, Workload
+from keyturn.workload import Pod, Workload
 
 EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
 MADE = datetime(2026, 11, 1, tzinfo=UTC)  # versions of which nothing else is said
@@ -262,13 +263,14 @@ class FakeCluster:
             self.workload(service),
             generation=self.workload(service).generation + 1,
             key_version=annotations[KEY_VERSION],
+            key_delivery=annotations.get(KEY_DELIVERY),
         )
         if not dry_run:
             self.workloads[service] = patched
         return patched
 
-    def of_version(
-        self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+    def of_restart(
+        self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> Iterable[ContainerLog]:
         """The logs of the containers that run, unless only those that crashed are asked for."""
         found = self.crashes if crashed_only else [*self.logs, *self.crashes]

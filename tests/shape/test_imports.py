@@ -32,6 +32,7 @@ NOUNS = [
     "secret",
     "sessions",
     "settings",
+    "stamp",
     "synchronization",
     "trigger",
     "validation",
