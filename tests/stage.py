@@ -12,6 +12,7 @@ import pytest
 
 from keyturn import (
     delivery,
+    finding,
     key,
     rollout,
     run,
@@ -28,6 +29,7 @@ from keyturn.settings import (
     DeliverKeySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
+    RespondToFindingSettings,
     RestartSettings,
     RotateSecretSettings,
     ValidateRotationSettings,
@@ -123,7 +125,9 @@ class Stage:
         purge = load(PurgeSessionsSettings, environment("purge_sessions"))
         validate = load(ValidateRotationSettings, environment("validate_rotation"))
         finish = load(FinishRotationSettings, environment("finish_rotation"))
+        respond = load(RespondToFindingSettings, environment("respond_to_finding"))
         wired: dict[str, Any] = {
+            "responding": wiring.Responding(store, self.notifier, finding.scope_of(respond)),
             "rotating": self._rotation(),
             "beginning": wiring.Beginning(begin, store, self.sessions, self.notifier),
             "delivering": wiring.Delivering(deliver, store, self.way),

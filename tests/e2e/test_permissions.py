@@ -69,8 +69,8 @@ def _covers(granted: list[tuple[str, str, set[str]]], verb: str, resource: str, 
 
 
 def _called(site: Site) -> dict[str, set[str]]:
-    """The actions that each function has called, in IAM's words."""
-    return {
+    """The actions that each function has called, in IAM's words, and those that these imply."""
+    called = {
         logical_id: {
             f"{call.service}:{call.operation}"
             for call in site.stack.cloud.api_calls
@@ -78,6 +78,11 @@ def _called(site: Site) -> dict[str, set[str]]:
         }
         for logical_id, name in site.stack.deployment.functions.items()
     }
+    for actions in called.values():
+        if "secretsmanager:RotateSecret" in actions:
+            # Secrets Manager asks it of the caller: API reference, RotateSecret.
+            actions.add("lambda:InvokeFunction")
+    return called
 
 
 def _allowed(site: Site) -> dict[str, set[str]]:
