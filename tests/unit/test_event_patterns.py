@@ -73,7 +73,7 @@ def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool)
     ],
 )
 def test_a_pattern_that_is_not_understood_is_refused(pattern: Any) -> None:
-    with pytest.raises(ValueError, match="event pattern|no filter"):
+    with pytest.raises(ValueError, match=r"event pattern|no filter"):
         event_patterns.check(pattern)
 
 
@@ -89,4 +89,6 @@ def test_the_rule_of_the_template_takes_our_findings_and_no_archived_or_others()
         {"service": {**finding["detail"]["service"], "archived": True}},
         {"type": "Discovery:S3/AnomalousBehavior"},
     ):
-        assert not event_patterns.matches(pattern, {**finding, "detail": finding["detail"] | change})
+        assert not event_patterns.matches(
+            pattern, {**finding, "detail": finding["detail"] | change}
+        )

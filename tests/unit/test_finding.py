@@ -1,4 +1,4 @@
-"""`keyturn.finding` and `keyturn.finding_event`: which findings rotate, which are told, which not."""
+"""`keyturn.finding` and `keyturn.finding_event`: which rotate, which are told, which not."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""`keyturn.response`: a finding starts one rotation, however often it comes, and people are told."""
+"""`keyturn.response`: a finding starts one rotation, however often it comes, and is told."""
 
 import random
 from dataclasses import replace

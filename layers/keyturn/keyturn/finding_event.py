@@ -1,8 +1,8 @@
 """A GuardDuty finding as EventBridge brings it: camelCase JSON, read into the few facts that count.
 
-A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it is
-what cannot hold such a text: its id, its type, account, Region and severity, each by its own strict
-form. Names are compared with ours and otherwise forgotten.
+A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it
+is what cannot hold such a text: its id, its type, account, Region and severity, each by its own
+strict form. Names are compared with ours and otherwise forgotten.
 
 Source: GuardDuty User Guide, "Processing findings with EventBridge"; API reference, Finding.
 """
@@ -57,7 +57,9 @@ def parse(event: Json) -> Finding:
     severity, updated = detail.get("severity"), _moment(detail, "updatedAt")
     last_seen = _moment(service, "eventLastSeen") or updated
     if last_seen is None or isinstance(severity, bool) or not isinstance(severity, int | float):
-        raise errors.RequestRefused("The finding lacks its times or its severity. Nothing was done.")
+        raise errors.RequestRefused(
+            "The finding lacks its times or its severity. Nothing was done."
+        )
     return Finding(
         id=told["id"],
         type=told["type"],

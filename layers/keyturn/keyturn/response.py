@@ -1,9 +1,9 @@
 """The response to a finding: the rotation that it calls for, started once, and who is told.
 
-The same finding comes more than once: with each update, from two accounts, and again where our answer
-was lost. So it is judged anew from the secret's versions before every try; nothing else is kept. A
-pending version that blocks an emergency loses its label by compare-and-swap, and only where Secrets
-Manager has refused the rotation: a rotation that is not in the way goes on.
+The same finding comes more than once: with each update, from two accounts, and again where our
+answer was lost. So it is judged anew from the secret's versions before every try; nothing else is
+kept. A pending version that blocks an emergency loses its label by compare-and-swap, and only where
+Secrets Manager has refused the rotation: a rotation that is not in the way goes on.
 """
 
 from collections.abc import Sequence
@@ -47,9 +47,7 @@ def respond(
     return {**facts(finding, verdict), "unlabelled": unlabelled, "announced": told}
 
 
-def _act(
-    secret: Secret, finding: Finding, scope: Scope, at: datetime
-) -> tuple[Verdict, list[str]]:
+def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[Verdict, list[str]]:
     unlabelled: list[str] = []
     for _ in range(TRIES):
         verdict = judge(finding, scope, secret.versions(), at)
@@ -65,7 +63,7 @@ def _act(
 
 
 def facts(finding: Finding, verdict: Verdict) -> dict[str, Any]:
-    """What may be shown of a finding and of what came of it: nothing that an attacker has chosen."""
+    """What may be shown of a finding and its answer: nothing that an attacker has chosen."""
     return {
         "decision": verdict.action,
         "reason": verdict.reason,

@@ -10,7 +10,17 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyturn import delivery, finding, logs, purge, rollout, secret, sessions, synchronization, validation
+from keyturn import (
+    delivery,
+    finding,
+    logs,
+    purge,
+    rollout,
+    secret,
+    sessions,
+    synchronization,
+    validation,
+)
 from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
