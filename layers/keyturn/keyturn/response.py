@@ -58,7 +58,8 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[
             unlabelled.append(verdict.blocked_by)
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
-        " again and again. It is safe to try again. Look which version carries AWSPENDING."
+        " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
+        " version carries AWSPENDING, and whether the secret waits for its deletion."
     )
 
 
