@@ -1,4 +1,4 @@
-"""`keyturn.finding` and `keyturn.finding_event`: which findings rotate, which are told, which not."""
+"""`keyturn.finding` and `keyturn.finding_event`: which rotate, which are told, which not."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from keyturn.finding import ROTATES, Scope, Verdict, Version, Where, judge, role
 from keyturn.finding_event import FORMS, Finding, parse
 from keyturn.run import ROTATION_ID
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.project import EVENTS, environment, event, template
+from tests.project import EVENTS, ROOT, environment, event, template
 
 FIXTURES = sorted((EVENTS / "findings").glob("*.json"))
 CURRENT, PENDING = frozenset({"AWSCURRENT"}), frozenset({"AWSPENDING"})
@@ -111,6 +111,13 @@ def test_a_type_that_shows_no_exposure_is_told_once(name: str, scope: Scope) -> 
     found = replace(secrets_read(), type=name)
     assert judge(found, scope, [KEY], NOON).action == "notify"
     assert judge(replace(found, is_update=True), scope, [KEY], NOON).action == "ignore"
+
+
+def test_operators_can_read_what_each_type_does() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+) \| (`[A-Z].+`) \|$", text, re.MULTILINE)
+    told = {name: where for where, names in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert told == {name: where.value for name, where in ROTATES.items()}
 
 
 # What is ours

@@ -14,6 +14,7 @@ from keyturn.variables import (
     PurgeMode,
     PurgePace,
     RedisAuthentication,
+    Roles,
     SecretArn,
     Services,
     Url,
@@ -111,6 +112,7 @@ class OneOfEach:
     truth: bool
     names: Names
     services: Services
+    roles: Roles
     mode: DeliveryMode
 
 
@@ -123,6 +125,7 @@ GOOD = {
     "TRUTH": "false",
     "NAMES": "web-console",
     "SERVICES": "web-console",
+    "ROLES": "eks-node,arn:aws:iam::123456789012:role/path/pods",
     "MODE": "none",
 }
 
@@ -175,6 +178,10 @@ def test_one_of_each_type_is_read() -> None:
         ("SERVICES", "/db"),
         ("SERVICES", "statefulset/web/db"),
         ("SERVICES", "web-console,../secrets/x"),
+        ("ROLES", "eks node"),
+        ("ROLES", "eks-node,"),
+        ("ROLES", "arn:aws:iam::1234:role/eks-node"),
+        ("ROLES", "arn:aws:iam::123456789012:user/alice"),
         ("MODE", "vault"),
         ("MODE", "Kubernetes-Secret"),
         ("MODE", "none "),
@@ -260,6 +267,23 @@ def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
     found = settings.load(settings.FinishRotationSettings, given)
     assert (found.topic_arn, found.event_bus, found.record_bucket) == ("", "", "")
     assert found.slack_webhook_secret == ""
+
+
+def test_roles_may_be_none_or_names_and_arns() -> None:
+    arn = "arn:aws:iam::123456789012:role/path/pods"
+    assert settings.load(OneOfEach, GOOD).roles == Roles(("eks-node", arn))
+    given = {
+        "SECRET_ARN": ARN,
+        "CLUSTER_NAME": "production",
+        "NAMESPACE": "web",
+        "KEY_ROLES": "rotator",
+        "FINDING_COOLDOWN_MINUTES": "60",
+        "FINDING_DAILY_LIMIT": "3",
+        "ALLOW_SAMPLE_FINDINGS": "false",
+        "ALLOW_HTTP": "false",
+    }
+    found = settings.load(settings.RespondToFindingSettings, given)
+    assert (found.key_roles, found.finding_scope_roles) == (Roles(("rotator",)), Roles())
 
 
 def test_settings_cannot_be_changed() -> None:

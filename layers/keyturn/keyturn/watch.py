@@ -118,7 +118,7 @@ class WatchedRuns(Protocol):
         """All that Step Functions knows."""
 
 
-def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
+def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
     """Read the event of a rule. Raises RequestRefused for any other."""
     kind = event.get("detail-type")
     if kind not in {DAILY, MOVED}:
@@ -127,8 +127,10 @@ def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
         )
     if kind == MOVED and secret_arn not in event.get("resources", ()):
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
-    time = event.get("time")
-    return Call(kind == DAILY, moment(time) if isinstance(time, str) else now)
+    try:
+        return Call(kind == DAILY, moment(event["time"]))
+    except (KeyError, TypeError, ValueError):
+        raise errors.RequestRefused("The event says no time. Nothing was done.") from None
 
 
 def judge(
