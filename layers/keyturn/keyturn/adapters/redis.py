@@ -114,8 +114,9 @@ class RedisPrimary:
                 " Either it has just failed over, which passes, or RedisHost names a reader."
             )
         self._in_slots = bool(facts["cluster_enabled"])
-        slots = _slots(connection) if self._in_slots else ""
-        self.identity = f"{facts['run_id']}{slots}"
+        own = _itself(connection) if self._in_slots else {}
+        self._moving = len(own.get("migrations", ()))
+        self.identity = f"{facts['run_id']}{_slots(own) if own else ''}"
         self.keys = int(facts.get(f"db{settings.redis_database}", {}).get("keys", 0))
 
     def latency(self) -> float:
@@ -163,6 +164,15 @@ class RedisPrimary:
     def flush(self) -> None:
         """Empty the database in the background; without the word it might be done at once."""
         self._connection.call("FLUSHDB", "ASYNC")
+
+    def check_settled(self) -> None:
+        """Raise SessionStoreUnavailable where slots were on their way when this was made."""
+        if self._moving:
+            raise errors.SessionStoreUnavailable(
+                f"{self._connection.where} has {self._moving} slots on their way to or from it:"
+                " whether a session was missed cannot be told. What is deleted stays deleted. Let"
+                " the move end, or call it off (CLUSTER SETSLOT <slot> STABLE)."
+            )
 
     def check_flush(self) -> None:
         """Ask whether we may flush. Raises SessionCommandRefused where it says no."""
@@ -225,11 +235,19 @@ def _addresses(seed: Connection) -> list[tuple[str, int]]:
     return sorted(addresses)
 
 
-def _slots(connection: Connection) -> str:
-    """What tells one set of slots from another, slots on their way in or out included."""
-    nodes = connection.call("CLUSTER NODES").values()
-    own = next(node for node in nodes if "myself" in node["flags"].split(","))
-    return "/" + hashlib.sha256(repr((own["slots"], own["migrations"])).encode()).hexdigest()[:12]
+def _itself(connection: Connection) -> Mapping[str, Any]:
+    """The server's own line of CLUSTER NODES."""
+    nodes: Mapping[str, Mapping[str, Any]] = connection.call("CLUSTER NODES")
+    return next(node for node in nodes.values() if "myself" in node["flags"].split(","))
+
+
+def _slots(own: Mapping[str, Any]) -> str:
+    """What tells one set of slots from another, those on their way included.
+
+    The epoch tells it from itself after slots went and came back.
+    """
+    told = repr((own["slots"], own["migrations"], own["epoch"]))
+    return f"/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _literal(prefix: str) -> str:
