@@ -46,7 +46,7 @@ def redis_login(redis: RedisServer, cloud: Cloud, rights: Sequence[str]) -> dict
     password = secrets.token_hex(16)
     with redis.client() as client:
         words = ("ACL", "SETUSER", REDIS_USER, "on", f">{password}", *rights)
-        client.execute_command(*words)  # type: ignore[no-untyped-call]
+        client.execute_command(*words)
     kept = cloud.client("secretsmanager").create_secret(
         Name=REDIS_SECRET, SecretString=json.dumps({"username": REDIS_USER, "password": password})
     )

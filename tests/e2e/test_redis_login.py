@@ -34,7 +34,7 @@ def story(loan: Loan) -> Iterator[Story]:
     loan.end()  # there is never more than one stack in a process
     with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
         with site.stack.redis.client(SESSION_DATABASE) as redis:
-            redis.execute_command("ACL", "SETUSER", "default", *FORBIDDEN)  # type: ignore[no-untyped-call]
+            redis.execute_command("ACL", "SETUSER", "default", *FORBIDDEN)
             with pytest.raises(NoPermissionError):
                 redis.unlink("session:1")
         cookies = log_in(20, site.stack.urls["web-console"]).cookies

@@ -222,12 +222,12 @@ def server(request: pytest.FixtureRequest, processes: Processes) -> Iterator[Red
 
 
 @pytest.fixture
-def filled(server: RedisServer) -> Iterator[RedisServer]:
+def filled(server: RedisServer) -> RedisServer:
     for database in (0, DATABASE):
         with server.client(database) as client:
             client.flushdb()
             client.mset({f"session:{number}": "x" for number in range(20)})
-    yield server
+    return server
 
 
 def size(server: RedisServer, database: int) -> int:

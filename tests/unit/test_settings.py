@@ -340,10 +340,8 @@ def test_an_authority_is_a_certificate_in_base64_or_nothing() -> None:
         given = {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": text}
         assert settings.load(settings.SessionSettings, given).redis_certificate_authority == text
     for wrong in (pem, encoded[:-5] + "!", base64.b64encode(b"something else").decode(), "x"):
-        with pytest.raises(errors.SettingsInvalid, match="^REDIS_CERTIFICATE_AUTHORITY is not"):
-            settings.load(
-                settings.SessionSettings, {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": wrong}
-            )
+        with pytest.raises(errors.SettingsInvalid, match=r"^REDIS_CERTIFICATE_AUTHORITY is not"):
+            settings.load(settings.SessionSettings, {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": wrong})
 
 
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:

@@ -73,7 +73,7 @@ class RedisSessions:
     def primaries(self) -> list["RedisPrimary"]:
         """Every primary, as it is now."""
         seed = self._connection(self._settings.redis_host, self._settings.redis_port)
-        if not _facts(seed)["cluster_enabled"]:
+        if not seed.call("INFO")["cluster_enabled"]:
             return [RedisPrimary(seed, self._settings)]
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
@@ -107,7 +107,7 @@ class RedisPrimary:
         self._prefix = settings.session_prefix.encode()
         self._pattern = _literal(settings.session_prefix) + "*"
         self._scripts_work = True
-        facts = _facts(connection)
+        facts = connection.call("INFO")
         if facts["role"] != "master":
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
@@ -132,9 +132,8 @@ class RedisPrimary:
 
     def delete_page(self, cursor: str, keys: int) -> Page:
         """One SCAN of about `keys` keys of the table; deletes those that match."""
-        if reply := self._run(
-            DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE, cursor, keys
-        ):
+        script = DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE
+        if reply := self._run(script, cursor, keys):
             _, deleted, left = reply
             return Page(reply[0].decode(), deleted + left, deleted, left)
         following, names = self._scan(cursor, keys)
@@ -215,12 +214,6 @@ class RedisPrimary:
         return time.perf_counter() - begun
 
 
-def _facts(connection: Connection) -> Mapping[str, Any]:
-    """INFO: who the server is, its role, and how many keys each database has."""
-    facts: Mapping[str, Any] = connection.call("INFO")
-    return facts
-
-
 def _addresses(seed: Connection) -> list[tuple[str, int]]:
     """The primaries of a cluster, in the order of their names, once each."""
     slots, addresses = 0, set()
@@ -237,8 +230,8 @@ def _addresses(seed: Connection) -> list[tuple[str, int]]:
 
 def _itself(connection: Connection) -> Mapping[str, Any]:
     """The server's own line of CLUSTER NODES."""
-    nodes: Mapping[str, Mapping[str, Any]] = connection.call("CLUSTER NODES")
-    return next(node for node in nodes.values() if "myself" in node["flags"].split(","))
+    nodes = connection.call("CLUSTER NODES").values()
+    return dict(next(node for node in nodes if "myself" in node["flags"].split(",")))
 
 
 def _slots(own: Mapping[str, Any]) -> str:
