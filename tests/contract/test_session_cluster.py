@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from redis import UsernamePasswordCredentialProvider
+from redis.exceptions import ResponseError
 
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
@@ -312,20 +313,39 @@ def test_slots_that_stay_on_their_way_are_told_before_anything_changes(
     sessions.check_ready(store_of_cluster(cluster), flush=False)
 
 
+def give_up(cluster: RedisCluster, slots: Sequence[int], index: int) -> bool:
+    """Have a node forget who serves slots; whether it knew of none of them."""
+    knew_none = True
+    for slot in slots:
+        with contextlib.suppress(ResponseError):  # it is unassigned already
+            ask(cluster, index, "CLUSTER", "DELSLOTS", slot)
+            knew_none = False
+    return knew_none
+
+
+def orphan(cluster: RedisCluster, slots: Sequence[int]) -> None:
+    """Have nobody serve slots; the last word of who did may still be on its way to the others."""
+    wait_for(lambda: all([give_up(cluster, slots, index) for index in range(3)]), "orphaned slots")
+
+
+def adopt(cluster: RedisCluster, slots: Sequence[int], index: int) -> None:
+    """Have a node serve slots that nobody serves."""
+    ask(cluster, index, "CLUSTER", "ADDSLOTS", *slots)
+    cluster.wait_until_whole()
+
+
 def test_slots_that_nobody_serves_are_counted_in_the_error(
     cluster: RedisCluster, keys: ClusterKeys
 ) -> None:
     slots = cluster.slots(1)[:3]
-    for index in range(3):
-        ask(cluster, index, "CLUSTER", "DELSLOTS", *slots)
+    orphan(cluster, slots)
     for call in (
         lambda: sessions.check_ready(store_of_cluster(cluster), flush=False),
         lambda: purge_all(store_of_cluster(cluster)),
     ):
         with pytest.raises(errors.SessionStoreUnavailable, match=r" 3 of 16384 slots"):
             call()
-    ask(cluster, 1, "CLUSTER", "ADDSLOTS", *slots)
-    cluster.wait_until_whole()
+    adopt(cluster, slots, 1)
     assert_all_ended(purge_all(store_of_cluster(cluster)), keys)
 
 
@@ -336,10 +356,8 @@ def test_keys_of_a_slot_that_another_node_serves_are_counted_as_left(
     slot, (tag,) = cluster.slots(0)[7], session_fill.tags_of([cluster.slots(0)[7]])
     keys.put(f"session:{{{tag}}}ghost".encode())
     ghosts = len(ask(cluster, 0, "CLUSTER", "GETKEYSINSLOT", slot, 1000))
-    for index in range(3):
-        ask(cluster, index, "CLUSTER", "DELSLOTS", slot)
-    ask(cluster, 1, "CLUSTER", "ADDSLOTS", slot)
-    cluster.wait_until_whole()
+    orphan(cluster, [slot])
+    adopt(cluster, [slot], 1)
     assert ask(cluster, 0, "CLUSTER", "COUNTKEYSINSLOT", slot) == ghosts
     for index in range(3):
         ask(cluster, index, "ACL", "SETUSER", "default", "+eval" if scripts else "-eval")
@@ -354,10 +372,8 @@ def test_keys_of_a_slot_that_another_node_serves_are_counted_as_left(
     assert (entry["left"], entry["createdSince"]) == (len(of_sessions), 0)
     assert entry["left"] >= 1
     assert entry["deleted"] == SESSIONS + 1 - entry["left"]
-    for index in range(3):
-        ask(cluster, index, "CLUSTER", "DELSLOTS", slot)
-    ask(cluster, 0, "CLUSTER", "ADDSLOTS", slot)
-    cluster.wait_until_whole()
+    orphan(cluster, [slot])
+    adopt(cluster, [slot], 0)
 
 
 # Databases and users
