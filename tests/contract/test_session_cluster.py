@@ -325,7 +325,7 @@ def give_up(cluster: RedisCluster, slots: Sequence[int], index: int) -> bool:
 
 def orphan(cluster: RedisCluster, slots: Sequence[int]) -> None:
     """Have nobody serve slots; the last word of who did may still be on its way to the others."""
-    wait_for(lambda: all([give_up(cluster, slots, index) for index in range(3)]), "orphaned slots")
+    wait_for(lambda: all(give_up(cluster, slots, index) for index in range(3)), "orphaned slots")
 
 
 def adopt(cluster: RedisCluster, slots: Sequence[int], index: int) -> None:
