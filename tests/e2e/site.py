@@ -236,12 +236,12 @@ def _shorten_pauses(patches: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def running_site(parameters: dict[str, str] | None = None) -> Iterator[Site]:
-    """Start a stack of one's own."""
+def running_site(**properties: Any) -> Iterator[Site]:
+    """Start a stack of one's own, with properties of `LocalStack`."""
     log: list[str] = []
     listeners = Listeners(on_function_log=lambda name, line: log.append(f"{name} {line}"))
-    given = {**OFTEN, **(parameters or {})}
-    stack = LocalStack(listeners, given, rotation_retry_seconds=RETRY_SECONDS)
+    given = {**OFTEN, **properties.pop("parameters", {})}
+    stack = LocalStack(listeners, given, rotation_retry_seconds=RETRY_SECONDS, **properties)
     with pytest.MonkeyPatch.context() as patches, stack:
         _shorten_pauses(patches)
         yield Site(stack, log, patches)
