@@ -130,6 +130,7 @@ CLUSTER = "AttackSequence:EKS/CompromisedCluster"
 IDENTITY = "AttackSequence:IAM/CompromisedCredentials"
 NAMESPACE = "service.action.kubernetesApiCallAction.namespace"
 WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
+SEQUENCE = "service.detection.sequence"
 API = "service.action.awsApiCallAction.api"
 AFFECTED = "service.action.awsApiCallAction.affectedResources"
 USER = "resource.accessKeyDetails.userName"
@@ -161,6 +162,8 @@ OTHER_SECRET = {"AWS::SecretsManager::Secret": ARN.replace("session-key", "other
         (NODE, {"region": "eu-west-1"}, "notify"),
         (IDENTITY, {"service.detection.sequence.resources": []}, "rotate"),
         (IDENTITY, {"service.detection.sequence.actors": []}, "rotate"),
+        (IDENTITY, {SEQUENCE: {"actors": [{"session": {"issuer": "x/eks-node"}}]}}, "rotate"),
+        (IDENTITY, {SEQUENCE: {"actors": [{"user": {"name": "somebody"}}, 1]}}, "notify"),
     ],
 )
 def test_a_finding_rotates_if_it_is_about_what_is_ours(
@@ -221,7 +224,7 @@ def test_what_is_not_marked_as_a_sample_is_none(value: Any, scope: Scope) -> Non
 
 
 def test_an_archived_finding_is_ignored(scope: Scope) -> None:
-    found = replace(secrets_read(), archived=True)
+    found = parse(changed(event("respond_to_finding"), {"service.archived": True}))
     assert judge(found, scope, [KEY], NOON).action == "ignore"
 
 

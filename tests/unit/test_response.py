@@ -114,6 +114,22 @@ def test_an_emergency_under_way_is_joined_and_not_told_again(
     assert notifier.told == []
 
 
+def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
+    notifier: FakeNotifier, scope: Scope
+) -> None:
+    """AWS does not say what it answers to the token of a rotation that is not over."""
+
+    class Strict(FakeSecretStore):
+        def start_rotation(self, token: str) -> bool:
+            return False
+
+    token = "emergency-" + NEW
+    store = Strict({OLD: ["AWSCURRENT"], token: ["AWSPENDING"]}, {OLD: "{}"})
+    facts = response.respond(store, notifier, found(), scope, NOON)
+    assert (facts["joined"], facts["rotationId"]) == (True, token)
+    assert store.stages[token] == ["AWSPENDING"]
+
+
 class Crowded(FakeSecretStore):
     """Somebody else starts a rotation whenever a label was taken off."""
 
