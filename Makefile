@@ -6,6 +6,8 @@ ENV      ?= default
 SESSIONS ?=
 CLUSTER  ?=
 FAULT    ?=
+MODE     ?=
+FAIL     ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -23,8 +25,9 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (SESSIONS=2000 CLUSTER=real FAULT=paused)
-	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) $(BIN)/python -m local.demo
+demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=rollout SESSIONS=2000)
+	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) \
+		MODE=$(MODE) FAIL=$(FAIL) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev ## All tests
 	@echo "Running the tests (about three minutes)."

@@ -45,10 +45,11 @@ def take_account(stack: LocalStack, evidence: Evidence) -> list[Claim]:
 
 def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
     labels, new = stack.labels(), evidence.record["rotationId"]
-    holds = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version) == [
-        "AWSPREVIOUS"
-    ]
-    return Claim(f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}", holds)
+    emergency = evidence.record["mode"] == "emergency"
+    kept = [] if emergency else ["AWSPREVIOUS"]
+    holds = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version, []) == kept
+    told = ", and nobody can go back" if emergency else ""
+    return Claim(f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}{told}", holds)
 
 
 def _delivered(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -76,9 +77,11 @@ def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
             for start in range(0, len(evidence.old_cookies), 1000)
         )
     holds = still == sessions["left"] == 0 and sessions["deleted"] == sessions["before"]
-    holds = holds and sessions["deleted"] > 0
+    first = sessions["endedFirst"] or 0
+    holds = holds and sessions["deleted"] + first > 0
+    ended_first = f"{first:,} ended first, then " if first else ""
     return Claim(
-        f"sessions: {sessions['before']:,} before, {sessions['deleted']:,} deleted,"
+        f"sessions: {ended_first}{sessions['before']:,} before, {sessions['deleted']:,} deleted,"
         f" {sessions['left']} left, {sessions['createdSince']} new since",
         holds,
     )

@@ -8,6 +8,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+GLANCE_SECONDS = 0.1
+
 
 class Clock(Protocol):
     """Tells the time and lets a thread wait for a moment."""
@@ -36,6 +38,33 @@ class SystemClock:
             return
         seconds = (moment - self.now()).total_seconds()
         wake.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+
+
+class LaggingClock(SystemClock):
+    """The machine's own time, but for a while behind it: a moment of the day that is still ahead.
+
+    So a rotation window that opened on the last full hour opens when the clock catches up.
+    """
+
+    def __init__(self, lag: timedelta) -> None:
+        self._lag = lag
+        self._caught_up = threading.Event()
+
+    def now(self) -> datetime:
+        """Return the time, less the lag until it has caught up."""
+        return super().now() - (timedelta() if self._caught_up.is_set() else self._lag)
+
+    def catch_up(self) -> None:
+        """Be on time from now on."""
+        self._caught_up.set()
+
+    def wait_until(self, moment: datetime | None, wake: threading.Event) -> None:
+        """Wait, and look again now and then whether the clock has caught up; see `Clock`."""
+        if self._caught_up.is_set() or moment is None:
+            super().wait_until(moment, wake)
+            return
+        seconds = (moment - self.now()).total_seconds()
+        wake.wait(min(max(seconds, 0.0), GLANCE_SECONDS))
 
 
 class MovableClock:

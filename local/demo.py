@@ -1,6 +1,7 @@
 """`make demo`: a whole rotation on this machine, shown while it happens and checked afterwards.
 
-With FAULT, something goes wrong on order, and the claims are about how the rotation stops.
+MODE says how it starts: `scheduled` (else), `emergency` or `finding`. With FAULT or FAIL something
+goes wrong on order, and the claims are about how the rotation stops or turns back.
 
 Exits with 0 when everything that it claims is so, with 1 when a claim is false or the rotation
 failed, with 2 when the demo itself could not go on, with 130 when it was interrupted. Nothing is
@@ -12,17 +13,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from local import faults
+from local import faults, ways
 from local.account import Claim, Evidence, take_account
 from local.browser import UnexpectedAnswerError
 from local.cluster import ControlPlaneError
 from local.faults import Fault
-from local.follow import ROTATION_STEPS, STATES, Ended, follow, listen
+from local.follow import ROTATION_STEPS, Ended, follow, listen, states_of
 from local.gauges import Gauges
 from local.redis_server import RedisServerError
 from local.screen import Screen, open_screen
@@ -43,12 +45,23 @@ class Wish:
 
     sessions: int
     real_cluster: bool
+    mode: str
     fault: Fault | None
 
     def stack(self, listeners: Listeners) -> LocalStack:
         """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
-        options = {"rotation_retry_seconds": 0.5, **self.fault.options()} if self.fault else {}
+        way = ways.options(self.mode, datetime.now(UTC))
+        wanted = self.fault.options() if self.fault else {}
+        patience = {"rotation_retry_seconds": 0.5} if self.fault else {}
+        parameters = {**way.get("parameters", {}), **wanted.get("parameters", {})}
+        options = {**way, **wanted, **patience, "parameters": parameters}
         return LocalStack(listeners, real_cluster=self.real_cluster, **options)
+
+    @property
+    def states(self) -> list[str]:
+        """The states that will be shown."""
+        turns = self.mode == "scheduled" and self.fault is not None and self.fault.at is not None
+        return states_of(emergency=self.mode != "scheduled", way_back=turns)
 
 
 def main() -> int:
@@ -58,7 +71,8 @@ def main() -> int:
         wish = Wish(
             _sessions(os.environ.get("SESSIONS", "")),
             _real_cluster(os.environ.get("CLUSTER", "")),
-            _fault(os.environ.get("FAULT", "")),
+            _one_of(ways.WAYS, "MODE", os.environ.get("MODE", "")) or "scheduled",
+            _fault(os.environ.get("FAULT", ""), os.environ.get("FAIL", "")),
         )
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
@@ -107,16 +121,17 @@ def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[End
     on_state = _order(stack, wish.fault, screen)
     old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
     with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
-        screen.plan([*ROTATION_STEPS, *STATES])
+        screen.plan([*ROTATION_STEPS, *wish.states])
         listen(stack, screen)
         with Gauges(stack, visitors, screen.reading) as gauges:
-            rotation_id = stack.rotate()
+            screen.stage(ways.SAYS[wish.mode])
+            rotation_id = ways.WAYS[wish.mode](stack)
             gauges.rotation_id = rotation_id
-            screen.stage(f"RotateSecret: version {rotation_id}")
+            screen.stage(f"The rotation's version is {rotation_id}")
             ended = follow(stack, rotation_id, screen, on_state)
         seen = visitors.report()
     if wish.fault:
-        return ended, faults.take_account(stack, wish.fault, before, ended)
+        return ended, faults.take_account(stack, wish.fault, wish.mode, before, ended)
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
     return ended, take_account(stack, Evidence(ended.record, old_version, logins.cookies, seen))
@@ -126,9 +141,8 @@ def _order(stack: LocalStack, fault: Fault | None, screen: Screen) -> Callable[[
     """Have a fault happen at its moment: now, or on entering its state."""
 
     def on_state(state: str | None) -> None:
-        if fault and state == fault.at:
-            screen.stage(f"Fault: {fault.says}")
-            fault.happen(stack)
+        if fault and (says := fault.reach(stack, state)):
+            screen.stage(says)
 
     on_state(None)
     return on_state
@@ -177,10 +191,17 @@ def _real_cluster(text: str) -> bool:
     return text == "real"
 
 
-def _fault(text: str) -> Fault | None:
-    if text and text not in faults.FAULTS:
-        raise ValueError(f"FAULT is one of {', '.join(faults.FAULTS)}, not {text!r}.")
-    return faults.FAULTS.get(text)
+def _fault(fault: str, failure: str) -> Fault | None:
+    if fault and failure:
+        raise ValueError("FAULT and FAIL are two ways to say what goes wrong: give one.")
+    found = _one_of(faults.FAULTS, "FAULT", fault), _one_of(faults.FAILURES, "FAIL", failure)
+    return {**faults.FAULTS, **faults.FAILURES}.get(found[0] or found[1])
+
+
+def _one_of(known: Mapping[str, object], variable: str, text: str) -> str:
+    if text and text not in known:
+        raise ValueError(f"{variable} is one of {', '.join(known)}, not {text!r}.")
+    return text
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keyturn.record import STEPS
+from keyturn.record import STEPS as RECORDED
 from local import state_machines
 from local.screen import Screen, StepRow
 from local.secrets_manager import RotationReport
@@ -17,7 +17,7 @@ from local.stack import LocalStack, StackProblem
 from local.state_machines import Progress
 
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
-STATES = (*STEPS, "FinishRotation")
+STEPS = {**RECORDED, "PurgeEarly": "early_purge", "RestorePreviousKey": "restore_previous_key"}
 LONGEST_RUN_SECONDS = 1800.0
 
 StepOutcome = Literal["started", "succeeded", "failed"]
@@ -28,13 +28,28 @@ TRUTHS = {
     "testSecret": "The pending key is tested, the services' health is looked at.",
     "finishSecret": "The new key becomes AWSCURRENT. The pods still run the old key.",
     "BeginRotation": "People are told that they will have to log in again.",
+    "PurgeEarly": "An emergency: the sessions end at once, and again after the restart.",
     "DeliverKey": "The new key goes to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
     "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
     "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
     "FinishRotation": "The record is written.",
+    "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
 }
+BACK = {
+    "DeliverKey": "The previous key goes back to where the pods read it.",
+    "RestartServices": "Pods are replaced once more, by pods with the previous key.",
+    "PurgeSessions": "The sessions that were made under the new key are being ended.",
+    "ValidateRotation": "Health, login and logs are looked at, with the previous key.",
+}
+
+
+def states_of(*, emergency: bool, way_back: bool) -> list[str]:
+    """The states that a run of this kind is shown with, in their order."""
+    before = ["BeginRotation", "PurgeEarly"] if emergency else ["BeginRotation"]
+    after = ["RestorePreviousKey", "FinishRotation"] if way_back else ["FinishRotation"]
+    return [*before, *(name for name in RECORDED if name != "BeginRotation"), *after]
 
 
 @dataclass(frozen=True)
@@ -57,15 +72,19 @@ def follow(
 
     Raises StackProblem when a part of the stack dies.
     """
-    rows = {name: StepRow(name) for name in (*ROTATION_STEPS, *STATES)}
+    rows = {name: StepRow(name) for name in (*ROTATION_STEPS, *STEPS, "FinishRotation")}
+    truths = dict(TRUTHS)
     report = _wait_for_promotion(stack, rotation_id)
     if report.outcome != "succeeded":
         return Ended("NOT PROMOTED", None, *_last_error(report))
     for progress in _history(stack, rotation_id):
         if progress.kind.endswith("StateEntered") and progress.state:
             on_state(progress.state)
+        if progress.state == "TurnBack":
+            truths |= BACK
+            rows |= {name: StepRow(name) for name in BACK}
         if progress.state in rows and not progress.iterations:
-            _show(screen, rows[progress.state], progress)
+            _show(screen, rows[progress.state], progress, truths[progress.state])
     return _end_of(stack, rotation_id)
 
 
@@ -111,14 +130,14 @@ def _history(stack: LocalStack, rotation_id: str) -> Iterator[Progress]:
         raise StackProblem(f"{late}.") from late
 
 
-def _show(screen: Screen, row: StepRow, progress: Progress) -> None:
+def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
     if progress.kind.endswith("StateEntered"):
         if row.state == "waiting":
-            screen.truth(TRUTHS[row.name])
+            screen.truth(truth)
         row.state = "working"
     elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
-        failed = "failure" in (progress.output or {}) and row.name != "FinishRotation"
+        failed = entry is None and row.name != "FinishRotation"
         goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)
         row.state = "failed" if failed else "working" if goes_on else "done"
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
@@ -136,9 +155,11 @@ def _note(state: str, entry: Any) -> str:
     """What a state found, in a few words."""
     if state == "RestartServices":
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
-    if state == "PurgeSessions" and not entry["finished"]:
+    if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
         return _purging(entry)
     notes = {
+        "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
+        "RestorePreviousKey": "AWSCURRENT is {to} again",
         "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",
         "ConfirmDelivery": "{target} still holds key {fingerprint}",

@@ -113,7 +113,7 @@ class Lines:
             if counts != before:
                 self._line(f"    {name}: {counts}")
         told = self._countdown.tell(reading.sessions, time.monotonic())
-        if self._told_sessions - reading.sessions > self._countdown.most / 10:
+        if 0 < reading.sessions < self._told_sessions - self._countdown.most / 10:
             self._line(f"    sessions: {told}")
             self._told_sessions = reading.sessions
         self._told_sessions = max(self._told_sessions, reading.sessions)

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from keyturn import key
 from local import console
-from local.clock import SystemClock
+from local.clock import Clock, LaggingClock, SystemClock
 from local.cloud import Cloud
 from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
 from local.cluster.resources import PODS, SECRETS
@@ -74,6 +75,7 @@ class LocalStack:
     rbac: Path = ROOT / "kubernetes" / "rbac.yaml"
     images: set[str] = field(default_factory=lambda: set(console.IMAGES.values()))
     real_cluster: bool = False
+    clock: Clock = field(default_factory=SystemClock)
 
     def __enter__(self) -> "LocalStack":
         with contextlib.ExitStack() as parts:
@@ -132,9 +134,26 @@ class LocalStack:
         return record
 
     def rotate(self, **request: Any) -> str:
-        """Rotate the secret as a user would; returns the rotation id."""
+        """Rotate the secret as a user would; returns the rotation id.
+
+        It is a planned rotation, unless the request has a token of its own.
+        """
         client = self.cloud.client("secretsmanager")
-        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **request)["VersionId"]
+        wanted = {"ClientRequestToken": f"planned-{uuid.uuid4()}", **request}
+        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **wanted)["VersionId"]
+        return rotation_id
+
+    def reach_window(self) -> str:
+        """Let the secret's own clock reach its rotation window; returns the rotation id."""
+        known = {*self.labels()}
+        if isinstance(self.clock, LaggingClock):
+            self.clock.catch_up()
+        return self.wait_for_rotation(known)
+
+    def wait_for_rotation(self, known: set[str]) -> str:
+        """Wait for a version that is not known yet, and return it."""
+        self.wait(lambda: bool({*self.labels()} - known), "a new rotation is started")
+        (rotation_id,) = {*self.labels()} - known
         return rotation_id
 
     def execution_arn(self, rotation_id: str) -> str:
@@ -194,7 +213,7 @@ class LocalStack:
         self.secrets_manager = SecretsManager(
             account=ACCOUNT,
             region=REGION,
-            clock=SystemClock(),
+            clock=self.clock,
             invoke=self.functions.invoke,
             emit=self._emit,
             rotation_retry_seconds=self.rotation_retry_seconds,

@@ -34,6 +34,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             "keysAfter": 14,
             "claim": "40 ended; of those that existed when the purge began, 1 could not be"
             " deleted; 3 created since (1.5 a second)",
+            "endedFirst": None,
         },
         "services": [
             {

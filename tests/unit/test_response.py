@@ -115,7 +115,7 @@ def test_an_emergency_under_way_is_joined_and_not_told_again(
 
 
 def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
-    notifier: FakeNotifier, scope: Scope
+    notifier: FakeChannel, scope: Scope
 ) -> None:
     """AWS does not say what it answers to the token of a rotation that is not over."""
 

@@ -84,7 +84,12 @@ def _sessions(ledger: Ledger) -> dict[str, Any]:
     counts = ("before", "deleted", "left", "createdSince", "createdPerSecond", "perSecond")
     keyspace = ("keysBefore", "keysAfter")
     claimed = purge_progress.claim(purged) if purged.get("finished") else None
-    return {**{name: purged.get(name) for name in (*counts, *keyspace)}, "claim": claimed}
+    first = (ledger.get("early_purge") or {}).get("deleted")
+    return {
+        **{name: purged.get(name) for name in (*counts, *keyspace)},
+        "claim": claimed,
+        "endedFirst": first,
+    }
 
 
 def _services(ledger: Ledger) -> list[dict[str, Any]]:
