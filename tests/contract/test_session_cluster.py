@@ -426,3 +426,19 @@ def test_a_right_that_only_a_cluster_asks_for_is_named(
         with pytest.raises(errors.SessionCommandRefused, match=named):
             purge_all(store)
     assert keys.size() == SESSIONS + OTHERS
+
+
+def test_a_user_who_may_delete_only_some_sessions_is_refused_and_not_told_that_none_is_deleted(
+    cluster: RedisCluster, keys: ClusterKeys
+) -> None:
+    """In a cluster they are deleted one by one, so that some go before the first that may not."""
+    tags = session_fill.tags_of(cluster.slots(0)[:1000])
+    some = [f"~session:{{{tag}}}*" for tag in tags]
+    with user(cluster, [*RIGHTS, *CLUSTER_RIGHTS, "resetkeys", *some]) as store:
+        with pytest.raises(errors.SessionCommandRefused, match="for all sessions"):
+            sessions.check_ready(store, flush=False)
+        assert keys.size() == SESSIONS + OTHERS
+        with pytest.raises(errors.SessionCommandRefused, match="for all sessions") as no:
+            purge_all(store)
+    assert keys.size() < SESSIONS + OTHERS
+    assert "othing was deleted" not in str(no.value)

@@ -114,9 +114,9 @@ class Connection:
             ) from no
         except NoPermissionError as no:
             raise errors.SessionCommandRefused(
-                f"{self.where} does not permit {_named(no) or command} to our user. Nothing was"
-                " deleted by this call. Grant it in the server's ACL (docs/operations.md,"
-                " SessionCommandRefused)."
+                f"{self.where} does not permit {_named(no) or command} to our user. No other"
+                " database was touched. Grant it in the server's ACL, for all sessions"
+                " (docs/operations.md, SessionCommandRefused)."
             ) from no
         except PASSING as down:
             if isinstance(down.__cause__ or down.__context__, ssl.SSLError):
