@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import channels, messages, run, secret, sessions, wiring
+from keyturn import channels, labels, messages, run, sessions, wiring
 from keyturn.telemetry import Event, Result, step
 
 begin = wiring.beginning()
@@ -13,12 +13,11 @@ begin = wiring.beginning()
 def handler(event: Event, _context: Any) -> Result:
     """Count the sessions that will end, and announce the rotation."""
     this = run.parse(event, begin.settings.secret_arn)
-    secret.confirm_current(begin.secret, this)
+    labels.confirm_current(begin.secret, this)
     begun = {
-        "previousVersion": begin.secret.previous_version(),
         "services": list(begin.settings.services),
         "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
-        **sessions.count(begin.sessions, begin.pace, time),
+        **sessions.count_for(this.mode, begin.sessions, begin.pace, time),
     }
     told = channels.tell(begin.channels, messages.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import logs, rollout, run, secret, wiring
+from keyturn import labels, logs, rollout, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 check = wiring.restarting()
@@ -13,9 +13,9 @@ check = wiring.restarting()
 def handler(event: Event, _context: Any) -> Result:
     """Judge the rollout that RestartService began, key errors of crashed pods first."""
     this = run.parse(event, check.settings.secret_arn)
-    secret.confirm_current(check.secret, this)
+    labels.confirm_current(check.secret, this)
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     service = run.text(run.entry(event, "restart_service"), "service")
-    crashed = check.logs.of_version(service, this.rotation_id, begun, crashed_only=True)
+    crashed = check.logs.of_version(service, this.version, begun, crashed_only=True)
     logs.read(crashed, time.monotonic, logs.GLANCE_SECONDS)
     return rollout.check(check.cluster, this, event, check.limit, run.now())

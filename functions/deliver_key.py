@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keyturn import delivery, run, secret, wiring
+from keyturn import delivery, labels, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 deliver = wiring.delivering()
@@ -12,5 +12,5 @@ deliver = wiring.delivering()
 def handler(event: Event, _context: Any) -> Result:
     """Bring the promoted key to the pods' reach, or look how far it is."""
     this = run.parse(event, deliver.settings.secret_arn)
-    secret.confirm_current(deliver.secret, this)
-    return delivery.deliver(deliver.secret, deliver.way, this.rotation_id, event, run.now())
+    labels.confirm_current(deliver.secret, this)
+    return delivery.deliver(deliver.secret, deliver.way, this.version, event, run.now())

@@ -14,6 +14,7 @@ def handler(event: Event, _context: Any) -> Result:
     """Compose, keep and announce the record."""
     this = run.parse(event, finish.settings.secret_arn)
     document = record.compose(event, this, run.now())
-    finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
+    if "recording_failure" not in event:
+        finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
     told = channels.tell(finish.channels, messages.finished_message(this, document))
     return {**document, "announced": told}

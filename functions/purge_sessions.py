@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import purge, purge_progress, run, secret, wiring
+from keyturn import labels, purge, purge_progress, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 purging = wiring.purging()
@@ -13,6 +13,6 @@ purging = wiring.purging()
 def handler(event: Event, _context: Any) -> Result:
     """Look first, then go on where the last call stopped."""
     this = run.parse(event, purging.settings.secret_arn)
-    secret.confirm_current(purging.secret, this)
+    labels.confirm_current(purging.secret, this)
     done = purge.next_slice(event, purging.sessions, purging.manner, time, run.now())
     return purge_progress.as_entry(done, run.now(), purge_progress.expected(event))

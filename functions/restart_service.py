@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keyturn import rollout, run, secret, wiring
+from keyturn import labels, rollout, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 restart = wiring.restarting()
@@ -12,7 +12,7 @@ restart = wiring.restarting()
 def handler(event: Event, _context: Any) -> Result:
     """Stamp the service's pod template with the run's version."""
     this = run.parse(event, restart.settings.secret_arn)
-    secret.confirm_current(restart.secret, this)
+    labels.confirm_current(restart.secret, this)
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     return rollout.restart(restart.cluster, this, service, begun)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import logs, run, secret, validation, wiring
+from keyturn import labels, logs, run, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -13,10 +13,10 @@ validate = wiring.validating()
 def handler(event: Event, _context: Any) -> Result:
     """Look at the health URLs, the login and the new pods' logs."""
     this = run.parse(event, validate.settings.secret_arn)
-    secret.confirm_current(validate.secret, this)
+    labels.confirm_current(validate.secret, this)
     settings = validate.settings
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
-    new = logs.of_services(validate.logs, settings.services, this.rotation_id, begun)
+    new = logs.of_services(validate.logs, settings.services, this.version, begun)
     return validation.as_entry(health, login, logs.read(new, time.monotonic))

@@ -5,17 +5,18 @@ from datetime import UTC, datetime
 import pytest
 
 from keyturn import key
-from keyturn.run import Run
+from keyturn.run import Origin, Run
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
 NEW = "11111111-1111-4111-8111-111111111111"
 OLD = "00000000-0000-4000-8000-000000000000"
+ASKED = "2026-11-24T11:59:00.000Z"
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 def run() -> Run:
-    return Run(NEW, ARN, "scheduled")
+    return Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED))
 
 
 @pytest.fixture

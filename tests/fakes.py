@@ -5,7 +5,7 @@ Each implements a noun's `Protocol`; `tests/contract` runs the same cases on the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from keyturn import errors, watch
 from keyturn.channels import Message
@@ -14,8 +14,11 @@ from keyturn.logs import ContainerLog
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.synchronization import ExternalSecret
+from keyturn.trigger import Schedule
 from keyturn.validation import Answer
 from keyturn.workload import KEY_VERSION, Pod, Workload
+
+EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
 
 
 @dataclass
@@ -27,24 +30,28 @@ class FakeSecretStore:
     lost_answers: int = 0
     racing_document: str | None = None
     writes: list[str] = field(default_factory=list)
-    created: dict[str, datetime] = field(default_factory=dict)
+    rules: Schedule = field(default_factory=lambda: Schedule(EVERY_DAY, "24h", True, None))
+    asked_at: datetime = datetime(2026, 11, 24, 11, 59, tzinfo=UTC)
+    dates: dict[str, datetime] = field(default_factory=dict)
     changed: datetime | None = None
-    next_rotation: datetime | None = None
 
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
     def look(self) -> watch.Secret:
-        dates = {version: self.created.get(version) for version in self.stages}
+        dates = {version: self.dates.get(version) for version in self.stages}
         versions = tuple(
             watch.Version(version, frozenset(labels), dates[version])
             for version, labels in self.stages.items()
             if labels
         )
-        return watch.Secret(versions, self.changed, self.next_rotation)
+        return watch.Secret(versions, self.changed, self.rules.next_rotation)
 
-    def previous_version(self) -> str | None:
-        return next((v for v, labels in self.stages.items() if "AWSPREVIOUS" in labels), None)
+    def schedule(self) -> Schedule:
+        return self.rules
+
+    def created(self, version: str) -> datetime:
+        return self.asked_at
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
@@ -75,9 +82,9 @@ class FakeSecretStore:
         self.stages[to_version].append("AWSCURRENT")
         self._lose_an_answer()
 
-    def drop_pending(self, version: str) -> None:
-        if "AWSPENDING" in self.stages.get(version, ()):
-            self.stages[version].remove("AWSPENDING")
+    def drop_label(self, label: str, version: str) -> None:
+        if label in self.stages.get(version, ()):
+            self.stages[version].remove(label)
 
     def _lose_an_answer(self) -> None:
         if self.lost_answers:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from keyturn import record
-from keyturn.run import Run
-from tests.conftest import ARN, NEW, OLD
+from keyturn.run import Origin, Run
+from tests.conftest import ARN, ASKED, NEW, OLD
 
 AT = "2026-11-24T12:00:00.000Z"
 FINGERPRINTS = ("aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb")
@@ -30,7 +30,6 @@ ENTRIES: dict[str, Any] = {
     "begin_rotation": {
         "startedAt": "2026-11-24T11:58:00.000Z",
         "seconds": 0.5,
-        "previousVersion": OLD,
         "services": ["web-console", "auth-service"],
         "rolloutPollSeconds": 5,
         "sessions": 41,
@@ -93,7 +92,7 @@ def ledger_until(state: str | None) -> dict[str, Any]:
     names = list(record.STEPS)
     done = names if state is None else names[: names.index(state)]
     written = {record.STEPS[name]: ENTRIES[record.STEPS[name]] for name in done}
-    return {**Run(NEW, ARN, "scheduled").as_ledger(), **written}
+    return {**Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(), **written}
 
 
 def caught(error: str, says: str) -> dict[str, str]:

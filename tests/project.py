@@ -44,6 +44,11 @@ class State:
     surrounding: "State | None" = None
 
     @property
+    def function(self) -> str:
+        """The function that a task calls, by the name of its own state."""
+        return str(self.body["Resource"]).removeprefix("${").removesuffix("FunctionArn}")
+
+    @property
     def is_task(self) -> bool:
         """Whether it calls a function."""
         return bool(self.body["Type"] == "Task")

@@ -14,6 +14,7 @@ from keyturn import (
     alerts,
     care,
     delivery,
+    equipment,
     key,
     rollout,
     run,
@@ -33,6 +34,7 @@ from keyturn.settings import (
     PurgeSessionsSettings,
     RestartSettings,
     RotateSecretSettings,
+    SecretSettings,
     ValidateRotationSettings,
     WatchKeySettings,
     load,
@@ -130,13 +132,14 @@ class Stage:
         finish = load(FinishRotationSettings, environment("finish_rotation"))
         wired: dict[str, Any] = {
             "rotating": self._rotation(),
-            "beginning": wiring.Beginning(begin, store, self.sessions, [self.channel]),
-            "delivering": wiring.Delivering(deliver, store, self.way),
-            "restarting": wiring.Restarting(restart, store, self.cluster, self.cluster),
-            "purging": wiring.Purging(purge, store, self.sessions),
-            "validating": wiring.Validating(validate, store, self.web, self.cluster),
+            "beginning": equipment.Beginning(begin, store, self.sessions, [self.channel]),
+            "delivering": equipment.Delivering(deliver, store, self.way),
+            "restarting": equipment.Restarting(restart, store, self.cluster, self.cluster),
+            "purging": equipment.Purging(purge, store, self.sessions),
+            "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
+            "validating": equipment.Validating(validate, store, self.web, self.cluster),
             "watching": self._watch(),
-            "finishing": wiring.Finishing(finish, self.records, [self.channel]),
+            "finishing": equipment.Finishing(finish, self.records, [self.channel]),
         }
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))
@@ -182,6 +185,7 @@ class Stage:
                 partial(sessions.check_ready, self.sessions, flush=False),
             ],
             checks_of_health=[partial(validation.check_health, self.web, urls)],
+            manual_mode="emergency",
         )
 
 

@@ -1,9 +1,11 @@
 """`make bench`: speed and size of Keyturn, as ratios against named baselines of the same run.
 
 `python -m tests.bench` measures everything, `rotation` or `purge` behind it only that. Prints
-tables and writes the figures to out/bench/. Exits with 0 when everything was measured, with 1 when
-a rotation or a purge did not do its work, with 2 when the bench itself could not go on, with 130
-when it was interrupted. Nothing is left running in any case.
+tables and writes the figures to out/bench/, and the chart of the purges to docs/ when it has their
+default number of sessions. SESSIONS changes that number, ROUNDS the rounds of the purges. Exits
+with 0 when everything was measured, with 1 when a rotation or a purge did not do its work, with 2
+when the bench itself could not go on, with 130 when it was interrupted. Nothing is left running in
+any case.
 """
 
 import json
@@ -11,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -44,14 +47,10 @@ _started = time.monotonic()
 def main() -> int:
     """Run the bench; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    chosen = sys.argv[1:] or list(BENCHES)
     OUT.mkdir(parents=True, exist_ok=True)
     try:
-        for name in chosen:
-            if name not in BENCHES:
-                raise Unusable(f"There is a bench of {' and of '.join(BENCHES)}, none of {name!r}.")
-        for name in chosen:
-            BENCHES[name]()
+        for measure, sessions in _chosen(sys.argv[1:]):
+            measure(sessions)
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         return 130
@@ -71,8 +70,17 @@ class Unusable(Exception):
     """What was asked for cannot be measured; the message says what can."""
 
 
-def _measure_rotation() -> None:
-    sessions = _number("SESSIONS", DEFAULT_ROTATED, rotation.OVER_HTTP)
+def _chosen(names: list[str]) -> list[tuple[Callable[[int], None], int]]:
+    """The benches to run, each with its number of sessions. Raises Unusable."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise Unusable(f"The benches are {' and '.join(BENCHES)}, not {unknown[0]!r}.")
+    chosen = [BENCHES[name] for name in names or BENCHES]
+    _number("ROUNDS", DEFAULT_ROUNDS, 1)
+    return [(measure, _number("SESSIONS", default, least)) for measure, default, least in chosen]
+
+
+def _measure_rotation(sessions: int) -> None:
     reports = imports.Reports()
     with LocalStack(Listeners(_tell, reports.hear)) as stack:
         reports.forget()
@@ -96,10 +104,8 @@ def _measure_rotation() -> None:
     _say([f"The figures: {OUT}/rotation.json, imports.json and layer.json"])
 
 
-def _measure_purge() -> None:
-    sessions = _number("SESSIONS", DEFAULT_PURGED, LEAST_PURGED)
+def _measure_purge(sessions: int) -> None:
     rounds = _number("ROUNDS", DEFAULT_ROUNDS, 1)
-    whole = (sessions, rounds) == (DEFAULT_PURGED, DEFAULT_ROUNDS)
     found = []
     with Processes() as processes:
         for kind in (Standalone, Cluster):
@@ -111,7 +117,7 @@ def _measure_purge() -> None:
     for purges in found:
         _say(purge_report.purge(purges, rounds))
     _say(purge_report.sizes(found[0]))
-    chart = CHART if whole else OUT / CHART.name
+    chart = CHART if sessions == DEFAULT_PURGED else OUT / CHART.name
     chart.write_text(purge_chart.draw(found))
     _write("purge", {purges.target: purge_report.document(purges) for purges in found})
     _say([f"The figures: {OUT}/purge.json. The chart: {chart}"])
@@ -150,9 +156,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-DEFAULT_ROTATED, DEFAULT_PURGED, LEAST_PURGED = 2_000, 1_000_000, 10_000
+DEFAULT_PURGED = 1_000_000
 DEFAULT_ROUNDS = 5
-BENCHES = {"rotation": _measure_rotation, "purge": _measure_purge}
+# What measures it, and how many sessions by default and at least.
+BENCHES = {
+    "rotation": (_measure_rotation, 2_000, rotation.OVER_HTTP),
+    "purge": (_measure_purge, DEFAULT_PURGED, 10_000),
+}
 STOPPED = (
     StackProblem,
     RedisServerError,

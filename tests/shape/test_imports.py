@@ -8,20 +8,35 @@ import pytest
 
 from tests.project import FUNCTION_FILES, PACKAGE
 
-NOUNS = ["alerts", "care", "channels", "delivery", "errors", "key", "logs", "messages"]
-NOUNS += [
+NOUNS = [
+    "alerts",
+    "care",
+    "channels",
+    "checks",
+    "delivery",
+    "equipment",
+    "errors",
+    "finding",
+    "finding_event",
+    "key",
+    "labels",
+    "logs",
+    "messages",
     "purge",
     "purge_progress",
     "record",
+    "recovery",
     "rollout",
     "run",
     "secret",
     "sessions",
     "settings",
     "synchronization",
+    "trigger",
     "validation",
     "variables",
     "watch",
+    "window",
     "workload",
 ]
 VENDORS = {

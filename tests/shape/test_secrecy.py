@@ -166,7 +166,16 @@ def test_a_rotation_token_is_not_logged(rotation: Rotation, output: io.StringIO)
 
 def test_the_input_of_an_execution_is_names_and_ids() -> None:
     ledger = run.Run(NEW, ARN, "scheduled").as_ledger()
-    assert ledger == {"rotation": {"rotationId": NEW, "secretArn": ARN, "mode": "scheduled"}}
+    assert ledger == {
+        "rotation": {
+            "rotationId": NEW,
+            "secretArn": ARN,
+            "mode": "scheduled",
+            "version": NEW,
+            "previousVersion": None,
+            "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ""},
+        }
+    }
 
 
 def calls(path: Path) -> Iterator[str]:

@@ -12,6 +12,16 @@ from tests.project import ROOT, State, functions, state_machine, states
 STATES = list(states(state_machine()))
 TASKS = [state for state in STATES if state.is_task]
 PLATFORM = ("Lambda.", "Runtime.", "Sandbox.", "States.")
+# Where a task's error is kept, and what follows it.
+AFTER_A_STEP = ("$.failure", "AfterFailure")
+AFTER = {
+    "PurgeEarly": ("$.early_purge_failure", "DeliverKey"),
+    "PurgeSessions": ("$.purge_failure", "FinishRotation"),
+    "ValidateRotation": ("$.failure", "AfterValidation"),
+    "RestorePreviousKey": ("$.restore_failure", "FinishRotation"),
+    "FinishRotation": ("$.recording_failure", "TellUnrecorded"),
+    "TellUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
+}
 RETRY_ME = {error.__name__ for error in errors.retry_me()}
 
 
@@ -65,15 +75,17 @@ def test_a_retry_is_spread_and_bounded(state: State) -> None:
 
 @pytest.mark.parametrize("state", TASKS, ids=named)
 def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
-    catch = caught(state)
-    assert [step["ErrorEquals"] for step in catch] == [["States.ALL"]]
-    kept = "$.recording_failure" if state.name == "FinishRotation" else "$.failure"
-    assert catch[0]["ResultPath"] == kept
+    *overtaken, last = caught(state)
+    assert last["ErrorEquals"] == ["States.ALL"]
+    assert (last["ResultPath"], last["Next"]) == AFTER.get(state.name, AFTER_A_STEP)
+    if state.name not in {"RestorePreviousKey", "FinishRotation", "TellUnrecorded"}:
+        told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": "FinishRotation"}
+        assert overtaken == [told]
 
 
 @pytest.mark.parametrize("state", TASKS, ids=named)
 def test_a_task_waits_longer_than_its_function_may_run(state: State) -> None:
-    timeout = functions()[f"{state.name}Function"]["Timeout"]
+    timeout = functions()[f"{state.function}Function"]["Timeout"]
     assert timeout < state.body["TimeoutSeconds"] <= timeout + 30
 
 
@@ -101,10 +113,64 @@ def test_a_state_says_what_it_is_for(state: State) -> None:
     assert state.body["Comment"].endswith(".")
 
 
-def test_a_failure_goes_to_the_record_and_a_failed_run_never_succeeds() -> None:
-    for state in TASKS:
-        last = state.name == "FinishRotation"
-        assert caught(state)[0]["Next"] == ("RotationNotRecorded" if last else "FinishRotation")
+def answer(choice: str, **facts: Any) -> str:
+    """Where a Choice goes, for the facts that its ledger has, by dotted path."""
+
+    def holds(rule: dict[str, Any]) -> bool:
+        if "And" in rule:
+            return all(holds(part) for part in rule["And"])
+        path = rule["Variable"].removeprefix("$.").replace(".", "__")
+        if "IsPresent" in rule:
+            return (path in facts) is bool(rule["IsPresent"])
+        (compared,) = (rule[word] for word in ("StringEquals", "BooleanEquals") if word in rule)
+        return path in facts and bool(facts[path] == compared)
+
+    body = state_machine()["States"][choice]
+    return next((str(rule["Next"]) for rule in body["Choices"] if holds(rule)), body["Default"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "after_failure", "after_validation"),
+    [
+        ("scheduled", "RestorePreviousKey", "RestorePreviousKey"),
+        ("emergency", "PurgeSessions", "FinishRotation"),
+        ("recovery", "FinishRotation", "FinishRotation"),
+    ],
+)
+def test_a_scheduled_run_turns_back_once_and_an_emergency_never_does(
+    mode: str, after_failure: str, after_validation: str
+) -> None:
+    assert answer("AfterFailure", rotation__mode=mode) == after_failure
+    assert answer("AfterValidation", rotation__mode=mode) == after_validation
+    turning = {state.name for state in STATES if "RestorePreviousKey" in successors(state)}
+    assert turning == {"AfterFailure", "AfterValidation"}
+
+
+def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None:
+    assert answer("HowUrgent", rotation__mode="emergency") == "PlanEarlyPurge"
+    assert answer("HowUrgent", rotation__mode="scheduled") == "DeliverKey"
+    assert answer("EarlyPurgeDone", early_purge__finished=False) == "PurgeEarly"
+    assert answer("EarlyPurgeDone", early_purge__finished=True) == "DeliverKey"
+
+
+def test_a_purge_after_a_failure_is_not_followed_by_a_validation() -> None:
+    assert answer("PurgeDone", purge_sessions__finished=True) == "ValidateRotation"
+    after = answer("PurgeDone", purge_sessions__finished=True, failure={})
+    assert after == "FinishRotation"
+    assert answer("PurgeDone", purge_sessions__finished=False, failure={}) == "PurgeSessions"
+
+
+def test_a_way_back_restarts_what_may_have_met_the_new_key() -> None:
+    done = {"deliver_key__state": "done"}
+    assert answer("KeyDelivered", **done) == "RestartServices"
+    assert answer("KeyDelivered", **done, restore_previous_key__restart=True) == "RestartServices"
+    assert answer("KeyDelivered", **done, restore_previous_key__restart=False) == "ValidateRotation"
+    assert answer("KeyDelivered", deliver_key__state="waiting") == "WaitForDelivery"
+    assert answer("WayBack", restore_previous_key__deliver=True) == "DeliverKey"
+    assert answer("WayBack", restore_previous_key__deliver=False) == "FinishRotation"
+
+
+def test_a_failed_run_never_succeeds() -> None:
     outcome = state_machine()["States"]["RotationOutcome"]
     succeeding = {choice["StringEquals"]: choice["Next"] for choice in outcome["Choices"]}
     assert succeeding == {"succeeded": "RotationSucceeded", "superseded": "RotationSuperseded"}
@@ -115,9 +181,8 @@ def test_a_failure_goes_to_the_record_and_a_failed_run_never_succeeds() -> None:
 @pytest.mark.parametrize(
     ("choice", "asked", "answer", "onward", "again"),
     [
-        ("KeyDelivered", "$.deliver_key.state", "done", "RestartServices", "WaitForDelivery"),
         ("RolloutDone", "$.check_rollout.state", "done", "ServiceRestarted", "WaitForPods"),
-        ("PurgeDone", "$.purge_sessions.finished", True, "ValidateRotation", "PurgeSessions"),
+        ("EarlyPurgeDone", "$.early_purge.finished", True, "DeliverKey", "PurgeEarly"),
     ],
 )
 def test_a_step_of_several_calls_goes_on_only_when_it_says_so_and_else_repeats(

@@ -34,9 +34,12 @@ LOG_DELIVERY = {
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 }
-WRITES_OF_THE_ROTATION = {
-    "secretsmanager:PutSecretValue",
-    "secretsmanager:UpdateSecretVersionStage",
+WRITES = {
+    "RotateSecretFunction": {
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
+    "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
 }
 READS = ("Describe", "Get", "List")
 
@@ -82,7 +85,7 @@ def test_no_right_is_for_every_resource_but_those_that_name_none() -> None:
     assert everything == [LOG_DELIVERY]
 
 
-def test_only_the_rotation_function_writes_to_the_secret() -> None:
+def test_only_the_rotation_and_the_way_back_write_to_the_secret() -> None:
     for name, statement in every_statement():
         writes = {
             action
@@ -90,7 +93,7 @@ def test_only_the_rotation_function_writes_to_the_secret() -> None:
             if action.startswith("secretsmanager:") and not action.split(":")[1].startswith(READS)
         }
         if writes:
-            assert (name, writes) == ("RotateSecretFunction", WRITES_OF_THE_ROTATION)
+            assert writes == WRITES[name]
 
 
 def readers_of(secret: str) -> set[str]:
@@ -136,7 +139,7 @@ def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> N
 
 def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:
     (machine,) = resources("AWS::Serverless::StateMachine").values()
-    called = {state.name for state in states(state_machine()) if state.is_task}
+    called = {state.function for state in states(state_machine()) if state.is_task}
     (invoke,) = (s for s in statements(machine) if actions(s) == {"lambda:InvokeFunction"})
     arns = [arn["Fn::GetAtt"] for arn in invoke["Resource"]]
     assert sorted(arns) == sorted([f"{name}Function", "Arn"] for name in called)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from keyturn import delivery, errors, key
 from keyturn.delivery import Delivered, DirectWrite, NothingToDeliver, Promoted
 from keyturn.key import SessionKey
-from keyturn.run import timestamp
-from tests.conftest import NEW, NOON, OLD
+from keyturn.run import Run, timestamp
+from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import FakeSecretStore, FakeTarget
 
 
@@ -44,9 +44,12 @@ def target(old: SessionKey) -> FakeTarget:
     return FakeTarget(value=old.base64)
 
 
+LEDGER = Run(NEW, ARN, "scheduled", OLD).as_ledger()
+
+
 def deliver(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
     """What one call returns in mode `kubernetes-secret`."""
-    return delivery.deliver(source, DirectWrite(target), NEW, {}, NOON)
+    return delivery.deliver(source, DirectWrite(target), NEW, LEDGER, NOON)
 
 
 def test_the_promoted_key_is_written_and_both_keys_are_named(
@@ -154,7 +157,7 @@ def test_a_malformed_previous_document_only_costs_its_name(
 def test_a_secret_without_a_previous_version_can_be_delivered(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:
-    del source.stages[OLD]
+    del source.documents[OLD]
     assert deliver(source, target)["previousFingerprint"] is None
 
 
@@ -192,7 +195,7 @@ def test_where_the_pods_read_secrets_manager_nothing_is_delivered(
 ) -> None:
     way = NothingToDeliver()
     way.check_ready()
-    assert delivery.deliver(source, way, NEW, {}, NOON) == {
+    assert delivery.deliver(source, way, NEW, LEDGER, NOON) == {
         "state": "done",
         "target": "Secrets Manager, read by the pods",
         "written": False,
@@ -229,10 +232,10 @@ def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_call
     source: FakeSecretStore,
 ) -> None:
     way = SlowWay()
-    ledger: dict[str, Any] = {}
+    ledger: dict[str, Any] = {**LEDGER}
     for second in (0, 5, 12):
         at = NOON + timedelta(seconds=second)
-        ledger = {"deliver_key": delivery.deliver(source, way, NEW, ledger, at)}
+        ledger = {**LEDGER, "deliver_key": delivery.deliver(source, way, NEW, ledger, at)}
     calls = [last.get("calls") for last, _ in way.told]
     assert calls == [None, 1, 2]
     entry = ledger["deliver_key"]

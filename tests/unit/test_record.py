@@ -8,7 +8,7 @@ import pytest
 
 from keyturn import errors, record
 from keyturn.run import Run, timestamp
-from tests.conftest import ARN, NEW, NOON, OLD
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, FINGERPRINTS, WAITING, failed_at, ledger_until
 
 
@@ -21,6 +21,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "rotationId": NEW,
         "mode": "scheduled",
         "outcome": "succeeded",
+        "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ASKED},
         "versions": {"new": NEW, "previous": OLD},
         "sessions": {
             "before": 41,
@@ -55,6 +56,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             {"name": "PurgeSessions", "startedAt": AT, "seconds": 2.0},
             {"name": "ValidateRotation", "startedAt": AT, "seconds": 1.0},
         ],
+        "timings": {"secondsToLastOldPod": 108.0, "secondsToLastOldSession": 62.0},
         "fingerprints": {"new": FINGERPRINTS[0], "previous": FINGERPRINTS[1]},
         "delivery": {"target": "Kubernetes Secret web/session-key", "written": True},
         "validation": {
@@ -63,6 +65,8 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             "logs": {"findings": [], "logs": 4, "complete": True},
         },
         "failure": None,
+        "restored": None,
+        "restoreFailure": None,
         "secretArn": ARN,
         "startedAt": "2026-11-24T11:58:00.000Z",
         "finishedAt": timestamp(NOON),
@@ -71,10 +75,11 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
 
 
 def test_the_first_fields_of_a_record_are_those_that_people_look_for(run: Run) -> None:
-    assert list(compose(ledger_until(None), run))[:7] == [
+    assert list(compose(ledger_until(None), run))[:8] == [
         "rotationId",
         "mode",
         "outcome",
+        "trigger",
         "versions",
         "sessions",
         "services",

@@ -6,9 +6,12 @@ import json
 import pytest
 
 from keyturn import errors, key, secret
-from keyturn.run import Run
+from keyturn.checks import Check, run_checks
+from keyturn.labels import confirm_current, labelled
+from keyturn.run import Origin, Run
 from keyturn.secret import Move
-from tests.conftest import ARN, NEW, OLD
+from keyturn.trigger import classify
+from tests.conftest import ARN, ASKED, NEW, OLD
 from tests.fakes import FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -24,11 +27,13 @@ class Bench:
     def __init__(self, document: str) -> None:
         self.store = FakeSecretStore({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: document})
         self.runs = FakeRuns()
-        self.checks: list[secret.Check] = []
-        self.health: list[secret.Check] = []
+        self.checks: list[Check] = []
+        self.health: list[Check] = []
 
     def take(self, step: str, version: str = NEW) -> dict[str, object]:
-        rotation = secret.Rotation(ARN, self.store, self.runs, self.checks, self.health)
+        rotation = secret.Rotation(
+            ARN, self.store, self.runs, self.checks, self.health, "emergency"
+        )
         return secret.take_step(rotation, secret.parse(event(step, version), ARN))
 
     def rotate(self) -> None:
@@ -37,7 +42,15 @@ class Bench:
 
     @property
     def current(self) -> str | None:
-        return secret.labelled(self.store.stages, "AWSCURRENT")
+        return labelled(self.store.stages, "AWSCURRENT")
+
+
+def started(bench: Bench) -> Run:
+    """The run of the new version, with the reason that the rotation gives."""
+    asked = bench.store.created(NEW)
+    why = classify(NEW, bench.store.schedule(), asked, "emergency")
+    assert (why.kind, why.mode) == ("schedule", "scheduled")
+    return Run(NEW, ARN, why.mode, OLD, Origin(why.kind, why.reason, ASKED))
 
 
 @pytest.fixture
@@ -48,7 +61,7 @@ def bench(document: str) -> Bench:
 def test_a_rotation_promotes_a_new_key_and_starts_one_run(bench: Bench) -> None:
     bench.rotate()
     assert bench.store.stages == {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
-    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+    assert bench.runs.started == [started(bench)]
     old, new = (key.parse_document(bench.store.documents[v]).key for v in (OLD, NEW))
     assert old != new
 
@@ -106,7 +119,7 @@ def test_a_run_that_could_not_be_started_is_started_by_the_retry(bench: Bench) -
     assert bench.current == NEW
     bench.runs.down = False
     bench.rotate()
-    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+    assert bench.runs.started == [started(bench)]
 
 
 def test_a_promotion_that_another_made_first_is_a_success_if_it_is_ours(bench: Bench) -> None:
@@ -116,7 +129,7 @@ def test_a_promotion_that_another_made_first_is_a_success_if_it_is_ours(bench: B
     bench.store.move_current(NEW, OLD)
     bench.store.labels = iter([seen, bench.store.labels()]).__next__  # type: ignore[method-assign]
     bench.take("finishSecret")
-    assert bench.runs.started == [Run(NEW, ARN, "scheduled")]
+    assert bench.runs.started == [started(bench)]
 
 
 def test_a_label_that_moved_elsewhere_stops_the_promotion(bench: Bench, document: str) -> None:
@@ -203,7 +216,7 @@ def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
     assert "a-very-secret-token" not in repr(request)
 
 
-def failing(error: errors.KeyturnError) -> secret.Check:
+def failing(error: errors.KeyturnError) -> Check:
     def check() -> None:
         raise error
 
@@ -233,14 +246,14 @@ def test_all_failed_checks_are_told_at_once() -> None:
         failing(errors.SessionStoreUnavailable("Redis is down")),
     ]
     with pytest.raises(errors.ServiceNotFound, match="SessionStoreUnavailable: Redis is down"):
-        secret.run_checks(checks)
+        run_checks(checks)
 
 
 def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, run: Run) -> None:
     with pytest.raises(errors.Superseded, match=OLD):
-        secret.confirm_current(bench.store, run)
+        confirm_current(bench.store, run)
     bench.rotate()
-    secret.confirm_current(bench.store, run)
+    confirm_current(bench.store, run)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keyturn import delivery, errors, key
 from keyturn.delivery import Promoted
 from keyturn.key import SessionKey
-from keyturn.run import timestamp
+from keyturn.run import Run, timestamp
 from keyturn.synchronization import (
     ANSWER_LIMIT,
     SYNC_LIMIT,
@@ -21,7 +21,7 @@ from keyturn.synchronization import (
     hindrance,
     synced_since,
 )
-from tests.conftest import NEW, NOON, OLD
+from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import FakeOperator, FakeSecretStore, FakeTarget
 
 POLL = timedelta(seconds=5)
@@ -47,7 +47,8 @@ class Delivery:
             {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]},
             {OLD: document_of(self.old), NEW: document_of(self.new)},
         )
-        ledger = {"deliver_key": self.last} if self.last else {}
+        run = Run(NEW, ARN, "scheduled", OLD).as_ledger()
+        ledger = {**run, "deliver_key": self.last} if self.last else run
         self.at, self.last = at, delivery.deliver(store, self.way, NEW, ledger, at)
         return self.last
 

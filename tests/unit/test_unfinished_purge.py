@@ -2,11 +2,12 @@
 
 from keyturn import messages, record
 from keyturn.run import Run
-from tests.conftest import NOON
+from tests.conftest import ARN, NEW, NOON
 
 AT = "2026-11-24T12:00:00.000Z"
 LEDGER = {
-    "begin_rotation": {"startedAt": AT, "seconds": 0.1, "previousVersion": None},
+    **Run(NEW, ARN, "scheduled").as_ledger(),
+    "begin_rotation": {"startedAt": AT, "seconds": 0.1},
     "deliver_key": {"startedAt": AT, "seconds": 0.1},
     "restart_services": [
         {

@@ -70,8 +70,8 @@ class KeySource(Protocol):
     def read(self, version: str) -> str:
         """Read the secret document of a version."""
 
-    def previous_version(self) -> str | None:
-        """The version that carries AWSPREVIOUS."""
+    def find(self, version: str) -> str | None:
+        """The document of a version, or None where there is none any more."""
 
 
 def deliver(
@@ -90,7 +90,7 @@ def deliver(
     return {
         **progress,
         "fingerprint": promoted.key.fingerprint,
-        "previousFingerprint": _previous_fingerprint(source),
+        "previousFingerprint": _previous_fingerprint(source, ledger),
         "startedAt": timestamp(started),
         **({"seconds": round((at - started).total_seconds(), 3)} if last else {}),
     }
@@ -153,12 +153,13 @@ class NothingToDeliver:
         return {"state": "done", "target": "Secrets Manager, read by the pods", "written": False}
 
 
-def _previous_fingerprint(source: KeySource) -> str | None:
+def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:
     """The name of the key before, for the record; None where its version is gone or malformed."""
-    previous = source.previous_version()
-    if previous is None:
+    previous = (ledger.get("rotation") or {}).get("previousVersion")
+    found = source.find(previous) if previous else None
+    if found is None:
         return None
     try:
-        return key.parse_document(source.read(previous)).key.fingerprint
+        return key.parse_document(found).key.fingerprint
     except errors.KeyInvalid:
         return None

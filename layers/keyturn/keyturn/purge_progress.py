@@ -48,7 +48,7 @@ class Purge:
 def progress(ledger: Ledger) -> Purge | None:
     """Where the last call stopped; None before the first one. Raises RequestRefused."""
     found = ledger.get("purge_sessions")
-    if found is None:
+    if not found:
         return None
     try:
         walks = tuple(Walk(**_fields(Walk, walk)) for walk in found["walks"])

@@ -6,13 +6,14 @@ facts only: ids, fingerprints, names, counts and times. It is the state machine'
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from keyturn import purge_progress
-from keyturn.run import Ledger, Run, moment, timestamp
+from keyturn.run import Ledger, Run, entry, moment, timestamp
 
-Outcome = Literal["succeeded", "failed", "superseded"]
+Outcome = Literal["succeeded", "restored", "failed", "superseded"]
 
 # The states in order, and the entry that each writes into the ledger.
 STEPS = {
@@ -22,6 +23,8 @@ STEPS = {
     "PurgeSessions": "purge_sessions",
     "ValidateRotation": "validate_rotation",
 }
+# Where the state machine puts what it caught: on the way, in the purge, at the turn.
+CAUGHT = ("failure", "purge_failure", "restore_failure")
 SAYS_LENGTH = 1000
 
 
@@ -34,24 +37,29 @@ class RecordStore(Protocol):
 
 def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
     """The record of a run from its ledger. Pure."""
-    begun = ledger.get("begin_rotation") or {}
-    delivered = ledger.get("deliver_key") or {}
+    forward = ledger.get("forward") or ledger
+    begun = forward.get("begin_rotation") or {}
+    delivered = forward.get("deliver_key") or {}
     started = moment(begun.get("startedAt", timestamp(at)))
     return {
         "rotationId": run.rotation_id,
-        "mode": run.mode,
+        "mode": entry(forward, "rotation")["mode"],
         "outcome": outcome(ledger),
-        "versions": {"new": run.rotation_id, "previous": begun.get("previousVersion")},
+        "trigger": asdict(run.origin),
+        "versions": {"new": run.rotation_id, "previous": run.previous},
         "sessions": _sessions(ledger),
         "services": _services(ledger),
-        "steps": list(_steps(ledger)),
+        "steps": [*_steps(forward), *_steps_back(ledger)],
+        "timings": _timings(forward, run),
         "fingerprints": {
             "new": delivered.get("fingerprint"),
             "previous": delivered.get("previousFingerprint"),
         },
         "delivery": {"target": delivered.get("target"), "written": delivered.get("written")},
         "validation": _without_times(ledger.get("validate_rotation") or {}),
-        "failure": _failure(ledger),
+        "failure": _failure(forward),
+        "restored": _restored(ledger),
+        "restoreFailure": _restore_failure(ledger),
         "secretArn": run.secret_arn,
         "startedAt": timestamp(started),
         "finishedAt": timestamp(at),
@@ -60,11 +68,13 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
 
 
 def outcome(ledger: Ledger) -> Outcome:
-    """How the run ended, from whether and what the state machine caught."""
-    failure = ledger.get("failure")
-    if failure is None:
-        return "succeeded"
-    return "superseded" if failure.get("Error") == "Superseded" else "failed"
+    """How the run ended, from what the state machine caught, on the way and on the way back."""
+    caught = [ledger[name] for name in CAUGHT if name in ledger]
+    if any(failure.get("Error") == "Superseded" for failure in caught):
+        return "superseded"
+    if caught:
+        return "failed"
+    return "restored" if "forward" in ledger else "succeeded"
 
 
 def _sessions(ledger: Ledger) -> dict[str, Any]:
@@ -101,16 +111,61 @@ def _steps(ledger: Ledger) -> Iterator[dict[str, Any]]:
             yield {"name": name, "startedAt": timestamp(min(starts)), "seconds": seconds}
 
 
-def _failure(ledger: Ledger) -> dict[str, Any] | None:
-    """Which step stopped the run, with which error, in its own words."""
-    failure = ledger.get("failure")
-    if failure is None:
-        return None
+def _steps_back(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """The steps of the way back, by the same names, marked."""
+    if "forward" in ledger:
+        turned = ledger["restore_previous_key"]
+        times = {name: turned[name] for name in ("startedAt", "seconds")}
+        yield {"name": "RestorePreviousKey", **times, "wayBack": True}
+        back = {name: found for name, found in ledger.items() if name != "begin_rotation"}
+        yield from ({**step, "wayBack": True} for step in _steps(back))
+
+
+def _timings(ledger: Ledger, run: Run) -> dict[str, float | None]:
+    """How long after it was asked for the last old pod and the last old session were gone."""
+    asked = run.origin.at
+    pods, purged = ledger.get("restart_services"), ledger.get("purge_sessions") or {}
+    pods_gone = max((_end(rolled) for rolled in pods), default=None) if pods else None
+    sessions_gone = _end(purged) if purged.get("finished") else None
     return {
-        "step": next((name for name, key in STEPS.items() if not _finished(ledger, key)), None),
-        "error": failure.get("Error"),
-        "says": _says(failure.get("Cause", "")),
+        name: round((end - moment(asked)).total_seconds(), 3) if end and asked else None
+        for name, end in (
+            ("secondsToLastOldPod", pods_gone),
+            ("secondsToLastOldSession", sessions_gone),
+        )
     }
+
+
+def _end(found: Mapping[str, Any]) -> datetime:
+    return moment(found["startedAt"]) + timedelta(seconds=found["seconds"])
+
+
+def _failure(ledger: Ledger) -> dict[str, Any] | None:
+    """Which step stopped the run first, with which error, in its own words."""
+    step: str | None = "PurgeSessions"
+    if failure := ledger.get("failure"):
+        step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
+    elif not (failure := ledger.get("purge_failure")):
+        return None
+    return {"step": step, "error": failure.get("Error"), "says": _says(failure.get("Cause", ""))}
+
+
+def _restored(ledger: Ledger) -> dict[str, Any] | None:
+    """Which key is current again, and whether it was brought to the services."""
+    turned = ledger.get("restore_previous_key")
+    if not turned:
+        return None
+    return {name: turned[name] for name in ("from", "to", "deliver", "restart")}
+
+
+def _restore_failure(ledger: Ledger) -> dict[str, Any] | None:
+    """What stopped the way back, or refused it."""
+    if "forward" in ledger:
+        return _failure({**ledger, "begin_rotation": {"startedAt": "", "seconds": 0}})
+    if refused := ledger.get("restore_failure"):
+        says = _says(refused.get("Cause", ""))
+        return {"step": "RestorePreviousKey", "error": refused.get("Error"), "says": says}
+    return None
 
 
 def _finished(ledger: Ledger, key: str) -> bool:

@@ -63,9 +63,9 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
-    before = [pod for pod in cluster.pods(service) if pod.key_version != run.rotation_id]
-    if needed := workload.key_version != run.rotation_id:
-        annotations = {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.rotation_id}
+    before = [pod for pod in cluster.pods(service) if pod.key_version != run.version]
+    if needed := workload.key_version != run.version:
+        annotations = {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.version}
         cluster.restart(service, annotations, dry_run=False)
     return {
         "service": service,
@@ -86,7 +86,7 @@ def check(
     service, started = restarted["service"], moment(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
     look = Look(at, started + limit, stalled_before=last.get("stalled", False))
-    answer = verdict(workload, pods, run.rotation_id, look)
+    answer = verdict(workload, pods, run.version, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.says}")
     return {
@@ -97,7 +97,7 @@ def check(
         "replicas": workload.wanted,
         "alsoRestartedBy": restarted.get("alsoRestartedBy"),
         "podsBefore": restarted["podsBefore"],
-        "podsAfter": _identities(pod for pod in pods if pod.key_version == run.rotation_id),
+        "podsAfter": _identities(pod for pod in pods if pod.key_version == run.version),
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }

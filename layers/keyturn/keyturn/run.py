@@ -8,41 +8,68 @@ name of its function. A function gets the ledger and returns its own entry.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from keyturn import errors
 
 Ledger = Mapping[str, Any]
-Mode = Literal["scheduled"]
+Mode = Literal["scheduled", "emergency", "recovery"]
+MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
 ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Why a run was started: of which kind, in a sentence, and when it was asked for."""
+
+    kind: str = "schedule"
+    reason: str = "the rotation schedule"
+    at: str = ""
+
+
+@dataclass(frozen=True)
 class Run:
-    """What a run is: set once, when the execution is started, and never changed."""
+    """What a run is: set once, when the execution is started.
+
+    `version` is what it brings to the services: its own rotation's, or, on the way back (mode
+    `recovery`), the one before. `previous` is the version that was current before it.
+    """
 
     rotation_id: str
     secret_arn: str
     mode: Mode
+    previous: str | None = None
+    origin: Origin = field(default_factory=Origin)
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", self.version or self.rotation_id)
 
     @property
     def execution_name(self) -> str:
         """The name that makes starting the run twice one run."""
         return f"rot-{self.rotation_id}"
 
-    def as_ledger(self) -> dict[str, dict[str, str]]:
+    def as_ledger(self) -> dict[str, dict[str, Any]]:
         """The execution's input; the same bytes for the same run."""
         return {
             "rotation": {
                 "rotationId": self.rotation_id,
                 "secretArn": self.secret_arn,
                 "mode": self.mode,
+                "version": self.version,
+                "previousVersion": self.previous,
+                "trigger": asdict(self.origin),
             }
         }
+
+    def back_to(self, version: str) -> "Run":
+        """The way back of this run."""
+        return replace(self, mode="recovery", version=version)
 
 
 def parse(ledger: Ledger, secret_arn: str) -> Run:
@@ -60,9 +87,20 @@ def parse(ledger: Ledger, secret_arn: str) -> Run:
         raise errors.RequestRefused(
             f"The input names another secret than {secret_arn}. Nothing was done."
         )
-    if rotation.get("mode") != "scheduled":
-        raise errors.RequestRefused("The input's mode is not 'scheduled'. Nothing was done.")
-    return Run(rotation_id, secret_arn, "scheduled")
+    mode = rotation.get("mode")
+    if mode not in MODES:
+        raise errors.RequestRefused(f"The input's mode is none of {MODES}. Nothing was done.")
+    origin, previous = rotation.get("trigger") or {}, rotation.get("previousVersion")
+    version = rotation.get("version") or rotation_id
+    if version != rotation_id and (mode != "recovery" or version != previous):
+        raise errors.RequestRefused(
+            "The input's version is another than its rotation's, which only the way back may have."
+            " Nothing was done."
+        )
+    told = Origin(
+        **{name: str(origin[name]) for name in ("kind", "reason", "at") if name in origin}
+    )
+    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, told, version)
 
 
 def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:

@@ -9,20 +9,20 @@ Source: AWS Secrets Manager User Guide, "Lambda rotation functions"; API referen
 PutSecretValue and UpdateSecretVersionStage.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
 from keyturn import errors, key
-from keyturn.run import ROTATION_ID, Run
-
-AWSCURRENT, AWSPENDING, AWSPREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
+from keyturn.checks import Check, run_checks
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
+from keyturn.run import ROTATION_ID, Origin, Run, timestamp
+from keyturn.trigger import Schedule, Trigger, classify
 
 Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
 STEPS: tuple[str, ...] = get_args(Step)
-Labels = Mapping[str, Sequence[str]]
-Check = Callable[[], object]
 
 
 class Move(Enum):
@@ -48,11 +48,8 @@ class Request:
         return f"Request({self.step}, {self.version})"
 
 
-class SecretStore(Protocol):
+class SecretStore(LabelStore, Protocol):
     """The one secret, as a rotation needs it."""
-
-    def labels(self) -> Labels:
-        """Version ids and their staging labels, value-less versions included."""
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
@@ -66,8 +63,14 @@ class SecretStore(Protocol):
     def move_current(self, to_version: str, from_version: str) -> None:
         """Compare and swap AWSCURRENT. Raises LabelMoved."""
 
-    def drop_pending(self, version: str) -> None:
-        """Take AWSPENDING off a version, if it is there."""
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there."""
+
+    def schedule(self) -> Schedule:
+        """When the secret is rotated."""
+
+    def created(self, version: str) -> datetime:
+        """When a version was made, which is when its rotation was asked for."""
 
 
 class Runs(Protocol):
@@ -86,6 +89,11 @@ class Rotation:
     runs: Runs
     checks_before_promotion: Sequence[Check]
     checks_of_health: Sequence[Check]
+    manual_mode: Literal["scheduled", "emergency"]
+
+    def trigger(self, version: str, asked: datetime) -> Trigger:
+        """Why the version's rotation was started, and so how it goes; the same at every retry."""
+        return classify(version, self.store.schedule(), asked, self.manual_mode)
 
 
 def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
@@ -136,53 +144,16 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     if move is Move.CREATE:
         facts = _create(rotation.store, request, labels)
     elif move is Move.CHECK_CONSUMERS:
-        facts = {"checked": run_checks(rotation.checks_before_promotion)}
+        facts = _check(rotation, request, rotation.checks_before_promotion)
     elif move is Move.TEST:
-        facts = _test(rotation, request)
+        facts = _test(rotation, request, labels)
     elif move is Move.PROMOTE:
         facts = _promote(rotation, request, labels)
     elif move is Move.ENSURE_STARTED:
-        facts = _ensure_started(rotation, request)
+        facts = _ensure_started(rotation, request, labelled(labels, AWSPREVIOUS))
     else:
         facts = {}
     return {"move": request.step, "decided": move.value, **facts}
-
-
-def confirm_current(store: SecretStore, run: Run) -> None:
-    """See that the run's version still carries AWSCURRENT. Raises Superseded."""
-    current = labelled(store.labels(), AWSCURRENT)
-    if current != run.rotation_id:
-        raise errors.Superseded(
-            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
-            " overtaken this run, which does nothing more. Follow the other run."
-        )
-
-
-def labelled(labels: Labels, label: str) -> str | None:
-    """The version that carries a label."""
-    return next((version for version, carried in labels.items() if label in carried), None)
-
-
-def run_checks(checks: Iterable[Check]) -> int:
-    """Run every check, so that all problems are told at once; returns how many passed.
-
-    Raises the first problem's error, the other problems in its message.
-    """
-    problems: list[errors.KeyturnError] = []
-    passed = 0
-    for check in checks:
-        try:
-            check()
-        except errors.KeyturnError as problem:
-            problems.append(problem)
-        else:
-            passed += 1
-    if len(problems) > 1:
-        others = "; ".join(f"{type(other).__name__}: {other}" for other in problems[1:])
-        raise type(problems[0])(f"{problems[0]} Also: {others}") from problems[0]
-    if problems:
-        raise problems[0]
-    return passed
 
 
 def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, Any]:
@@ -202,16 +173,36 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
     return {"created": False, "fingerprint": key.parse_document(found).key.fingerprint}
 
 
-def _test(rotation: Rotation, request: Request) -> dict[str, Any]:
+def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
     """The key works and the services are healthy.
 
     It may equal the current key: `rotate-secret --no-rotate-immediately` runs this step alone, on a
-    copy of the current value, and is the dry run.
+    copy of the current value, and is the dry run, in which every problem counts.
     """
     tested = key.parse_document(rotation.store.read(request.version)).key
     key.prove(tested)
-    healthy = run_checks(rotation.checks_of_health)
-    return {"fingerprint": tested.fingerprint, "checked": healthy}
+    if _is_dry_run(rotation.store, labels, tested):
+        facts = {"checked": run_checks(rotation.checks_of_health)}
+    else:
+        facts = _check(rotation, request, rotation.checks_of_health)
+    return {"fingerprint": tested.fingerprint, **facts}
+
+
+def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> bool:
+    current = labelled(labels, AWSCURRENT)
+    found = store.find(current) if current else None
+    return found is not None and key.parse_document(found).key == tested
+
+
+def _check(rotation: Rotation, request: Request, checks: Iterable[Check]) -> dict[str, Any]:
+    """Run the checks of the environment: in an emergency a problem is said and does not stop."""
+    trigger = rotation.trigger(request.version, rotation.store.created(request.version))
+    try:
+        return {"mode": trigger.mode, "checked": run_checks(checks)}
+    except errors.KeyturnError as problem:
+        if trigger.mode != "emergency":
+            raise
+        return {"mode": trigger.mode, "problem": f"{type(problem).__name__}: {problem}"}
 
 
 def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
@@ -224,16 +215,22 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
     except errors.LabelMoved:
         if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
             raise
-    return {"previous": current, **_ensure_started(rotation, request)}
+    return {"previous": current, **_ensure_started(rotation, request, current)}
 
 
-def _ensure_started(rotation: Rotation, request: Request) -> dict[str, Any]:
-    """Start the run, then tidy the label.
+def _ensure_started(rotation: Rotation, request: Request, previous: str | None) -> dict[str, Any]:
+    """Start the run, then tidy the labels.
 
     In this order, since a retry after a lost answer comes here again and a label that was left does
-    no harm: Secrets Manager accepts AWSPENDING on the current version.
+    no harm: Secrets Manager accepts AWSPENDING on the current version. In an emergency the version
+    before loses AWSPREVIOUS: nobody shall go back to it, by a label or by habit.
     """
-    run = Run(request.version, rotation.secret_arn, "scheduled")
+    asked = rotation.store.created(request.version)
+    trigger = rotation.trigger(request.version, asked)
+    origin = Origin(trigger.kind, trigger.reason, timestamp(asked))
+    run = Run(request.version, rotation.secret_arn, trigger.mode, previous, origin)
     rotation.runs.ensure_started(run)
-    rotation.store.drop_pending(request.version)
-    return {"execution": run.execution_name}
+    if trigger.mode == "emergency" and previous:
+        rotation.store.drop_label(AWSPREVIOUS, previous)
+    rotation.store.drop_label(AWSPENDING, request.version)
+    return {"execution": run.execution_name, "mode": trigger.mode, "reason": trigger.reason}

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from keyturn import errors
 
 SLICE_SECONDS = 20.0
+GLANCE_SECONDS = 1.0
 FIRST = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
 SAMPLES = 1000
 SHOWN_LETTERS = 24
@@ -134,12 +135,24 @@ def refuse_strangers(primary: Primary) -> None:
         )
 
 
-def count(store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
+def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
+    """Count as a run of this mode can afford: an emergency does not wait for a number."""
+    if mode != "emergency":
+        return count(store, pace, clock)
+    try:
+        return count(store, pace, clock, GLANCE_SECONDS)
+    except errors.KeyturnError as problem:
+        return {"sessions": 0, "counted": False, "problem": f"{type(problem).__name__}: {problem}"}
+
+
+def count(
+    store: SessionStore, pace: Pace, clock: Clock, seconds: float = SLICE_SECONDS
+) -> dict[str, Any]:
     """How many sessions there are now: the number of users that a rotation logs out.
 
-    Counts for one slice at the most; `counted` is false where the database is larger than that.
+    Counts for so long at the most; `counted` is false where the database is larger than that.
     """
-    end = clock.monotonic() + SLICE_SECONDS
+    end = clock.monotonic() + seconds
 
     def count_on(primary: Primary) -> tuple[int, bool]:
         sessions, cursor, keys, latency = 0, "", pace.least_keys, primary.latency()

@@ -14,6 +14,7 @@ from keyturn.variables import (
     PARSERS,
     Certificate,
     DeliveryMode,
+    ManualRotationMode,
     Names,
     Port,
     PurgeMode,
@@ -112,6 +113,7 @@ class RotateSecretSettings(
     """Of `rotate_secret`: it checks all that a run will need before anything changes."""
 
     state_machine_arn: str
+    manual_rotation_mode: ManualRotationMode
 
 
 @dataclass(frozen=True)

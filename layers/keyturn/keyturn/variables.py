@@ -6,9 +6,10 @@ A reader raises ValueError with words that follow the variable's name: "PORT is 
 import base64
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 DELIVERY_MODES = ("kubernetes-secret", "external-secrets", "none")
+MANUAL_ROTATION_MODES = ("emergency", "scheduled")
 REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
 PURGE_PACES = ("fast", "gentle")
@@ -52,6 +53,17 @@ class DeliveryMode(str):
     """How the key gets to where the pods read it."""
 
     __slots__ = ()
+
+
+class ManualRotationMode(str):
+    """What a rotation is that somebody starts outside the window without saying so."""
+
+    __slots__ = ()
+
+    @property
+    def mode(self) -> Literal["scheduled", "emergency"]:
+        """The mode of such a run."""
+        return "emergency" if self == "emergency" else "scheduled"
 
 
 class RedisAuthentication(str):
@@ -158,6 +170,7 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     Urls: _urls,
     Services: _services,
     DeliveryMode: _one_of(DeliveryMode, *DELIVERY_MODES),
+    ManualRotationMode: _one_of(ManualRotationMode, *MANUAL_ROTATION_MODES),
     RedisAuthentication: _one_of(RedisAuthentication, *REDIS_AUTHENTICATIONS),
     PurgeMode: _one_of(PurgeMode, *PURGE_MODES),
     PurgePace: _one_of(PurgePace, *PURGE_PACES),

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from keyturn import errors
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
 from keyturn.run import moment
-from keyturn.secret import AWSCURRENT, AWSPENDING, AWSPREVIOUS
 
 DAY = timedelta(days=1)
 # A rotation that has not promoted its version by then is stuck: its steps take seconds.
@@ -65,6 +65,7 @@ class Execution:
     """One run of the state machine, as Step Functions lists it."""
 
     name: str
+    arn: str
     status: str
     started: datetime
 
@@ -90,15 +91,14 @@ class Call:
 class Judgement:
     """One concern, the version that it is about, and the moment that matters.
 
-    `previous` is the version that carries AWSPREVIOUS; `attempts` how often the version's run was
-    started.
+    `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far.
     """
 
     concern: Concern
     version: str
     since: datetime
     previous: str | None = None
-    attempts: int = 0
+    runs: tuple[Execution, ...] = ()
 
 
 class WatchedSecret(Protocol):
@@ -160,7 +160,7 @@ def _of_services(
     known = previous.id if previous else None
 
     def judged(concern: Concern, since: datetime) -> Judgement:
-        return Judgement(concern, current.id, since, known, len(runs))
+        return Judgement(concern, current.id, since, known, tuple(runs))
 
     if previous and previous.created and created < previous.created:
         replaced = previous.created

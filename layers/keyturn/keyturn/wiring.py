@@ -7,7 +7,6 @@ Adapters are imported here inside the calls: a function loads only the vendors t
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,14 +15,21 @@ from keyturn import (
     alerts,
     care,
     delivery,
-    logs,
-    purge,
     rollout,
     secret,
     sessions,
     synchronization,
     validation,
     watch,
+)
+from keyturn.equipment import (
+    Beginning,
+    Delivering,
+    Finishing,
+    Purging,
+    Restarting,
+    Restoring,
+    Validating,
 )
 from keyturn.settings import (
     BeginRotationSettings,
@@ -46,81 +52,6 @@ if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.channels import Channel
-    from keyturn.record import RecordStore
-    from keyturn.sessions import Pace
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """What `begin_rotation` works with."""
-
-    settings: BeginRotationSettings
-    secret: "SecretsManager"
-    sessions: sessions.SessionStore
-    channels: Sequence["Channel"]
-
-    @property
-    def pace(self) -> "Pace":
-        """The pace that is configured."""
-        return sessions.PACES[self.settings.purge_pace]
-
-
-@dataclass(frozen=True)
-class Delivering:
-    """What `deliver_key` works with."""
-
-    settings: DeliverKeySettings
-    secret: "SecretsManager"
-    way: delivery.Way
-
-
-@dataclass(frozen=True)
-class Restarting:
-    """What `restart_service` and `check_rollout` work with."""
-
-    settings: RestartSettings
-    secret: secret.SecretStore
-    cluster: rollout.Cluster
-    logs: logs.Logs
-
-    @property
-    def limit(self) -> timedelta:
-        """How long one service's rollout may take."""
-        return timedelta(seconds=self.settings.rollout_seconds)
-
-
-@dataclass(frozen=True)
-class Purging:
-    """What `purge_sessions` works with."""
-
-    settings: PurgeSessionsSettings
-    secret: secret.SecretStore
-    sessions: sessions.SessionStore
-
-    @property
-    def manner(self) -> purge.Manner:
-        """The mode and the pace that are configured."""
-        pace = sessions.PACES[self.settings.purge_pace]
-        return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
-
-
-@dataclass(frozen=True)
-class Validating:
-    """What `validate_rotation` works with."""
-
-    settings: ValidateRotationSettings
-    secret: secret.SecretStore
-    web: validation.Web
-    logs: logs.Logs
-
-
-@dataclass(frozen=True)
-class Finishing:
-    """What `finish_rotation` works with."""
-
-    settings: FinishRotationSettings
-    records: "RecordStore"
-    channels: Sequence["Channel"]
 
 
 def rotating() -> secret.Rotation:
@@ -143,6 +74,7 @@ def rotating() -> secret.Rotation:
             partial(sessions.check_ready, store, flush=settings.purge_mode == "flush"),
         ],
         checks_of_health=[partial(validation.check_health, web, settings.health_urls)],
+        manual_mode=settings.manual_rotation_mode.mode,
     )
 
 
@@ -181,6 +113,12 @@ def validating() -> Validating:
     settings = load(ValidateRotationSettings)
     cluster = KubernetesCluster(_api(settings))
     return Validating(settings, _secret(settings), UrllibWeb(), cluster)
+
+
+def restoring() -> Restoring:
+    """What `restore_previous_key` works with."""
+    settings = load(SecretSettings)
+    return Restoring(settings, _secret(settings))
 
 
 def finishing() -> Finishing:

@@ -7,13 +7,16 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
-from keyturn.secret import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+from keyturn.labels import AWSCURRENT, AWSPENDING, Labels
+from keyturn.trigger import Schedule
 from keyturn.watch import Secret, Version
 
 CONSISTENCY_SECONDS = 8.0
@@ -35,19 +38,35 @@ class SecretsManager:
     def look(self) -> Secret:
         """The secret's labelled versions and its dates."""
         described = self._describe()
-        with self._translated("ListSecretVersionIds"):
-            listed = self._client.list_secret_version_ids(**self._secret, MaxResults=100)
-        created = {found["VersionId"]: found["CreatedDate"] for found in listed["Versions"]}
-        versions = described.get("VersionIdsToStages", {})
+        created = {found["VersionId"]: found["CreatedDate"] for found in self._versions()}
+        labels: Labels = described.get("VersionIdsToStages", {})
         return Secret(
-            tuple(Version(name, frozenset(on), created.get(name)) for name, on in versions.items()),
+            tuple(Version(name, frozenset(on), created.get(name)) for name, on in labels.items()),
             described.get("LastChangedDate"),
             described.get("NextRotationDate") if described.get("RotationEnabled") else None,
         )
 
-    def previous_version(self) -> str | None:
-        """The version that carries AWSPREVIOUS."""
-        return labelled(self.labels(), AWSPREVIOUS)
+    def schedule(self) -> Schedule:
+        """When the secret is rotated."""
+        described = self._describe()
+        rules = described.get("RotationRules", {})
+        days = rules.get("AutomaticallyAfterDays")
+        return Schedule(
+            rules.get("ScheduleExpression") or (f"rate({days} days)" if days else None),
+            rules.get("Duration"),
+            bool(described.get("RotationEnabled")),
+            described.get("NextRotationDate"),
+        )
+
+    def created(self, version: str) -> datetime:
+        """When a version was made. Raises SecretsManagerUnavailable where it is not listed yet."""
+        for found in self._versions():
+            if found["VersionId"] == version:
+                created: datetime = found["CreatedDate"]
+                return created
+        raise errors.SecretsManagerUnavailable(
+            f"Version {version} is not listed yet. Nothing was changed by this call."
+        )
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
@@ -114,12 +133,12 @@ class SecretsManager:
                     ) from error
                 raise
 
-    def drop_pending(self, version: str) -> None:
-        """Take AWSPENDING off a version, if it is there: Secrets Manager may have done so."""
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there: Secrets Manager may have done so."""
         with self._translated("UpdateSecretVersionStage"):
             try:
                 self._client.update_secret_version_stage(
-                    **self._secret, VersionStage=AWSPENDING, RemoveFromVersionId=version
+                    **self._secret, VersionStage=label, RemoveFromVersionId=version
                 )
             except ClientError as error:
                 if aws.code(error) != "InvalidParameterException":
@@ -129,6 +148,17 @@ class SecretsManager:
         with self._translated("DescribeSecret"):
             described: dict[str, Any] = self._client.describe_secret(**self._secret)
         return described
+
+    def _versions(self) -> Iterator[dict[str, Any]]:
+        """Every version that carries a label; boto3 has no paginator for them."""
+        token: dict[str, str] = {}
+        while True:
+            with self._translated("ListSecretVersionIds"):
+                page = self._client.list_secret_version_ids(**self._secret, MaxResults=100, **token)
+            yield from page["Versions"]
+            if "NextToken" not in page:
+                return
+            token = {"NextToken": page["NextToken"]}
 
     def _translated(self, action: str) -> Any:
         return aws.translated(

@@ -1,0 +1,15 @@
+"""Called by EventBridge: a GuardDuty finding may mean that the session key is exposed."""
+
+from typing import Any
+
+from keyturn import finding_event, response, run, wiring
+from keyturn.telemetry import Event, Result, step
+
+respond = wiring.responding()
+
+
+@step("RespondToFinding")
+def handler(event: Event, _context: Any) -> Result:
+    """Judge the finding; start at most one rotation for it, and tell people."""
+    found = finding_event.parse(event)
+    return response.respond(respond.secret, respond.channels, found, respond.scope, run.now())

@@ -1,0 +1,116 @@
+"""What each function works with: its settings, and the parts that `wiring` has joined for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from keyturn import (
+    delivery,
+    labels,
+    logs,
+    purge,
+    recovery,
+    rollout,
+    sessions,
+    validation,
+)
+from keyturn.settings import (
+    BeginRotationSettings,
+    DeliverKeySettings,
+    FinishRotationSettings,
+    PurgeSessionsSettings,
+    RestartSettings,
+    SecretSettings,
+    ValidateRotationSettings,
+)
+
+if TYPE_CHECKING:
+    from keyturn.channels import Channel
+    from keyturn.record import RecordStore
+    from keyturn.sessions import Pace
+
+
+class KeySecret(labels.LabelStore, delivery.KeySource, Protocol):
+    """The secret, for the one function of the state machine that reads the key."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What `begin_rotation` works with."""
+
+    settings: BeginRotationSettings
+    secret: labels.LabelStore
+    sessions: sessions.SessionStore
+    channels: Sequence["Channel"]
+
+    @property
+    def pace(self) -> "Pace":
+        """The pace that is configured."""
+        return sessions.PACES[self.settings.purge_pace]
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What `deliver_key` works with."""
+
+    settings: DeliverKeySettings
+    secret: KeySecret
+    way: delivery.Way
+
+
+@dataclass(frozen=True)
+class Restarting:
+    """What `restart_service` and `check_rollout` work with."""
+
+    settings: RestartSettings
+    secret: labels.LabelStore
+    cluster: rollout.Cluster
+    logs: logs.Logs
+
+    @property
+    def limit(self) -> timedelta:
+        """How long one service's rollout may take."""
+        return timedelta(seconds=self.settings.rollout_seconds)
+
+
+@dataclass(frozen=True)
+class Purging:
+    """What `purge_sessions` works with."""
+
+    settings: PurgeSessionsSettings
+    secret: labels.LabelStore
+    sessions: sessions.SessionStore
+
+    @property
+    def manner(self) -> purge.Manner:
+        """The mode and the pace that are configured."""
+        pace = sessions.PACES[self.settings.purge_pace]
+        return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
+
+
+@dataclass(frozen=True)
+class Validating:
+    """What `validate_rotation` works with."""
+
+    settings: ValidateRotationSettings
+    secret: labels.LabelStore
+    web: validation.Web
+    logs: logs.Logs
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """What `restore_previous_key` works with."""
+
+    settings: SecretSettings
+    secret: recovery.SecretStore
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """What `finish_rotation` works with."""
+
+    settings: FinishRotationSettings
+    records: "RecordStore"
+    channels: Sequence["Channel"]

@@ -1,0 +1,33 @@
+"""The staging labels of the secret: which version is which, and whether a run is still on top."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from keyturn import errors
+from keyturn.run import Run
+
+AWSCURRENT, AWSPENDING, AWSPREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
+
+Labels = Mapping[str, Sequence[str]]
+
+
+class LabelStore(Protocol):
+    """The one secret, as those need it who only look where its labels are."""
+
+    def labels(self) -> Labels:
+        """Version ids and their staging labels, value-less versions included."""
+
+
+def confirm_current(store: LabelStore, run: Run) -> None:
+    """See that the run's version still carries AWSCURRENT. Raises Superseded."""
+    current = labelled(store.labels(), AWSCURRENT)
+    if current != run.version:
+        raise errors.Superseded(
+            f"AWSCURRENT is {current} and no longer {run.version}: another rotation has"
+            " overtaken this run, which does nothing more. Follow the other run."
+        )
+
+
+def labelled(labels: Labels, label: str) -> str | None:
+    """The version that carries a label."""
+    return next((version for version, carried in labels.items() if label in carried), None)

@@ -1,0 +1,96 @@
+"""The way back: when a scheduled run fails for good, the key before it becomes current again.
+
+Allowed once a run, and never to a compromised key: an emergency has no way back. It is one
+compare-and-swap of AWSCURRENT; then the state machine brings the old key to the services as it
+brought the new one. `next_move` decides from what the labels say.
+
+Source: AWS Secrets Manager User Guide, "Roll back a secret to a previous version".
+"""
+
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+from keyturn.run import Ledger, Run, entry, timestamp
+
+
+class Move(Enum):
+    """What the labels call for."""
+
+    RESTORE = "move AWSCURRENT back"
+    NOTHING = "nothing: AWSCURRENT is back already"
+
+
+class SecretStore(Protocol):
+    """The one secret, as the way back needs it."""
+
+    def labels(self) -> Labels:
+        """Version ids and their staging labels."""
+
+    def move_current(self, to_version: str, from_version: str) -> None:
+        """Compare and swap AWSCURRENT. Raises LabelMoved."""
+
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there."""
+
+
+def next_move(run: Run, labels: Labels) -> Move:
+    """Decide whether the way back is open. Pure. Raises RestoreRefused, Superseded."""
+    if run.mode != "scheduled":
+        raise errors.RestoreRefused(
+            f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
+        )
+    current = labelled(labels, AWSCURRENT)
+    if run.previous is None or run.previous not in labels:
+        raise errors.RestoreRefused(
+            f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
+            f" {current} stays current. Mend the cause and run the rotation again."
+        )
+    if current == run.previous:
+        return Move.NOTHING
+    if current != run.rotation_id:
+        raise errors.Superseded(
+            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
+            " overtaken this run, which restores nothing. Follow the other run."
+        )
+    if AWSPREVIOUS not in labels[run.previous]:
+        raise errors.RestoreRefused(
+            f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
+            f" {current} stays current. Mend the cause and run the rotation again."
+        )
+    return Move.RESTORE
+
+
+def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[str, Any]:
+    """Make the previous version current again.
+
+    Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
+    to go. Raises RestoreRefused, Superseded.
+    """
+    move = next_move(run, store.labels())
+    previous = run.previous or ""
+    if move is Move.RESTORE:
+        try:
+            store.move_current(previous, run.rotation_id)
+        except errors.LabelMoved:
+            # A lost answer of ours, or a rotation that overtook us this very moment.
+            next_move(run, store.labels())
+    store.drop_label(AWSPENDING, run.rotation_id)
+    begun = {**(ledger.get("begin_rotation") or {}), "startedAt": timestamp(at)}
+    return {
+        "decided": move.value,
+        "from": run.rotation_id,
+        "to": previous,
+        "deliver": "begin_rotation" in ledger,
+        "restart": _restarts_began(ledger),
+        "rotation": run.back_to(previous).as_ledger()["rotation"],
+        "begin_rotation": begun,
+    }
+
+
+def _restarts_began(ledger: Ledger) -> bool:
+    """Whether pods may run the new key: only then are they restarted, and users logged out."""
+    delivered = ledger.get("deliver_key")
+    return delivered is not None and entry(ledger, "deliver_key").get("state") == "done"

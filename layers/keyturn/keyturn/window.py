@@ -1,0 +1,166 @@
+"""Whether a secret's rotation window is open at a moment, computed from its rotation rules.
+
+All times are UTC. A window opens on the hour. It closes after `Duration`; without one, after an hour
+for a schedule in hours and at midnight for a schedule in days. It never reaches into the next UTC
+day, nor into the next window. Secrets Manager rotates, and repeats a rotation that failed, at any
+time in an open window; a window that was missed is not made up for outside of one.
+
+Source: AWS Secrets Manager User Guide, "Schedule expressions in Secrets Manager rotation"; API
+reference, RotationRulesType.
+"""
+
+import calendar
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+WEEKDAYS = {
+    name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """From `opens` to just before `closes`."""
+
+    opens: datetime
+    closes: datetime
+
+    def __str__(self) -> str:
+        return f"{self.opens:%Y-%m-%d %H:%M} to {self.closes:%Y-%m-%d %H:%M} UTC"
+
+
+def open_window(
+    expression: str, duration: str | None, next_rotation: datetime | None, at: datetime
+) -> Window | None:
+    """The window that is open at a moment, or None where none is.
+
+    `next_rotation` is the secret's NextRotationDate, the last moment of its next window: where a
+    rate() stands is told by it alone. Raises ValueError, with the reason, where the rules do not
+    say for sure.
+    """
+    found = re.fullmatch(r"(cron|rate)\((.+)\)", expression.strip())
+    if found is None:
+        raise ValueError("the schedule is neither cron() nor rate()")
+    at, hours = at.astimezone(UTC), _hours_of(duration)
+    if found[1] == "cron":
+        return _of_cron(found[2].upper().split(), hours, at)
+    return _of_rate(found[2], hours, next_rotation, at)
+
+
+def _hours_of(duration: str | None) -> int | None:
+    if duration is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d?h", duration):
+        raise ValueError("the schedule's Duration is not in hours")
+    return int(duration[:-1])
+
+
+def _of_cron(fields: list[str], duration: int | None, at: datetime) -> Window | None:
+    """No window reaches into the next day, so that those of the day of `at` are all to look at."""
+    if len(fields) != 6:
+        raise ValueError("cron() does not have six fields")
+    minutes, hours, month_day, month, week_day, year = fields
+    if (minutes, year) != ("0", "*") or (month_day == "?") == (week_day == "?"):
+        raise ValueError("cron() is none that Secrets Manager documents")
+    starts = sorted(_numbers(hours, 0, 23, {}))
+    months = _numbers(month, 1, 12, MONTHS)
+    day = at.date()
+    falls_due = _month_days(month_day, day) if week_day == "?" else _week_days(week_day, day)
+    if not falls_due or day.month not in months:
+        return None
+    in_hours = len(starts) > 1 or "/" in hours
+    midnight = datetime.combine(day, time(), UTC)
+    for start, following in zip(starts, [*starts[1:], 24], strict=True):
+        length = duration or (1 if in_hours else 24)
+        opens = midnight + start * HOUR
+        closes = midnight + min(start + length, following) * HOUR
+        if opens <= at < closes:
+            return Window(opens, closes)
+    return None
+
+
+def _of_rate(
+    text: str, duration: int | None, next_rotation: datetime | None, at: datetime
+) -> Window | None:
+    found = re.fullmatch(r"([1-9]\d{0,4}) (hour|day)s?", text.strip())
+    if found is None:
+        raise ValueError("rate() is none that Secrets Manager documents")
+    midnight = datetime.combine(at.date(), time(), UTC)
+    if (found[1], found[2]) == ("1", "day"):
+        window = Window(midnight, midnight + min(duration or 24, 24) * HOUR)
+        return window if at < window.closes else None
+    if next_rotation is None:
+        raise ValueError("where a rate() stands is not known without a NextRotationDate")
+    window = _ending_with(next_rotation.astimezone(UTC), duration, in_hours=found[2] == "hour")
+    if at >= window.closes:
+        raise ValueError("the NextRotationDate has passed, and a rate() does not tell what follows")
+    return window if window.opens <= at else None
+
+
+def _ending_with(last: datetime, duration: int | None, *, in_hours: bool) -> Window:
+    """The window of a rate() whose last moment is known; one in days opens at midnight."""
+    last -= timedelta(microseconds=1)  # a date on the hour is the end of a window, not a beginning
+    if in_hours:
+        closes = last.replace(minute=0, second=0, microsecond=0) + HOUR
+        return Window(closes - (duration or 1) * HOUR, closes)
+    opens = datetime.combine(last.date(), time(), UTC)
+    return Window(opens, opens + min(duration or 24, 24) * HOUR)
+
+
+def _month_days(text: str, day: date) -> bool:
+    return any(_is_month_day(item, day) for item in text.split(","))
+
+
+def _is_month_day(item: str, day: date) -> bool:
+    last = calendar.monthrange(day.year, day.month)[1]
+    if item == "L":
+        return day.day == last
+    if item.endswith("L") and item[:-1] in WEEKDAYS:
+        return _weekday(day) == WEEKDAYS[item[:-1]] and day.day > last - 7
+    return day.day in _numbers(item, 1, 31, {})
+
+
+def _week_days(text: str, day: date) -> bool:
+    return any(_is_week_day(item, day) for item in text.split(","))
+
+
+def _is_week_day(item: str, day: date) -> bool:
+    name, numbered, nth = item.partition("#")
+    if numbered:
+        wanted, count = _number(name, 1, 7, WEEKDAYS), _number(nth, 1, 5, {})
+        return _weekday(day) == wanted and (day.day - 1) // 7 + 1 == count
+    if item == "L":
+        return _weekday(day) == WEEKDAYS["SAT"]
+    return _weekday(day) in _numbers(item, 1, 7, WEEKDAYS)
+
+
+def _weekday(day: date) -> int:
+    return day.isoweekday() % 7 + 1
+
+
+def _numbers(text: str, low: int, high: int, names: Mapping[str, int]) -> set[int]:
+    """A field's numbers: lists, ranges and steps, as in `1,15`, `MON-FRI`, `/6`, `2/8`, `*`."""
+    found: set[int] = set()
+    for item in text.split(","):
+        span, slash, step = item.partition("/")
+        first, dash, last = span.partition("-")
+        if span == "*" or (slash and not span):
+            start, end = low, high
+        else:
+            start = _number(first, low, high, names)
+            end = _number(last, low, high, names) if dash else (high if slash else start)
+        if end < start:
+            raise ValueError("a range of cron() runs backwards")
+        found.update(range(start, end + 1, _number(step, 1, high, {}) if slash else 1))
+    return found
+
+
+def _number(text: str, low: int, high: int, names: Mapping[str, int]) -> int:
+    number = names.get(text, int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1)
+    if not low <= number <= high:
+        raise ValueError("a field of cron() is none that Secrets Manager documents")
+    return number

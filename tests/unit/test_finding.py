@@ -1,0 +1,404 @@
+"""`keyturn.finding` and `keyturn.finding_event`: which findings rotate, which are told, which not."""
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn import errors, finding, settings
+from keyturn.finding import ROTATES, Scope, Verdict, Version, Where, judge, role_name, token_of
+from keyturn.finding_event import FORMS, Finding, parse
+from keyturn.run import ROTATION_ID
+from tests.conftest import ARN, NEW, NOON, OLD
+from tests.project import EVENTS, environment, event, template
+
+FIXTURES = sorted((EVENTS / "findings").glob("*.json"))
+CURRENT, PENDING = frozenset({"AWSCURRENT"}), frozenset({"AWSPENDING"})
+NONE: frozenset[str] = frozenset()
+LONG_AGO = NOON - timedelta(days=9)
+KEY = Version(OLD, LONG_AGO, CURRENT)
+MINUTE = timedelta(minutes=1)
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def scope() -> Scope:
+    """What the template's settings make ours, the nodes' role included."""
+    given = {**environment("respond_to_finding"), "FINDING_SCOPE_ROLES": "eks-node"}
+    return finding.scope_of(settings.load(settings.RespondToFindingSettings, given))
+
+
+def load(path: Path) -> Json:
+    found: Json = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def of_type(name: str) -> Json:
+    return next(found for found in map(load, FIXTURES) if found["detail"]["type"] == name)
+
+
+def secrets_read() -> Finding:
+    """A finding that rotates: its last activity was eight minutes before noon."""
+    return parse(event("respond_to_finding"))
+
+
+def changed(found: Json, change: Mapping[str, Any]) -> Json:
+    """A copy of an event with other values at dotted places below `detail`."""
+    copied = copy.deepcopy(found)
+    for place, value in change.items():
+        *path, last = place.split(".")
+        at = copied["detail"]
+        for name in path:
+            at = at.setdefault(name, {})
+        at[last] = value
+    return copied
+
+
+# The types
+
+
+def test_there_is_a_fixture_for_every_type_and_no_other() -> None:
+    assert sorted(load(path)["detail"]["type"] for path in FIXTURES) == sorted(ROTATES)
+    for path in FIXTURES:
+        named = re.sub(r"[^a-z0-9]+", "-", load(path)["detail"]["type"].lower())
+        assert path.stem == named
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_every_type_that_is_about_us_rotates(path: Path, scope: Scope) -> None:
+    found = parse(load(path))
+    expected = "notify" if found.type == "Execution:Kubernetes/ExecInKubeSystemPod" else "rotate"
+    assert judge(found, scope, [KEY], NOON).action == expected
+
+
+ELSEWHERE = {
+    "resource.eksClusterDetails": {"name": "other", "arn": "arn:aws:eks:x:1:cluster/other"},
+    "resource.accessKeyDetails.userName": "other-role",
+    "resource.lambdaDetails": {},
+    "service.detection.sequence.actors": [],
+    "service.detection.sequence.resources": [],
+    "service.action.awsApiCallAction.affectedResources": {},
+}
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_no_type_rotates_where_it_is_about_others(path: Path, scope: Scope) -> None:
+    found = parse(changed(load(path), ELSEWHERE))
+    verdict = judge(found, scope, [KEY], NOON)
+    assert (verdict.action, verdict.token) == ("notify", None)
+    assert verdict.reason == f"The finding is not about {ROTATES[found.type].value}."
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_the_rule_of_the_template_passes_every_type(path: Path) -> None:
+    rule = template()["Resources"]["GuardDutyRule"]["Properties"]["EventPattern"]
+    prefixes = tuple(one["prefix"] for one in rule["detail"]["type"])
+    assert load(path)["detail"]["type"].startswith(prefixes)
+
+
+@pytest.mark.parametrize(
+    "name", ["Discovery:Kubernetes/TorIPCaller", "UnauthorizedAccess:IAMUser/TorIPCaller"]
+)
+def test_a_type_that_shows_no_exposure_is_told_once(name: str, scope: Scope) -> None:
+    found = replace(secrets_read(), type=name)
+    assert judge(found, scope, [KEY], NOON).action == "notify"
+    assert judge(replace(found, is_update=True), scope, [KEY], NOON).action == "ignore"
+
+
+# What is ours
+
+K8S = "CredentialAccess:Kubernetes/TorIPCaller"
+READ = "CredentialAccess:IAMUser/AnomalousBehavior"
+NODE = "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS"
+SHELL = "Execution:Runtime/ReverseShell"
+CLUSTER = "AttackSequence:EKS/CompromisedCluster"
+IDENTITY = "AttackSequence:IAM/CompromisedCredentials"
+NAMESPACE = "service.action.kubernetesApiCallAction.namespace"
+WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
+API = "service.action.awsApiCallAction.api"
+AFFECTED = "service.action.awsApiCallAction.affectedResources"
+USER = "resource.accessKeyDetails.userName"
+OTHER_SECRET = {"AWS::SecretsManager::Secret": ARN.replace("session-key", "other-key")}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "action"),
+    [
+        (K8S, {"resource.eksClusterDetails.arn": "x"}, "rotate"),
+        (K8S, {"resource.eksClusterDetails.name": "x"}, "rotate"),
+        (K8S, {NAMESPACE: ""}, "rotate"),
+        (K8S, {NAMESPACE: "batch"}, "notify"),
+        (K8S, {NAMESPACE: "batch", WORKLOAD: {"namespace": "web"}}, "rotate"),
+        (SHELL, {WORKLOAD: {"namespace": "batch"}}, "notify"),
+        (SHELL, {WORKLOAD: {}}, "notify"),
+        (CLUSTER, {}, "rotate"),
+        (READ, {AFFECTED: OTHER_SECRET}, "notify"),
+        (READ, {AFFECTED: {"AWS::SecretsManager::Secret": "session-key"}, USER: "x"}, "rotate"),
+        (READ, {AFFECTED: {}}, "rotate"),
+        (READ, {AFFECTED: {}, USER: "x"}, "notify"),
+        (READ, {API: "GetParameter"}, "rotate"),  # the read is among the anomalous calls
+        (READ, {API: "GetParameter", "service.additionalInfo": {}}, "notify"),
+        (READ, {API: "BatchGetSecretValue", "service.additionalInfo": {}}, "rotate"),
+        (READ, {API: "GetSecretValues", "service.additionalInfo": {}}, "notify"),
+        (NODE, {USER: "keyturn-DeliverKeyFunctionRole"}, "rotate"),
+        (NODE, {USER: "eks-node2"}, "notify"),
+        (NODE, {"accountId": "210987654321"}, "notify"),
+        (NODE, {"region": "eu-west-1"}, "notify"),
+        (IDENTITY, {"service.detection.sequence.resources": []}, "rotate"),
+        (IDENTITY, {"service.detection.sequence.actors": []}, "rotate"),
+    ],
+)
+def test_a_finding_rotates_if_it_is_about_what_is_ours(
+    name: str, change: Json, action: str, scope: Scope
+) -> None:
+    assert judge(parse(changed(of_type(name), change)), scope, [KEY], NOON).action == action
+
+
+@pytest.mark.parametrize(
+    ("principal", "name"),
+    [
+        ("eks-node", "eks-node"),
+        ("arn:aws:iam::123456789012:role/eks-node", "eks-node"),
+        ("arn:aws:iam::123456789012:role/a/path/eks-node", "eks-node"),
+        ("arn:aws:sts::123456789012:assumed-role/eks-node/i-0123", "eks-node"),
+    ],
+)
+def test_a_role_is_compared_by_its_name(principal: str, name: str, scope: Scope) -> None:
+    assert role_name(principal) == name
+    found = parse(changed(of_type(NODE), {USER: principal}))
+    assert judge(found, replace(scope, roles=frozenset({name})), [KEY], NOON).action == "rotate"
+
+
+def test_the_scope_is_the_secrets_own_account_and_region_and_the_named_cluster(
+    scope: Scope,
+) -> None:
+    assert (scope.account, scope.region) == ("123456789012", "eu-central-1")
+    arn = "arn:aws:eks:eu-central-1:123456789012:cluster/production"
+    assert scope.clusters == {"production", arn}
+    own = {"keyturn-RotateSecretFunctionRole", "keyturn-DeliverKeyFunctionRole"}
+    assert scope.roles == {*own, "eks-node"}
+
+
+# Samples, archived findings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"service.additionalInfo": {"sample": True}},
+        {"service.additionalInfo": {"type": "default", "value": '{"sample": true}'}},
+        {"title": "[SAMPLE] Something."},
+    ],
+)
+def test_a_sample_is_ignored_unless_samples_are_allowed(change: Json, scope: Scope) -> None:
+    elsewhere = {**change, "resource.eksClusterDetails.name": "Generated", NAMESPACE: "Generated"}
+    found = parse(changed(event("respond_to_finding"), elsewhere))
+    assert judge(found, scope, [KEY], NOON).action == "ignore"
+    allowed = replace(scope, samples=True)
+    assert judge(found, allowed, [KEY], NOON).action == "rotate"
+    assert judge(replace(found, account="210987654321"), allowed, [KEY], NOON).action == "notify"
+
+
+@pytest.mark.parametrize("value", ["", "no JSON", "[]", '{"sample": "true"}', None, 1])
+def test_what_is_not_marked_as_a_sample_is_none(value: Any, scope: Scope) -> None:
+    info = {"service.additionalInfo": {"type": "default", "value": value}}
+    assert parse(changed(event("respond_to_finding"), info)).sample is False
+
+
+def test_an_archived_finding_is_ignored(scope: Scope) -> None:
+    found = replace(secrets_read(), archived=True)
+    assert judge(found, scope, [KEY], NOON).action == "ignore"
+
+
+# Once, and again; limits
+
+
+def rotated(made: datetime, number: str = "", labels: frozenset[str] = CURRENT) -> Version:
+    return Version(token_of(secrets_read()) + number, made, labels)
+
+
+def test_the_token_is_made_of_account_region_and_id(scope: Scope) -> None:
+    found = secrets_read()
+    verdict = judge(found, scope, [KEY], NOON)
+    assert verdict.token == token_of(found)
+    assert re.fullmatch(r"emergency-gd-[0-9a-f]{32}", token_of(found))
+    others = [
+        replace(found, account="210987654321"),
+        replace(found, region="eu-west-1"),
+        replace(found, id="0" * 32),
+    ]
+    assert len({token_of(one) for one in [found, *others]}) == 4
+    assert token_of(replace(found, severity=9.0, is_update=True)) == token_of(found)
+
+
+def test_a_finding_that_has_rotated_does_not_rotate_again(scope: Scope) -> None:
+    verdict = judge(secrets_read(), scope, [rotated(NOON - MINUTE)], NOON)
+    assert verdict == Verdict(
+        "ignore", "The key is newer than the last that was seen of the finding."
+    )
+
+
+def test_a_key_from_any_later_rotation_will_do(scope: Scope) -> None:
+    scheduled = Version(NEW, NOON - MINUTE, CURRENT)
+    assert judge(secrets_read(), scope, [scheduled], NOON).action == "ignore"
+
+
+def test_activity_after_the_rotation_may_start_another_under_the_next_number(scope: Scope) -> None:
+    again = replace(secrets_read(), last_seen=NOON)
+    made = NOON - timedelta(hours=2)
+    second = judge(again, scope, [rotated(made)], NOON)
+    assert second.token == f"{token_of(again)}-2"
+    state = [rotated(made - timedelta(days=2), labels=NONE), rotated(made, "-2")]
+    third = judge(again, scope, state, NOON)
+    assert third.token == f"{token_of(again)}-3"
+    assert ROTATION_ID.fullmatch(third.token)
+
+
+def test_a_finding_within_the_cool_down_is_held_back_and_told(scope: Scope) -> None:
+    other = Version("emergency-gd-" + "0" * 32, NOON - timedelta(minutes=59), CURRENT)
+    found = replace(secrets_read(), last_seen=NOON)
+    held = judge(found, scope, [other], NOON)
+    assert held.action == "notify"
+    assert "FindingCooldownMinutes" in held.reason
+    later = judge(found, scope, [other], NOON + MINUTE)
+    assert later.action == "rotate"
+
+
+@pytest.mark.parametrize("token", ["emergency-2026-11-24-alice-was-hacked", NEW, "planned-" + NEW])
+def test_only_what_findings_have_rotated_counts_for_the_limits(token: str, scope: Scope) -> None:
+    limited = replace(scope, daily_limit=1)
+    found = replace(secrets_read(), last_seen=NOON)
+    state = [Version(token, NOON - MINUTE, CURRENT)]
+    assert judge(found, limited, state, NOON).action == "rotate"
+
+
+def test_findings_rotate_no_more_often_than_allowed_in_a_day(scope: Scope) -> None:
+    found = replace(secrets_read(), last_seen=NOON)
+    made = [NOON - timedelta(hours=hours) for hours in (23, 12, 2)]
+    state = [
+        Version(f"emergency-gd-{number:032x}", when, CURRENT if number == 2 else NONE)
+        for number, when in enumerate(made)
+    ]
+    held = judge(found, scope, state, NOON)
+    assert held.action == "notify"
+    assert "FindingDailyLimit" in held.reason
+    assert judge(found, scope, state, NOON + timedelta(hours=1)).action == "rotate"
+    assert judge(found, replace(scope, daily_limit=4), state, NOON).action == "rotate"
+
+
+def test_a_rotation_in_the_way_is_named_and_an_emergency_under_way_is_joined(scope: Scope) -> None:
+    found = secrets_read()
+    scheduled = judge(found, scope, [KEY, Version(NEW, NOON, PENDING)], NOON)
+    assert (scheduled.token, scheduled.blocked_by) == (token_of(found), NEW)
+    for made in (None, NOON - timedelta(minutes=30)):
+        pending = Version("emergency-" + NEW, made, PENDING)
+        joined = judge(found, scope, [KEY, pending], NOON)
+        assert (joined.action, joined.token, joined.joins) == ("rotate", pending.id, True)
+
+
+def test_an_emergency_that_is_stuck_is_overtaken_and_does_not_count_as_a_logout(
+    scope: Scope,
+) -> None:
+    other = Version("emergency-gd-" + "0" * 32, NOON - timedelta(minutes=31), PENDING)
+    verdict = judge(secrets_read(), scope, [KEY, other], NOON)
+    assert (verdict.action, verdict.joins, verdict.blocked_by) == ("rotate", False, other.id)
+
+
+def test_a_pending_label_on_the_current_version_is_in_nobodys_way(scope: Scope) -> None:
+    state = [Version(OLD, LONG_AGO, CURRENT | PENDING)]
+    assert judge(secrets_read(), scope, state, NOON).blocked_by is None
+
+
+def test_a_secret_without_a_current_version_can_be_judged(scope: Scope) -> None:
+    assert judge(secrets_read(), scope, [], NOON).action == "rotate"
+
+
+# The event
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"id": "../../x"},
+        {"id": "A" * 32},
+        {"type": "CredentialAccess:Kubernetes/TorIPCaller\nforged line"},
+        {"type": None},
+        {"accountId": 123456789012},
+        {"region": "eu-central-1 "},
+        {"severity": "8"},
+        {"severity": True},
+        {"service.eventLastSeen": None, "updatedAt": "yesterday"},
+        {"service": None},
+    ],
+)
+def test_a_finding_without_sound_facts_is_refused_and_not_quoted(spoil: Json) -> None:
+    if "service" in spoil:
+        spoil = {**spoil, "updatedAt": None}
+    with pytest.raises(errors.RequestRefused) as told:
+        parse(changed(event("respond_to_finding"), spoil))
+    assert "forged" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["source", "detail-type", "detail"])
+def test_an_event_that_is_no_finding_is_refused(name: str) -> None:
+    found = event("respond_to_finding")
+    with pytest.raises(errors.RequestRefused):
+        parse({**found, name: "aws.ec2"})
+    del found[name]
+    with pytest.raises(errors.RequestRefused):
+        parse(found)
+
+
+def test_the_last_activity_of_a_finding_without_one_is_its_update() -> None:
+    found = parse(changed(event("respond_to_finding"), {"service.eventLastSeen": None}))
+    assert found.last_seen == datetime.fromisoformat("2026-11-24T11:56:31.118Z")
+
+
+def test_an_update_is_told_from_a_new_finding_by_its_times() -> None:
+    assert secrets_read().is_update is False
+    later = changed(event("respond_to_finding"), {"updatedAt": "2026-11-24T17:56:31.118Z"})
+    assert parse(later).is_update is True
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+EVERY_FINDING = [load(path) for path in FIXTURES]
+PLACES = sorted(
+    {name for found in EVERY_FINDING for name in found["detail"]}
+    | {f"service.{name}" for found in EVERY_FINDING for name in found["detail"]["service"]}
+    | {f"resource.{name}" for found in EVERY_FINDING for name in found["detail"]["resource"]}
+)
+
+
+@given(st.sampled_from(EVERY_FINDING), st.dictionaries(st.sampled_from(PLACES), JSON, max_size=4))
+def test_whatever_a_finding_holds_it_is_read_or_refused(found: Json, change: Json) -> None:
+    below = {place.partition(".")[0] for place in change if "." in place}
+    change = {place: value for place, value in change.items() if place not in below}
+    try:
+        read = parse(changed(found, change))
+    except errors.RequestRefused:
+        return
+    for name, form in FORMS.items():
+        shown = {"id": read.id, "type": read.type, "accountId": read.account, "region": read.region}
+        assert re.fullmatch(form, shown[name])
+
+
+def test_names_of_whatever_origin_are_not_shown() -> None:
+    found = parse(changed(event("respond_to_finding"), {NAMESPACE: "hunter2", USER: "hunter2"}))
+    assert "hunter2" in found.namespaces & found.principals
+    assert "hunter2" not in repr(found)
+
+
+def test_every_place_is_asked_for_by_some_type() -> None:
+    assert set(ROTATES.values()) == set(Where)
