@@ -1,7 +1,7 @@
-"""EventBridge on the local stack: events are matched by moto and delivered by us.
+"""EventBridge on the local stack: moto keeps the rules, we match events and deliver them.
 
-moto keeps the rules and knows the event patterns, but delivers to no function, state machine or
-topic, and fails the call instead. What a target receives follows
+moto delivers to no function, state machine or topic, and takes a filter that it does not know for
+one that matches. What a target receives follows
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html.
 
 EventBridge takes no event from `aws.*` out of a customer's hands; here it does, because somebody
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from local import event_patterns
 from local.secrets_manager.errors import AwsError
 
 Event = Mapping[str, Any]
@@ -67,8 +68,8 @@ class EventBus:
 
         buses = events_backends[self._account][self._region].event_buses
         for rule in buses[bus].rules.values() if bus in buses else ():
-            pattern = rule.event_pattern
-            if rule.state == "ENABLED" and pattern.get_pattern() and pattern.matches_event(event):
+            pattern = rule.event_pattern.get_pattern()
+            if rule.state == "ENABLED" and pattern and event_patterns.matches(pattern, event):
                 yield from ((rule.arn, target) for target in rule.targets)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from keyturn import errors, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
+from keyturn.finding import Version
 from keyturn.logs import ContainerLog
 from keyturn.run import Run
 from keyturn.sessions import Page
@@ -19,6 +20,7 @@ from keyturn.validation import Answer
 from keyturn.workload import KEY_VERSION, Pod, Workload
 
 EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
+MADE = datetime(2026, 11, 1, tzinfo=UTC)  # versions of which nothing else is said
 
 
 @dataclass
@@ -32,20 +34,36 @@ class FakeSecretStore:
     writes: list[str] = field(default_factory=list)
     rules: Schedule = field(default_factory=lambda: Schedule(EVERY_DAY, "24h", True, None))
     asked_at: datetime = datetime(2026, 11, 24, 11, 59, tzinfo=UTC)
-    dates: dict[str, datetime] = field(default_factory=dict)
-    changed: datetime | None = None
+    changed_at: datetime | None = None
+    made: dict[str, datetime] = field(default_factory=dict)
+    rotations: list[str] = field(default_factory=list)
+
+    def versions(self) -> list[Version]:
+        seen = [v for v, labels in self.stages.items() if labels or v in self.documents]
+        return [
+            Version(
+                version,
+                self.made.get(version, MADE) if version in self.documents else None,
+                frozenset(self.stages[version]),
+            )
+            for version in seen
+        ]
+
+    def start_rotation(self, token: str) -> bool:
+        for version, labels in self.stages.items():
+            if "AWSPENDING" in labels and "AWSCURRENT" not in labels and version != token:
+                return False
+        if token not in self.stages:
+            self.stages[token] = ["AWSPENDING"]
+            self.rotations.append(token)
+            self._lose_an_answer()
+        return True
 
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
-    def look(self) -> watch.Secret:
-        dates = {version: self.dates.get(version) for version in self.stages}
-        versions = tuple(
-            watch.Version(version, frozenset(labels), dates[version])
-            for version, labels in self.stages.items()
-            if labels
-        )
-        return watch.Secret(versions, self.changed, self.rules.next_rotation)
+    def changed(self) -> datetime | None:
+        return self.changed_at
 
     def schedule(self) -> Schedule:
         return self.rules

@@ -30,6 +30,8 @@ ACCOUNT = "arn:aws:{service}:eu-central-1:123456789012:{name}"
 PHYSICAL_IDS = {
     "SessionKeySecret": ARN,
     "RotateSessionKey": ACCOUNT.format(service="states", name="stateMachine:RotateSessionKey"),
+    "RotateSecretFunctionRole": "keyturn-RotateSecretFunctionRole",
+    "DeliverKeyFunctionRole": "keyturn-DeliverKeyFunctionRole",
     "RotationTopic": ACCOUNT.format(service="sns", name="rotations"),
 }
 

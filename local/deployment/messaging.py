@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from local import event_patterns
 from local.deployment.errors import DeploymentError
 from local.deployment.parameters import text
 from local.deployment.stack import Created, Properties, Stack, policy_document, present
@@ -78,6 +79,8 @@ def create_rule(logical_id: str, properties: Properties, stack: Stack) -> Create
         if target["Arn"].split(":")[2] not in DELIVERABLE:
             raise DeploymentError(f"events are not delivered to {target['Arn']} locally")
     pattern = properties.get("EventPattern")
+    if pattern is not None:
+        event_patterns.check(pattern)
     bus = present(EventBusName=properties.get("EventBusName"))
     client = stack.cloud.client("events")
     arn = client.put_rule(

@@ -10,10 +10,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from keyturn import delivery, errors, key, secret
+from keyturn import delivery, errors, key, response, secret
 from keyturn.adapters import aws, secrets_manager
 from keyturn.adapters.secrets_manager import SecretsManager
 from keyturn.labels import AWSCURRENT, AWSPENDING
+from keyturn.trigger import Schedule
 from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
@@ -24,7 +25,7 @@ from tests.fakes import FakeRuns, FakeSecretStore
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
-class Store(secret.SecretStore, delivery.KeySource, Protocol):
+class Store(secret.SecretStore, delivery.KeySource, response.Secret, Protocol):
     """All that is asked of the secret."""
 
 
@@ -214,7 +215,65 @@ def test_a_whole_rotation_ends_with_a_new_key_also_when_it_is_repeated(bench: Be
     assert [run.rotation_id for run in runs.started] == [bench.pending]
 
 
+def test_every_version_is_told_and_when_it_was_made_if_it_has_a_value(bench: Bench) -> None:
+    found = {one.id: one for one in bench.store.versions()}
+    assert (found[bench.current].created is None, found[bench.pending].created) == (False, None)
+    assert found[bench.current].labels == {"AWSCURRENT"}
+    assert found[bench.pending].labels == {"AWSPENDING"}
+    bench.store.write_pending(bench.pending, another(), None)
+    bench.store.drop_label("AWSPENDING", bench.pending)
+    abandoned = next(one for one in bench.store.versions() if one.id == bench.pending)
+    assert abandoned.created is not None
+    assert abandoned.labels == frozenset()
+
+
+def test_a_rotation_is_refused_while_another_version_is_pending_and_nothing_changes(
+    bench: Bench,
+) -> None:
+    before = labels(bench)
+    token = f"emergency-{uuid.uuid4()}"
+    assert bench.store.start_rotation(token) is False
+    assert labels(bench) == before
+    assert token not in bench.store.labels()
+    bench.store.drop_label("AWSPENDING", bench.pending)
+    assert bench.store.start_rotation(token) is True
+    assert token in {one.id for one in bench.store.versions()}
+
+
+def test_a_rotation_that_is_started_again_is_the_same(bench: Bench) -> None:
+    before = {one.id for one in bench.store.versions()}
+    for _ in range(2):
+        assert bench.store.start_rotation(bench.pending) is True
+    assert {one.id for one in bench.store.versions()} == before
+    assert bench.pending in before
+
+
 # Of the adapter alone
+
+
+@pytest.mark.parametrize(
+    ("rules", "expression", "duration"),
+    [
+        ({"ScheduleExpression": "cron(0 3 1 * ? *)", "Duration": "2h"}, "cron(0 3 1 * ? *)", "2h"),
+        ({"AutomaticallyAfterDays": 10}, "rate(10 days)", None),
+    ],
+)
+def test_the_schedule_is_read(
+    real: RealBench, rules: dict[str, Any], expression: str, duration: str | None
+) -> None:
+    store = SecretsManager(real.arn)
+    assert store.schedule() == Schedule(None, None, True, None)
+    store.drop_label("AWSPENDING", real.pending)
+    token = str(uuid.uuid4())
+    real.account.call(
+        "RotateSecret", SecretId=real.arn, ClientRequestToken=token, RotationRules=rules
+    )
+    found = store.schedule()
+    assert (found.expression, found.duration, found.enabled) == (expression, duration, True)
+    assert found.next_rotation is not None
+    assert found.next_rotation > real.account.clock.now()
+    real.account.call("CancelRotateSecret", SecretId=real.arn)
+    assert store.schedule().enabled is False
 
 
 def test_a_new_value_that_cannot_be_seen_at_once_is_waited_for(real: RealBench) -> None:
@@ -262,6 +321,8 @@ CALLS = {
     "DescribeSecret": lambda bench: bench.store.labels(),
     "GetSecretValue": lambda bench: bench.store.find(bench.current),
     "PutSecretValue": lambda bench: bench.store.write_pending(bench.pending, "{}", None),
+    "ListSecretVersionIds": lambda bench: bench.store.versions(),
+    "RotateSecret": lambda bench: bench.store.start_rotation(bench.pending),
     "UpdateSecretVersionStage": lambda bench: bench.store.move_current(
         bench.pending, bench.current
     ),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from keyturn import (
     delivery,
+    finding,
     labels,
     logs,
     purge,
     recovery,
+    response,
     rollout,
     sessions,
     validation,
@@ -114,3 +116,12 @@ class Finishing:
     settings: FinishRotationSettings
     records: "RecordStore"
     channels: Sequence["Channel"]
+
+
+@dataclass(frozen=True)
+class Responding:
+    """What `respond_to_finding` works with."""
+
+    secret: response.Secret
+    channels: Sequence["Channel"]
+    scope: finding.Scope

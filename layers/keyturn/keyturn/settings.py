@@ -20,6 +20,7 @@ from keyturn.variables import (
     PurgeMode,
     PurgePace,
     RedisAuthentication,
+    Roles,
     SecretArn,
     Services,
     Url,
@@ -160,11 +161,25 @@ class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
     notice_hours: int
 
 
+@dataclass(frozen=True)
+class RespondToFindingSettings(SecretSettings, NotificationSettings):
+    """Of `respond_to_finding`: what is ours, and how often a finding may log everybody out."""
+
+    cluster_name: str
+    namespace: str
+    key_roles: Roles
+    finding_scope_roles: Roles
+    finding_cooldown_minutes: int
+    finding_daily_limit: int
+    allow_sample_findings: bool
+
+
 OPTIONAL = {
     "topic_arn",
     "event_bus",
     "slack_webhook_secret",
     "record_bucket",
+    "finding_scope_roles",
     "external_secret",
     "redis_certificate_authority",
     "redis_user",

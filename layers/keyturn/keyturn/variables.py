@@ -49,6 +49,12 @@ class Services(tuple[str, ...]):
     __slots__ = ()
 
 
+class Roles(tuple[str, ...]):
+    """Names or ARNs of IAM roles, separated by commas; may be none."""
+
+    __slots__ = ()
+
+
 class DeliveryMode(str):
     """How the key gets to where the pods read it."""
 
@@ -136,6 +142,14 @@ def _services(text: str) -> Services:
     return Services(names)
 
 
+def _roles(text: str) -> Roles:
+    names = _names(text) if text.strip() else ()
+    for name in names:
+        if not re.fullmatch(r"(arn:aws[a-z-]*:iam::\d{12}:role/)?[\w+=,.@/-]+", name, re.ASCII):
+            raise ValueError(f"names no IAM role: {name!r}")
+    return Roles(names)
+
+
 def _certificate(text: str) -> Certificate:
     try:
         pem = base64.b64decode(text, validate=True)
@@ -169,6 +183,7 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     Names: _names,
     Urls: _urls,
     Services: _services,
+    Roles: _roles,
     DeliveryMode: _one_of(DeliveryMode, *DELIVERY_MODES),
     ManualRotationMode: _one_of(ManualRotationMode, *MANUAL_ROTATION_MODES),
     RedisAuthentication: _one_of(RedisAuthentication, *REDIS_AUTHENTICATIONS),

@@ -14,8 +14,10 @@ from enum import Enum
 from typing import Any, Protocol
 
 from keyturn import errors
+from keyturn.finding import Version
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
 from keyturn.run import moment
+from keyturn.trigger import Schedule
 
 DAY = timedelta(days=1)
 # A rotation that has not promoted its version by then is stuck: its steps take seconds.
@@ -36,15 +38,6 @@ class Concern(Enum):
     OLD = "the key is older than recommended"
     TOO_OLD = "the key is older than allowed"
     SOON = "the next rotation is near"
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version of the secret that carries a label; one without a value has no date."""
-
-    id: str
-    labels: frozenset[str]
-    created: datetime | None
 
 
 @dataclass(frozen=True)
@@ -104,8 +97,14 @@ class Judgement:
 class WatchedSecret(Protocol):
     """The one secret, as it is looked at."""
 
-    def look(self) -> Secret:
-        """Its labelled versions and its dates."""
+    def versions(self) -> Sequence[Version]:
+        """Every version, one without a value included."""
+
+    def changed(self) -> datetime | None:
+        """When anything of it was changed last."""
+
+    def schedule(self) -> Schedule:
+        """When it is rotated."""
 
     def read(self, version: str) -> str:
         """The document of a version."""
@@ -129,6 +128,13 @@ def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
     time = event.get("time")
     return Call(kind == DAILY, moment(time) if isinstance(time, str) else now)
+
+
+def look(secret: WatchedSecret) -> Secret:
+    """The facts about the secret."""
+    schedule = secret.schedule()
+    due = schedule.next_rotation if schedule.enabled else None
+    return Secret(tuple(secret.versions()), secret.changed(), due)
 
 
 def judge(

@@ -15,6 +15,7 @@ from keyturn import (
     alerts,
     care,
     delivery,
+    finding,
     rollout,
     secret,
     sessions,
@@ -27,6 +28,7 @@ from keyturn.equipment import (
     Delivering,
     Finishing,
     Purging,
+    Responding,
     Restarting,
     Restoring,
     Validating,
@@ -39,6 +41,7 @@ from keyturn.settings import (
     FinishRotationSettings,
     NotificationSettings,
     PurgeSessionsSettings,
+    RespondToFindingSettings,
     RestartSettings,
     RotateSecretSettings,
     SecretSettings,
@@ -147,6 +150,12 @@ def watching() -> care.Watch:
         users=partial(sessions.count, _sessions(settings), pace, time),
         channels=_channels(settings),
     )
+
+
+def responding() -> Responding:
+    """What `respond_to_finding` works with."""
+    settings = load(RespondToFindingSettings)
+    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":

@@ -7,7 +7,6 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
+from keyturn.finding import Version
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels
 from keyturn.trigger import Schedule
-from keyturn.watch import Secret, Version
 
 CONSISTENCY_SECONDS = 8.0
 FIRST_DELAY_SECONDS = 0.1
@@ -32,41 +31,73 @@ class SecretsManager:
 
     def labels(self) -> Labels:
         """Version ids and their staging labels, value-less versions included."""
-        labels: Labels = self._describe().get("VersionIdsToStages", {})
-        return labels
-
-    def look(self) -> Secret:
-        """The secret's labelled versions and its dates."""
-        described = self._describe()
-        created = {found["VersionId"]: found["CreatedDate"] for found in self._versions()}
+        with self._translated("DescribeSecret"):
+            described = self._client.describe_secret(**self._secret)
         labels: Labels = described.get("VersionIdsToStages", {})
-        return Secret(
-            tuple(Version(name, frozenset(on), created.get(name)) for name, on in labels.items()),
-            described.get("LastChangedDate"),
-            described.get("NextRotationDate") if described.get("RotationEnabled") else None,
-        )
-
-    def schedule(self) -> Schedule:
-        """When the secret is rotated."""
-        described = self._describe()
-        rules = described.get("RotationRules", {})
-        days = rules.get("AutomaticallyAfterDays")
-        return Schedule(
-            rules.get("ScheduleExpression") or (f"rate({days} days)" if days else None),
-            rules.get("Duration"),
-            bool(described.get("RotationEnabled")),
-            described.get("NextRotationDate"),
-        )
+        return labels
 
     def created(self, version: str) -> datetime:
         """When a version was made. Raises SecretsManagerUnavailable where it is not listed yet."""
-        for found in self._versions():
-            if found["VersionId"] == version:
-                created: datetime = found["CreatedDate"]
-                return created
+        for found in self.versions():
+            if found.id == version and found.created is not None:
+                return found.created
         raise errors.SecretsManagerUnavailable(
             f"Version {version} is not listed yet. Nothing was changed by this call."
         )
+
+    def schedule(self) -> Schedule:
+        """The rotation rules; a number of days is the rate() that it is short for."""
+        with self._translated("DescribeSecret"):
+            described = self._client.describe_secret(**self._secret)
+        rules = described.get("RotationRules", {})
+        days = rules.get("AutomaticallyAfterDays")
+        return Schedule(
+            expression=rules.get("ScheduleExpression") or (f"rate({days} days)" if days else None),
+            duration=rules.get("Duration"),
+            enabled=described.get("RotationEnabled") is True,
+            next_rotation=described.get("NextRotationDate"),
+        )
+
+    def changed(self) -> datetime | None:
+        """When anything of the secret was changed last, a label for one."""
+        with self._translated("DescribeSecret"):
+            found: datetime | None = self._client.describe_secret(**self._secret).get(
+                "LastChangedDate"
+            )
+        return found
+
+    def versions(self) -> list[Version]:
+        """Every version, those without labels or without a value included.
+
+        ListSecretVersionIds shows no version without a value, DescribeSecret none without a label.
+        """
+        created: dict[str, datetime] = {}
+        further: dict[str, str] = {}
+        with self._translated("ListSecretVersionIds"):
+            while True:
+                page = self._client.list_secret_version_ids(
+                    **self._secret, **further, IncludeDeprecated=True
+                )
+                created |= {one["VersionId"]: one["CreatedDate"] for one in page["Versions"]}
+                if "NextToken" not in page:
+                    break
+                further = {"NextToken": page["NextToken"]}
+        labels = self.labels()
+        return [
+            Version(version, created.get(version), frozenset(labels.get(version, ())))
+            for version in {**labels, **created}
+        ]
+
+    def start_rotation(self, token: str) -> bool:
+        """Start a rotation, or find it under way; False where a pending version is in its way."""
+        with self._translated("RotateSecret"):
+            try:
+                self._client.rotate_secret(**self._secret, ClientRequestToken=token)
+            except ClientError as error:
+                if aws.code(error) == "InvalidRequestException":
+                    return False
+                raise
+        return True
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
@@ -143,22 +174,6 @@ class SecretsManager:
             except ClientError as error:
                 if aws.code(error) != "InvalidParameterException":
                     raise
-
-    def _describe(self) -> dict[str, Any]:
-        with self._translated("DescribeSecret"):
-            described: dict[str, Any] = self._client.describe_secret(**self._secret)
-        return described
-
-    def _versions(self) -> Iterator[dict[str, Any]]:
-        """Every version that carries a label; boto3 has no paginator for them."""
-        token: dict[str, str] = {}
-        while True:
-            with self._translated("ListSecretVersionIds"):
-                page = self._client.list_secret_version_ids(**self._secret, MaxResults=100, **token)
-            yield from page["Versions"]
-            if "NextToken" not in page:
-                return
-            token = {"NextToken": page["NextToken"]}
 
     def _translated(self, action: str) -> Any:
         return aws.translated(
