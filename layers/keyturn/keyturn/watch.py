@@ -119,15 +119,18 @@ class WatchedRuns(Protocol):
 
 def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
     """Read the event of a rule. Raises RequestRefused for any other."""
-    kind = event.get("detail-type")
-    if kind not in {DAILY, MOVED}:
+    kind, about = event.get("detail-type"), event.get("resources")
+    if kind not in (DAILY, MOVED):
         raise errors.RequestRefused(
             f"The input is neither a '{DAILY}' nor a '{MOVED}'. Nothing was done."
         )
-    if kind == MOVED and secret_arn not in event.get("resources", ()):
+    if kind == MOVED and not (isinstance(about, list) and secret_arn in about):
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
-    time = event.get("time")
-    return Call(kind == DAILY, moment(time) if isinstance(time, str) else now)
+    try:
+        at = moment(event["time"]) if "time" in event else now
+    except (ValueError, TypeError):
+        raise errors.RequestRefused("The event's time is no time. Nothing was done.") from None
+    return Call(kind == DAILY, at)
 
 
 def look(secret: WatchedSecret) -> Secret:
