@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, rollout, run, wiring
+from keyturn import labels, logs, rollout, run, stamp, wiring
 from keyturn.telemetry import Event, Result, step
 
 check = wiring.restarting()
@@ -16,6 +16,7 @@ def handler(event: Event, _context: Any) -> Result:
     labels.confirm_current(check.secret, this)
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     service = run.text(run.entry(event, "restart_service"), "service")
-    crashed = check.logs.of_version(service, this.version, begun, crashed_only=True)
+    made = stamp.of_run(this, event)
+    crashed = check.logs.of_restart(service, made, begun, crashed_only=True)
     logs.read(crashed, time.monotonic, logs.GLANCE_SECONDS)
-    return rollout.check(check.cluster, this, event, check.limit, run.now())
+    return rollout.check(check.cluster, made, event, check.limit, run.now())

@@ -1,4 +1,8 @@
-"""State DeliverKey: bring the new key to where the pods read it, and prove that it is there."""
+"""States DeliverKey and ConfirmDelivery: the new key is where the pods read it, and still is.
+
+Both are this function's, so that one function alone reads the key and the Kubernetes Secret. State
+ConfirmDelivery gives what was `delivered`, and nothing is written then.
+"""
 
 from typing import Any
 
@@ -10,7 +14,10 @@ deliver = wiring.delivering()
 
 @step("DeliverKey")
 def handler(event: Event, _context: Any) -> Result:
-    """Bring the promoted key to the pods' reach, or look how far it is."""
+    """Bring the promoted key to the pods' reach, look how far it is, or whether it still is."""
     this = run.parse(event, deliver.settings.secret_arn)
     labels.confirm_current(deliver.secret, this)
+    if "delivered" in event:
+        delivered = run.entry(event, "delivered")
+        return delivery.confirm(deliver.secret, deliver.way, this.version, delivered)
     return delivery.deliver(deliver.secret, deliver.way, this.version, event, run.now())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keyturn import labels, rollout, run, wiring
+from keyturn import labels, rollout, run, stamp, wiring
 from keyturn.telemetry import Event, Result, step
 
 restart = wiring.restarting()
@@ -10,9 +10,9 @@ restart = wiring.restarting()
 
 @step("RestartService")
 def handler(event: Event, _context: Any) -> Result:
-    """Stamp the service's pod template with the run's version."""
+    """Stamp the service's pod template with the run's version and its delivery."""
     this = run.parse(event, restart.settings.secret_arn)
     labels.confirm_current(restart.secret, this)
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    return rollout.restart(restart.cluster, this, service, begun)
+    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, run, validation, wiring
+from keyturn import labels, logs, run, stamp, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -18,5 +18,6 @@ def handler(event: Event, _context: Any) -> Result:
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
-    new = logs.of_services(validate.logs, settings.services, this.version, begun)
+    made = stamp.of_run(this, event)
+    new = logs.of_services(validate.logs, settings.services, made, begun)
     return validation.as_entry(health, login, logs.read(new, time.monotonic))

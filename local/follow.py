@@ -30,7 +30,8 @@ TRUTHS = {
     "BeginRotation": "People are told that they will have to log in again.",
     "DeliverKey": "The new key goes to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
-    "PurgeSessions": "No old pod is left. The sessions under the old key are being ended.",
+    "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
+    "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
     "FinishRotation": "The record is written.",
 }
@@ -140,6 +141,7 @@ def _note(state: str, entry: Any) -> str:
     notes = {
         "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",
+        "ConfirmDelivery": "{target} still holds key {fingerprint}",
         "PurgeSessions": "{deleted:,} deleted ({perSecond:,.0f} a second), {left} left,"
         " {createdSince} new since",
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",

@@ -6,11 +6,13 @@ import pytest
 
 from keyturn import key
 from keyturn.run import Origin, Run
+from keyturn.stamp import Stamp
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
 NEW = "11111111-1111-4111-8111-111111111111"
 OLD = "00000000-0000-4000-8000-000000000000"
 ASKED = "2026-11-24T11:59:00.000Z"
+STAMP = Stamp(NEW, delivery="2")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 

@@ -14,10 +14,11 @@ from keyturn.finding import Version
 from keyturn.logs import ContainerLog
 from keyturn.run import Run
 from keyturn.sessions import Page
+from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
 from keyturn.synchronization import ExternalSecret
 from keyturn.trigger import Schedule
 from keyturn.validation import Answer
-from keyturn.workload import KEY_VERSION, Pod, Workload
+from keyturn.workload import Pod, Workload
 
 EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
 MADE = datetime(2026, 11, 1, tzinfo=UTC)  # versions of which nothing else is said
@@ -34,9 +35,9 @@ class FakeSecretStore:
     writes: list[str] = field(default_factory=list)
     rules: Schedule = field(default_factory=lambda: Schedule(EVERY_DAY, "24h", True, None))
     asked_at: datetime = datetime(2026, 11, 24, 11, 59, tzinfo=UTC)
-    changed_at: datetime | None = None
     made: dict[str, datetime] = field(default_factory=dict)
     rotations: list[str] = field(default_factory=list)
+    changed_at: datetime | None = None
 
     def versions(self) -> list[Version]:
         seen = [v for v, labels in self.stages.items() if labels or v in self.documents]
@@ -62,14 +63,14 @@ class FakeSecretStore:
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
-    def changed(self) -> datetime | None:
-        return self.changed_at
-
     def schedule(self) -> Schedule:
         return self.rules
 
     def created(self, version: str) -> datetime:
         return self.asked_at
+
+    def changed(self) -> datetime | None:
+        return self.changed_at
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
@@ -254,13 +255,14 @@ class FakeCluster:
             self.workload(service),
             generation=self.workload(service).generation + 1,
             key_version=annotations[KEY_VERSION],
+            key_delivery=annotations.get(KEY_DELIVERY),
         )
         if not dry_run:
             self.workloads[service] = patched
         return patched
 
-    def of_version(
-        self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+    def of_restart(
+        self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> Iterable[ContainerLog]:
         """The logs of the containers that run, unless only those that crashed are asked for."""
         found = self.crashes if crashed_only else [*self.logs, *self.crashes]

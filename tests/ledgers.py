@@ -42,8 +42,15 @@ ENTRIES: dict[str, Any] = {
         "state": "done",
         "target": "Kubernetes Secret web/session-key",
         "written": True,
+        "delivery": "2",
         "fingerprint": FINGERPRINTS[0],
         "previousFingerprint": FINGERPRINTS[1],
+    },
+    "confirm_delivery": {
+        "startedAt": AT,
+        "seconds": 0.1,
+        "target": "Kubernetes Secret web/session-key",
+        "fingerprint": FINGERPRINTS[0],
     },
     "restart_services": [rolled("web-console", 9), rolled("auth-service", 4)],
     "purge_sessions": {

@@ -65,10 +65,10 @@ def running(service: str) -> Workload:
     return Workload(service, 1, 1, False, 2, 2, 2, 2, key_version=OLD)
 
 
-def two_pods(service: str, version: str) -> list[Pod]:
-    """Two pods of one key version."""
+def two_pods(service: str, version: str, delivery: str | None = None) -> list[Pod]:
+    """Two pods of one delivery of a key version."""
     names = [f"{service}-{version[0]}-{number}" for number in (1, 2)]
-    return [Pod(name, version, uid=f"uid-of-{name}") for name in names]
+    return [Pod(name, version, uid=f"uid-of-{name}", key_delivery=delivery) for name in names]
 
 
 @dataclass
@@ -138,8 +138,8 @@ class Stage:
             "purging": equipment.Purging(purge, store, self.sessions),
             "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
             "validating": equipment.Validating(validate, store, self.web, self.cluster),
-            "watching": self._watch(),
             "finishing": equipment.Finishing(finish, self.records, [self.channel]),
+            "watching": self._watch(),
         }
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))
@@ -158,7 +158,7 @@ class Stage:
         self.cluster.workloads[service] = replace(
             restarted, observed_generation=restarted.generation
         )
-        self.cluster.pods_of[service] = two_pods(service, NEW)
+        self.cluster.pods_of[service] = two_pods(service, NEW, restarted.key_delivery)
         lines = [Line(self.now, "cannot decrypt session")]
         self.cluster.logs.append(ContainerLog(service, "app", lines))
 

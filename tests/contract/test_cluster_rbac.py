@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from keyturn import errors
-from keyturn.workload import KEY_VERSION
+from keyturn.stamp import Stamp
 from local.cluster import AccessEntry
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, RBAC_RESOURCES, SECRETS, Json
@@ -23,6 +23,7 @@ MANIFEST = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 ROLE, BINDING = (one for one in yaml.safe_load_all(MANIFEST.read_text()) if one)
 ROLES = next(one for one in RBAC_RESOURCES if one.kind == "Role")
 FUNCTION = "AKIDFUNCTION"
+ONE = Stamp("one", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 Permission = tuple[str, str]
@@ -41,7 +42,7 @@ def write(adapters: Adapters) -> None:
 
 
 def read_logs(adapters: Adapters) -> list[str]:
-    logs = adapters.cluster.of_version("web-console", "one", LONG_AGO)
+    logs = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
     return [line.text for log in logs for line in log.lines]
 
 
@@ -90,7 +91,7 @@ def site(real_cluster: ClusterUnderTest) -> Iterator[Site]:
         metadata = {**document["metadata"], "namespace": namespace}
         real_cluster.running.apply({**document, "metadata": metadata})
     manifest = deployment("web-console", container(), replicas=1)
-    manifest["spec"]["template"]["metadata"]["annotations"] = {KEY_VERSION: "one"}
+    manifest["spec"]["template"]["metadata"]["annotations"] = ONE.annotations()
     real_cluster.admin.create(DEPLOYMENTS, namespace, manifest)
     for name in ("session-key", "another"):
         secret = {"metadata": {"name": name}, "stringData": {FIELD: "value"}}

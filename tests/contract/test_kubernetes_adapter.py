@@ -12,14 +12,15 @@ from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.delivery import DirectWrite
 from keyturn.rollout import RESTARTED_AT
 from keyturn.settings import DeliverySettings
+from keyturn.stamp import KEY_VERSION, Stamp
 from keyturn.variables import DeliveryMode
-from keyturn.workload import KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.waiting import until, wait_for_rollout
 
+TWO = Stamp("two", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SPEAKS = "import time\nprint('stack trace: SESSION_ENCRYPTION_KEY is not set')\ntime.sleep(600)"
 CRASHES_ONCE = (
@@ -86,10 +87,10 @@ def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
 ) -> None:
     env = [{"name": "FOLDER", "value": str(tmp_path)}]
     start(cluster, namespace, container(CRASHES_ONCE, env=env))
-    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
 
     def lines(version: str) -> list[list[str]]:
-        logs = adapters.cluster.of_version("web", version, LONG_AGO)
+        logs = adapters.cluster.of_restart("web", Stamp(version, "1"), LONG_AGO)
         return [[line.text for line in log.lines] for log in logs]
 
     until(lambda: lines("two"), lambda found: found == [["again"], ["first"]])
@@ -101,10 +102,10 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
 ) -> None:
     """The kubelet alone would begin with the whole second."""
     start(cluster, namespace, container(SPEAKS), {**container(SPEAKS), "name": "sidecar"})
-    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
 
     def stamps(since: datetime) -> dict[str, datetime | None]:
-        found = adapters.cluster.of_version("web", "two", since)
+        found = adapters.cluster.of_restart("web", TWO, since)
         return {log.container: line.at for log in found for line in log.lines}
 
     spoken = until(lambda: stamps(LONG_AGO), lambda found: found.keys() == {"app", "sidecar"})
@@ -122,13 +123,13 @@ def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_wit
 
     def key_errors() -> str:
         try:
-            logs.read(adapters.cluster.of_version("web", "two", LONG_AGO), time.monotonic)
+            logs.read(adapters.cluster.of_restart("web", TWO, LONG_AGO), time.monotonic)
         except errors.KeyErrorsInLogs as told:
             return str(told)
         return ""
 
     assert key_errors() == ""
-    adapters.cluster.restart("web", {KEY_VERSION: "two"}, dry_run=False)
+    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
     told = until(key_errors, bool)
     assert "/app: key-not-set x1" in told
     assert old.name not in told

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from keyturn import errors, rollout
-from keyturn.run import Run, now, timestamp
-from keyturn.workload import KEY_VERSION
+from keyturn.run import now, timestamp
+from keyturn.stamp import KEY_VERSION, Stamp
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
-from tests.conftest import ARN, OLD
+from tests.conftest import OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment, restart, web_container
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
@@ -30,6 +30,9 @@ FROM_SECRET = [
 MISSING_IMAGE = {"name": "app", "image": "keyturn/missing:1"}
 CRASHING = web_container(command=["python", "-c", "raise SystemExit(3)"])
 NEVER_READY = web_container(command=["python", "-c", "import time; time.sleep(600)"])
+SHOWS_ITS_VALUE = (
+    "import os, time\nprint('value=' + os.environ['VALUE'], flush=True)\ntime.sleep(600)"
+)
 SHOWS_ITS_VALUE_AND_ENDS_AT_THE_GATE = (
     "import os, pathlib, time\n"
     "print('value=' + os.environ['VALUE'], flush=True)\n"
@@ -41,9 +44,9 @@ SHOWS_ITS_VALUE_AND_ENDS_AT_THE_GATE = (
 class Rotation:
     """The restart of one Deployment, and the looks at it as the state machine takes them."""
 
-    def __init__(self, cluster: ClusterUnderTest, namespace: str, run: Run) -> None:
+    def __init__(self, cluster: ClusterUnderTest, namespace: str) -> None:
         self.adapters: Adapters = adapters_of(cluster, namespace)
-        self.run = run
+        self.stamp = STAMP
         self.ledger: dict[str, Any] = {}
         self._cluster, self._namespace = cluster, namespace
 
@@ -62,13 +65,13 @@ class Rotation:
 
     def restart(self) -> dict[str, Any]:
         begun = now()
-        restarted = rollout.restart(self.adapters.cluster, self.run, "web", begun)
+        restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun)
         self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
         return restarted
 
     def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
         cluster, at = self.adapters.cluster, now() + after
-        self.ledger["check_rollout"] = rollout.check(cluster, self.run, self.ledger, LIMIT, at)
+        self.ledger["check_rollout"] = rollout.check(cluster, self.stamp, self.ledger, LIMIT, at)
         return dict(self.ledger["check_rollout"])
 
     def look_until_done(self) -> dict[str, Any]:
@@ -99,9 +102,9 @@ def has_timed_out(item: Json) -> bool:
 
 
 @pytest.fixture
-def rotation(cluster: ClusterUnderTest, namespace: str, run: Run) -> Iterator[Rotation]:
+def rotation(cluster: ClusterUnderTest, namespace: str) -> Iterator[Rotation]:
     with signing_as(KEY_ID, cluster.entries[KEY_ID].secret_key):
-        yield Rotation(cluster, namespace, run)
+        yield Rotation(cluster, namespace)
 
 
 def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
@@ -215,7 +218,7 @@ def test_a_deployment_that_would_not_roll_out_is_refused_before_and_during_a_rol
     rotation.patch(spec)
     with pytest.raises(error):
         rotation.look()
-    rotation.run = Run(OLD, ARN, "scheduled")
+    rotation.stamp = Stamp(OLD, STAMP.delivery)
     generation = rotation.deployment()["metadata"]["generation"]
     for attempt in (
         rotation.restart,
@@ -230,8 +233,8 @@ def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> Non
     rotation.start(replicas=1)
     begun, cluster = now(), rotation.adapters.cluster
     generations = []
-    for run in (rotation.run, Run(OLD, ARN, "scheduled")):
-        assert rollout.restart(cluster, run, "web", begun)["restarted"]
+    for stamp in (STAMP, Stamp(OLD, STAMP.delivery)):
+        assert rollout.restart(cluster, stamp, "web", begun)["restarted"]
         generations.append(rotation.deployment()["metadata"]["generation"])
     assert generations[1] == generations[0] + 1
 
@@ -250,3 +253,44 @@ def test_an_old_pod_that_came_back_with_the_new_key_is_old_all_the_same(
     until(lambda: cluster.admin.log(namespace, old.name), lambda log: "value=second" in log)
     assert list(rotation.restart()["podsBefore"]) == [old.name]
     assert old.name not in rotation.look_until_done()["podsAfter"]
+
+
+def test_pods_that_started_on_what_somebody_wrote_over_the_key_are_old_after_its_next_delivery(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    """Their version is the same; the Secret that they read has been written since."""
+    held = {"metadata": {"name": "session-key"}, "stringData": {FIELD: "wrong"}}
+    cluster.admin.create(SECRETS, namespace, held)
+    rotation.start(container(SHOWS_ITS_VALUE, env=FROM_SECRET), replicas=1)
+    rotation.restart()
+    wrong = rotation.look_until_done()["podsAfter"]
+    secret = rotation.adapters.secret
+    secret.write("right", secret.read().resource_version, dry_run=False)
+    rotation.stamp = Stamp(STAMP.version, secret.read().resource_version)
+    assert rotation.restart()["podsBefore"] == wrong
+    right = rotation.look_until_done()["podsAfter"]
+    assert not set(wrong.values()) & set(right.values())
+    (name,) = right
+    until(lambda: cluster.admin.log(namespace, name), lambda log: "value=right" in log)
+    assert not rotation.restart()["restarted"]
+
+
+def test_what_is_delivered_has_a_revision_that_every_write_changes_and_no_dry_run_or_look(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    held = {"metadata": {"name": "session-key"}, "stringData": {FIELD: "first"}}
+    cluster.admin.create(SECRETS, namespace, held)
+    secret, seen = rotation.adapters.secret, []
+
+    def revision() -> str:
+        seen.append(secret.read().resource_version)
+        return seen[-1]
+
+    secret.write("second", revision(), dry_run=True)
+    secret.write("second", revision(), dry_run=False)
+    secret.write("second", revision(), dry_run=False)
+    cluster.admin.patch(SECRETS, namespace, "session-key", {"stringData": {FIELD: "third"}})
+    cluster.admin.patch(SECRETS, namespace, "session-key", {"stringData": {FIELD: "second"}})
+    revision()
+    assert seen[0] == seen[1] != seen[2] != seen[3]
+    assert len(set(seen)) == 3

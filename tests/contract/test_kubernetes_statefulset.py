@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from keyturn import errors, rollout
-from keyturn.run import Run, now, timestamp
-from keyturn.workload import KEY_VERSION
+from keyturn.run import now, timestamp
+from keyturn.stamp import KEY_VERSION
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
-from tests.conftest import OLD
+from tests.conftest import NEW, OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.manifests import container, pod
@@ -123,33 +123,33 @@ def patches(cluster: ClusterUnderTest) -> int:
 
 
 def look_until_done(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run, restarted: Json
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, restarted: Json
 ) -> list[dict[str, Any]]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
     ledger: dict[str, Any] = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
     looks: list[dict[str, Any]] = []
 
     def look() -> dict[str, Any]:
-        ledger["check_rollout"] = rollout.check(adapters.cluster, run, ledger, LIMIT, now())
+        ledger["check_rollout"] = rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now())
         looks.append(ledger["check_rollout"])
         return looks[-1]
 
     until(look, lambda seen: seen["state"] == "done")
     left = versions(cluster, namespace)
     assert len(left) == 2
-    assert set(left.values()) == {run.rotation_id}
+    assert set(left.values()) == {NEW}
     return looks
 
 
 def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
     old = versions(cluster, namespace)
     rollout.check_ready(adapters.cluster, SERVICE)
-    restarted = rollout.restart(adapters.cluster, run, SERVICE, now())
-    looks = look_until_done(cluster, namespace, adapters, run, restarted)
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
+    looks = look_until_done(cluster, namespace, adapters, restarted)
     assert restarted["restarted"]
     assert looks[0]["state"] == "waiting"
     before, after = looks[-1]["podsBefore"], looks[-1]["podsAfter"]
@@ -160,34 +160,34 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
 
 
 def test_the_same_restart_again_patches_nothing(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
     begun, asked = now(), patches(cluster)
-    rollout.restart(adapters.cluster, run, SERVICE, begun)
+    rollout.restart(adapters.cluster, STAMP, SERVICE, begun)
     once, generation = patches(cluster), read(cluster, namespace)["metadata"]["generation"]
-    again = rollout.restart(adapters.cluster, run, SERVICE, begun)
+    again = rollout.restart(adapters.cluster, STAMP, SERVICE, begun)
     assert not again["restarted"]
     assert (once, patches(cluster)) == (asked + 1, asked + 1)
     assert read(cluster, namespace)["metadata"]["generation"] == generation
 
 
 def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_being_done(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace, THE_THIRD_STAYS, replicas=3, podManagementPolicy="Parallel")
     until(lambda: started(cluster, namespace, f"{NAME}-2"), bool)
     cluster.admin.patch(STATEFUL_SETS, namespace, NAME, {"spec": {"replicas": 2}})
-    restarted = rollout.restart(adapters.cluster, run, SERVICE, now())
-    looks = look_until_done(cluster, namespace, adapters, run, restarted)
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
+    looks = look_until_done(cluster, namespace, adapters, restarted)
     assert "queue-2" in restarted["podsBefore"]
     assert any("2 of 2 new, 1 old terminating" in look["says"] for look in looks)
 
 
 def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_it_is_gone(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, run: Run
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     """The StatefulSet does not count it, so nothing in the status speaks of it."""
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
@@ -196,12 +196,12 @@ def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_
     stray["metadata"] |= {"labels": {"app": NAME}, "annotations": {KEY_VERSION: OLD}}
     cluster.admin.create(PODS, namespace, stray)
     until(lambda: started(cluster, namespace, "stray"), bool)
-    restarted = rollout.restart(adapters.cluster, run, SERVICE, now())
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
     until(lambda: read(cluster, namespace), rolled_out)
     ledger = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
 
     def look() -> tuple[str, str]:
-        seen = rollout.check(adapters.cluster, run, ledger, LIMIT, now())
+        seen = rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now())
         return seen["state"], seen["says"]
 
     listed = cluster.admin.get(PODS, namespace, "stray")

@@ -89,7 +89,7 @@ def test_it_says_what_is_true_at_each_step_in_order(whole: Whole) -> None:
     said = [line.split("✔")[1].split()[0] for line in whole.demo.lines if " s ✔" in line]
     assert said == [
         "createSecret", "setSecret", "testSecret", "finishSecret", "BeginRotation", "DeliverKey",
-        "RestartServices", "PurgeSessions", "ValidateRotation", "FinishRotation",
+        "RestartServices", "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "FinishRotation",
     ]  # fmt: skip
 
 

@@ -50,6 +50,13 @@ def somebody_else_restarts(site: Site) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def another_key_is_written(site: Site) -> Iterator[None]:
+    """Another tool writes a key of its own over the delivered one, once."""
+    site.write_over_key(key.generate().base64)
+    yield
+
+
 # What breaks, during which call of which function, the step that stops, and its error.
 FAILURES: dict[str, tuple[outages.Outage, tuple[str, str], str, str]] = {
     "an image that cannot be pulled": (
@@ -70,6 +77,12 @@ FAILURES: dict[str, tuple[outages.Outage, tuple[str, str], str, str]] = {
         "RestartServices",
         "RestartOverwritten",
     ),
+    "a key that is written over": (
+        another_key_is_written,
+        ("RestartService", "DescribeSecret"),
+        "ConfirmDelivery",
+        "DeliveryOverwritten",
+    ),
     "Redis down": (
         outages.redis_down,
         ("PurgeSessions", "DescribeSecret"),
@@ -89,7 +102,8 @@ FAILURES: dict[str, tuple[outages.Outage, tuple[str, str], str, str]] = {
         "LoginBroken",
     ),
 }
-STEPS = ["BeginRotation", "DeliverKey", "RestartServices", "PurgeSessions", "ValidateRotation"]
+STEPS = ["BeginRotation", "DeliverKey", "RestartServices", "ConfirmDelivery"]
+STEPS += ["PurgeSessions", "ValidateRotation"]
 
 
 @pytest.mark.parametrize("cause", FAILURES)
@@ -150,6 +164,41 @@ def run_command_of_the_message(site: Site, rotation_id: str) -> Ended:
         input=given["--input"],
     )
     return site.end(rotation_id, suffix="-again")
+
+
+@pytest.mark.parametrize("put_back", [False, True], ids=["stays", "put back by hand"])
+def test_pods_that_started_with_another_key_do_not_outlive_the_command_of_the_message(
+    site: Site, put_back: bool
+) -> None:
+    site.add_sessions(3)
+    with outages.during(site, "RestartService", "DescribeSecret", another_key_is_written):
+        rotation_id = site.rotate()
+        assert site.promotion(rotation_id).outcome == "succeeded"
+        ended = site.end(rotation_id)
+    promoted, pods = site.document(rotation_id)[key.FIELD], sum(console.REPLICAS.values())
+    assert ended.error == "DeliveryOverwritten"
+    wrong = site.keys_in_use()
+    assert wrong == [site.delivered()] * pods
+    assert wrong[0] != promoted
+    assert len(site.sessions()) == 3
+    if put_back:
+        site.write_over_key(promoted)
+    again = run_command_of_the_message(site, rotation_id)
+    assert again.output["outcome"] == "succeeded", again
+    assert again.output["delivery"]["written"] is not put_back
+    assert site.keys_in_use() == [promoted] * pods
+    assert site.sessions() == frozenset()
+
+
+def test_a_run_that_is_run_again_restarts_nothing_where_nobody_has_written_the_key(
+    site: Site,
+) -> None:
+    rotation_id = site.rotate_to_end().output["rotationId"]
+    before = site.snapshot()
+    again = site.run_again(rotation_id)
+    assert again.output["outcome"] == "succeeded", again
+    assert again.output["delivery"]["written"] is False
+    assert site.snapshot() == before
 
 
 def someone_puts(value: str) -> outages.Outage:

@@ -15,7 +15,8 @@ from tests.e2e.site import Ended, Site
 OTHER_FIELDS = {"OAUTH2_CLIENT_ID": "console ü", "limits": {"a": [1, 2.5, None]}, "on": True}
 LOOK_ALIKES = (b"sessions:1", b"session", b"a:session:1", b"Session:1")
 FIRST_FIELDS = ["rotationId", "mode", "outcome", "versions", "sessions", "services", "steps"]
-STATES = ["BeginRotation", "DeliverKey", "RestartServices", "PurgeSessions", "ValidateRotation"]
+STATES = ["BeginRotation", "DeliverKey", "RestartServices", "ConfirmDelivery"]
+STATES += ["PurgeSessions", "ValidateRotation"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What runs on the stack: Deployments, their pods, the key that they read, and their sessions."""
 
 import base64
+from pathlib import Path
 
 import urllib3
 
@@ -41,6 +42,23 @@ class Workloads:
     def delivered(self) -> str:
         """The key that the pods read when they start."""
         return base64.b64decode(self.kubernetes_secret()["data"][key.FIELD]).decode()
+
+    def write_over_key(self, text: str) -> None:
+        """Put another key where the pods read it, as another tool might at any moment."""
+        data = {key.FIELD: base64.b64encode(text.encode()).decode()}
+        admin = self.stack.cluster.admin
+        admin.patch(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET, {"data": data})
+
+    def keys_in_use(self) -> list[str]:
+        """The key that each pod's process was started with, from its own environment."""
+        found = []
+        for process in self.stack.processes.running():
+            if not process.name.startswith("container "):
+                continue
+            variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+            named = dict(variable.partition("=")[::2] for variable in variables)
+            found.append(named[key.FIELD])
+        return found
 
     def sessions(self) -> frozenset[bytes]:
         """The names of the sessions."""

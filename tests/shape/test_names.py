@@ -18,10 +18,15 @@ from tests.project import (
     states,
 )
 
-NO_STATES = ["rotate_secret", "watch_key"]  # called by Secrets Manager and by event rules
+# Called by Secrets Manager and by event rules.
+NO_STATES = ["rotate_secret", "respond_to_finding", "watch_key"]
 TASKS = [state.function for state in states(state_machine()) if state.is_task]
-# States that call a function at another moment than the state of its name does.
-AT_ANOTHER_MOMENT = {"PurgeEarly": "PurgeSessions", "TellUnrecorded": "FinishRotation"}
+# States that work with another's function, and say so by what they give it.
+BORROWED = {
+    "ConfirmDelivery": "DeliverKey",
+    "PurgeEarly": "PurgeSessions",
+    "TellUnrecorded": "FinishRotation",
+}
 RESULTS = {"FinishRotation": "record", "TellUnrecorded": "record", "PurgeEarly": "early_purge"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
@@ -68,10 +73,10 @@ def test_the_template_names_the_handler_by_its_file(function: str) -> None:
     assert functions()[logical_id(function)]["Handler"] == f"{function}.handler"
 
 
-def test_a_task_calls_the_function_of_its_name_and_writes_under_it() -> None:
+def test_a_task_calls_the_function_of_its_name_and_writes_under_its_own() -> None:
     for state in states(state_machine()):
         if state.is_task:
-            assert state.function == AT_ANOTHER_MOMENT.get(state.name, state.name)
+            assert state.function == BORROWED.get(state.name, state.name)
             written = RESULTS.get(state.name, snake_case(state.name))
             assert state.body["ResultPath"] == f"$.{written}"
 

@@ -68,6 +68,8 @@ class Rotation:
         ledger["begin_rotation"] = self.call("begin_rotation", ledger)
         ledger["deliver_key"] = self.call("deliver_key", ledger)
         ledger["restart_services"] = [self.restart(ledger, service) for service in SERVICES]
+        looked = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+        ledger["confirm_delivery"] = self.call("deliver_key", looked)
         ledger["purge_sessions"] = self.call("purge_sessions", ledger)
         ledger["validate_rotation"] = self.call("validate_rotation", ledger)
         ledger["record"] = self.call("finish_rotation", ledger)

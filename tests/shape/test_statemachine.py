@@ -204,6 +204,14 @@ def test_no_service_is_restarted_before_the_key_was_read_back() -> None:
     assert before == ["KeyDelivered"]
 
 
+def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restarts() -> None:
+    states_around = {state.name: state for state in STATES}
+    assert states_around["RestartServices"].body["Next"] == "ConfirmDelivery"
+    assert states_around["ConfirmDelivery"].body["Next"] == "PurgeSessions"
+    given = states_around["ConfirmDelivery"].body["Parameters"]
+    assert given == {"rotation.$": "$.rotation", "delivered.$": "$.deliver_key"}
+
+
 def test_the_machine_is_written_in_jsonpath_without_variables() -> None:
     """As the local interpreter runs it unpatched; see docs/decisions."""
     source = json.dumps(state_machine())

@@ -142,8 +142,8 @@ def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other()
     called = {state.function for state in states(state_machine()) if state.is_task}
     (invoke,) = (s for s in statements(machine) if actions(s) == {"lambda:InvokeFunction"})
     arns = [arn["Fn::GetAtt"] for arn in invoke["Resource"]]
-    assert sorted(arns) == sorted([f"{name}Function", "Arn"] for name in called)
-    assert set(machine["DefinitionSubstitutions"]) == {f"{name}FunctionArn" for name in called}
+    assert sorted(arns) == sorted([name, "Arn"] for name in called)
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in called}
 
 
 def test_an_update_of_the_stack_logs_nobody_out() -> None:

@@ -59,6 +59,7 @@ def test_the_promoted_key_is_written_and_both_keys_are_named(
         "state": "done",
         "target": "Kubernetes Secret web/session-key",
         "written": True,
+        "delivery": "2",
         "fingerprint": new.fingerprint,
         "previousFingerprint": old.fingerprint,
         "startedAt": timestamp(NOON),
@@ -70,6 +71,51 @@ def test_delivering_twice_writes_once(source: FakeSecretStore, target: FakeTarge
     deliver(source, target)
     assert deliver(source, target)["written"] is False
     assert target.writes == 1
+
+
+def test_the_delivery_is_named_by_what_stands_there_and_a_write_by_anybody_renames_it(
+    source: FakeSecretStore, target: FakeTarget, new: SessionKey
+) -> None:
+    first, again = (deliver(source, target)["delivery"] for _ in range(2))
+    target.value, target.version = "another", target.version + 1
+    target.value, target.version = new.base64, target.version + 1
+    healed = deliver(source, target)
+    assert first == again != healed["delivery"]
+    assert healed["written"] is False
+
+
+def confirm(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
+    """Look again after the restarts."""
+    delivered = {"target": target.name}
+    return delivery.confirm(source, DirectWrite(target), NEW, delivered)
+
+
+def test_a_key_that_is_still_there_after_the_restarts_is_confirmed(
+    source: FakeSecretStore, target: FakeTarget, new: SessionKey
+) -> None:
+    deliver(source, target)
+    target.version += 1  # the same value was written again
+    told = {"target": target.name, "fingerprint": new.fingerprint}
+    assert confirm(source, target) == told
+
+
+@pytest.mark.parametrize("value", [None, "", "another"])
+def test_a_key_that_was_written_over_meanwhile_is_named_and_left_as_it_is(
+    source: FakeSecretStore, target: FakeTarget, value: str | None
+) -> None:
+    deliver(source, target)
+    target.value = value
+    with pytest.raises(errors.DeliveryOverwritten, match="web/session-key held the new key"):
+        confirm(source, target)
+    assert (target.value, target.writes) == (value, 1)
+
+
+def test_where_nothing_is_delivered_nothing_can_be_written_over(
+    source: FakeSecretStore, new: SessionKey
+) -> None:
+    told = {"target": "Secrets Manager, read by the pods"}
+    confirmed = delivery.confirm(source, NothingToDeliver(), NEW, told)
+    assert confirmed == {**told, "fingerprint": new.fingerprint}
 
 
 @pytest.mark.parametrize("before", [None, "", "not a key", "schlüssel"])
@@ -199,6 +245,7 @@ def test_where_the_pods_read_secrets_manager_nothing_is_delivered(
         "state": "done",
         "target": "Secrets Manager, read by the pods",
         "written": False,
+        "delivery": NEW,
         "fingerprint": new.fingerprint,
         "previousFingerprint": old.fingerprint,
         "startedAt": timestamp(NOON),
@@ -226,6 +273,9 @@ class SlowWay:
         assert promoted.version == NEW
         self.told.append((last, at))
         return {"state": "done" if len(self.told) == 3 else "waiting", "calls": len(self.told)}
+
+    def holds(self, promoted: Promoted) -> bool:
+        raise NotImplementedError
 
 
 def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_calls(

@@ -14,7 +14,7 @@ import pytest
 from keyturn import errors, key, settings
 from keyturn.logs import ContainerLog, Line
 from keyturn.run import timestamp
-from tests.conftest import ARN, NEW, NOON, OLD
+from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
 from tests.stage import SERVICES, Stage, handler_of
 
@@ -191,8 +191,10 @@ def test_a_function_of_a_run_that_was_overtaken_does_nothing(
     [
         ("restart_service", "begin_rotation"),
         ("restart_service", "service"),
+        ("restart_service", "deliver_key"),
         ("check_rollout", "restart_service"),
         ("check_rollout", "begin_rotation"),
+        ("check_rollout", "deliver_key"),
         ("validate_rotation", "begin_rotation"),
     ],
 )
@@ -306,6 +308,26 @@ def test_what_a_delivery_needs_is_checked_before_the_promotion(
     assert stage.cluster.restarts == [(service, True) for service in SERVICES]
 
 
+@pytest.mark.parametrize("mode", ["kubernetes-secret", "external-secrets", "none"])
+def test_a_key_that_was_delivered_is_looked_at_again_and_not_written_again(
+    mode: str, monkeypatch: pytest.MonkeyPatch, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage = Stage(mode=mode)
+    stage.promote()
+    stage.wire(monkeypatch)
+    ledger = event("purge_sessions")
+    given = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+    stage.target.value = stage.new.base64
+    assert call("deliver_key", given)["fingerprint"] == stage.new.fingerprint
+    stage.target.value = stage.old.base64
+    if mode == "none":
+        call("deliver_key", given)
+    else:
+        with pytest.raises(errors.DeliveryOverwritten):
+            call("deliver_key", given)
+    assert (stage.target.writes, stage.operator.tokens) == (0, [])
+
+
 def test_the_restarted_service_is_the_one_that_was_asked_for(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
@@ -361,18 +383,18 @@ def test_the_logs_of_a_rollout_are_those_since_the_run_began(
 ) -> None:
     asked: list[Any] = []
 
-    def of_version(*given: Any, **options: Any) -> list[ContainerLog]:
+    def of_restart(*given: Any, **options: Any) -> list[ContainerLog]:
         asked.append((given, options))
         return []
 
-    monkeypatch.setattr(stage.cluster, "of_version", of_version)
+    monkeypatch.setattr(stage.cluster, "of_restart", of_restart)
     call("restart_service", event("restart_service"))
     call("check_rollout", event("check_rollout"))
     call("validate_rotation", event("validate_rotation"))
     assert asked == [
-        (("web-console", NEW, NOON), {"crashed_only": True}),
-        (("web-console", NEW, NOON), {}),
-        (("auth-service", NEW, NOON), {}),
+        (("web-console", STAMP, NOON), {"crashed_only": True}),
+        (("web-console", STAMP, NOON), {}),
+        (("auth-service", STAMP, NOON), {}),
     ]
 
 
@@ -411,6 +433,8 @@ def test_a_whole_rotation_goes_from_function_to_function(
         assert call("check_rollout", item)["state"] == "waiting"
         stage.roll_out(service)
         ledger["restart_services"].append(call("check_rollout", item))
+    looked = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+    ledger["confirm_delivery"] = call("deliver_key", looked)
     for function in ("purge_sessions", "purge_sessions", "validate_rotation"):
         ledger[function] = call(function, ledger)
     record = call("finish_rotation", ledger)

@@ -9,9 +9,10 @@ from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import DeliverySettings
+from keyturn.stamp import KEY_VERSION
 from keyturn.variables import DeliveryMode
-from keyturn.workload import KEY_VERSION, Pod, Workload
-from tests.conftest import NEW
+from keyturn.workload import Pod, Workload
+from tests.conftest import NEW, STAMP
 
 KEY = DeliverySettings(
     DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY"
@@ -23,7 +24,7 @@ BY_NAME = {
 
 
 def deployment(spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
-    template = {"metadata": {"annotations": {KEY_VERSION: NEW}}, "spec": {"containers": []}}
+    template = {"metadata": {"annotations": STAMP.annotations()}, "spec": {"containers": []}}
     return {
         "kind": "Deployment",
         "metadata": {"name": "web-console", "generation": 4},
@@ -57,6 +58,7 @@ def test_a_deployment_is_read_from_its_spec_and_status() -> None:
         updated=2,
         available=1,
         key_version=NEW,
+        key_delivery=STAMP.delivery,
         progress_reason="ReplicaSetUpdated",
         refers_to_key=True,
         kind="Deployment",
@@ -88,6 +90,7 @@ def test_a_stateful_set_is_read_from_its_spec_and_status_and_counts_its_ready_po
         updated=2,
         available=1,
         key_version=NEW,
+        key_delivery=STAMP.delivery,
         progress_reason=None,
         refers_to_key=True,
         keeps_old=None,
@@ -188,12 +191,13 @@ def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
     seen = pod(
         {"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 4},
         {"name": "proxy", "state": {"running": {}}, "restartCount": 1},
-        annotations={KEY_VERSION: NEW},
+        annotations=STAMP.annotations(),
         deletionTimestamp="2026-11-24T12:00:00Z",
     )
     assert facts.pod(seen) == Pod(
         "new-1",
         NEW,
+        key_delivery=STAMP.delivery,
         terminating=True,
         waiting_reasons=("CrashLoopBackOff",),
         restarts=4,

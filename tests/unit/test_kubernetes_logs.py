@@ -13,8 +13,8 @@ from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.adapters.kubernetes_facts import log_line
 from keyturn.adapters.kubernetes_workloads import LOG_BYTES, KubernetesCluster
 from keyturn.logs import ContainerLog, Line, Report
-from keyturn.workload import KEY_VERSION
-from tests.conftest import NEW, NOON, OLD
+from keyturn.stamp import Stamp
+from tests.conftest import NEW, NOON, OLD, STAMP
 from tests.fakes import FakeStopwatch
 
 NOT_SET = "FATAL SESSION_ENCRYPTION_KEY is not set"
@@ -95,12 +95,14 @@ class Api:
         return self.texts.get(dict(query)["container"], "").encode()
 
 
-def pod(name: str, version: str | None, **restarts: int) -> dict[str, Any]:
+def pod(
+    name: str, version: str | None, delivery: str = STAMP.delivery, **restarts: int
+) -> dict[str, Any]:
     statuses = [
         {"name": container, "state": {"running": {}}, "restartCount": count}
         for container, count in restarts.items()
     ]
-    annotations = {KEY_VERSION: version} if version else {}
+    annotations = Stamp(version, delivery).annotations() if version else {}
     meta = {"name": name, "uid": f"uid-of-{name}", "annotations": annotations}
     return {"metadata": meta, "status": {"containerStatuses": statuses}}
 
@@ -125,12 +127,13 @@ PODS = [
     pod("new-2", NEW, app=2, proxy=0),
     pod("old-1", OLD, app=5),
     pod("before", None, app=5),
+    pod("before-the-delivery", NEW, "1", app=5),
 ]
 
 
 def test_all_containers_of_the_new_pods_are_read_and_their_last_crash_too() -> None:
     api = Api(PODS)
-    assert places(cluster_of(api).of_version("web-console", NEW, NOON), api) == [
+    assert places(cluster_of(api).of_restart("web-console", STAMP, NOON), api) == [
         ("new-1", "app", False),
         ("new-1", "proxy", False),
         ("new-2", "app", False),
@@ -145,20 +148,20 @@ def test_the_crash_of_a_container_that_waits_to_start_again_is_counted_once() ->
     crashed["status"]["containerStatuses"][0]["state"] = waiting
     api = Api([crashed], {"app": f"2026-11-24T12:00:01Z {NOT_SET}\n"})
     with pytest.raises(errors.KeyErrorsInLogs, match=r"\(new-1/app: key-not-set x1\)"):
-        read(*cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True))
+        read(*cluster_of(api).of_restart("web-console", STAMP, NOON, crashed_only=True))
     assert [query["previous"] for _, query in api.asked] == ["true"]
 
 
 def test_of_crashed_containers_alone_both_logs_are_read_and_no_other() -> None:
     api = Api(PODS)
-    found = cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True)
+    found = cluster_of(api).of_restart("web-console", STAMP, NOON, crashed_only=True)
     assert places(found, api) == [("new-2", "app", False), ("new-2", "app", True)]
 
 
 def test_a_log_is_asked_for_bounded_stamped_and_since_the_second_in_which_the_run_began() -> None:
     api = Api(PODS[:1])
     began = NOON.astimezone().replace(microsecond=640_000)
-    places(cluster_of(api).of_version("web-console", NEW, began), api)
+    places(cluster_of(api).of_restart("web-console", STAMP, began), api)
     assert api.asked[0] == (
         "GET /api/v1/namespaces/web/pods/new-1/log",
         {
@@ -172,7 +175,7 @@ def test_a_log_is_asked_for_bounded_stamped_and_since_the_second_in_which_the_ru
 
 def texts_of(text: str, since: datetime) -> list[str]:
     api = Api([pod("new-1", NEW, app=0)], {"app": text})
-    (found,) = cluster_of(api).of_version("web-console", NEW, since)
+    (found,) = cluster_of(api).of_restart("web-console", STAMP, since)
     return [line.text for line in found.lines if line.text]
 
 
@@ -198,7 +201,7 @@ def test_bytes_that_are_no_text_do_not_hide_the_lines_around_them() -> None:
     lines = b"\xff\xfe\n" + f"2026-11-24T12:00:01Z {NOT_SET}\n".encode()
     api.request = lambda *_: lines  # type: ignore[method-assign]
     with pytest.raises(errors.KeyErrorsInLogs, match="new-1/app: key-not-set x1"):
-        read(*cluster_of(api).of_version("web-console", NEW, NOON))
+        read(*cluster_of(api).of_restart("web-console", STAMP, NOON))
 
 
 @pytest.mark.parametrize("refusal", [errors.ServiceNotFound, errors.ClusterRefused])
@@ -207,7 +210,7 @@ def test_a_pod_that_is_gone_or_has_not_written_yet_has_no_log(
 ) -> None:
     api = Api(PODS[:1])
     api.refusal = refusal("gone")
-    report = read(*cluster_of(api).of_version("web-console", NEW, NOON))
+    report = read(*cluster_of(api).of_restart("web-console", STAMP, NOON))
     assert report == Report((), logs=2, complete=True)
 
 
@@ -218,7 +221,7 @@ def test_a_log_that_could_not_be_read_is_not_taken_for_a_clean_one(
     api = Api(PODS[:1])
     api.refusal = refusal("not now")
     with pytest.raises(refusal):
-        read(*cluster_of(api).of_version("web-console", NEW, NOON))
+        read(*cluster_of(api).of_restart("web-console", STAMP, NOON))
 
 
 def test_a_fatal_line_of_a_pod_that_has_crashed_is_found_in_its_last_log() -> None:
@@ -229,6 +232,6 @@ def test_a_fatal_line_of_a_pod_that_has_crashed_is_found_in_its_last_log() -> No
         return f"2026-11-24T12:00:01Z {NOT_32_BYTES if previous else 'starting'}".encode()
 
     api.request = request  # type: ignore[method-assign]
-    found = cluster_of(api).of_version("web-console", NEW, NOON, crashed_only=True)
+    found = cluster_of(api).of_restart("web-console", STAMP, NOON, crashed_only=True)
     with pytest.raises(errors.KeyErrorsInLogs, match="new-1/app: key-not-32-bytes x1"):
         read(*found)

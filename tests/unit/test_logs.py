@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from keyturn import errors, logs
 from keyturn.logs import ContainerLog, Finding, Line, Report
-from tests.conftest import NEW, NOON
+from keyturn.stamp import Stamp
+from tests.conftest import NOON, STAMP
 from tests.fakes import FakeCluster, FakeStopwatch
 
 SECOND = timedelta(seconds=1)
@@ -93,19 +94,19 @@ def test_every_pod_with_a_fatal_finding_is_named_and_no_other() -> None:
     assert "(a/app: key-not-set x1, c/app: key-not-32-bytes x1)" in str(told.value)
 
 
-def test_logs_are_read_of_this_version_and_since_the_run_began() -> None:
-    asked: list[tuple[str, str, datetime, bool]] = []
+def test_logs_are_read_of_this_restart_and_since_the_run_began() -> None:
+    asked: list[tuple[str, Stamp, datetime, bool]] = []
 
     class Listening:
-        def of_version(
-            self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+        def of_restart(
+            self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
         ) -> Iterable[ContainerLog]:
-            asked.append((service, version, since, crashed_only))
+            asked.append((service, stamp, since, crashed_only))
             return [log_of(service, "fine")]
 
-    found = logs.of_services(Listening(), ["web-console", "auth-service"], NEW, NOON)
+    found = logs.of_services(Listening(), ["web-console", "auth-service"], STAMP, NOON)
     assert [log.pod for log in found] == ["web-console", "auth-service"]
-    assert asked == [("web-console", NEW, NOON, False), ("auth-service", NEW, NOON, False)]
+    assert asked == [("web-console", STAMP, NOON, False), ("auth-service", STAMP, NOON, False)]
 
 
 def slow(
@@ -159,5 +160,5 @@ def test_nothing_of_a_line_leaves(texts: list[str], fatal: str) -> None:
 def test_the_fake_cluster_shows_crashed_containers_alone_where_they_are_asked_for() -> None:
     crashed, running = log_of("web-console-2", "x"), log_of("web-console-1", "y")
     cluster = FakeCluster(logs=[running], crashes=[crashed])
-    assert cluster.of_version("web-console", NEW, NOON, crashed_only=True) == [crashed]
-    assert cluster.of_version("web-console", NEW, NOON) == [running, crashed]
+    assert cluster.of_restart("web-console", STAMP, NOON, crashed_only=True) == [crashed]
+    assert cluster.of_restart("web-console", STAMP, NOON) == [running, crashed]

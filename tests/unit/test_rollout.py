@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from keyturn import errors, rollout
-from keyturn.run import Run, timestamp
+from keyturn.run import timestamp
 from keyturn.workload import Pod, Workload
-from tests.conftest import NEW, NOON, OLD
+from tests.conftest import NEW, NOON, OLD, STAMP
 from tests.fakes import FakeCluster
 
 LIMIT = timedelta(minutes=15)
@@ -25,14 +25,19 @@ ROLLED_OUT = Workload(
     available=3,
     key_version=NEW,
     progress_reason="NewReplicaSetAvailable",
+    key_delivery=STAMP.delivery,
 )
 
 
 OLD_PODS = [Pod("b", OLD, uid="uid-1"), Pod("a", None, uid="uid-2")]
 
 
+def new_pod(name: str, **seen: Any) -> Pod:
+    return Pod(name, NEW, key_delivery=STAMP.delivery, **seen)
+
+
 def new_pods(count: int = 3) -> list[Pod]:
-    return [Pod(f"new-{number}", NEW, uid=f"uid-{number}") for number in range(count)]
+    return [new_pod(f"new-{number}", uid=f"uid-{number}") for number in range(count)]
 
 
 def old_pod(*, terminating: bool = False) -> Pod:
@@ -45,29 +50,45 @@ def cluster() -> FakeCluster:
     return FakeCluster({"web-console": before}, {"web-console": OLD_PODS})
 
 
-def test_restarting_twice_patches_once(cluster: FakeCluster, run: Run) -> None:
-    first = rollout.restart(cluster, run, "web-console", NOON)
-    again = rollout.restart(cluster, run, "web-console", NOON)
+def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
+    first = rollout.restart(cluster, STAMP, "web-console", NOON)
+    again = rollout.restart(cluster, STAMP, "web-console", NOON)
     assert cluster.restarts == [("web-console", False)]
     assert (first["restarted"], again["restarted"]) == (True, False)
     assert cluster.workloads["web-console"].key_version == NEW
 
 
-def test_a_restart_is_kubectls_with_the_keys_version_and_the_same_on_every_try(
-    cluster: FakeCluster, run: Run
+def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_restarted_again(
+    cluster: FakeCluster,
 ) -> None:
-    rollout.restart(cluster, run, "web-console", NOON)
+    """Somebody wrote over the key meanwhile: its pods may have started with another one."""
+    rollout.restart(cluster, STAMP, "web-console", NOON)
+    cluster.pods_of["web-console"] = new_pods(2)
+    again, hour = replace(STAMP, delivery="4"), timedelta(hours=1)
+    second = rollout.restart(cluster, again, "web-console", NOON + hour)
+    retried = rollout.restart(cluster, again, "web-console", NOON + hour)
+    assert (second["restarted"], retried["restarted"]) == (True, False)
+    assert second["podsBefore"] == {"new-0": "uid-0", "new-1": "uid-1"}
+    assert len(cluster.restarts) == 2
+    assert again.is_on(cluster.workloads["web-console"])
+
+
+def test_a_restart_is_kubectls_with_the_keys_version_and_the_same_on_every_try(
+    cluster: FakeCluster,
+) -> None:
+    rollout.restart(cluster, STAMP, "web-console", NOON)
     assert cluster.annotations == [
         {
             "kubectl.kubernetes.io/restartedAt": timestamp(NOON),
             "keyturn/session-key-version": NEW,
+            "keyturn/session-key-delivery": STAMP.delivery,
         }
     ]
 
 
-def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster, run: Run) -> None:
-    cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], Pod("c", NEW)]
-    assert rollout.restart(cluster, run, "web-console", NOON) == {
+def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster) -> None:
+    cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], new_pod("c")]
+    assert rollout.restart(cluster, STAMP, "web-console", NOON) == {
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": None,
@@ -76,19 +97,19 @@ def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster, run: R
 
 
 def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the_same(
-    cluster: FakeCluster, run: Run
+    cluster: FakeCluster,
 ) -> None:
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, restarts_itself=True)
-    restarted = rollout.restart(cluster, run, "web-console", NOON)
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON)
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, "Reloader")
     assert cluster.restarts == [("web-console", False)]
 
 
-def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster, run: Run) -> None:
+def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster) -> None:
     stateful = replace(ROLLED_OUT, name="db", kind="StatefulSet", key_version=OLD)
     cluster.workloads["statefulset/db"] = stateful
-    restarted = rollout.restart(cluster, run, "statefulset/db", NOON)
+    restarted = rollout.restart(cluster, STAMP, "statefulset/db", NOON)
     assert (restarted["service"], restarted["restarted"]) == ("statefulset/db", True)
     assert cluster.restarts == [("statefulset/db", False)]
 
@@ -102,12 +123,12 @@ def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster, run: 
     ],
 )
 def test_a_workload_that_would_not_roll_out_is_not_restarted(
-    cluster: FakeCluster, run: Run, seen: dict[str, object], error: type[errors.Stop]
+    cluster: FakeCluster, seen: dict[str, object], error: type[errors.Stop]
 ) -> None:
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, **seen)  # type: ignore[arg-type]
     for attempt in (
-        lambda: rollout.restart(cluster, run, "web-console", NOON),
+        lambda: rollout.restart(cluster, STAMP, "web-console", NOON),
         lambda: rollout.check_ready(cluster, "web-console"),
     ):
         with pytest.raises(error, match="web-console"):
@@ -135,7 +156,7 @@ def test_a_workload_that_does_not_exist_is_not_ready(cluster: FakeCluster) -> No
 
 
 def look(
-    cluster: FakeCluster, run: Run, *, after: timedelta, last: dict[str, Any] | None = None
+    cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Look; `last` is what the last look returned."""
     restarted = {
@@ -146,13 +167,13 @@ def look(
         "startedAt": timestamp(NOON),
     }
     ledger = {"restart_service": restarted} | ({} if last is None else {"check_rollout": last})
-    return rollout.check(cluster, run, ledger, LIMIT, NOON + after)
+    return rollout.check(cluster, STAMP, ledger, LIMIT, NOON + after)
 
 
-def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster, run: Run) -> None:
+def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
     cluster.workloads["web-console"] = replace(ROLLED_OUT, updated=2, available=2, total=3)
     cluster.pods_of["web-console"] = [*new_pods(2), old_pod(terminating=True)]
-    assert look(cluster, run, after=timedelta(seconds=90)) == {
+    assert look(cluster, after=timedelta(seconds=90)) == {
         "service": "web-console",
         "state": "waiting",
         "says": "2 of 3 new, 1 old terminating; 2 of 3 updated",
@@ -167,72 +188,68 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster, run: Run) -> N
 
 
 def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
-    cluster: FakeCluster, run: Run
+    cluster: FakeCluster,
 ) -> None:
-    before = rollout.restart(cluster, run, "web-console", NOON)["podsBefore"]
+    before = rollout.restart(cluster, STAMP, "web-console", NOON)["podsBefore"]
     cluster.workloads["web-console"] = ROLLED_OUT
-    cluster.pods_of["web-console"] = [Pod(name, NEW, uid=f"new-{name}") for name in before]
-    after = look(cluster, run, after=timedelta(seconds=1))["podsAfter"]
+    cluster.pods_of["web-console"] = [new_pod(name, uid=f"new-{name}") for name in before]
+    after = look(cluster, after=timedelta(seconds=1))["podsAfter"]
     assert list(before) == list(after) == ["a", "b"]
     assert not set(before.values()) & set(after.values())
 
 
-def test_a_look_tells_old_pods_that_serve_from_those_that_leave(
-    cluster: FakeCluster, run: Run
-) -> None:
+def test_a_look_tells_old_pods_that_serve_from_those_that_leave(cluster: FakeCluster) -> None:
     cluster.workloads["web-console"] = replace(ROLLED_OUT, updated=1)
     cluster.pods_of["web-console"] = [*new_pods(1), old_pod(), old_pod(terminating=True)]
-    says = look(cluster, run, after=timedelta(seconds=1))["says"]
+    says = look(cluster, after=timedelta(seconds=1))["says"]
     assert str(says).startswith("1 of 3 new, 1 old, 1 old terminating; ")
 
 
-def test_a_look_at_a_finished_rollout_says_done(cluster: FakeCluster, run: Run) -> None:
+def test_a_look_at_a_finished_rollout_says_done(cluster: FakeCluster) -> None:
     cluster.workloads["web-console"] = ROLLED_OUT
     cluster.pods_of["web-console"] = new_pods()
-    found = look(cluster, run, after=timedelta(seconds=1))
+    found = look(cluster, after=timedelta(seconds=1))
     assert (found["state"], found["says"]) == ("done", "3 of 3 new")
     assert found["stalled"] is False
 
 
-def test_a_look_remembers_a_stalled_rollout_for_the_next_which_fails(
-    cluster: FakeCluster, run: Run
-) -> None:
+def test_a_look_remembers_a_stalled_rollout_for_the_next_which_fails(cluster: FakeCluster) -> None:
     stalled = replace(ROLLED_OUT, updated=2, progress_reason="ProgressDeadlineExceeded")
     cluster.workloads["web-console"] = stalled
-    first = look(cluster, run, after=timedelta(seconds=1))
+    first = look(cluster, after=timedelta(seconds=1))
     assert (first["state"], first["stalled"]) == ("waiting", True)
     with pytest.raises(errors.RolloutFailed, match="ProgressDeadlineExceeded"):
-        look(cluster, run, after=timedelta(seconds=6), last=first)
+        look(cluster, after=timedelta(seconds=6), last=first)
 
 
 def test_a_rollout_that_stalls_goes_on_and_stalls_again_is_not_failed_at_once(
-    cluster: FakeCluster, run: Run
+    cluster: FakeCluster,
 ) -> None:
     going_on = replace(ROLLED_OUT, updated=2)
     stalled = replace(going_on, progress_reason="ProgressDeadlineExceeded")
     last: dict[str, Any] | None = None
     for second, seen in enumerate([stalled, going_on, stalled]):
         cluster.workloads["web-console"] = seen
-        last = look(cluster, run, after=timedelta(seconds=second), last=last)
+        last = look(cluster, after=timedelta(seconds=second), last=last)
         assert (last["state"], last["stalled"]) == ("waiting", seen is stalled)
 
 
-def test_a_look_at_a_rollout_that_nothing_began_is_refused(cluster: FakeCluster, run: Run) -> None:
+def test_a_look_at_a_rollout_that_nothing_began_is_refused(cluster: FakeCluster) -> None:
     with pytest.raises(errors.RequestRefused, match="'restart_service'"):
-        rollout.check(cluster, run, {}, LIMIT, NOON)
+        rollout.check(cluster, STAMP, {}, LIMIT, NOON)
 
 
 def test_a_look_at_a_failed_rollout_raises_its_error_with_the_services_name(
-    cluster: FakeCluster, run: Run
+    cluster: FakeCluster,
 ) -> None:
     cluster.workloads["web-console"] = ROLLED_OUT
-    cluster.pods_of["web-console"] = [Pod("new-1", NEW, waiting_reasons=("ErrImagePull",))]
+    cluster.pods_of["web-console"] = [new_pod("new-1", waiting_reasons=("ErrImagePull",))]
     with pytest.raises(errors.RolloutFailed, match=r"^web-console: 1 of 3 new; new pod new-1"):
-        look(cluster, run, after=timedelta(seconds=1))
+        look(cluster, after=timedelta(seconds=1))
 
 
-def test_the_deadline_counts_from_the_restart(cluster: FakeCluster, run: Run) -> None:
+def test_the_deadline_counts_from_the_restart(cluster: FakeCluster) -> None:
     cluster.workloads["web-console"] = replace(ROLLED_OUT, available=0)
-    look(cluster, run, after=LIMIT - timedelta(seconds=1))
+    look(cluster, after=LIMIT - timedelta(seconds=1))
     with pytest.raises(errors.RolloutOverdue):
-        look(cluster, run, after=LIMIT)
+        look(cluster, after=LIMIT)

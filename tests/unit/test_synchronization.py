@@ -93,8 +93,35 @@ def test_a_sync_is_asked_for_and_what_it_brought_is_the_proof(delivering: Delive
     done = delivering.again()
     assert delivering.target.value == delivering.new.base64
     assert (done["state"], done["asked"], done["startedAt"]) == ("done", 1, timestamp(NOON))
+    assert done["delivery"] == delivering.target.read().resource_version
     assert done["seconds"] == POLL.total_seconds()
     assert delivering.operator.tokens == [f"{NEW}-1"]
+
+
+def test_a_key_that_the_operator_wrote_again_is_confirmed_and_another_is_not(
+    delivering: Delivery,
+) -> None:
+    delivering.target.value, promoted = delivering.new.base64, Promoted(delivering.new, NEW)
+    delivering.target.version += 1
+    assert delivering.way.holds(promoted)
+    delivering.target.value = delivering.old.base64
+    assert not delivering.way.holds(promoted)
+
+
+def test_a_key_that_the_operator_put_back_by_itself_is_another_delivery(
+    delivering: Delivery,
+) -> None:
+    """Pods that started in between read what was there then."""
+    delivering.target.value = delivering.new.base64
+    first = delivering.call(NOON)["delivery"]
+    delivering.target.value, delivering.target.version = "another", delivering.target.version + 1
+    hour = NOON + timedelta(hours=1)
+    delivering.operator.sync(hour)
+    assert delivering.target.value == delivering.new.base64
+    delivering.last = {}
+    again = delivering.call(hour)
+    assert (again["state"], again["asked"]) == ("done", None)
+    assert again["delivery"] != first
 
 
 def test_we_never_write_the_secret_ourselves(delivering: Delivery) -> None:

@@ -19,6 +19,7 @@ LEDGER = {
             "seconds": 1.0,
         }
     ],
+    "confirm_delivery": {"startedAt": AT, "seconds": 0.1},
     "purge_sessions": {"startedAt": AT, "seconds": 20.0, "finished": False, "deleted": 7},
     "failure": {"Error": "SessionStoreUnavailable", "Cause": "Redis does not answer."},
 }
@@ -30,4 +31,4 @@ def test_the_message_does_not_count_an_unfinished_purge_as_done(run: Run) -> Non
     assert composed["failure"]["step"] == "PurgeSessions"
     assert composed["steps"][-1] == {"name": "PurgeSessions", "startedAt": AT, "seconds": 20.0}
     assert "The rotation stopped at PurgeSessions." in message.text
-    assert "Done:     BeginRotation, DeliverKey, RestartServices\n" in message.text
+    assert "Done:     BeginRotation, DeliverKey, RestartServices, ConfirmDelivery\n" in message.text

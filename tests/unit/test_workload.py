@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keyturn import errors, workload
 from keyturn.workload import Done, Failed, Look, Pod, Verdict, Waiting, Workload
-from tests.conftest import NEW, NOON, OLD
+from tests.conftest import NEW, NOON, OLD, STAMP
 
 LIMIT = timedelta(minutes=15)
 
@@ -25,13 +25,18 @@ ROLLED_OUT = Workload(
     available=3,
     key_version=NEW,
     progress_reason="NewReplicaSetAvailable",
+    key_delivery=STAMP.delivery,
 )
 STATEFUL = replace(ROLLED_OUT, kind="StatefulSet", progress_reason=None)
 BOTH = pytest.mark.parametrize("rolled_out", [ROLLED_OUT, STATEFUL], ids=lambda kind: kind.kind)
 
 
+def new_pod(name: str, **seen: Any) -> Pod:
+    return Pod(name, NEW, key_delivery=STAMP.delivery, **seen)
+
+
 def new_pods(count: int = 3) -> list[Pod]:
-    return [Pod(f"new-{number}", NEW) for number in range(count)]
+    return [new_pod(f"new-{number}") for number in range(count)]
 
 
 def old_pod(*, terminating: bool = False) -> Pod:
@@ -46,7 +51,7 @@ def judge(
     seen: Workload, pods: list[Pod], *, overdue: bool = False, stalled_before: bool = False
 ) -> Verdict:
     at = NOON + LIMIT if overdue else NOON
-    return workload.verdict(seen, pods, NEW, Look(at, NOON + LIMIT, stalled_before))
+    return workload.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, stalled_before))
 
 
 @BOTH
@@ -117,8 +122,19 @@ def test_a_pod_that_carries_no_version_is_an_old_one() -> None:
     assert isinstance(judge(ROLLED_OUT, [*new_pods(), Pod("before", None)]), Waiting)
 
 
+@BOTH
+@pytest.mark.parametrize("delivery", ["1", None])
+def test_a_pod_of_this_version_that_was_started_after_an_earlier_delivery_is_an_old_one(
+    rolled_out: Workload, delivery: str | None
+) -> None:
+    """It may have read what somebody wrote over the key since."""
+    answer = judge(rolled_out, [*new_pods(), Pod("before", NEW, key_delivery=delivery)])
+    assert isinstance(answer, Waiting)
+    assert answer.says == "3 of 3 new, 1 old; 1 old still there"
+
+
 def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
-    leaving = Pod("new-4", NEW, terminating=True, waiting_reasons=("ImagePullBackOff",), restarts=9)
+    leaving = new_pod("new-4", terminating=True, waiting_reasons=("ImagePullBackOff",), restarts=9)
     assert judge(ROLLED_OUT, [*new_pods(), leaving]) == Done("3 of 3 new")
 
 
@@ -128,6 +144,8 @@ def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
     [
         ({"key_version": OLD}, errors.RestartOverwritten),
         ({"key_version": None}, errors.RestartOverwritten),
+        ({"key_delivery": "1"}, errors.RestartOverwritten),
+        ({"key_delivery": None}, errors.RestartOverwritten),
         ({"paused": True}, errors.ServicePaused),
         ({"wanted": 0, "total": 0, "updated": 0, "available": 0}, errors.ServiceScaledToZero),
         ({"keeps_old": "an update partition of 2"}, errors.ServiceKeepsOldPods),
@@ -215,7 +233,7 @@ def test_our_own_deadline_is_told_before_that_of_kubernetes() -> None:
 @BOTH
 @pytest.mark.parametrize("reason", sorted(workload.HOPELESS))
 def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reason: str) -> None:
-    stuck = Pod("new-9", NEW, waiting_reasons=("PodInitializing", reason))
+    stuck = new_pod("new-9", waiting_reasons=("PodInitializing", reason))
     answer = judge(seen_as(rolled_out, updated=1, available=0), [stuck, old_pod()])
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutFailed
@@ -226,13 +244,13 @@ def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reas
 @BOTH
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"])
 def test_a_new_pod_that_may_still_start_is_waited_for(rolled_out: Workload, reason: str) -> None:
-    starting = Pod("new-9", NEW, waiting_reasons=(reason,), restarts=workload.CRASHES_ALLOWED)
+    starting = new_pod("new-9", waiting_reasons=(reason,), restarts=workload.CRASHES_ALLOWED)
     assert isinstance(judge(seen_as(rolled_out, available=2), [starting]), Waiting)
 
 
 @BOTH
 def test_a_new_pod_that_crashes_again_and_again_fails(rolled_out: Workload) -> None:
-    crashing = Pod("new-9", NEW, restarts=workload.CRASHES_ALLOWED + 1)
+    crashing = new_pod("new-9", restarts=workload.CRASHES_ALLOWED + 1)
     answer = judge(seen_as(rolled_out, available=2), [crashing])
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutFailed
@@ -257,6 +275,7 @@ def test_a_rollout_that_is_done_at_its_deadline_is_done(rolled_out: Workload) ->
     assert isinstance(judge(rolled_out, new_pods(), overdue=True), Done)
 
 
+DELIVERIES = st.sampled_from([STAMP.delivery, STAMP.delivery, STAMP.delivery, "1", None])
 COUNT = st.integers(min_value=0, max_value=4)
 PODS = st.lists(
     st.builds(
@@ -265,6 +284,7 @@ PODS = st.lists(
         st.sampled_from([NEW, NEW, NEW, OLD, None]),
         terminating=st.booleans(),
         restarts=COUNT,
+        key_delivery=DELIVERIES,
     ),
     max_size=4,
 )
@@ -283,6 +303,7 @@ WORKLOADS = st.builds(
     kind=st.sampled_from(["Deployment", "StatefulSet"]),
     keeps_old=st.sampled_from([None, None, "update strategy OnDelete"]),
     settled=st.booleans(),
+    key_delivery=DELIVERIES,
 )
 
 
@@ -291,14 +312,14 @@ def test_a_rollout_is_done_with_no_old_pod_and_no_short_counter_and_never_else(
     seen: Workload, pods: list[Pod], overdue: bool, stalled_before: bool
 ) -> None:
     whole = (
-        seen.key_version == NEW
+        (seen.key_version, seen.key_delivery) == (NEW, STAMP.delivery)
         and not seen.paused
         and seen.keeps_old is None
         and seen.settled
         and seen.observed_generation >= seen.generation
         and seen.updated >= seen.wanted > 0
         and seen.total <= seen.updated <= seen.available
-        and all(pod.key_version == NEW for pod in pods)
+        and all((pod.key_version, pod.key_delivery) == (NEW, STAMP.delivery) for pod in pods)
         and all(pod.terminating or pod.restarts <= workload.CRASHES_ALLOWED for pod in pods)
     )
     answer = judge(seen, pods, overdue=overdue, stalled_before=stalled_before)

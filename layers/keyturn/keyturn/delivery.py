@@ -3,7 +3,8 @@
 A `Way` is one delivery mode: `DirectWrite` here (mode `kubernetes-secret`), `ForcedSync` in
 `synchronization` (mode `external-secrets`), `NothingToDeliver` (mode `none`: the pods read Secrets
 Manager themselves). The proof is the same for all: what the pods will read is read back and
-compared. A pod is never restarted on "sync requested".
+compared. A pod is never restarted on "sync requested". It is compared again once all pods were
+restarted (`confirm`): somebody may have written over it in between.
 """
 
 import hmac
@@ -60,8 +61,12 @@ class Way(Protocol):
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Bring the key, or look how far it is; `last` is what the last call returned.
 
-        Returns `state` ('done' or 'waiting'), `target`, `written`, and what the next call needs.
+        Returns `state` ('done' or 'waiting'), `target`, `written`, what the next call needs, and
+        when done `delivery`: the revision of what the pods read, which any later write changes.
         """
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether what the pods read is the promoted key; it only looks."""
 
 
 class KeySource(Protocol):
@@ -96,6 +101,25 @@ def deliver(
     }
 
 
+def confirm(
+    source: KeySource, way: Way, version: str, delivered: Mapping[str, Any]
+) -> dict[str, Any]:
+    """See that the pods, which were restarted since, still read the key that was `delivered`.
+
+    It writes nothing: pods may hold another key by now, and only a restart mends that. Raises
+    DeliveryOverwritten.
+    """
+    promoted = Promoted(key.parse_document(source.read(version)).key, version)
+    if not way.holds(promoted):
+        raise errors.DeliveryOverwritten(
+            f"{delivered.get('target')} held the new key, and holds another now: something else"
+            " wrote it while pods were restarted, and they may have started with that one. No"
+            " session was ended. Stop the other writer (an operator, GitOps), then run the rotation"
+            " again: it delivers the key and restarts every service once more."
+        )
+    return {"target": delivered.get("target"), "fingerprint": promoted.key.fingerprint}
+
+
 @dataclass(frozen=True)
 class DirectWrite:
     """Writes one field of one Kubernetes Secret, if nobody has changed it since it was read."""
@@ -122,12 +146,18 @@ class DirectWrite:
         if written:
             self._refuse_foreign(found)
             self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
-            if not self.target.read().holds(promoted.key):
+            found = self.target.read()
+            if not found.holds(promoted.key):
                 raise errors.DeliveryNotProven(
                     f"{self.target.name} was written, and what was read back is not the promoted"
                     " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
                 )
-        return {"state": "done", "target": self.target.name, "written": written}
+        told = {"target": self.target.name, "written": written}
+        return {"state": "done", **told, "delivery": found.resource_version}
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether the field holds the promoted key."""
+        return self.target.read().holds(promoted.key)
 
     def _refuse_foreign(self, found: Delivered) -> None:
         if found.immutable:
@@ -150,7 +180,12 @@ class NothingToDeliver:
 
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - nothing to bring
         """Say so; that the version is current was confirmed before this step."""
-        return {"state": "done", "target": "Secrets Manager, read by the pods", "written": False}
+        told = {"target": "Secrets Manager, read by the pods", "written": False}
+        return {"state": "done", **told, "delivery": promoted.version}
+
+    def holds(self, promoted: Promoted) -> bool:  # noqa: ARG002 - the version is current
+        """Nothing stands between the pods and the current version."""
+        return True
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:

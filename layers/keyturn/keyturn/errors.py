@@ -160,6 +160,10 @@ class DeliveryNotProven(Stop):
     """What was read back after the delivery is not the promoted key."""
 
 
+class DeliveryOverwritten(Stop):
+    """Something else wrote over the delivered key while the pods were restarted."""
+
+
 class RestartOverwritten(Stop):
     """Someone else changed the pod template after our restart."""
 

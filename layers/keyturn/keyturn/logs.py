@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keyturn import errors
 from keyturn.run import timestamp
+from keyturn.stamp import Stamp
 
 READ_SECONDS = 60.0
 GLANCE_SECONDS = 5.0  # within a look at a rollout, which is repeated
@@ -65,20 +66,20 @@ class Report:
 
 
 class Logs(Protocol):
-    """The logs of the pods that run a key version."""
+    """The logs of the pods that a restart made."""
 
-    def of_version(
-        self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+    def of_restart(
+        self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> Iterable[ContainerLog]:
-        """Every container of every pod of that version, from `since` on."""
+        """Every container of every pod that carries the stamp, from `since` on."""
 
 
 def of_services(
-    logs: Logs, services: Sequence[str], version: str, since: datetime
+    logs: Logs, services: Sequence[str], stamp: Stamp, since: datetime
 ) -> Iterator[ContainerLog]:
     """The logs of every service's new pods, one after the other."""
     for service in services:
-        yield from logs.of_version(service, version, since)
+        yield from logs.of_restart(service, stamp, since)
 
 
 def read(

@@ -20,6 +20,7 @@ STEPS = {
     "BeginRotation": "begin_rotation",
     "DeliverKey": "deliver_key",
     "RestartServices": "restart_services",
+    "ConfirmDelivery": "confirm_delivery",
     "PurgeSessions": "purge_sessions",
     "ValidateRotation": "validate_rotation",
 }

@@ -1,7 +1,8 @@
 """Restart a workload and look at its rollout.
 
-A restart is one patch of the pod template, which stamps it with the run's key version; a template
-that carries the stamp is not patched again, so that doing it twice starts one rollout.
+A restart is one patch of the pod template, which stamps it with the run's key version and with the
+revision of what was delivered; a template that carries the stamp is not patched again, so that
+doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.run import Ledger, Run, entry, moment, timestamp
+from keyturn.run import Ledger, entry, moment, timestamp
+from keyturn.stamp import KEY_VERSION, Stamp
 from keyturn.workload import (
-    KEY_VERSION,
     Done,
     Failed,
     Look,
@@ -54,7 +55,7 @@ def check_ready(cluster: Cluster, service: str) -> None:
     cluster.restart(service, {KEY_VERSION: "dry-run"}, dry_run=True)
 
 
-def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[str, Any]:
+def restart(cluster: Cluster, stamp: Stamp, service: str, begun: datetime) -> dict[str, Any]:
     """Start the rollout of one service, or find that this run has started it.
 
     `begun` is when the run began: it makes the patch the same on every try. Returns the pods
@@ -63,9 +64,9 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
-    before = [pod for pod in cluster.pods(service) if pod.key_version != run.version]
-    if needed := workload.key_version != run.version:
-        annotations = {RESTARTED_AT: timestamp(begun), KEY_VERSION: run.version}
+    before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
+    if needed := not stamp.is_on(workload):
+        annotations = {RESTARTED_AT: timestamp(begun), **stamp.annotations()}
         cluster.restart(service, annotations, dry_run=False)
     return {
         "service": service,
@@ -76,7 +77,7 @@ def restart(cluster: Cluster, run: Run, service: str, begun: datetime) -> dict[s
 
 
 def check(
-    cluster: Cluster, run: Run, ledger: Ledger, limit: timedelta, at: datetime
+    cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
 ) -> dict[str, Any]:
     """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
 
@@ -86,7 +87,7 @@ def check(
     service, started = restarted["service"], moment(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
     look = Look(at, started + limit, stalled_before=last.get("stalled", False))
-    answer = verdict(workload, pods, run.version, look)
+    answer = verdict(workload, pods, stamp, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.says}")
     return {
@@ -97,7 +98,7 @@ def check(
         "replicas": workload.wanted,
         "alsoRestartedBy": restarted.get("alsoRestartedBy"),
         "podsBefore": restarted["podsBefore"],
-        "podsAfter": _identities(pod for pod in pods if pod.key_version == run.version),
+        "podsAfter": _identities(pod for pod in pods if stamp.is_on(pod)),
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }

@@ -152,16 +152,6 @@ class FinishRotationSettings(SecretSettings, NotificationSettings):
 
 
 @dataclass(frozen=True)
-class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
-    """Of `watch_key`."""
-
-    state_machine_arn: str
-    key_age_warning_days: int
-    key_age_critical_days: int
-    notice_hours: int
-
-
-@dataclass(frozen=True)
 class RespondToFindingSettings(SecretSettings, NotificationSettings):
     """Of `respond_to_finding`: what is ours, and how often a finding may log everybody out."""
 
@@ -172,6 +162,16 @@ class RespondToFindingSettings(SecretSettings, NotificationSettings):
     finding_cooldown_minutes: int
     finding_daily_limit: int
     allow_sample_findings: bool
+
+
+@dataclass(frozen=True)
+class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
+    """Of `watch_key`."""
+
+    state_machine_arn: str
+    key_age_warning_days: int
+    key_age_critical_days: int
+    notice_hours: int
 
 
 OPTIONAL = {

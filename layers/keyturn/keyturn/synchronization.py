@@ -76,9 +76,10 @@ class ForcedSync:
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Ask for a sync, or look how far it is. Raises SyncOverdue."""
         seen = self.operator.read()
-        holds = self.target.read().holds(promoted.key)
-        if holds and (not last or synced_since(seen, last)):
-            return self._progress("done", last, says="the operator has brought the key")
+        held = self.target.read()
+        if held.holds(promoted.key) and (not last or synced_since(seen, last)):
+            done = self._progress("done", last, says="the operator has brought the key")
+            return {**done, "delivery": held.resource_version}
         if last and at - moment(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), did not finish a"
@@ -88,6 +89,10 @@ class ForcedSync:
         if not last or synced_since(seen, last) or _unanswered(last, at):
             return self._ask(promoted, seen, last, at)
         return self._progress("waiting", last, says="waiting for the operator's sync")
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether the Secret holds the promoted key, whoever wrote it last."""
+        return self.target.read().holds(promoted.key)
 
     def _ask(
         self, promoted: Promoted, seen: ExternalSecret, last: Mapping[str, Any], at: datetime

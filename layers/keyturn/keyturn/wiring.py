@@ -132,6 +132,12 @@ def finishing() -> Finishing:
     return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
 
 
+def responding() -> Responding:
+    """What `respond_to_finding` works with."""
+    settings = load(RespondToFindingSettings)
+    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
+
+
 def watching() -> care.Watch:
     """What `watch_key` works with."""
     from keyturn.adapters.step_functions import StepFunctionsRuns
@@ -150,12 +156,6 @@ def watching() -> care.Watch:
         users=partial(sessions.count, _sessions(settings), pace, time),
         channels=_channels(settings),
     )
-
-
-def responding() -> Responding:
-    """What `respond_to_finding` works with."""
-    settings = load(RespondToFindingSettings)
-    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":

@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from keyturn import errors
-
-KEY_VERSION = "keyturn/session-key-version"
+from keyturn.stamp import Stamp
 
 # Why a new pod that waits will not start by itself (kubelet's waiting reasons).
 HOPELESS = {
@@ -30,7 +29,7 @@ CRASHES_ALLOWED = 2
 
 @dataclass(frozen=True)
 class Pod:
-    """What matters of a pod: which key version it was made for, and how it fares.
+    """What matters of a pod: which key and delivery it was made for, and how it fares.
 
     The uid tells it from another pod of its name: those of a StatefulSet come back.
     """
@@ -41,6 +40,7 @@ class Pod:
     waiting_reasons: tuple[str, ...] = ()
     restarts: int = 0
     uid: str = ""
+    key_delivery: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Workload:
     keeps_old: str | None = None
     settled: bool = True
     restarts_itself: bool = False
+    key_delivery: str | None = None
 
     @property
     def title(self) -> str:
@@ -113,12 +114,12 @@ class Look:
     stalled_before: bool = False
 
 
-def verdict(workload: Workload, pods: Sequence[Pod], version: str, look: Look) -> Verdict:
+def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -> Verdict:
     """Judge a rollout from what was seen of it. Pure."""
-    old = [pod for pod in pods if pod.key_version != version]
-    new = [pod for pod in pods if pod.key_version == version and not pod.terminating]
+    old = [pod for pod in pods if not stamp.is_on(pod)]
+    new = [pod for pod in pods if stamp.is_on(pod) and not pod.terminating]
     counts = _counts(workload, new, old)
-    if failure := _failure(workload, new, version):
+    if failure := _failure(workload, new, stamp):
         return Failed(failure.error, f"{counts}; {failure.says}")
     waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
     if not waiting:
@@ -187,12 +188,12 @@ def _kubectl_waits(workload: Workload) -> str | None:
     return None
 
 
-def _failure(workload: Workload, new: Sequence[Pod], version: str) -> Failed | None:
+def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp) -> Failed | None:
     """Why waiting is of no use, if it is."""
-    if workload.key_version != version:
+    if not stamp.is_on(workload):
         return Failed(
             errors.RestartOverwritten,
-            "the pod template no longer carries this run's version, so someone else changed it"
+            "the pod template no longer carries this run's stamp, so someone else changed it"
             f" after our restart. Find who: kubectl rollout history {workload.argument}",
         )
     if hindrance := unready(workload):

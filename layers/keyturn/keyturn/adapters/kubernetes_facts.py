@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from keyturn.logs import Line
-from keyturn.workload import KEY_VERSION, Pod, Workload
+from keyturn.stamp import KEY_DELIVERY, KEY_VERSION
+from keyturn.workload import Pod, Workload
 
 if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
@@ -40,6 +41,7 @@ def workload(
         keeps_old=_keeps_old(spec) if stateful else None,
         settled=status.get("updateRevision") == status.get("currentRevision"),
         restarts_itself=restarts_itself,
+        key_delivery=_annotations(spec["template"]).get(KEY_DELIVERY),
     )
 
 
@@ -49,11 +51,12 @@ def pod(found: Object) -> Pod:
     waiting = (status.get("state", {}).get("waiting", {}).get("reason") for status in statuses)
     return Pod(
         name=found["metadata"]["name"],
-        key_version=(found["metadata"].get("annotations") or {}).get(KEY_VERSION),
+        key_version=_annotations(found).get(KEY_VERSION),
         terminating="deletionTimestamp" in found["metadata"],
         waiting_reasons=tuple(reason for reason in waiting if reason),
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
         uid=found["metadata"]["uid"],
+        key_delivery=_annotations(found).get(KEY_DELIVERY),
     )
 
 

@@ -9,6 +9,7 @@ from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters import reloader
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
 from keyturn.logs import ContainerLog, Line
+from keyturn.stamp import Stamp
 from keyturn.workload import Pod, Workload
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class KubernetesCluster:
             self._api.patch(self._path(service), body, STRATEGIC, dry_run=dry_run)
         )
 
-    def of_version(
-        self, service: str, version: str, since: datetime, *, crashed_only: bool = False
+    def of_restart(
+        self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> Iterator[ContainerLog]:
-        """Every container of every pod of a key version, its last crash's log included."""
+        """Every container of every pod that carries the stamp, its last crash's log included."""
         for found in self._pods(service):
-            if facts.pod(found).key_version != version:
+            if not stamp.is_on(facts.pod(found)):
                 continue
             for container, logs in facts.containers(found):
                 if crashed_only and True not in logs:

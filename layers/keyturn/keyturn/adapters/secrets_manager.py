@@ -31,9 +31,7 @@ class SecretsManager:
 
     def labels(self) -> Labels:
         """Version ids and their staging labels, value-less versions included."""
-        with self._translated("DescribeSecret"):
-            described = self._client.describe_secret(**self._secret)
-        labels: Labels = described.get("VersionIdsToStages", {})
+        labels: Labels = self._describe().get("VersionIdsToStages", {})
         return labels
 
     def created(self, version: str) -> datetime:
@@ -47,8 +45,7 @@ class SecretsManager:
 
     def schedule(self) -> Schedule:
         """The rotation rules; a number of days is the rate() that it is short for."""
-        with self._translated("DescribeSecret"):
-            described = self._client.describe_secret(**self._secret)
+        described = self._describe()
         rules = described.get("RotationRules", {})
         days = rules.get("AutomaticallyAfterDays")
         return Schedule(
@@ -57,14 +54,6 @@ class SecretsManager:
             enabled=described.get("RotationEnabled") is True,
             next_rotation=described.get("NextRotationDate"),
         )
-
-    def changed(self) -> datetime | None:
-        """When anything of the secret was changed last, a label for one."""
-        with self._translated("DescribeSecret"):
-            found: datetime | None = self._client.describe_secret(**self._secret).get(
-                "LastChangedDate"
-            )
-        return found
 
     def versions(self) -> list[Version]:
         """Every version, those without labels or without a value included.
@@ -98,6 +87,11 @@ class SecretsManager:
                     return False
                 raise
         return True
+
+    def changed(self) -> datetime | None:
+        """When anything of the secret was changed last, a label for one."""
+        found: datetime | None = self._describe().get("LastChangedDate")
+        return found
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
@@ -174,6 +168,11 @@ class SecretsManager:
             except ClientError as error:
                 if aws.code(error) != "InvalidParameterException":
                     raise
+
+    def _describe(self) -> dict[str, Any]:
+        with self._translated("DescribeSecret"):
+            described: dict[str, Any] = self._client.describe_secret(**self._secret)
+        return described
 
     def _translated(self, action: str) -> Any:
         return aws.translated(
