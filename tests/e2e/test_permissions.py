@@ -16,9 +16,12 @@ RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 @pytest.fixture(scope="module")
 def rotated(module_site: Site) -> Site:
-    """A stack that has seen at least one whole rotation."""
+    """A stack that has seen at least one whole rotation, and hands on its key."""
     if not module_site.mailboxes.messages("Every service runs the new session key"):
         module_site.rotate_to_end()
+    module_site.end(module_site.change_by_hand())
+    good = module_site.current()
+    module_site.move_back(good, module_site.spoil_by_hand())
     return module_site
 
 
