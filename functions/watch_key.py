@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import care, run, watch, wiring
+from keyturn import care, watch, wiring
 from keyturn.telemetry import Event, Result, step
 
 watching = wiring.watching()
@@ -12,5 +12,5 @@ watching = wiring.watching()
 @step("WatchKey")
 def handler(event: Event, _context: Any) -> Result:
     """Look at the key, the runs and the schedule; start what is missing, tell what is wrong."""
-    call = watch.parse(event, watching.place.secret_arn, run.now())
+    call = watch.parse(event, watching.place.secret_arn)
     return {"daily": call.daily, "found": care.take_care(watching, call, time)}

@@ -1,7 +1,9 @@
 """Keyturn's installation on the stack: what its template is told, and who may enter the cluster."""
 
 import base64
-from collections.abc import Mapping
+import json
+import secrets
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from local import console
@@ -9,7 +11,9 @@ from local.cloud import Cloud, access_key_of
 from local.cluster import AccessEntry, RunningCluster
 from local.deployment import Deployment
 from local.functions import Functions
+from local.redis_server import RedisServer
 
+REDIS_USER, REDIS_SECRET = "keyturn", "redis-login"
 ROTATOR_GROUP = "session-key-rotator"
 
 
@@ -35,6 +39,18 @@ def redis_parameters(host: str, port: int, database: int) -> dict[str, str]:
         "RedisDatabase": str(database),
         "RedisTls": "false",
     }
+
+
+def redis_login(redis: RedisServer, cloud: Cloud, rights: Sequence[str]) -> dict[str, str]:
+    """Let Keyturn log in to Redis as a user with these rights, its password kept in a secret."""
+    password = secrets.token_hex(16)
+    with redis.client() as client:
+        words = ("ACL", "SETUSER", REDIS_USER, "on", f">{password}", *rights)
+        client.execute_command(*words)
+    kept = cloud.client("secretsmanager").create_secret(
+        Name=REDIS_SECRET, SecretString=json.dumps({"username": REDIS_USER, "password": password})
+    )
+    return {"RedisAuthentication": "password", "RedisPasswordSecret": kept["ARN"]}
 
 
 def validation_parameters(urls: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from local.functions import Functions, FunctionSettings
 from local.installation import (
     access_entry,
     cluster_parameters,
+    redis_login,
     redis_parameters,
     validation_parameters,
 )
@@ -60,11 +61,15 @@ class Listeners:
 
 @dataclass
 class LocalStack:
-    """Starts on entering the `with` block; everything is gone on leaving it."""
+    """Starts on entering the `with` block; everything is gone on leaving it.
+
+    With `redis_rights` Keyturn logs in to Redis as a user who has these alone.
+    """
 
     listeners: Listeners = field(default_factory=Listeners)
     parameters: Mapping[str, str] = field(default_factory=dict)
     redis_product: Any = None
+    redis_rights: Sequence[str] = ()
     rotation_retry_seconds: float = 5.0
     rbac: Path = ROOT / "kubernetes" / "rbac.yaml"
     images: set[str] = field(default_factory=lambda: set(console.IMAGES.values()))
@@ -220,10 +225,12 @@ class LocalStack:
         return access_entry(access_key, self.deployment, self.cloud, self.functions)
 
     def _parameters(self) -> dict[str, str]:
+        rights = self.redis_rights
         return {
             "FirstSessionKey": self.first_key.base64,
             **cluster_parameters(self.cluster),
             **redis_parameters(self.redis.host, self.redis.port, SESSION_DATABASE),
+            **(redis_login(self.redis, self.cloud, rights) if rights else {}),
             **validation_parameters(self.urls),
             "RecordBucket": RECORD_BUCKET,
             **self.parameters,

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import botocore.auth
 import pytest
 
 from keyturn import key
@@ -25,3 +26,13 @@ def run() -> Run:
 def document() -> str:
     """A secret document with a key made for this test alone."""
     return key.SecretDocument(made := key.generate(), {key.FIELD: made.base64}).to_json()
+
+
+@pytest.fixture
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore sign at noon."""
+
+    def noon(remove_tzinfo: bool = True) -> datetime:
+        return NOON.replace(tzinfo=None) if remove_tzinfo else NOON
+
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", noon)

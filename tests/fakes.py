@@ -285,6 +285,7 @@ class FakeSessionStore:
     page_sizes: list[int] = field(default_factory=list)
     restart_at_page: int | None = None
     flushes: int = 0
+    moving: bool = False
     walks: dict[str, list[str]] = field(default_factory=dict, repr=False)
 
     def primaries(self) -> list["FakePrimary"]:
@@ -322,6 +323,10 @@ class FakePrimary:
     @property
     def keys(self) -> int:
         return len(self.store.share(self.index))
+
+    def check_settled(self) -> None:
+        if self.store.moving:
+            raise errors.SessionStoreUnavailable("slots are on their way")
 
     def latency(self) -> float:
         return 0.0

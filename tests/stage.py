@@ -15,6 +15,7 @@ from keyturn import (
     care,
     delivery,
     equipment,
+    finding,
     key,
     rollout,
     run,
@@ -32,6 +33,7 @@ from keyturn.settings import (
     DeliverKeySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
+    RespondToFindingSettings,
     RestartSettings,
     RotateSecretSettings,
     SecretSettings,
@@ -130,7 +132,9 @@ class Stage:
         purge = load(PurgeSessionsSettings, environment("purge_sessions"))
         validate = load(ValidateRotationSettings, environment("validate_rotation"))
         finish = load(FinishRotationSettings, environment("finish_rotation"))
+        respond = load(RespondToFindingSettings, environment("respond_to_finding"))
         wired: dict[str, Any] = {
+            "responding": equipment.Responding(store, [self.channel], finding.scope_of(respond)),
             "rotating": self._rotation(),
             "beginning": equipment.Beginning(begin, store, self.sessions, [self.channel]),
             "delivering": equipment.Delivering(deliver, store, self.way),

@@ -23,6 +23,7 @@ from tests.e2e.workloads import Workloads
 RETRY_SECONDS = 0.3
 WAIT_SECONDS = 60.0
 SETTLE_SECONDS = 8.0
+OFTEN = {"FindingCooldownMinutes": "0", "FindingDailyLimit": "100"}  # a stack serves many tests
 RETRIES_SOONER, WAITS_SHORTER = 50.0, 4.0
 
 
@@ -269,11 +270,12 @@ def _shorten_pauses(patches: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def running_site(parameters: dict[str, str] | None = None) -> Iterator[Site]:
-    """Start a stack of one's own."""
+def running_site(**properties: Any) -> Iterator[Site]:
+    """Start a stack of one's own, with properties of `LocalStack`."""
     log: list[str] = []
     listeners = Listeners(on_function_log=lambda name, line: log.append(f"{name} {line}"))
-    stack = LocalStack(listeners, parameters or {}, rotation_retry_seconds=RETRY_SECONDS)
+    given = {**OFTEN, **properties.pop("parameters", {})}
+    stack = LocalStack(listeners, given, rotation_retry_seconds=RETRY_SECONDS, **properties)
     with pytest.MonkeyPatch.context() as patches, stack:
         _shorten_pauses(patches)
         yield Site(stack, log, patches)

@@ -46,7 +46,7 @@ def spoken(module_site: Site) -> dict[str, str]:
     for outage in (outages.no_pod_behind_a_service, *MALFORMED):
         with outage(site):
             site.refuse_once()
-    return _spoken(site)
+    return all_that_was_said(site)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,8 @@ def test_a_key_shows_its_fingerprint_and_nothing_else() -> None:
     assert made.fingerprint in said
 
 
-def _spoken(site: Site) -> dict[str, str]:
+def all_that_was_said(site: Site) -> dict[str, str]:
+    """What left the functions since the stack was started, by where it was said."""
     reports = [site.report(rotation_id) for rotation_id in site.rotations]
     return {
         "function logs": "\n".join(site.log),

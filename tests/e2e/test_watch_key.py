@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from keyturn import key
+from keyturn.run import now, timestamp
 from tests.e2e.site import Site
 
 NOT_VALID = "Session key is NOT VALID: the current version cannot be used"
@@ -12,7 +13,8 @@ NOT_VALID = "Session key is NOT VALID: the current version cannot be used"
 def daily_look(site: Site) -> list[dict[str, Any]]:
     """What the daily rule does, now."""
     name = site.stack.function_name("WatchKeyFunction")
-    answer = site.stack.functions.invoke(name, b'{"detail-type": "Scheduled Event"}')
+    event = {"detail-type": "Scheduled Event", "time": timestamp(now())}
+    answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     assert answer.function_error is None, answer.payload
     found: list[dict[str, Any]] = json.loads(answer.payload)["found"]
     return found

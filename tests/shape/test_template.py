@@ -34,13 +34,18 @@ LOG_DELIVERY = {
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
 }
-WRITES = {
+WRITERS = {
     "RotateSecretFunction": {
         "secretsmanager:PutSecretValue",
         "secretsmanager:UpdateSecretVersionStage",
     },
     "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
+    "RespondToFindingFunction": {
+        "secretsmanager:RotateSecret",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
 }
+ONLY_PENDING = {"StringEquals": {"secretsmanager:VersionStage": "AWSPENDING"}}
 READS = ("Describe", "Get", "List")
 
 
@@ -70,7 +75,7 @@ def test_a_function_has_a_policy_of_its_own_and_only_rights_by_name(function: st
     for policy in functions()[logical_id(function)]["Policies"]:
         assert set(policy) == {"Version", "Statement"}
     for statement in statements(functions()[logical_id(function)]):
-        assert set(statement) == {"Effect", "Action", "Resource"}
+        assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
         assert not any("*" in action for action in actions(statement))
     assert "Policies" not in template()["Globals"]["Function"]
@@ -85,15 +90,26 @@ def test_no_right_is_for_every_resource_but_those_that_name_none() -> None:
     assert everything == [LOG_DELIVERY]
 
 
-def test_only_the_rotation_and_the_way_back_write_to_the_secret() -> None:
+def test_only_those_functions_write_to_the_secret_that_have_to() -> None:
+    writes: dict[str, set[str]] = {}
     for name, statement in every_statement():
-        writes = {
+        found = {
             action
             for action in actions(statement)
             if action.startswith("secretsmanager:") and not action.split(":")[1].startswith(READS)
         }
-        if writes:
-            assert writes == WRITES[name]
+        if found:
+            writes[name] = writes.get(name, set()) | found
+    assert writes == WRITERS
+
+
+def test_a_finding_can_unlabel_a_pending_version_and_move_no_other_label() -> None:
+    labelling = [
+        statement
+        for statement in statements(functions()["RespondToFindingFunction"])
+        if "secretsmanager:UpdateSecretVersionStage" in actions(statement)
+    ]
+    assert [statement["Condition"] for statement in labelling] == [ONLY_PENDING]
 
 
 def readers_of(secret: str) -> set[str]:
@@ -142,8 +158,8 @@ def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other()
     called = {state.function for state in states(state_machine()) if state.is_task}
     (invoke,) = (s for s in statements(machine) if actions(s) == {"lambda:InvokeFunction"})
     arns = [arn["Fn::GetAtt"] for arn in invoke["Resource"]]
-    assert sorted(arns) == sorted([name, "Arn"] for name in called)
-    assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in called}
+    assert sorted(arns) == sorted([f"{name}Function", "Arn"] for name in called)
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}FunctionArn" for name in called}
 
 
 def test_an_update_of_the_stack_logs_nobody_out() -> None:
@@ -199,6 +215,28 @@ def test_only_secrets_manager_for_this_secret_may_call_the_rotation_function() -
     assert permission["Principal"] == "secretsmanager.amazonaws.com"
     assert permission["SourceArn"] == {"Ref": "SessionKeySecret"}
     assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_only_the_rule_of_findings_may_call_the_function_that_responds() -> None:
+    permission = resources("AWS::Lambda::Permission")["EventBridgeMayRespond"]
+    assert permission["FunctionName"] == {"Fn::GetAtt": ["RespondToFindingFunction", "Arn"]}
+    assert permission["Principal"] == "events.amazonaws.com"
+    assert permission["SourceArn"] == {"Fn::GetAtt": ["GuardDutyRule", "Arn"]}
+    (target,) = resources("AWS::Events::Rule")["GuardDutyRule"]["Targets"]
+    assert target["Arn"] == permission["FunctionName"]
+
+
+def test_findings_can_be_switched_off_with_all_that_belongs_to_them() -> None:
+    parameter = template()["Parameters"]["GuardDutyFindings"]
+    assert parameter["AllowedValues"] == ["on", "off"]
+    condition = {"Fn::Equals": [{"Ref": "GuardDutyFindings"}, "on"]}
+    assert template()["Conditions"]["RespondsToFindings"] == condition
+    switched = {
+        name
+        for name, resource in template()["Resources"].items()
+        if resource.get("Condition") == "RespondsToFindings"
+    }
+    assert switched == {"GuardDutyRule", "EventBridgeMayRespond", "RespondToFindingFunction"}
 
 
 @pytest.mark.parametrize("name", list(template()["Parameters"]))
@@ -266,7 +304,7 @@ def test_the_layer_is_built_for_the_runtime_of_the_functions() -> None:
 
 
 def test_what_must_not_run_twice_at_once_does_not() -> None:
-    for function in ("rotate_secret", "purge_sessions"):
+    for function in ("rotate_secret", "respond_to_finding", "purge_sessions"):
         assert functions()[logical_id(function)]["ReservedConcurrentExecutions"] == 1
 
 

@@ -6,18 +6,15 @@ import hmac
 import secrets
 import string
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-import botocore.auth
 import pytest
 
 from keyturn import errors
 from keyturn.adapters.eks import TOKEN_PREFIX, EksTokens
 from local.cluster import timestamps
 from local.cluster.eks_tokens import AccessEntry, user_of
-from tests.conftest import NOON
 
 CLUSTER = "production"
 KEY_ID = "AKIDEXAMPLE"
@@ -57,16 +54,6 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> Credentials:
     return Credentials(monkeypatch)
 
 
-@pytest.fixture
-def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let botocore sign at noon."""
-
-    def noon(remove_tzinfo: bool = True) -> datetime:
-        return NOON.replace(tzinfo=None) if remove_tzinfo else NOON
-
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", noon)
-
-
 def url_of(token: str) -> str:
     text = token.removeprefix(TOKEN_PREFIX)
     assert text != token
@@ -78,35 +65,47 @@ def hashed(key: bytes, text: str) -> bytes:
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def presigned(region: str, host: str, session_token: str | None) -> str:
-    """The presigned URL for noon, after AWS's "Create a signed AWS API request" and no SDK.
+def signature(
+    service: str,
+    region: str,
+    headers: dict[str, str],
+    parameters: dict[str, str],
+    session_token: str | None,
+) -> str:
+    """The signed query for noon, after AWS's "Create a signed AWS API request" and no SDK.
 
-    Query-string signing: the parameters are signed but for the signature, and two headers are.
+    Query-string signing: the parameters are signed but for the signature, and the headers are.
     """
     stamp, day = "20261124T120000Z", "20261124"
-    scope = f"{day}/{region}/sts/aws4_request"
+    scope = f"{day}/{region}/{service}/aws4_request"
+    signed = ";".join(sorted(headers))
     parameters = {
-        "Action": "GetCallerIdentity",
-        "Version": "2011-06-15",
+        **parameters,
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
         "X-Amz-Credential": f"{KEY_ID}/{scope}",
         "X-Amz-Date": stamp,
-        "X-Amz-Expires": "60",
-        "X-Amz-SignedHeaders": "host;x-k8s-aws-id",
+        "X-Amz-SignedHeaders": signed,
     }
     if session_token is not None:
         parameters["X-Amz-Security-Token"] = session_token
     encoded = {name: quote(value, safe="-_.~") for name, value in parameters.items()}
     query = "&".join(f"{name}={encoded[name]}" for name in sorted(encoded))
-    headers = f"host:{host}\nx-k8s-aws-id:{CLUSTER}\n"
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
     empty = hashlib.sha256(b"").hexdigest()
-    canonical = f"GET\n/\n{query}\n{headers}\nhost;x-k8s-aws-id\n{empty}"
+    canonical = f"GET\n/\n{query}\n{lines}\n{signed}\n{empty}"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
     key = f"AWS4{SECRET_KEY}".encode()
-    for part in (day, region, "sts", "aws4_request"):
+    for part in (day, region, service, "aws4_request"):
         key = hashed(key, part)
-    return f"https://{host}/?{query}&X-Amz-Signature={hashed(key, to_sign).hex()}"
+    return f"{query}&X-Amz-Signature={hashed(key, to_sign).hex()}"
+
+
+def presigned(region: str, host: str, session_token: str | None) -> str:
+    """The URL that a token for EKS is made of."""
+    headers = {"host": host, "x-k8s-aws-id": CLUSTER}
+    parameters = {"Action": "GetCallerIdentity", "Version": "2011-06-15", "X-Amz-Expires": "60"}
+    return f"https://{host}/?{signature('sts', region, headers, parameters, session_token)}"
 
 
 def parts(url: str) -> tuple[str, str, str, dict[str, str]]:

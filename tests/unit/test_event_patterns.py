@@ -73,7 +73,7 @@ def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool)
     ],
 )
 def test_a_pattern_that_is_not_understood_is_refused(pattern: Any) -> None:
-    with pytest.raises(ValueError, match="event pattern|no filter"):
+    with pytest.raises(ValueError, match=r"event pattern|no filter"):
         event_patterns.check(pattern)
 
 

@@ -1,4 +1,4 @@
-"""`keyturn.finding` and `keyturn.finding_event`: which findings rotate, which are told, which not."""
+"""`keyturn.finding` and `keyturn.finding_event`: which rotate, which are told, which not."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from keyturn.finding import ROTATES, Scope, Verdict, Version, Where, judge, role
 from keyturn.finding_event import FORMS, Finding, parse
 from keyturn.run import ROTATION_ID
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.project import EVENTS, environment, event, template
+from tests.project import EVENTS, ROOT, environment, event, template
 
 FIXTURES = sorted((EVENTS / "findings").glob("*.json"))
 CURRENT, PENDING = frozenset({"AWSCURRENT"}), frozenset({"AWSPENDING"})
@@ -113,6 +113,13 @@ def test_a_type_that_shows_no_exposure_is_told_once(name: str, scope: Scope) -> 
     assert judge(replace(found, is_update=True), scope, [KEY], NOON).action == "ignore"
 
 
+def test_operators_can_read_what_each_type_does() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+) \| (`[A-Z].+`) \|$", text, re.MULTILINE)
+    told = {name: where for where, names in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert told == {name: where.value for name, where in ROTATES.items()}
+
+
 # What is ours
 
 K8S = "CredentialAccess:Kubernetes/TorIPCaller"
@@ -123,6 +130,7 @@ CLUSTER = "AttackSequence:EKS/CompromisedCluster"
 IDENTITY = "AttackSequence:IAM/CompromisedCredentials"
 NAMESPACE = "service.action.kubernetesApiCallAction.namespace"
 WORKLOAD = "resource.kubernetesDetails.kubernetesWorkloadDetails"
+SEQUENCE = "service.detection.sequence"
 API = "service.action.awsApiCallAction.api"
 AFFECTED = "service.action.awsApiCallAction.affectedResources"
 USER = "resource.accessKeyDetails.userName"
@@ -154,6 +162,8 @@ OTHER_SECRET = {"AWS::SecretsManager::Secret": ARN.replace("session-key", "other
         (NODE, {"region": "eu-west-1"}, "notify"),
         (IDENTITY, {"service.detection.sequence.resources": []}, "rotate"),
         (IDENTITY, {"service.detection.sequence.actors": []}, "rotate"),
+        (IDENTITY, {SEQUENCE: {"actors": [{"session": {"issuer": "x/eks-node"}}]}}, "rotate"),
+        (IDENTITY, {SEQUENCE: {"actors": [{"user": {"name": "somebody"}}, 1]}}, "notify"),
     ],
 )
 def test_a_finding_rotates_if_it_is_about_what_is_ours(
@@ -214,7 +224,7 @@ def test_what_is_not_marked_as_a_sample_is_none(value: Any, scope: Scope) -> Non
 
 
 def test_an_archived_finding_is_ignored(scope: Scope) -> None:
-    found = replace(secrets_read(), archived=True)
+    found = parse(changed(event("respond_to_finding"), {"service.archived": True}))
     assert judge(found, scope, [KEY], NOON).action == "ignore"
 
 

@@ -27,7 +27,8 @@ TALK_TO_THE_CLUSTER = {
     "validate_rotation",
 }
 NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
-OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in {"rotate_secret", "watch_key"}]
+CALLED_BY_OTHERS = {"rotate_secret", "respond_to_finding", "watch_key"}
+OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in CALLED_BY_OTHERS]
 
 
 @pytest.fixture
@@ -142,10 +143,21 @@ def test_rotate_secret_takes_its_good_input(
     assert stage.store.writes == [NEW]
 
 
+def test_respond_to_finding_takes_its_good_input(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    result = call("respond_to_finding", event("respond_to_finding"))
+    assert stage.store.rotations == [result["rotationId"]]
+    assert json.loads(json.dumps(result)) == result
+    assert result["findingId"] == event("respond_to_finding")["detail"]["id"]
+
+
 def other_secret(found: dict[str, Any]) -> dict[str, Any]:
+    """The same for another secret; a finding names none, so it is made another service's event."""
     text = json.dumps(found)
-    assert ARN in text
-    other: dict[str, Any] = json.loads(text.replace(ARN, f"{ARN[:-6]}ZyXwVu"))
+    assert ARN in text or found.get("source") == "aws.guardduty"
+    text = text.replace(ARN, f"{ARN[:-6]}ZyXwVu").replace("aws.guardduty", "aws.macie")
+    other: dict[str, Any] = json.loads(text)
     return other
 
 
@@ -158,8 +170,20 @@ def other_secret(found: dict[str, Any]) -> dict[str, Any]:
         lambda _: None,
         lambda _: [],
         lambda _: "text",
-        lambda found: {**found, "rotation": None, "ClientRequestToken": None},
-        lambda found: {**found, "rotation": {"rotationId": NEW}, "Step": "deleteSecret"},
+        lambda found: {
+            **found,
+            "rotation": None,
+            "ClientRequestToken": None,
+            "detail": None,
+            "time": 7,
+        },
+        lambda found: {
+            **found,
+            "rotation": {"rotationId": NEW},
+            "Step": "deleteSecret",
+            "detail": {"id": "1"},
+            "time": "yesterday",
+        },
     ],
     ids=["another secret", "empty", "null", "a list", "a text", "no id", "not whole"],
 )

@@ -84,7 +84,7 @@ def test_the_second_pass_counts_and_deletes_nothing() -> None:
     assert store.keys == keys(10)
 
 
-class Busy(FakeSessionStore):
+class Busy(SlowStore):
     """Users log in as soon as the first pass is over."""
 
     def primaries(self) -> list[FakePrimary]:
@@ -175,6 +175,28 @@ def test_a_call_whose_answer_was_lost_is_in_the_figures() -> None:
     entry = one_slice(store, ledger)["purge_sessions"]
     assert entry["acknowledged"] < 5000
     assert (entry["before"], entry["deleted"], entry["left"]) == (5000, 5000, 0)
+
+
+def test_users_who_log_in_meanwhile_do_not_hide_what_a_lost_call_deleted() -> None:
+    store = Busy(keys(5000), page_seconds=sessions.SLICE_SECONDS / 2)
+    ledger = one_slice(store, {})
+    one_slice(store, ledger)  # and its answer never arrives
+    deleting, store.page_seconds = 5000 - len(store.keys), 0.0
+    assert deleting > 0
+    entry = one_slice(store, ledger)["purge_sessions"]
+    assert entry["acknowledged"] == 5000 - deleting
+    assert (entry["before"], entry["deleted"], entry["createdSince"]) == (5000, 5000, 3)
+
+
+def test_nothing_is_counted_while_slots_are_on_their_way() -> None:
+    store = FakeSessionStore(keys(3000) | LOOK_ALIKES, moving=True)
+    ledger = one_slice(store, one_slice(store, {}))
+    assert store.keys == LOOK_ALIKES
+    assert not ledger["purge_sessions"]["finished"]
+    with pytest.raises(errors.SessionStoreUnavailable, match="on their way"):
+        one_slice(store, ledger)
+    store.moving = False
+    assert one_slice(store, ledger)["purge_sessions"]["finished"]
 
 
 @dataclass

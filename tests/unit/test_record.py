@@ -54,7 +54,6 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             {"name": "DeliverKey", "startedAt": AT, "seconds": 0.2},
             {"name": "RestartServices", "startedAt": "2026-11-24T12:00:04.000Z", "seconds": 39.0},
             {"name": "ConfirmDelivery", "startedAt": AT, "seconds": 0.1},
-            {"name": "ConfirmDelivery", "startedAt": AT, "seconds": 0.1},
             {"name": "PurgeSessions", "startedAt": AT, "seconds": 2.0},
             {"name": "ValidateRotation", "startedAt": AT, "seconds": 1.0},
         ],

@@ -1,12 +1,17 @@
 """`keyturn.settings`: all problems at once, nothing guessed, nothing malformed believed."""
 
+import base64
 from dataclasses import dataclass
 
 import pytest
 
 from keyturn import errors, settings
+from keyturn.sessions import PACES
 from keyturn.variables import (
     DELIVERY_MODES,
+    PURGE_MODES,
+    PURGE_PACES,
+    REDIS_AUTHENTICATIONS,
     Certificate,
     DeliveryMode,
     Names,
@@ -14,11 +19,13 @@ from keyturn.variables import (
     PurgeMode,
     PurgePace,
     RedisAuthentication,
+    Roles,
     SecretArn,
     Services,
     Url,
     Urls,
 )
+from local.cluster.certificates import CertificateAuthority
 from tests.conftest import ARN
 from tests.project import template
 
@@ -111,6 +118,7 @@ class OneOfEach:
     truth: bool
     names: Names
     services: Services
+    roles: Roles
     mode: DeliveryMode
 
 
@@ -123,6 +131,7 @@ GOOD = {
     "TRUTH": "false",
     "NAMES": "web-console",
     "SERVICES": "web-console",
+    "ROLES": "eks-node,arn:aws:iam::123456789012:role/path/pods",
     "MODE": "none",
 }
 
@@ -175,6 +184,10 @@ def test_one_of_each_type_is_read() -> None:
         ("SERVICES", "/db"),
         ("SERVICES", "statefulset/web/db"),
         ("SERVICES", "web-console,../secrets/x"),
+        ("ROLES", "eks node"),
+        ("ROLES", "eks-node,"),
+        ("ROLES", "arn:aws:iam::1234:role/eks-node"),
+        ("ROLES", "arn:aws:iam::123456789012:user/alice"),
         ("MODE", "vault"),
         ("MODE", "Kubernetes-Secret"),
         ("MODE", "none "),
@@ -255,11 +268,111 @@ def test_a_missing_external_secret_is_told_with_all_other_problems() -> None:
     assert "KUBERNETES_SECRET_KEY is missing; EXTERNAL_SECRET is missing" in str(told.value)
 
 
+PASSWORD = {"REDIS_AUTHENTICATION": "password", "REDIS_PASSWORD_SECRET": ARN}
+IAM = {"REDIS_AUTHENTICATION": "iam", "REDIS_USER": "keyturn", "REDIS_CACHE_NAME": "sessions"}
+
+
+@pytest.mark.parametrize("login", [PASSWORD, {**PASSWORD, "REDIS_USER": "keyturn"}, IAM])
+def test_a_login_to_redis_that_is_whole_is_taken(login: dict[str, str]) -> None:
+    found = settings.load(settings.SessionSettings, {**REDIS, **login})
+    assert found.redis_authentication == login["REDIS_AUTHENTICATION"]
+    assert found.redis_password_secret == login.get("REDIS_PASSWORD_SECRET", "")
+    assert found.redis_cache_name == login.get("REDIS_CACHE_NAME", "")
+    assert found.redis_user == login.get("REDIS_USER", "")
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        (
+            {**PASSWORD, "REDIS_PASSWORD_SECRET": ""},
+            ["REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"],
+        ),
+        ({**IAM, "REDIS_USER": ""}, ["REDIS_USER is missing (REDIS_AUTHENTICATION is iam)"]),
+        (
+            {**IAM, "REDIS_CACHE_NAME": ""},
+            ["REDIS_CACHE_NAME is missing (REDIS_AUTHENTICATION is iam)"],
+        ),
+        (
+            {**IAM, "REDIS_TLS": "false"},
+            ["REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)"],
+        ),
+        (
+            {"REDIS_AUTHENTICATION": "iam", "REDIS_TLS": "false"},
+            [
+                "REDIS_USER is missing (REDIS_AUTHENTICATION is iam)",
+                "REDIS_CACHE_NAME is missing (REDIS_AUTHENTICATION is iam)",
+                "REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)",
+            ],
+        ),
+    ],
+)
+def test_a_login_to_redis_that_lacks_something_is_told(
+    login: dict[str, str], told: list[str]
+) -> None:
+    with pytest.raises(errors.SettingsInvalid) as no:
+        settings.load(settings.SessionSettings, {**REDIS, **login})
+    assert str(no.value).startswith("; ".join(told) + ". Nothing was done.")
+
+
+@pytest.mark.parametrize(
+    ("variable", "parameter", "choices"),
+    [
+        ("REDIS_AUTHENTICATION", "RedisAuthentication", REDIS_AUTHENTICATIONS),
+        ("PURGE_MODE", "PurgeMode", PURGE_MODES),
+        ("PURGE_PACE", "PurgePace", PURGE_PACES),
+    ],
+)
+def test_a_choice_is_one_of_those_that_the_template_offers(
+    variable: str, parameter: str, choices: tuple[str, ...]
+) -> None:
+    assert tuple(template()["Parameters"][parameter]["AllowedValues"]) == choices
+    for choice in choices:
+        given = {**REDIS, **PASSWORD, **IAM, variable: choice}
+        found = settings.load(settings.SessionSettings, given)
+        assert getattr(found, variable.lower()) == choice
+    for other in (choices[0].upper(), f"{choices[0]} ", "else"):
+        with pytest.raises(errors.SettingsInvalid, match=f"{variable} is not one of {choices[0]}"):
+            settings.load(settings.SessionSettings, {**REDIS, variable: other})
+
+
+def test_every_pace_that_may_be_configured_is_there() -> None:
+    assert tuple(PACES) == PURGE_PACES
+
+
+def test_an_authority_is_a_certificate_in_base64_or_nothing() -> None:
+    pem = CertificateAuthority("redis").pem
+    encoded = base64.b64encode(pem.encode()).decode()
+    for text in ("", encoded):
+        given = {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": text}
+        assert settings.load(settings.SessionSettings, given).redis_certificate_authority == text
+    for wrong in (pem, encoded[:-5] + "!", base64.b64encode(b"something else").decode(), "x"):
+        with pytest.raises(errors.SettingsInvalid, match=r"^REDIS_CERTIFICATE_AUTHORITY is not"):
+            settings.load(settings.SessionSettings, {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": wrong})
+
+
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
     given = {"SECRET_ARN": ARN, "ALLOW_HTTP": "false"}
     found = settings.load(settings.FinishRotationSettings, given)
     assert (found.topic_arn, found.event_bus, found.record_bucket) == ("", "", "")
     assert found.slack_webhook_secret == ""
+
+
+def test_roles_may_be_none_or_names_and_arns() -> None:
+    arn = "arn:aws:iam::123456789012:role/path/pods"
+    assert settings.load(OneOfEach, GOOD).roles == Roles(("eks-node", arn))
+    given = {
+        "SECRET_ARN": ARN,
+        "CLUSTER_NAME": "production",
+        "NAMESPACE": "web",
+        "KEY_ROLES": "rotator",
+        "FINDING_COOLDOWN_MINUTES": "60",
+        "FINDING_DAILY_LIMIT": "3",
+        "ALLOW_SAMPLE_FINDINGS": "false",
+        "ALLOW_HTTP": "false",
+    }
+    found = settings.load(settings.RespondToFindingSettings, given)
+    assert (found.key_roles, found.finding_scope_roles) == (Roles(("rotator",)), Roles())
 
 
 def test_settings_cannot_be_changed() -> None:

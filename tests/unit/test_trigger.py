@@ -190,7 +190,12 @@ DAY_FIELDS = st.one_of(
     st.sampled_from(["*", "L", "2#3", "SUN#5", "MON-FRI", "1,4", "2/2"]).map(lambda d: ("?", d)),
 )
 HOURS = st.one_of(st.integers(0, 23).map(str), st.sampled_from(["/4", "0/6", "3/8", "*/12", "/23"]))
-MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2032, 1, 1), timezones=st.just(UTC))
+DAYS = st.integers(0, 8 * 366)
+MOMENTS = st.builds(
+    lambda day, seconds: utc("2024-01-01") + timedelta(days=day, seconds=seconds),
+    DAYS,
+    st.integers(0, 86_399),
+)
 
 
 @given(HOURS, DAY_FIELDS, st.sampled_from(["*", "2/3", "JAN-JUN"]), st.integers(0, 5), MOMENTS)

@@ -252,10 +252,9 @@ def test_a_rotation_is_not_announced_when_a_label_moves_or_when_it_is_past() -> 
 
 def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None:
     daily = {"detail-type": "Scheduled Event", "time": "2026-11-24T08:00:00Z"}
-    assert watch.parse(daily, ARN, NOON) == Call(daily=True, at=NOON - 4 * HOUR)
-    assert watch.parse({"detail-type": "Scheduled Event"}, ARN, NOON) == EVERY_DAY
+    assert watch.parse(daily, ARN) == Call(daily=True, at=NOON - 4 * HOUR)
     moved = {"detail-type": "Secret Label Updated", "resources": [ARN]}
-    assert watch.parse(moved, ARN, NOON) == ON_MOVE
+    assert watch.parse({**moved, "time": "2026-11-24T12:00:00Z"}, ARN) == ON_MOVE
 
 
 @pytest.mark.parametrize(
@@ -268,8 +267,9 @@ def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None
         {"detail-type": ["Scheduled Event"]},
         {"detail-type": "Secret Label Updated", "resources": None},
         {"detail-type": "Scheduled Event", "time": "today"},
+        {"detail-type": "Scheduled Event"},
     ],
 )
 def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
     with pytest.raises(errors.RequestRefused, match=r"Nothing was done\."):
-        watch.parse(event, ARN, NOON)
+        watch.parse(event, ARN)

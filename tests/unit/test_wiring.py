@@ -1,4 +1,4 @@
-"""`keyturn.wiring`: each delivery mode joins its own way, with what the settings name."""
+"""`keyturn.wiring`: each delivery mode, login and manner of purging joins what it needs."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -6,8 +6,10 @@ from typing import Any, cast
 import pytest
 
 from keyturn import delivery, errors, synchronization, wiring
+from keyturn.adapters import redis, redis_credentials
 from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
+from keyturn.sessions import PACES
 from tests.conftest import ARN
 from tests.project import environment
 
@@ -87,3 +89,65 @@ def test_everyone_who_is_configured_is_told_and_nobody_else(wire: Wire) -> None:
     assert [channel.name for channel in wiring.finishing().channels] == ["topic", "bus", "slack"]
     wire("finish_rotation", TOPIC_ARN="", EVENT_BUS="", SLACK_WEBHOOK_SECRET="")
     assert wiring.finishing().channels == []
+
+
+LOGINS: dict[str, dict[str, str]] = {
+    "none": {},
+    "password": {"REDIS_PASSWORD_SECRET": ARN, "REDIS_USER": "keyturn"},
+    "iam": {"REDIS_CACHE_NAME": "sessions", "REDIS_USER": "keyturn"},
+}
+PROVIDERS = {
+    "none": type(None),
+    "password": redis_credentials.StoredPassword,
+    "iam": redis_credentials.ElastiCacheToken,
+}
+
+
+@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions", "rotate_secret"])
+@pytest.mark.parametrize("authentication", PROVIDERS)
+def test_redis_is_logged_in_to_as_is_configured(
+    authentication: str, function: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire(function, REDIS_AUTHENTICATION=authentication, **LOGINS[authentication])
+    opened = []
+
+    class Opened(redis.RedisSessions):
+        def __init__(self, settings: Any, credentials: Any = None) -> None:
+            super().__init__(settings, credentials)
+            opened.append((settings.redis_authentication, type(credentials)))
+
+    monkeypatch.setattr(redis, "RedisSessions", Opened)
+    join = {
+        "begin_rotation": wiring.beginning,
+        "purge_sessions": wiring.purging,
+        "rotate_secret": wiring.rotating,
+    }
+    join[function]()
+    assert opened == [(authentication, PROVIDERS[authentication])]
+
+
+@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions", "rotate_secret"])
+def test_a_login_that_lacks_something_is_told_at_init(function: str, wire: Wire) -> None:
+    wire(function, REDIS_AUTHENTICATION="password", REDIS_PASSWORD_SECRET="")
+    join = {"begin_rotation": wiring.beginning, "purge_sessions": wiring.purging}
+    with pytest.raises(errors.SettingsInvalid, match="REDIS_PASSWORD_SECRET is missing"):
+        join.get(function, wiring.rotating)()
+
+
+@pytest.mark.parametrize("mode", ["scan", "flush"])
+@pytest.mark.parametrize("pace", PACES)
+def test_a_purge_has_the_mode_and_the_pace_that_are_configured(
+    pace: str, mode: str, wire: Wire
+) -> None:
+    wire("purge_sessions", PURGE_MODE=mode, PURGE_PACE=pace)
+    manner = wiring.purging().manner
+    assert (manner.pace, manner.flush) == (PACES[pace], mode == "flush")
+    wire("begin_rotation", PURGE_PACE=pace)
+    assert wiring.beginning().pace == PACES[pace]
+
+
+@pytest.mark.parametrize("mode", ["scan", "flush"])
+def test_what_is_checked_of_redis_before_a_promotion_is_the_mode(mode: str, wire: Wire) -> None:
+    wire("rotate_secret", PURGE_MODE=mode)
+    *_, last = wiring.rotating().checks_before_promotion
+    assert cast("Any", last).keywords == {"flush": mode == "flush"}

@@ -44,7 +44,7 @@ class DeliveryConflict(RetryMe):
 
 
 class SessionStoreUnavailable(RetryMe):
-    """Redis did not answer, is loading, or has no primary now."""
+    """Redis did not answer, is loading, has no primary now, or is moving slots."""
 
 
 class ServiceUnhealthy(RetryMe):

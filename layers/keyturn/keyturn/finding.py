@@ -118,15 +118,9 @@ class Verdict:
 
 def judge(finding: Finding, scope: Scope, state: Sequence[Version], at: datetime) -> Verdict:
     """Decide from the finding, what is ours, and the versions of the secret."""
-    if finding.archived:
-        return Verdict("ignore", "The finding is archived.")
-    if finding.sample and not scope.samples:
-        return Verdict("ignore", "The finding is a sample, and samples are not allowed.")
-    outside = _outside(finding, scope)
-    if outside and finding.is_update:
-        return Verdict("ignore", f"{outside} People were told when the finding was new.")
-    if outside:
-        return Verdict("notify", outside)
+    refused = _refuse(finding, scope)
+    if refused:
+        return refused
     current = next((one for one in state if "AWSCURRENT" in one.labels), None)
     if current and current.created and current.created > finding.last_seen:
         return Verdict("ignore", "The key is newer than the last that was seen of the finding.")
@@ -169,6 +163,18 @@ def role_name(principal: str) -> str:
     """The name in an ARN of a role, a user or a role's session; a name stays what it is."""
     path = principal.split("/")
     return path[1] if ":assumed-role/" in principal else path[-1]
+
+
+def _refuse(finding: Finding, scope: Scope) -> Verdict | None:
+    """The verdict on a finding that rotates nothing, whatever the state of the secret."""
+    if finding.archived:
+        return Verdict("ignore", "The finding is archived.")
+    if finding.sample and not scope.samples:
+        return Verdict("ignore", "The finding is a sample, and samples are not allowed.")
+    outside = _outside(finding, scope)
+    if outside and finding.is_update:
+        return Verdict("ignore", f"{outside} People were told when the finding was new.")
+    return Verdict("notify", outside) if outside else None
 
 
 def _outside(finding: Finding, scope: Scope) -> str | None:

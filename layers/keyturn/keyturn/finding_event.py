@@ -1,8 +1,8 @@
 """A GuardDuty finding as EventBridge brings it: camelCase JSON, read into the few facts that count.
 
-A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it is
-what cannot hold such a text: its id, its type, account, Region and severity, each by its own strict
-form. Names are compared with ours and otherwise forgotten.
+A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it
+is what cannot hold such a text: its id, its type, account, Region and severity, each by its own
+strict form. Names are compared with ours and otherwise forgotten.
 
 Source: GuardDuty User Guide, "Processing findings with EventBridge"; API reference, Finding.
 """

@@ -4,7 +4,8 @@ Two passes over each primary. The first deletes: SCAN returns every key that sta
 start to its end at least once, so what existed when the pass began is gone when it ends. The second
 only counts: what it finds was created since, by pods that run the new key, or could not be deleted,
 which the first pass has counted. A restart, a failover or slots that move make cursors meaningless:
-that primary is walked anew. So the claim holds for all primaries as they are at the end.
+that primary is walked anew; while slots are on their way nothing is counted, for keys move then
+without a sign of it. So the claim holds for all primaries as they are at the end.
 
 One call works for a bounded time and returns its progress; the state machine calls again. The very
 first call only looks, so that the keyspace before the purge is on record: what a call deletes whose
@@ -143,6 +144,7 @@ def _turn_page(primary: Primary, stride: Stride, keys: int) -> Stride:
         walk = replace(walk, cursor=page.cursor, left=walk.left + page.left)
         following: Pass = "count"
     else:
+        primary.check_settled()
         page = primary.count_page(walk.cursor, keys)
         walk = replace(walk, cursor=page.cursor, found=walk.found + page.matched)
         following = "finished"

@@ -69,13 +69,17 @@ def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str
     """The ledger's entry: the progress, and what it means so far.
 
     `deleted` is what the calls reported, or the keyspace's loss where that is more: a call whose
-    answer was lost has deleted too. `sessions` is how many sessions there were when the run began.
+    answer was lost has deleted too. It is exact where the database holds sessions alone, nobody
+    logs in meanwhile and no server restarts: others' keys that expire are in that loss, and
+    sessions that are deleted twice, since a restart brought them back, count twice. `sessions` is
+    how many sessions there were when the run began.
     """
     seconds = (at - moment(done.startedAt)).total_seconds()
     left = sum(walk.left for walk in done.walks)
     found = sum(walk.found for walk in done.walks)
-    deleted = max(done.acknowledged, done.keysBefore - done.keysAfter if done.finished else 0)
     created = max(0, found - left)
+    lost = done.keysBefore - done.keysAfter + created if done.finished else 0
+    deleted = max(done.acknowledged, lost)
     return {
         **asdict(done),
         "walks": [asdict(walk) for walk in done.walks],

@@ -1,9 +1,9 @@
 """The response to a finding: the rotation that it calls for, started once, and who is told.
 
 The same finding comes more than once: with each update, from two accounts, and again where our
-answer was lost. So it is judged anew from the secret's versions before every try; nothing else is kept. A
-pending version that blocks an emergency loses its label by compare-and-swap, and only where Secrets
-Manager has refused the rotation: a rotation that is not in the way goes on.
+answer was lost. So it is judged anew from the secret's versions before every try; nothing else is
+kept. A pending version that blocks an emergency loses its label by compare-and-swap, and only where
+Secrets Manager has refused the rotation: a rotation that is not in the way goes on.
 """
 
 from collections.abc import Sequence
@@ -59,12 +59,13 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[
             unlabelled.append(verdict.blocked_by)
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
-        " again and again. It is safe to try again. Look which version carries AWSPENDING."
+        " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
+        " version carries AWSPENDING, and whether the secret waits for its deletion."
     )
 
 
 def facts(finding: Finding, verdict: Verdict) -> dict[str, Any]:
-    """What may be shown of a finding and of what came of it: nothing that an attacker has chosen."""
+    """What may be shown of a finding and its answer: nothing that an attacker has chosen."""
     return {
         "decision": verdict.action,
         "reason": verdict.reason,

@@ -76,6 +76,9 @@ class Primary(Protocol):
     def keys(self) -> int:
         """All keys of the database, sessions or not (INFO keyspace)."""
 
+    def check_settled(self) -> None:
+        """Raise SessionStoreUnavailable while keys are moving between primaries."""
+
     def latency(self) -> float:
         """Seconds that a call takes which does nothing."""
 
@@ -120,8 +123,9 @@ def check_ready(store: SessionStore, *, flush: bool) -> None:
     """Prove that the sessions can be purged as configured; delete none."""
     primaries = store.primaries()
     store.check_permissions(flush=flush)
-    if flush:
-        for primary in primaries:
+    for primary in primaries:
+        primary.check_settled()
+        if flush:
             refuse_strangers(primary)
 
 

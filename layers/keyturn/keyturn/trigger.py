@@ -30,6 +30,14 @@ class Trigger:
     reason: str
 
 
+# By the token's beginning; a finding's comes first, since it begins as an emergency's.
+CHOSEN = {
+    FINDING: Trigger("finding", "emergency", "A GuardDuty finding means that the key is exposed."),
+    EMERGENCY: Trigger("emergency", "emergency", "Somebody started an emergency rotation."),
+    PLANNED: Trigger("planned", "scheduled", "Somebody started a planned rotation."),
+}
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A secret's rotation rules and dates, as DescribeSecret shows them."""
@@ -42,12 +50,9 @@ class Schedule:
 
 def classify(token: str, schedule: Schedule, at: datetime, manual_mode: Mode) -> Trigger:
     """Say why the rotation of a token started. Where it cannot be told for sure it is manual."""
-    if token.startswith(FINDING):
-        return Trigger("finding", "emergency", "A GuardDuty finding means that the key is exposed.")
-    if token.startswith(EMERGENCY):
-        return Trigger("emergency", "emergency", "Somebody started an emergency rotation.")
-    if token.startswith(PLANNED):
-        return Trigger("planned", "scheduled", "Somebody started a planned rotation.")
+    for prefix, chosen in CHOSEN.items():
+        if token.startswith(prefix):
+            return chosen
     if not schedule.enabled or schedule.expression is None:
         return _manual("The secret has no rotation schedule that is on.", manual_mode)
     try:

@@ -117,7 +117,7 @@ class WatchedRuns(Protocol):
         """All that Step Functions knows."""
 
 
-def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
+def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
     """Read the event of a rule. Raises RequestRefused for any other."""
     kind, about = event.get("detail-type"), event.get("resources")
     if kind not in (DAILY, MOVED):
@@ -127,10 +127,9 @@ def parse(event: Mapping[str, Any], secret_arn: str, now: datetime) -> Call:
     if kind == MOVED and not (isinstance(about, list) and secret_arn in about):
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
     try:
-        at = moment(event["time"]) if "time" in event else now
-    except (ValueError, TypeError):
-        raise errors.RequestRefused("The event's time is no time. Nothing was done.") from None
-    return Call(kind == DAILY, at)
+        return Call(kind == DAILY, moment(event["time"]))
+    except (KeyError, TypeError, ValueError):
+        raise errors.RequestRefused("The event says no time. Nothing was done.") from None
 
 
 def look(secret: WatchedSecret) -> Secret:

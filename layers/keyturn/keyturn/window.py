@@ -1,9 +1,9 @@
 """Whether a secret's rotation window is open at a moment, computed from its rotation rules.
 
-All times are UTC. A window opens on the hour. It closes after `Duration`; without one, after an hour
-for a schedule in hours and at midnight for a schedule in days. It never reaches into the next UTC
-day, nor into the next window. Secrets Manager rotates, and repeats a rotation that failed, at any
-time in an open window; a window that was missed is not made up for outside of one.
+All times are UTC. A window opens on the hour. It closes after `Duration`; without one, after an
+hour for a schedule in hours and at midnight for a schedule in days. It never reaches into the next
+UTC day, nor into the next window. Secrets Manager rotates, and repeats a rotation that failed, at
+any time in an open window; a window that was missed is not made up for outside of one.
 
 Source: AWS Secrets Manager User Guide, "Schedule expressions in Secrets Manager rotation"; API
 reference, RotationRulesType.

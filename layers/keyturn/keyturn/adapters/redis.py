@@ -73,7 +73,7 @@ class RedisSessions:
     def primaries(self) -> list["RedisPrimary"]:
         """Every primary, as it is now."""
         seed = self._connection(self._settings.redis_host, self._settings.redis_port)
-        if not _facts(seed)["cluster_enabled"]:
+        if not seed.call("INFO")["cluster_enabled"]:
             return [RedisPrimary(seed, self._settings)]
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
@@ -107,15 +107,16 @@ class RedisPrimary:
         self._prefix = settings.session_prefix.encode()
         self._pattern = _literal(settings.session_prefix) + "*"
         self._scripts_work = True
-        facts = _facts(connection)
+        facts = connection.call("INFO")
         if facts["role"] != "master":
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
                 " Either it has just failed over, which passes, or RedisHost names a reader."
             )
         self._in_slots = bool(facts["cluster_enabled"])
-        slots = _slots(connection) if self._in_slots else ""
-        self.identity = f"{facts['run_id']}{slots}"
+        own = _itself(connection) if self._in_slots else {}
+        self._moving = len(own.get("migrations", ()))
+        self.identity = f"{facts['run_id']}{_slots(own) if own else ''}"
         self.keys = int(facts.get(f"db{settings.redis_database}", {}).get("keys", 0))
 
     def latency(self) -> float:
@@ -131,9 +132,8 @@ class RedisPrimary:
 
     def delete_page(self, cursor: str, keys: int) -> Page:
         """One SCAN of about `keys` keys of the table; deletes those that match."""
-        if reply := self._run(
-            DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE, cursor, keys
-        ):
+        script = DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE
+        if reply := self._run(script, cursor, keys):
             _, deleted, left = reply
             return Page(reply[0].decode(), deleted + left, deleted, left)
         following, names = self._scan(cursor, keys)
@@ -163,6 +163,15 @@ class RedisPrimary:
     def flush(self) -> None:
         """Empty the database in the background; without the word it might be done at once."""
         self._connection.call("FLUSHDB", "ASYNC")
+
+    def check_settled(self) -> None:
+        """Raise SessionStoreUnavailable where slots were on their way when this was made."""
+        if self._moving:
+            raise errors.SessionStoreUnavailable(
+                f"{self._connection.where} has {self._moving} slots on their way to or from it:"
+                " whether a session was missed cannot be told. What is deleted stays deleted. Let"
+                " the move end, or call it off (CLUSTER SETSLOT <slot> STABLE)."
+            )
 
     def check_flush(self) -> None:
         """Ask whether we may flush. Raises SessionCommandRefused where it says no."""
@@ -205,12 +214,6 @@ class RedisPrimary:
         return time.perf_counter() - begun
 
 
-def _facts(connection: Connection) -> Mapping[str, Any]:
-    """INFO: who the server is, its role, and how many keys each database has."""
-    facts: Mapping[str, Any] = connection.call("INFO")
-    return facts
-
-
 def _addresses(seed: Connection) -> list[tuple[str, int]]:
     """The primaries of a cluster, in the order of their names, once each."""
     slots, addresses = 0, set()
@@ -225,11 +228,19 @@ def _addresses(seed: Connection) -> list[tuple[str, int]]:
     return sorted(addresses)
 
 
-def _slots(connection: Connection) -> str:
-    """What tells one set of slots from another, slots on their way in or out included."""
+def _itself(connection: Connection) -> Mapping[str, Any]:
+    """The server's own line of CLUSTER NODES."""
     nodes = connection.call("CLUSTER NODES").values()
-    own = next(node for node in nodes if "myself" in node["flags"].split(","))
-    return "/" + hashlib.sha256(repr((own["slots"], own["migrations"])).encode()).hexdigest()[:12]
+    return dict(next(node for node in nodes if "myself" in node["flags"].split(",")))
+
+
+def _slots(own: Mapping[str, Any]) -> str:
+    """What tells one set of slots from another, those on their way included.
+
+    The epoch tells it from itself after slots went and came back.
+    """
+    told = repr((own["slots"], own["migrations"], own["epoch"]))
+    return f"/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _literal(prefix: str) -> str:

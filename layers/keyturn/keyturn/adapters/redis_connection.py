@@ -102,6 +102,11 @@ class Connection:
     def _translated(self, command: str) -> Iterator[None]:
         try:
             yield
+        except errors.KeyturnError:
+            # Of the credentials, while a connection was made. redis-py keeps such a connection: it
+            # would not log in any more, nor choose the database.
+            self._client.connection_pool.disconnect()
+            raise
         except (AuthenticationError, AuthorizationError) as no:
             raise errors.SessionStoreRefused(
                 f"{self.where} refuses our user or password. Nothing was deleted by this call."
