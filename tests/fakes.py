@@ -37,6 +37,7 @@ class FakeSecretStore:
     asked_at: datetime = datetime(2026, 11, 24, 11, 59, tzinfo=UTC)
     made: dict[str, datetime] = field(default_factory=dict)
     rotations: list[str] = field(default_factory=list)
+    changed_at: datetime | None = None
 
     def versions(self) -> list[Version]:
         seen = [v for v, labels in self.stages.items() if labels or v in self.documents]
@@ -59,9 +60,6 @@ class FakeSecretStore:
             self._lose_an_answer()
         return True
 
-    changed: datetime | None = None
-    next_rotation: datetime | None = None
-
     def labels(self) -> dict[str, list[str]]:
         return {version: list(labels) for version, labels in self.stages.items()}
 
@@ -71,14 +69,8 @@ class FakeSecretStore:
     def created(self, version: str) -> datetime:
         return self.asked_at
 
-    def look(self) -> watch.Secret:
-        dates = {version: self.made.get(version) for version in self.stages}
-        versions = tuple(
-            watch.Version(version, frozenset(labels), dates[version])
-            for version, labels in self.stages.items()
-            if labels
-        )
-        return watch.Secret(versions, self.changed, self.next_rotation)
+    def changed(self) -> datetime | None:
+        return self.changed_at
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)

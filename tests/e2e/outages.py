@@ -170,11 +170,12 @@ def current_value(make: Callable[[], str]) -> Outage:
     @contextlib.contextmanager
     def outage(site: Site) -> Iterator[None]:
         good = json.dumps(site.document())
-        site.put_value(make())
-        try:
-            yield
-        finally:
-            site.put_value(good)
+        with site.unwatched():
+            site.put_value(make())
+            try:
+                yield
+            finally:
+                site.put_value(good)
 
     return outage
 

@@ -97,6 +97,40 @@ class Site(Workloads):
         put = client.put_secret_value(SecretId=self.stack.secret_arn, SecretString=text)
         return str(put["VersionId"])
 
+    @contextlib.contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """While a test plays with the secret by hand, have nobody carry on what it puts there."""
+        events = self.stack.cloud.client("events")
+        rule = self.stack.deployment.physical_ids["KeyMovedRule"]
+        events.disable_rule(Name=rule)
+        try:
+            yield
+        finally:
+            events.enable_rule(Name=rule)
+
+    def change_by_hand(self) -> str:
+        """Put another key, and wait until the watch has started its run; returns its version."""
+        document = {**self.document(), key.FIELD: key.generate().base64}
+        version = self.put_value(json.dumps(document))
+        self.stack.wait(lambda: f"rot-{version}" in self.executions(), "the watch starts a run")
+        return version
+
+    def spoil_by_hand(self) -> str:
+        """Put what is no key, and wait until the watch has told so; returns its version."""
+        version = self.put_value(json.dumps({**self.document(), key.FIELD: "c2hvcnQ="}))
+        self.stack.wait(lambda: bool(self.mailboxes.messages(version)), "the watch tells of it")
+        self.stack.wait(lambda: bool(self.mailboxes.events(version)), "the bus has it")
+        return version
+
+    def move_back(self, to_version: str, from_version: str) -> None:
+        """Make a version current again by hand."""
+        self.stack.cloud.client("secretsmanager").update_secret_version_stage(
+            SecretId=self.stack.secret_arn,
+            VersionStage="AWSCURRENT",
+            MoveToVersionId=to_version,
+            RemoveFromVersionId=from_version,
+        )
+
     def abandon(self, rotation_id: str) -> None:
         """Take AWSPENDING off a rotation that cannot go on, and see it end."""
         client = self.stack.cloud.client("secretsmanager")

@@ -17,11 +17,14 @@ RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 @pytest.fixture(scope="module")
 def rotated(module_site: Site) -> Site:
-    """A stack that has seen at least one whole rotation, and a finding that overtook one."""
+    """A stack that has seen a whole rotation, a finding that overtook one, and keys put by hand."""
     if not module_site.mailboxes.messages("Every service runs the new session key"):
         module_site.rotate_to_end()
     if not module_site.mailboxes.messages("Overtaken: "):
         findings.overtake(module_site)
+    module_site.end(module_site.change_by_hand())
+    good = module_site.current()
+    module_site.move_back(good, module_site.spoil_by_hand())
     return module_site
 
 

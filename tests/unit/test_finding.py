@@ -193,7 +193,7 @@ def test_the_scope_is_the_secrets_own_account_and_region_and_the_named_cluster(
     assert (scope.account, scope.region) == ("123456789012", "eu-central-1")
     arn = "arn:aws:eks:eu-central-1:123456789012:cluster/production"
     assert scope.clusters == {"production", arn}
-    own = {"keyturn-RotateSecretFunctionRole", "keyturn-DeliverKeyFunctionRole"}
+    own = {f"keyturn-{name}FunctionRole" for name in ("RotateSecret", "DeliverKey", "WatchKey")}
     assert scope.roles == {*own, "eks-node"}
 
 

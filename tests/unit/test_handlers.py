@@ -161,7 +161,7 @@ def other_secret(found: dict[str, Any]) -> dict[str, Any]:
     return other
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name != "watch_key"])
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -480,3 +480,23 @@ def shape_of(found: Any) -> Any:
     if isinstance(found, list):
         return [shape_of(value) for value in found[:1]]
     return float if isinstance(found, int | float) else type(found)
+
+
+def test_watch_key_takes_its_good_input_and_carries_on_a_key_that_was_changed_by_hand(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    result = call("watch_key", event("watch_key"))
+    assert result["daily"] is False
+    assert result["found"] == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
+    assert waited
+    assert [started.rotation_id for started in stage.runs.started] == [NEW]
+
+
+def test_watch_key_refuses_the_event_of_another_secret(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    with pytest.raises(errors.RequestRefused):
+        call("watch_key", other_secret(event("watch_key")))
+    assert stage.runs.started == []

@@ -8,10 +8,12 @@ from typing import Any
 
 from keyturn import errors
 from keyturn.channels import Message
-from keyturn.messages import NOTHING_TO_DO, run_again
-from keyturn.run import Run, timestamp
+from keyturn.messages import NOTHING_TO_DO, again, run_again
+from keyturn.run import Origin, Run, timestamp
+from keyturn.trigger import EMERGENCY
 from keyturn.watch import Concern, Judgement
 
+FOUND = "AWSCURRENT was found on a version that no run had carried to the services."
 SUGGESTED = {"ScheduleExpression": "cron(0 3 2,16 * ? *)", "Duration": "2h"}
 
 
@@ -23,8 +25,18 @@ class Place:
     state_machine_arn: str
 
     def run_of(self, judgement: Judgement) -> Run:
-        """The run that carries the version of a judgement to the services."""
-        return Run(judgement.version, self.secret_arn, "scheduled")
+        """The run that carries the version of a judgement to the services, for the first time.
+
+        A token that says emergency keeps its word: such a run never goes back to the old key.
+        """
+        urgent = judgement.version.startswith(EMERGENCY)
+        return Run(
+            judgement.version,
+            self.secret_arn,
+            "emergency" if urgent else "scheduled",
+            judgement.previous,
+            Origin("watch", FOUND, timestamp(judgement.since)),
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,9 @@ def _put_back(judgement: Judgement, place: Place, _: timedelta) -> Words:
             "If the older key may be known to others, rotate (docs/operations.md, The commands). If"
             " it is the one that you want, carry it to the services:"
         ),
-        command=_again(judgement, place),
+        command=run_again(
+            place.run_of(judgement), place.state_machine_arn, attempts=len(judgement.runs)
+        ),
     )
 
 
@@ -160,7 +174,7 @@ def _run_ended(judgement: Judgement, place: Place, _: timedelta) -> Words:
         impact="Users may be asked to log in again and again, until the run is through.",
         reason=f"the run that was started at {timestamp(judgement.since)} failed or was stopped",
         todo="See its record for the error, mend the cause, then run it again:",
-        command=_again(judgement, place),
+        command=_same_again(judgement, place),
     )
 
 
@@ -209,5 +223,12 @@ def _old(judgement: Judgement, place: Place, age: timedelta) -> Words:
     )
 
 
-def _again(judgement: Judgement, place: Place) -> str:
-    return run_again(place.run_of(judgement), place.state_machine_arn, judgement.attempts)
+def _same_again(judgement: Judgement, place: Place) -> str:
+    """The command that starts the run that ended once more, with the input that it had."""
+    ended = judgement.runs[-1]
+    had = f"aws stepfunctions describe-execution --execution-arn {ended.arn}"
+    return (
+        f"aws stepfunctions start-execution --state-machine-arn {place.state_machine_arn}"
+        f" --name rot-{judgement.version}{again(len(judgement.runs))}"
+        f' --input "$({had} --query input --output text)"'
+    )

@@ -57,7 +57,7 @@ def take_care(watching: Watch, call: watch.Call, clock: Clock) -> list[dict[str,
 
 
 def _judge(watching: Watch, call: watch.Call) -> list[watch.Judgement]:
-    seen = watching.secret.look()
+    seen = watch.look(watching.secret)
     return watch.judge(seen, watching.runs.executions(), watching.limits, call)
 
 

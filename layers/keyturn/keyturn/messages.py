@@ -18,11 +18,16 @@ ANY_MACHINE = "<StateMachineArn of the stack>"
 
 def run_again(run: Run, state_machine_arn: str = ANY_MACHINE, attempts: int = 1) -> str:
     """The command that runs a run again: the same input under a name that was not used yet."""
-    suffix = "-again" if attempts < 2 else f"-again-{attempts}"
     return (
         f"aws stepfunctions start-execution --state-machine-arn {state_machine_arn}"
-        f" --name {run.execution_name}{suffix} --input {shlex.quote(json.dumps(run.as_ledger()))}"
+        f" --name {run.execution_name}{again(attempts)}"
+        f" --input {shlex.quote(json.dumps(run.as_ledger()))}"
     )
+
+
+def again(attempts: int) -> str:
+    """What the name of a run ends with that was started so many times before."""
+    return "-again" if attempts < 2 else f"-again-{attempts}"
 
 
 def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:

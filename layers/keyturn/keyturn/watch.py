@@ -14,8 +14,10 @@ from enum import Enum
 from typing import Any, Protocol
 
 from keyturn import errors
+from keyturn.finding import Version
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
 from keyturn.run import moment
+from keyturn.trigger import Schedule
 
 DAY = timedelta(days=1)
 # A rotation that has not promoted its version by then is stuck: its steps take seconds.
@@ -39,15 +41,6 @@ class Concern(Enum):
 
 
 @dataclass(frozen=True)
-class Version:
-    """A version of the secret that carries a label; one without a value has no date."""
-
-    id: str
-    labels: frozenset[str]
-    created: datetime | None
-
-
-@dataclass(frozen=True)
 class Secret:
     """The secret as it is now."""
 
@@ -65,6 +58,7 @@ class Execution:
     """One run of the state machine, as Step Functions lists it."""
 
     name: str
+    arn: str
     status: str
     started: datetime
 
@@ -90,22 +84,27 @@ class Call:
 class Judgement:
     """One concern, the version that it is about, and the moment that matters.
 
-    `previous` is the version that carries AWSPREVIOUS; `attempts` how often the version's run was
-    started.
+    `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far.
     """
 
     concern: Concern
     version: str
     since: datetime
     previous: str | None = None
-    attempts: int = 0
+    runs: tuple[Execution, ...] = ()
 
 
 class WatchedSecret(Protocol):
     """The one secret, as it is looked at."""
 
-    def look(self) -> Secret:
-        """Its labelled versions and its dates."""
+    def versions(self) -> Sequence[Version]:
+        """Every version, one without a value included."""
+
+    def changed(self) -> datetime | None:
+        """When anything of it was changed last."""
+
+    def schedule(self) -> Schedule:
+        """When it is rotated."""
 
     def read(self, version: str) -> str:
         """The document of a version."""
@@ -120,17 +119,24 @@ class WatchedRuns(Protocol):
 
 def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
     """Read the event of a rule. Raises RequestRefused for any other."""
-    kind = event.get("detail-type")
-    if kind not in {DAILY, MOVED}:
+    kind, about = event.get("detail-type"), event.get("resources")
+    if kind not in (DAILY, MOVED):
         raise errors.RequestRefused(
             f"The input is neither a '{DAILY}' nor a '{MOVED}'. Nothing was done."
         )
-    if kind == MOVED and secret_arn not in event.get("resources", ()):
+    if kind == MOVED and not (isinstance(about, list) and secret_arn in about):
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
     try:
         return Call(kind == DAILY, moment(event["time"]))
     except (KeyError, TypeError, ValueError):
         raise errors.RequestRefused("The event says no time. Nothing was done.") from None
+
+
+def look(secret: WatchedSecret) -> Secret:
+    """The facts about the secret."""
+    schedule = secret.schedule()
+    due = schedule.next_rotation if schedule.enabled else None
+    return Secret(tuple(secret.versions()), secret.changed(), due)
 
 
 def judge(
@@ -162,7 +168,7 @@ def _of_services(
     known = previous.id if previous else None
 
     def judged(concern: Concern, since: datetime) -> Judgement:
-        return Judgement(concern, current.id, since, known, len(runs))
+        return Judgement(concern, current.id, since, known, tuple(runs))
 
     if previous and previous.created and created < previous.created:
         replaced = previous.created

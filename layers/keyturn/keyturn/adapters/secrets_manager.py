@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from keyturn import errors, watch
+from keyturn import errors
 from keyturn.adapters import aws
 from keyturn.finding import Version
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels
@@ -88,21 +88,10 @@ class SecretsManager:
                 raise
         return True
 
-    def look(self) -> watch.Secret:
-        """The secret's labelled versions and its dates."""
-        described = self._describe()
-        with self._translated("ListSecretVersionIds"):
-            listed = self._client.list_secret_version_ids(**self._secret, MaxResults=100)
-        created = {found["VersionId"]: found["CreatedDate"] for found in listed["Versions"]}
-        versions = described.get("VersionIdsToStages", {})
-        return watch.Secret(
-            tuple(
-                watch.Version(name, frozenset(on), created.get(name))
-                for name, on in versions.items()
-            ),
-            described.get("LastChangedDate"),
-            described.get("NextRotationDate") if described.get("RotationEnabled") else None,
-        )
+    def changed(self) -> datetime | None:
+        """When anything of the secret was changed last, a label for one."""
+        found: datetime | None = self._describe().get("LastChangedDate")
+        return found
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""

@@ -46,6 +46,6 @@ class StepFunctionsRuns:
                 stateMachineArn=self._arn, maxResults=MOST_EXECUTIONS
             )
         return [
-            Execution(found["name"], found["status"], found["startDate"])
-            for found in answer["executions"]
+            Execution(run["name"], run["executionArn"], run["status"], run["startDate"])
+            for run in answer["executions"]
         ]

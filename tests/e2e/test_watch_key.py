@@ -1,0 +1,49 @@
+"""A key that is changed by hand, and what the watch does about it, on the whole stack."""
+
+import json
+from typing import Any
+
+from keyturn import key
+from keyturn.run import now, timestamp
+from tests.e2e.site import Site
+
+NOT_VALID = "Session key is NOT VALID: the current version cannot be used"
+
+
+def daily_look(site: Site) -> list[dict[str, Any]]:
+    """What the daily rule does, now."""
+    name = site.stack.function_name("WatchKeyFunction")
+    event = {"detail-type": "Scheduled Event", "time": timestamp(now())}
+    answer = site.stack.functions.invoke(name, json.dumps(event).encode())
+    assert answer.function_error is None, answer.payload
+    found: list[dict[str, Any]] = json.loads(answer.payload)["found"]
+    return found
+
+
+def test_a_key_that_a_hand_has_changed_is_carried_to_the_services_once(site: Site) -> None:
+    version = site.change_by_hand()
+    ended = site.end(version)
+    assert (ended.status, ended.output["outcome"]) == ("SUCCEEDED", "succeeded")
+    assert ended.output["trigger"]["kind"] == "watch"
+    assert site.delivered() == site.document(version)[key.FIELD]
+    runs = site.executions()
+    assert daily_look(site) == []
+    assert site.executions() == runs
+
+
+def test_a_value_that_no_service_can_use_is_told_and_stays_where_it_is(site: Site) -> None:
+    before, runs = site.current(), site.executions()
+    delivered = site.delivered()
+    version = site.spoil_by_hand()
+    (told,) = [mail for mail in site.mailboxes.messages(version) if mail["Subject"] == NOT_VALID]
+    assert "KeyNot32Bytes: " in told["Message"]
+    assert (site.executions(), site.delivered()) == (runs, delivered)
+    site.move_back(before, version)
+    assert daily_look(site) == []
+    assert site.executions() == runs
+
+
+def test_a_rotation_starts_its_own_run_though_the_watch_sees_its_label_move(site: Site) -> None:
+    ended = site.rotate_to_end()
+    assert ended.output["trigger"]["kind"] != "watch"
+    assert daily_look(site) == []

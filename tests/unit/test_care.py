@@ -1,0 +1,275 @@
+"""`keyturn.care` and `keyturn.alerts`: what is done about each concern, and what people read."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keyturn import alerts, care, errors, key, watch
+from keyturn.channels import Message
+from keyturn.run import Origin, Run, timestamp
+from keyturn.watch import Call, Concern, Execution, Judgement
+from tests.conftest import ARN, NEW, NOON, OLD
+from tests.fakes import FakeChannel, FakeClock, FakeRuns, FakeSecretStore
+
+MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+EVERY_DAY, ON_MOVE = Call(daily=True, at=NOON), Call(daily=False, at=NOON)
+PLACE = alerts.Place(ARN, MACHINE)
+ENDED = Execution(f"rot-{NEW}", f"{MACHINE}:rot-{NEW}", "FAILED", NOON - HOUR)
+
+
+@dataclass
+class Scene:
+    """A secret whose current version was put by hand an hour ago."""
+
+    store: FakeSecretStore = field(default_factory=FakeSecretStore)
+    runs: FakeRuns = field(default_factory=FakeRuns)
+    channel: FakeChannel = field(default_factory=FakeChannel)
+    clock: FakeClock = field(default_factory=FakeClock)
+    users: Callable[[], dict[str, Any]] = lambda: {"sessions": 41, "counted": True}
+
+    def __post_init__(self) -> None:
+        self.store.stages = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+        self.store.documents = {version: a_document() for version in (OLD, NEW)}
+        self.store.made = {OLD: NOON - DAY, NEW: NOON - HOUR}
+
+    def look(self, call: Call = ON_MOVE) -> list[dict[str, Any]]:
+        watching = care.Watch(
+            place=PLACE,
+            limits=watch.Limits(30 * DAY, 90 * DAY, 48 * HOUR),
+            secret=self.store,
+            runs=self.runs,
+            users=self.users,
+            channels=[self.channel],
+        )
+        return care.take_care(watching, call, self.clock)
+
+    @property
+    def told(self) -> Message:
+        (message,) = self.channel.told
+        return message
+
+
+def a_document() -> str:
+    return json.dumps({key.FIELD: key.generate().base64})
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def judged(concern: Concern, **changes: Any) -> Judgement:
+    judgement = Judgement(concern, NEW, NOON - HOUR, OLD)
+    return replace(judgement, **changes)
+
+
+def message_of(concern: Concern, **changes: Any) -> Message:
+    return alerts.message_of(judged(concern, **changes), PLACE, NOON)
+
+
+def every_message() -> list[Message]:
+    plain = (Concern.PUT_BACK, Concern.STUCK, Concern.OLD, Concern.TOO_OLD)
+    problem = errors.KeyNot32Bytes("the key must decode to 32 bytes.")
+    soon = judged(Concern.SOON, since=NOON + 2 * DAY)
+    return [
+        *map(message_of, plain),
+        message_of(Concern.RUN_ENDED, runs=(ENDED,)),
+        alerts.unusable(judged(Concern.NOT_CARRIED), PLACE, NOON, problem),
+        alerts.announcement(soon, PLACE, NOON, {"sessions": 41, "counted": True}),
+        alerts.announcement(soon, PLACE, NOON, None),
+    ]
+
+
+# What is done
+
+
+def test_a_key_changed_by_hand_is_carried_to_the_services(scene: Scene) -> None:
+    assert scene.look() == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
+    origin = Origin("watch", alerts.FOUND, timestamp(NOON - HOUR))
+    assert scene.runs.started == [Run(NEW, ARN, "scheduled", OLD, origin)]
+    assert scene.channel.told == []  # BeginRotation tells
+
+
+def test_the_same_version_is_the_same_run_at_every_look(scene: Scene) -> None:
+    scene.look()
+    scene.look(replace(EVERY_DAY, at=NOON + DAY))
+    assert len(scene.runs.started) == 1
+
+
+def test_a_version_whose_token_says_emergency_is_carried_as_one(scene: Scene) -> None:
+    token = "emergency-by-hand-of-the-security-team"
+    scene.store.stages = {OLD: ["AWSPREVIOUS"], token: ["AWSCURRENT"]}
+    scene.store.documents[token], scene.store.made[token] = a_document(), NOON - HOUR
+    scene.look()
+    assert [run.mode for run in scene.runs.started] == ["emergency"]
+
+
+def test_a_rotation_that_is_about_to_start_its_run_is_waited_for(scene: Scene) -> None:
+    def rotation_starts(seconds: float, /) -> None:
+        scene.runs.known = [Execution(f"rot-{NEW}", "arn", "RUNNING", NOON)]
+
+    scene.clock.sleep = rotation_starts  # type: ignore[method-assign]
+    assert scene.look() == []
+    assert scene.runs.started == []
+
+
+def test_a_look_that_starts_nothing_does_not_wait(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    assert scene.look() == []
+    assert scene.clock.slept == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        ("not json", "SecretNotJson"),
+        ("{}", "KeyFieldMissing"),
+        (json.dumps({key.FIELD: "!"}), "KeyNotBase64"),
+        (json.dumps({key.FIELD: "c2hvcnQ="}), "KeyNot32Bytes"),
+    ],
+)
+def test_a_value_that_no_service_can_use_is_named_and_not_carried(
+    document: str, error: str, scene: Scene
+) -> None:
+    scene.store.documents[NEW] = document
+    (done,) = scene.look()
+    assert done == {"concern": "NOT_CARRIED", "version": NEW, "told": {"topic": "told"}}
+    assert scene.runs.started == []
+    assert scene.told.subject == "Session key is NOT VALID: the current version cannot be used"
+    assert scene.told.fields["Reason"].startswith(f"{error}: ")
+    assert f"docs/operations.md, {error}" in scene.told.todo
+    assert f"--move-to-version-id {OLD} --remove-from-version-id {NEW}" in scene.told.command
+    assert document not in scene.told.text
+
+
+def test_a_version_whose_id_can_name_no_run_is_told_and_not_carried(scene: Scene) -> None:
+    odd = "not a name, but a token that Secrets Manager takes"
+    scene.store.stages = {OLD: ["AWSPREVIOUS"], odd: ["AWSCURRENT"]}
+    scene.store.documents[odd], scene.store.made[odd] = a_document(), NOON - HOUR
+    scene.look()
+    assert scene.runs.started == []
+    assert scene.told.fields["Reason"].startswith("RequestRefused: The version's id is not 32 to")
+
+
+def test_a_run_that_cannot_be_started_fails_the_call_before_anything_is_told(scene: Scene) -> None:
+    scene.runs.down = True
+    scene.store.made[NEW] = NOON - 31 * DAY + HOUR
+    scene.store.made[OLD] = NOON - 40 * DAY
+    with pytest.raises(errors.StateMachineUnavailable):
+        scene.look(EVERY_DAY)
+    assert scene.channel.told == []
+
+
+def test_a_message_that_nobody_takes_fails_nothing(scene: Scene) -> None:
+    scene.runs.known, scene.channel.down = [ENDED], True
+    (done,) = scene.look(EVERY_DAY)
+    assert done["concern"] == "RUN_ENDED"
+    assert done["told"]["topic"].startswith("NotificationFailed")
+
+
+def announce(scene: Scene, due: datetime) -> None:
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    scene.store.rules = replace(scene.store.rules, next_rotation=due)
+    scene.look(EVERY_DAY)
+
+
+def test_the_next_rotation_is_announced_with_its_users_and_how_to_move_it(scene: Scene) -> None:
+    announce(scene, NOON + 40 * HOUR)
+    assert scene.told.subject == (
+        "Session key rotation by 2026-11-26: users will have to log in again"
+    )
+    assert "by 2026-11-26T04:00:00.000Z at the latest" in scene.told.says
+    assert scene.told.fields["Impact"] == (
+        "If it were now, 41 sessions would end. Users have to log in again."
+    )
+    words = shlex.split(scene.told.command)
+    assert words[:5] == ["aws", "secretsmanager", "rotate-secret", "--secret-id", ARN]
+    assert "--no-rotate-immediately" in words
+    assert json.loads(words[-1])["ScheduleExpression"].startswith("cron(0 ")
+    assert "RotationSchedule" in scene.told.todo
+
+
+def test_a_rotation_is_announced_where_nobody_can_count_the_users(scene: Scene) -> None:
+    def down() -> dict[str, Any]:
+        raise errors.SessionStoreUnavailable("Redis does not answer")
+
+    scene.users = down
+    announce(scene, NOON + 40 * HOUR)
+    assert "an unknown number of sessions would end" in scene.told.fields["Impact"]
+
+
+def test_a_rotation_that_is_switched_off_is_not_announced(scene: Scene) -> None:
+    scene.store.rules = replace(scene.store.rules, enabled=False)
+    announce(scene, NOON + 40 * HOUR)
+    assert scene.channel.told == []
+
+
+# What people read
+
+
+def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> None:
+    """The input says whether it was an emergency: a run that forgets that may go back."""
+    assert message_of(Concern.RUN_ENDED, runs=(ENDED,)).command == (
+        f"aws stepfunctions start-execution --state-machine-arn {MACHINE} --name rot-{NEW}-again"
+        f' --input "$(aws stepfunctions describe-execution --execution-arn {ENDED.arn}'
+        ' --query input --output text)"'
+    )
+    third = message_of(Concern.RUN_ENDED, runs=(ENDED, ENDED, ENDED))
+    assert f"--name rot-{NEW}-again-3 " in third.command
+
+
+def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> None:
+    *words, given = shlex.split(message_of(Concern.PUT_BACK).command)
+    assert words[-3:] == ["--name", f"rot-{NEW}-again", "--input"]
+    assert json.loads(given) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
+
+
+def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:
+    told = message_of(Concern.STUCK, since=NOON - timedelta(minutes=45))
+    assert "for 45 minutes" in told.says
+    assert told.command.endswith(f"--version-stage AWSPENDING --remove-from-version-id {NEW}")
+
+
+@pytest.mark.parametrize(
+    ("concern", "days", "subject"),
+    [
+        (Concern.OLD, 30, "Session key is 30 days old"),
+        (Concern.TOO_OLD, 93, "Session key is OVERDUE: 93 days old"),
+    ],
+)
+def test_an_old_key_is_told_with_its_age(concern: Concern, days: int, subject: str) -> None:
+    told = message_of(concern, since=NOON - days * DAY - HOUR)
+    assert told.subject == subject
+    assert f"made {days} days ago" in told.says
+
+
+def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> None:
+    for message in every_message():
+        assert list(message.fields)[:3] == ["When", "Impact", "Reason"]
+        assert all(message.fields.values())
+        assert all(len(name) < 9 for name in message.fields)
+        assert message.says.endswith(".")
+        assert message.todo.endswith(":")
+        assert message.command
+        assert "None " not in message.text.replace("None yet", "").replace("None now", "").replace(
+            "None for users", ""
+        )
+        assert message.subject.isascii()
+        assert message.subject.isprintable()
+        assert len(message.subject) < 100
+        assert json.loads(json.dumps(message.facts))["secretArn"] == ARN
+
+
+def test_every_concern_but_those_that_need_more_has_its_message() -> None:
+    apart = {Concern.NOT_CARRIED, Concern.SOON}
+    for concern in set(Concern) - apart:
+        assert message_of(concern, runs=(ENDED,)).facts["concern"] == concern.name
+    for concern in apart:
+        with pytest.raises(KeyError):
+            message_of(concern)

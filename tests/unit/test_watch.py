@@ -1,0 +1,275 @@
+"""`keyturn.watch`: what is the matter, from the versions, the runs, the schedule and the time."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keyturn import errors, watch
+from keyturn.finding import Version
+from keyturn.watch import Call, Concern, Execution, Limits, Secret
+from tests.conftest import ARN, NEW, NOON, OLD
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+PENDING = "22222222-2222-4222-8222-222222222222"
+LIMITS = Limits(old=30 * DAY, too_old=90 * DAY, notice=48 * HOUR)
+EVERY_DAY, ON_MOVE = Call(daily=True, at=NOON), Call(daily=False, at=NOON)
+YOUNG, LONG_AGO = NOON - timedelta(minutes=29), NOON - timedelta(minutes=30)
+
+
+def version(name: str, created: datetime | None, *labels: str) -> Version:
+    return Version(name, created, frozenset(labels))
+
+
+def current(created: datetime, *more: str) -> Version:
+    return version(NEW, created, "AWSCURRENT", *more)
+
+
+def previous(created: datetime) -> Version:
+    return version(OLD, created, "AWSPREVIOUS")
+
+
+def run_of(name: str, status: str, started: datetime = NOON - HOUR, again: str = "") -> Execution:
+    return Execution(f"rot-{name}{again}", f"arn:{name}{again}", status, started)
+
+
+def secret(*versions: Version, **dates: Any) -> Secret:
+    return Secret(versions, dates.get("changed"), dates.get("next_rotation"))
+
+
+ROTATED = secret(current(NOON - HOUR), previous(NOON - DAY))
+
+
+def concerns(
+    seen: Secret, runs: list[Execution] | None = None, call: Call = EVERY_DAY
+) -> list[Concern]:
+    return [judgement.concern for judgement in watch.judge(seen, runs or [], LIMITS, call)]
+
+
+BOTH = pytest.mark.parametrize("call", [EVERY_DAY, ON_MOVE], ids=["daily", "on a move"])
+
+
+# Whether the services have the key
+
+
+@BOTH
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "PENDING_REDRIVE"])
+def test_a_version_with_a_run_is_no_concern(status: str, call: Call) -> None:
+    assert concerns(ROTATED, [run_of(NEW, status)], call) == []
+
+
+@BOTH
+def test_a_version_that_no_run_has_carried_is_the_most_urgent_concern(call: Call) -> None:
+    (judgement,) = watch.judge(ROTATED, [run_of(OLD, "SUCCEEDED")], LIMITS, call)
+    assert judgement.concern is Concern.NOT_CARRIED
+    assert (judgement.version, judgement.previous) == (NEW, OLD)
+    assert judgement.since == NOON - HOUR
+
+
+@BOTH
+def test_the_first_version_of_a_secret_came_with_the_services(call: Call) -> None:
+    assert concerns(secret(current(NOON - HOUR)), [], call) == []
+
+
+@BOTH
+def test_a_secret_without_a_current_version_is_not_judged(call: Call) -> None:
+    assert concerns(secret(version(NEW, NOON, "AWSPENDING")), [], call) == []
+
+
+def test_runs_that_step_functions_has_forgotten_are_not_missing() -> None:
+    """An execution is gone 90 days after its end: its version must not log users out again."""
+    seen = secret(current(NOON - 80 * DAY), previous(NOON - 81 * DAY))
+    assert concerns(seen, [], ON_MOVE) == []
+    seen = secret(current(NOON - 79 * DAY), previous(NOON - 81 * DAY))
+    assert concerns(seen, [], ON_MOVE) == [Concern.NOT_CARRIED]
+
+
+@BOTH
+def test_the_run_of_another_version_is_not_taken_for_that_of_the_current_one(call: Call) -> None:
+    longer = [run_of(f"{NEW}0", "SUCCEEDED"), run_of(OLD, "RUNNING")]
+    assert concerns(ROTATED, longer, call) == [Concern.NOT_CARRIED]
+
+
+@pytest.mark.parametrize(
+    ("begun", "daily", "on_move"),
+    [
+        (YOUNG, [], []),
+        (LONG_AGO, [Concern.NOT_CARRIED, Concern.STUCK], [Concern.NOT_CARRIED]),
+        (None, [], []),
+    ],
+)
+def test_nothing_is_started_while_a_rotation_is_under_way(
+    begun: datetime | None, daily: list[Concern], on_move: list[Concern]
+) -> None:
+    seen = secret(
+        *ROTATED.versions,
+        version(PENDING, begun, "AWSPENDING"),
+        changed=NOON - timedelta(minutes=1),
+    )
+    assert concerns(seen, [], EVERY_DAY) == daily
+    assert concerns(seen, [], ON_MOVE) == on_move
+
+
+def test_a_rotation_between_its_promotion_and_its_run_is_left_to_start_it() -> None:
+    late = secret(current(LONG_AGO, "AWSPENDING"), previous(NOON - DAY))
+    assert concerns(late, [], ON_MOVE) == []
+    assert concerns(late, [], EVERY_DAY) == [Concern.NOT_CARRIED]
+    young = secret(current(YOUNG, "AWSPENDING"), previous(NOON - DAY))
+    assert concerns(young, [], EVERY_DAY) == []
+
+
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
+def test_a_run_that_ended_early_is_told_every_day_and_not_at_once(status: str) -> None:
+    runs = [run_of(NEW, status)]
+    (judgement,) = watch.judge(ROTATED, runs, LIMITS, EVERY_DAY)
+    assert (judgement.concern, judgement.runs) == (Concern.RUN_ENDED, tuple(runs))
+    assert concerns(ROTATED, runs, ON_MOVE) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [("SUCCEEDED", []), ("RUNNING", []), ("FAILED", [Concern.RUN_ENDED])],
+)
+def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[Concern]) -> None:
+    runs = [
+        run_of(NEW, last, NOON - timedelta(minutes=5), "-again-2"),
+        run_of(NEW, "FAILED", NOON - timedelta(minutes=10), "-again"),
+        run_of(NEW, "FAILED"),
+    ]
+    assert concerns(ROTATED, runs) == found
+
+
+# An older version than the previous one
+
+
+PUT_BACK = secret(current(NOON - DAY), previous(NOON - HOUR))
+OWN_RUN = run_of(NEW, "SUCCEEDED", NOON - DAY)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("status_of_previous", "found"),
+    [
+        ("RUNNING", []),
+        ("FAILED", []),
+        ("TIMED_OUT", []),
+        ("SUCCEEDED", [Concern.PUT_BACK]),
+    ],
+)
+@pytest.mark.parametrize("own", [[], [OWN_RUN]], ids=["the first version", "a version with a run"])
+def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
+    own: list[Execution], status_of_previous: str, found: list[Concern], call: Call
+) -> None:
+    assert concerns(PUT_BACK, [run_of(OLD, status_of_previous), *own], call) == found
+
+
+@BOTH
+def test_a_version_that_was_never_carried_and_taken_back_has_changed_nothing(call: Call) -> None:
+    assert concerns(PUT_BACK, [OWN_RUN], call) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "found"), [("RUNNING", []), ("SUCCEEDED", []), ("FAILED", [Concern.RUN_ENDED])]
+)
+def test_a_version_that_was_put_back_and_carried_again_is_judged_by_that_run(
+    status: str, found: list[Concern]
+) -> None:
+    again = run_of(NEW, status, NOON - timedelta(minutes=5), "-again")
+    assert concerns(PUT_BACK, [run_of(OLD, "SUCCEEDED"), OWN_RUN, again]) == found
+
+
+# What is looked at every day
+
+
+@pytest.mark.parametrize(
+    ("pending", "changed", "found"),
+    [
+        (YOUNG, None, []),
+        (LONG_AGO, None, [Concern.STUCK]),
+        (None, YOUNG, []),
+        (None, LONG_AGO, [Concern.STUCK]),
+        (None, None, []),
+    ],
+)
+def test_a_pending_version_is_stuck_after_half_an_hour(
+    pending: datetime | None, changed: datetime | None, found: list[Concern]
+) -> None:
+    seen = secret(current(NOON - DAY), version(PENDING, pending, "AWSPENDING"), changed=changed)
+    assert concerns(seen) == found
+    assert concerns(seen, [], ON_MOVE) == []
+
+
+def test_a_version_that_is_current_and_pending_blocks_nothing() -> None:
+    seen = secret(current(NOON - DAY, "AWSPENDING"), previous(NOON - 2 * DAY))
+    assert concerns(seen, [run_of(NEW, "SUCCEEDED")]) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "found"),
+    [
+        (30 * DAY - HOUR, []),
+        (30 * DAY, [Concern.OLD]),
+        (31 * DAY - HOUR, [Concern.OLD]),
+        (31 * DAY, []),
+        (90 * DAY - HOUR, []),
+        (90 * DAY, [Concern.TOO_OLD]),
+        (300 * DAY, [Concern.TOO_OLD]),
+    ],
+)
+def test_the_age_of_a_key_is_told_once_when_it_is_old_and_daily_when_it_is_too_old(
+    age: timedelta, found: list[Concern]
+) -> None:
+    assert concerns(secret(current(NOON - age))) == found
+    assert concerns(secret(current(NOON - age)), [], ON_MOVE) == []
+
+
+@pytest.mark.parametrize("hours", range(100))
+def test_a_rotation_is_announced_by_exactly_one_daily_call(hours: int) -> None:
+    due = NOON + hours * HOUR
+    told = [
+        day
+        for day in range(-5, 6)
+        if concerns(
+            secret(current(NOON - DAY), next_rotation=due),
+            [],
+            replace(EVERY_DAY, at=NOON + day * DAY),
+        )
+        == [Concern.SOON]
+    ]
+    assert len(told) == 1
+    assert DAY < due - (NOON + told[0] * DAY) <= 2 * DAY
+
+
+def test_a_rotation_is_not_announced_when_a_label_moves_or_when_it_is_past() -> None:
+    soon = secret(current(NOON - DAY), next_rotation=NOON + 47 * HOUR)
+    assert concerns(soon, [], ON_MOVE) == []
+    assert concerns(secret(current(NOON - DAY), next_rotation=NOON - HOUR)) == []
+
+
+# The event
+
+
+def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None:
+    daily = {"detail-type": "Scheduled Event", "time": "2026-11-24T08:00:00Z"}
+    assert watch.parse(daily, ARN) == Call(daily=True, at=NOON - 4 * HOUR)
+    moved = {"detail-type": "Secret Label Updated", "resources": [ARN]}
+    assert watch.parse({**moved, "time": "2026-11-24T12:00:00Z"}, ARN) == ON_MOVE
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"detail-type": "GuardDuty Finding"},
+        {"detail-type": "Secret Label Updated"},
+        {"detail-type": "Secret Label Updated", "resources": [f"{ARN[:-6]}ZyXwVu"]},
+        {"detail-type": ["Scheduled Event"]},
+        {"detail-type": "Secret Label Updated", "resources": None},
+        {"detail-type": "Scheduled Event", "time": "today"},
+        {"detail-type": "Scheduled Event"},
+    ],
+)
+def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
+    with pytest.raises(errors.RequestRefused, match=r"Nothing was done\."):
+        watch.parse(event, ARN)
