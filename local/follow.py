@@ -83,7 +83,9 @@ def follow(
         if progress.state == "TurnBack":
             truths |= BACK
             rows |= {name: StepRow(name) for name in BACK}
-        if progress.state in rows and not progress.iterations:
+        if progress.state == "AfterFailure":
+            _show_failed(screen, rows)
+        if progress.state in rows:
             _show(screen, rows[progress.state], progress, truths[progress.state])
     return _end_of(stack, rotation_id)
 
@@ -135,7 +137,7 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
         if row.state == "waiting":
             screen.truth(truth)
         row.state = "working"
-    elif progress.kind.endswith("StateExited"):
+    elif progress.kind.endswith("StateExited") and row.state != "failed":
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
         failed = entry is None and row.name != "FinishRotation"
         goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)
@@ -143,6 +145,14 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
         row.note = "" if failed else _note(row.name, entry)
     screen.step(StepRow(row.name, row.state, row.seconds, row.note))
+
+
+def _show_failed(screen: Screen, rows: Mapping[str, StepRow]) -> None:
+    """Mark what was working when the run failed: a Map that fails is never left."""
+    for row in rows.values():
+        if row.state == "working":
+            row.state = "failed"
+            screen.step(StepRow(row.name, row.state))
 
 
 def _seconds(entry: Any) -> float | None:

@@ -125,7 +125,7 @@ def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
 
     token = "emergency-" + NEW
     store = Strict({OLD: ["AWSCURRENT"], token: ["AWSPENDING"]}, {OLD: "{}"})
-    facts = response.respond(store, notifier, found(), scope, NOON)
+    facts = response.respond(store, [notifier], found(), scope, NOON)
     assert (facts["joined"], facts["rotationId"]) == (True, token)
     assert store.stages[token] == ["AWSPENDING"]
 
