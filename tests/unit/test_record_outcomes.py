@@ -1,0 +1,145 @@
+"""The record of a run that turned back, and of an emergency: what stopped it, what is so now."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keyturn import record
+from keyturn.run import Run, parse
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
+from tests.ledgers import AT, ENTRIES, caught, failed_at, ledger_until
+
+
+def turned_back(stopped_at: str, run: Run, **later: Any) -> dict[str, Any]:
+    """The ledger of a way back that went to its end, or met what `later` says."""
+    turned = {
+        "decided": "move AWSCURRENT back",
+        "from": NEW,
+        "to": OLD,
+        "deliver": True,
+        "restart": True,
+        "startedAt": "2026-11-24T12:01:00.000Z",
+        "seconds": 0.2,
+    }
+    back = {name: ENTRIES[name] for name in ENTRIES if name != "begin_rotation"}
+    return {
+        **run.back_to(OLD).as_ledger(),
+        "begin_rotation": {**ENTRIES["begin_rotation"], "startedAt": turned["startedAt"]},
+        "restore_previous_key": turned,
+        "forward": failed_at(stopped_at, "RolloutFailed", "1 of 3 new"),
+        **back,
+        **later,
+    }
+
+
+def test_a_run_that_turned_back_is_restored_and_says_what_stopped_it(run: Run) -> None:
+    found = record.compose(turned_back("RestartServices", run), run.back_to(OLD), NOON)
+    assert (found["outcome"], found["mode"]) == ("restored", "scheduled")
+    assert found["failure"] == {
+        "step": "RestartServices",
+        "error": "RolloutFailed",
+        "says": "1 of 3 new",
+    }
+    assert found["restored"] == {"from": NEW, "to": OLD, "deliver": True, "restart": True}
+    assert found["restoreFailure"] is None
+    assert found["versions"] == {"new": NEW, "previous": OLD}
+
+
+def test_the_steps_of_the_way_back_follow_those_of_the_way(run: Run) -> None:
+    found = record.compose(turned_back("RestartServices", run), run.back_to(OLD), NOON)
+    told = [(step["name"], step.get("wayBack", False)) for step in found["steps"]]
+    assert told == [
+        ("BeginRotation", False),
+        ("DeliverKey", False),
+        ("RestorePreviousKey", True),
+        ("DeliverKey", True),
+        ("RestartServices", True),
+        ("ConfirmDelivery", True),
+        ("PurgeSessions", True),
+        ("ValidateRotation", True),
+    ]
+
+
+def test_a_way_back_that_fails_says_both(run: Run) -> None:
+    ledger = turned_back("ValidateRotation", run, failure=caught("RolloutOverdue", "too slow"))
+    del ledger["restart_services"], ledger["purge_sessions"], ledger["validate_rotation"]
+    found = record.compose(ledger, run.back_to(OLD), NOON)
+    assert found["outcome"] == "failed"
+    assert found["failure"]["error"] == "RolloutFailed"
+    assert found["restoreFailure"] == {
+        "step": "RestartServices",
+        "error": "RolloutOverdue",
+        "says": "too slow",
+    }
+
+
+def test_a_way_back_that_was_refused_says_why(run: Run) -> None:
+    ledger = {
+        **failed_at("DeliverKey", "DeliveryRefused", "it is immutable"),
+        "restore_failure": caught("RestoreRefused", "it was ruled out"),
+    }
+    found = record.compose(ledger, run, NOON)
+    assert found["outcome"] == "failed"
+    assert found["failure"]["step"] == "DeliverKey"
+    assert found["restoreFailure"] == {
+        "step": "RestorePreviousKey",
+        "error": "RestoreRefused",
+        "says": "it was ruled out",
+    }
+
+
+def test_a_run_that_was_overtaken_at_the_turn_is_superseded(run: Run) -> None:
+    ledger = {**failed_at("DeliverKey"), "restore_failure": caught("Superseded", "by another")}
+    assert record.compose(ledger, run, NOON)["outcome"] == "superseded"
+
+
+def emergency(ledger: dict[str, Any]) -> dict[str, Any]:
+    early = {**ENTRIES["purge_sessions"], "deleted": 1990}
+    urgent = {**ledger["rotation"], "mode": "emergency"}
+    return {**ledger, "rotation": urgent, "early_purge": early}
+
+
+def test_an_emergency_tells_what_ended_first_and_how_long_it_took(run: Run) -> None:
+    found = record.compose(emergency(ledger_until(None)), replace(run, mode="emergency"), NOON)
+    assert (found["mode"], found["outcome"]) == ("emergency", "succeeded")
+    assert (found["sessions"]["endedFirst"], found["sessions"]["deleted"]) == (1990, 40)
+    assert found["timings"] == {"secondsToLastOldPod": 108.0, "secondsToLastOldSession": 62.0}
+
+
+def test_an_emergency_that_failed_has_ended_the_sessions_all_the_same(run: Run) -> None:
+    ledger = emergency(failed_at("RestartServices", "RolloutFailed", "1 of 3 new"))
+    ledger["purge_sessions"] = ENTRIES["purge_sessions"]
+    found = record.compose(ledger, replace(run, mode="emergency"), NOON)
+    assert (found["outcome"], found["failure"]["step"]) == ("failed", "RestartServices")
+    assert (found["restored"], found["restoreFailure"]) == (None, None)
+    assert found["timings"]["secondsToLastOldPod"] is None
+    assert found["timings"]["secondsToLastOldSession"] == 62.0
+
+
+def test_a_purge_that_failed_is_the_failure_unless_something_failed_before(run: Run) -> None:
+    broken = {"purge_failure": caught("SessionStoreUnavailable", "down")}
+    found = record.compose({**ledger_until("PurgeSessions"), **broken}, run, NOON)
+    assert found["outcome"] == "failed"
+    assert found["failure"] == {
+        "step": "PurgeSessions",
+        "error": "SessionStoreUnavailable",
+        "says": "down",
+    }
+    both = {**emergency(failed_at("RestartServices")), **broken}
+    assert record.compose(both, run, NOON)["failure"]["step"] == "RestartServices"
+
+
+@pytest.mark.parametrize("asked", ["", ASKED])
+def test_without_the_moment_it_was_asked_for_nothing_is_timed(asked: str, run: Run) -> None:
+    this = replace(run, origin=replace(run.origin, at=asked))
+    timed = record.compose(ledger_until(None), this, NOON)["timings"]
+    assert all((seconds is None) is (asked == "") for seconds in timed.values())
+
+
+def test_a_minimal_input_is_a_run_too() -> None:
+    """What somebody types who starts an execution by hand."""
+    by_hand = {"rotation": {"rotationId": NEW, "secretArn": ARN, "mode": "scheduled"}}
+    failed = {**by_hand, "failure": caught("AccessDenied", "no")}
+    found = record.compose(failed, parse(by_hand, ARN), NOON)
+    assert (found["outcome"], found["startedAt"]) == ("failed", AT)
