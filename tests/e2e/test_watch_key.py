@@ -7,8 +7,6 @@ from keyturn import key
 from keyturn.run import now, timestamp
 from tests.e2e.site import Site
 
-NOT_VALID = "Session key is NOT VALID: the current version cannot be used"
-
 
 def daily_look(site: Site) -> list[dict[str, Any]]:
     """What the daily rule does, now."""
@@ -31,14 +29,15 @@ def test_a_key_that_a_hand_has_changed_is_carried_to_the_services_once(site: Sit
     assert site.executions() == runs
 
 
-def test_a_value_that_no_service_can_use_is_told_and_stays_where_it_is(site: Site) -> None:
-    before, runs = site.current(), site.executions()
-    delivered = site.delivered()
+def test_a_value_that_no_service_can_use_is_turned_back_before_any_pod_meets_it(site: Site) -> None:
+    before, delivered = site.current(), site.delivered()
     version = site.spoil_by_hand()
-    (told,) = [mail for mail in site.mailboxes.messages(version) if mail["Subject"] == NOT_VALID]
-    assert "KeyNot32Bytes: " in told["Message"]
-    assert (site.executions(), site.delivered()) == (runs, delivered)
-    site.move_back(before, version)
+    ended = site.end(version)
+    assert (ended.status, ended.error) == ("FAILED", "KeyNot32Bytes")
+    record = site.stack.record(version)
+    assert (record["outcome"], record["failure"]["step"]) == ("restored", "DeliverKey")
+    assert (site.current(), site.delivered()) == (before, delivered)
+    runs = site.executions()
     assert daily_look(site) == []
     assert site.executions() == runs
 

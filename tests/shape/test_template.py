@@ -122,11 +122,7 @@ def readers_of(secret: str) -> set[str]:
 
 
 def test_only_those_that_work_with_the_key_can_read_it() -> None:
-    assert readers_of("SessionKeySecret") == {
-        "RotateSecretFunction",
-        "DeliverKeyFunction",
-        "WatchKeyFunction",
-    }
+    assert readers_of("SessionKeySecret") == {"RotateSecretFunction", "DeliverKeyFunction"}
 
 
 def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:

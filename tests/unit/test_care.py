@@ -75,12 +75,11 @@ def message_of(concern: Concern, **changes: Any) -> Message:
 
 def every_message() -> list[Message]:
     plain = (Concern.PUT_BACK, Concern.STUCK, Concern.OLD, Concern.TOO_OLD)
-    problem = errors.KeyNot32Bytes("the key must decode to 32 bytes.")
     soon = judged(Concern.SOON, since=NOON + 2 * DAY)
     return [
         *map(message_of, plain),
         message_of(Concern.RUN_ENDED, runs=(ENDED,)),
-        alerts.unusable(judged(Concern.NOT_CARRIED), PLACE, NOON, problem),
+        alerts.unnamable(judged(Concern.NOT_CARRIED), PLACE, NOON),
         alerts.announcement(soon, PLACE, NOON, {"sessions": 41, "counted": True}),
         alerts.announcement(soon, PLACE, NOON, None),
     ]
@@ -125,36 +124,13 @@ def test_a_look_that_starts_nothing_does_not_wait(scene: Scene) -> None:
     assert scene.clock.slept == 0
 
 
-@pytest.mark.parametrize(
-    ("document", "error"),
-    [
-        ("not json", "SecretNotJson"),
-        ("{}", "KeyFieldMissing"),
-        (json.dumps({key.FIELD: "!"}), "KeyNotBase64"),
-        (json.dumps({key.FIELD: "c2hvcnQ="}), "KeyNot32Bytes"),
-    ],
-)
-def test_a_value_that_no_service_can_use_is_named_and_not_carried(
-    document: str, error: str, scene: Scene
-) -> None:
-    scene.store.documents[NEW] = document
-    (done,) = scene.look()
-    assert done == {"concern": "NOT_CARRIED", "version": NEW, "told": {"topic": "told"}}
-    assert scene.runs.started == []
-    assert scene.told.subject == "Session key is NOT VALID: the current version cannot be used"
-    assert scene.told.fields["Reason"].startswith(f"{error}: ")
-    assert f"docs/operations.md, {error}" in scene.told.todo
-    assert f"--move-to-version-id {OLD} --remove-from-version-id {NEW}" in scene.told.command
-    assert document not in scene.told.text
-
-
 def test_a_version_whose_id_can_name_no_run_is_told_and_not_carried(scene: Scene) -> None:
     odd = "not a name, but a token that Secrets Manager takes"
     scene.store.stages = {OLD: ["AWSPREVIOUS"], odd: ["AWSCURRENT"]}
     scene.store.documents[odd], scene.store.made[odd] = a_document(), NOON - HOUR
     scene.look()
     assert scene.runs.started == []
-    assert scene.told.fields["Reason"].startswith("RequestRefused: The version's id is not 32 to")
+    assert scene.told.fields["Reason"].startswith("the version's id is not 32 to 64")
 
 
 def test_a_run_that_cannot_be_started_fails_the_call_before_anything_is_told(scene: Scene) -> None:

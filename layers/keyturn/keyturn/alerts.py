@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from keyturn import errors
 from keyturn.channels import Message
 from keyturn.messages import NOTHING_TO_DO, again, run_again
 from keyturn.run import Origin, Run, timestamp
@@ -91,29 +90,21 @@ def announcement(
     return _message(judgement, place, at, words)
 
 
-def unusable(
-    judgement: Judgement, place: Place, at: datetime, problem: errors.KeyturnError
-) -> Message:
-    """A value that was put as AWSCURRENT and that no service can use."""
-    name = type(problem).__name__
-    back = f"--move-to-version-id {judgement.previous} --remove-from-version-id {judgement.version}"
+def unnamable(judgement: Judgement, place: Place, at: datetime) -> Message:
+    """A version that no run has carried, and whose id no execution can have."""
     words = Words(
-        kind="Session Key Not Valid",
-        subject="Session key is NOT VALID: the current version cannot be used",
+        kind="Session Key Not Carried",
+        subject="Session key was changed by hand and is NOT in use",
         says=(
-            f"AWSCURRENT is version {judgement.version}, which no rotation has made, and services"
-            " cannot use it. It was not carried to them: what runs keeps the key that it has."
+            f"AWSCURRENT is version {judgement.version}, which no rotation has made. It was not"
+            " carried to the services: what runs keeps the key that it has."
         ),
-        impact="None yet. A pod that reads the secret itself fails when it restarts.",
-        reason=f"{name}: {problem}",
-        todo=(
-            f"Act now. Put a valid value (docs/operations.md, {name}), which is then carried to the"
-            " services by itself, or go back to the version before:"
-        ),
-        command=(
-            f"aws secretsmanager update-secret-version-stage --secret-id {place.secret_arn}"
-            f" --version-stage AWSCURRENT {back}"
-        ),
+        impact="None yet. A pod that reads the secret itself meets the new key when it restarts.",
+        reason="the version's id is not 32 to 64 letters, digits, hyphens or underscores, so that"
+        " it cannot name a run",
+        todo="Rotate the key; the new version has an id of the right form:",
+        command=f"aws secretsmanager rotate-secret --secret-id {place.secret_arn}"
+        ' --client-request-token "planned-$(uuidgen)"',
     )
     return _message(judgement, place, at, words)
 

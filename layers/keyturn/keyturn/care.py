@@ -1,7 +1,8 @@
 """What is done about a concern of `keyturn.watch`: a run is started, or people are told.
 
-A value that no service can use is told and never carried. That people cannot be told is a fact of
-the result; that a run cannot be started is an error, so that the call is repeated.
+Whether a value is a key is not looked at here, since this function does not read the key: the run
+finds it out when it delivers, and turns back. That people cannot be told is a fact of the result;
+that a run cannot be started is an error, so that the call is repeated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from keyturn import alerts, channels, errors, key, watch
+from keyturn import alerts, channels, errors, watch
 from keyturn.run import ROTATION_ID, Run
 from keyturn.sessions import Clock
 
@@ -74,23 +75,11 @@ def _attend(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[s
 def _carry(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[str, Any]:
     """Start the run of a version that no run has carried; its first state tells people."""
     run = watching.place.run_of(judgement)
-    try:
-        _check(watching.secret, run.rotation_id)
-    except (errors.KeyInvalid, errors.RequestRefused) as problem:
-        message = alerts.unusable(judgement, watching.place, at, problem)
+    if not ROTATION_ID.fullmatch(run.rotation_id):
+        message = alerts.unnamable(judgement, watching.place, at)
         return {"told": channels.tell(watching.channels, message)}
     watching.runs.ensure_started(run)
     return {"started": run.execution_name}
-
-
-def _check(secret: watch.WatchedSecret, version: str) -> None:
-    """See that a version can name a run and holds a key. Raises RequestRefused or KeyInvalid."""
-    if not ROTATION_ID.fullmatch(version):
-        raise errors.RequestRefused(
-            "The version's id is not 32 to 64 letters, digits, hyphens or underscores, so it cannot"
-            " name an execution. Nothing was started."
-        )
-    key.parse_document(secret.read(version))
 
 
 def _users(watching: Watch) -> Mapping[str, Any] | None:

@@ -106,9 +106,6 @@ class WatchedSecret(Protocol):
     def schedule(self) -> Schedule:
         """When it is rotated."""
 
-    def read(self, version: str) -> str:
-        """The document of a version."""
-
 
 class WatchedRuns(Protocol):
     """The executions of the state machine."""
