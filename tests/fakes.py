@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from keyturn import errors, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
-from keyturn.finding import Version
+from keyturn.labels import Version
 from keyturn.logs import ContainerLog
 from keyturn.run import Run
 from keyturn.sessions import Page

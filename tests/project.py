@@ -32,7 +32,6 @@ PHYSICAL_IDS = {
     "RotateSessionKey": ACCOUNT.format(service="states", name="stateMachine:RotateSessionKey"),
     "RotateSecretFunctionRole": "keyturn-RotateSecretFunctionRole",
     "DeliverKeyFunctionRole": "keyturn-DeliverKeyFunctionRole",
-    "WatchKeyFunctionRole": "keyturn-WatchKeyFunctionRole",
     "RotationTopic": ACCOUNT.format(service="sns", name="rotations"),
 }
 

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import errors, finding, settings
-from keyturn.finding import ROTATES, Scope, Verdict, Version, Where, judge, role_name, token_of
+from keyturn.finding import ROTATES, Scope, Verdict, Where, judge, role_name, token_of
 from keyturn.finding_event import FORMS, Finding, parse
+from keyturn.labels import Version
 from keyturn.run import ROTATION_ID
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.project import EVENTS, ROOT, environment, event, template
@@ -193,7 +194,7 @@ def test_the_scope_is_the_secrets_own_account_and_region_and_the_named_cluster(
     assert (scope.account, scope.region) == ("123456789012", "eu-central-1")
     arn = "arn:aws:eks:eu-central-1:123456789012:cluster/production"
     assert scope.clusters == {"production", arn}
-    own = {f"keyturn-{name}FunctionRole" for name in ("RotateSecret", "DeliverKey", "WatchKey")}
+    own = {f"keyturn-{name}FunctionRole" for name in ("RotateSecret", "DeliverKey")}
     assert scope.roles == {*own, "eks-node"}
 
 

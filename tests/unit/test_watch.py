@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors, watch
-from keyturn.finding import Version
+from keyturn.labels import Version
 from keyturn.watch import Call, Concern, Execution, Limits, Secret
 from tests.conftest import ARN, NEW, NOON, OLD
 

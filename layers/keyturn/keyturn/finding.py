@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Literal
 
 from keyturn.finding_event import Finding
+from keyturn.labels import Version
 from keyturn.settings import RespondToFindingSettings
 from keyturn.trigger import EMERGENCY, FINDING
 
@@ -90,15 +91,6 @@ class Scope:
     cooldown: timedelta
     daily_limit: int
     samples: bool
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version of the secret; one that has no value yet does not tell when it was made."""
-
-    id: str
-    created: datetime | None
-    labels: frozenset[str]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """The staging labels of the secret: which version is which, and whether a run is still on top."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from keyturn import errors
@@ -9,6 +11,15 @@ from keyturn.run import Run
 AWSCURRENT, AWSPENDING, AWSPREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 
 Labels = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the secret; one that has no value yet does not tell when it was made."""
+
+    id: str
+    created: datetime | None
+    labels: frozenset[str]
 
 
 class LabelStore(Protocol):

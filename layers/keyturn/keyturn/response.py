@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from keyturn import channels, errors
 from keyturn.channels import Channel, Message
-from keyturn.finding import Scope, Verdict, Version, judge
+from keyturn.finding import Scope, Verdict, judge
 from keyturn.finding_event import Finding
-from keyturn.labels import AWSPENDING
+from keyturn.labels import AWSPENDING, Version
 from keyturn.run import timestamp
 
 TRIES = 3

@@ -14,8 +14,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.finding import Version
-from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
 from keyturn.run import moment
 from keyturn.trigger import Schedule
 

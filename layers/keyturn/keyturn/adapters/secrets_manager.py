@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
-from keyturn.finding import Version
-from keyturn.labels import AWSCURRENT, AWSPENDING, Labels
+from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
 from keyturn.trigger import Schedule
 
 CONSISTENCY_SECONDS = 8.0
