@@ -93,9 +93,12 @@ def _succeeded(run: Run, record: Mapping[str, Any]) -> Message:
 
 def _restored(run: Run, record: Mapping[str, Any]) -> Message:
     failure = record["failure"]
-    says = (
-        f"The rotation stopped at {failure['step']} and was undone: every service runs the previous"
-        " session key again, and login works. Sessions of the key that was given up have ended."
+    met = (record.get("restored") or {}).get("restart", True)
+    says = f"The rotation stopped at {failure['step']} and was undone" + (
+        ": every service runs the previous session key again, and login works. Sessions of the key"
+        " that was given up have ended."
+        if met
+        else " before any service had met the new session key. Nobody was logged out."
     )
     fields = _error(record) | {
         "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
