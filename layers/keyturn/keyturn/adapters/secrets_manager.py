@@ -7,6 +7,7 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -34,13 +35,9 @@ class SecretsManager:
         return labels
 
     def created(self, version: str) -> datetime:
-        """When a version was made. Raises SecretsManagerUnavailable where it is not listed yet."""
-        for found in self.versions():
-            if found.id == version and found.created is not None:
-                return found.created
-        raise errors.SecretsManagerUnavailable(
-            f"Version {version} is not listed yet. Nothing was changed by this call."
-        )
+        """When a version that has a value was made."""
+        created: datetime = self._wait_for(version)["CreatedDate"]
+        return created
 
     def schedule(self) -> Schedule:
         """The rotation rules; a number of days is the rate() that it is short for."""
@@ -94,32 +91,12 @@ class SecretsManager:
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
-        with self._translated("GetSecretValue"):
-            try:
-                answer = self._client.get_secret_value(**self._secret, VersionId=version)
-            except ClientError as error:
-                if aws.code(error) == "ResourceNotFoundException":
-                    return None
-                raise
-        text = answer.get("SecretString")
-        if not isinstance(text, str):
-            raise errors.SecretNotJson(
-                "The secret's value is binary, not a JSON text. Nothing was changed."
-            )
-        return text
+        found = self._get(version)
+        return None if found is None else _document(found)
 
     def read(self, version: str) -> str:
         """The document of a version. Raises SecretsManagerUnavailable where it stays unseen."""
-        end, delay = time.monotonic() + CONSISTENCY_SECONDS, FIRST_DELAY_SECONDS
-        while (found := self.find(version)) is None:
-            if time.monotonic() > end:
-                raise errors.SecretsManagerUnavailable(
-                    f"Version {version} has no value that can be read yet. Nothing was changed."
-                    " Secrets Manager repeats the rotation by itself."
-                )
-            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not cryptography
-            delay *= 2
-        return found
+        return _document(self._wait_for(version))
 
     def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
         """Store the pending version's value; False where another value was stored first."""
@@ -173,8 +150,43 @@ class SecretsManager:
             described: dict[str, Any] = self._client.describe_secret(**self._secret)
         return described
 
+    def _get(self, version: str) -> dict[str, Any] | None:
+        """GetSecretValue, or None where the version has no value yet."""
+        with self._translated("GetSecretValue"):
+            try:
+                found: dict[str, Any] = self._client.get_secret_value(
+                    **self._secret, VersionId=version
+                )
+            except ClientError as error:
+                if aws.code(error) == "ResourceNotFoundException":
+                    return None
+                raise
+        return found
+
+    def _wait_for(self, version: str) -> dict[str, Any]:
+        """GetSecretValue of a version that has a value; asks again while it is not to be seen."""
+        end, delay = time.monotonic() + CONSISTENCY_SECONDS, FIRST_DELAY_SECONDS
+        while (found := self._get(version)) is None:
+            if time.monotonic() > end:
+                raise errors.SecretsManagerUnavailable(
+                    f"Version {version} has no value that can be read yet. Nothing was changed."
+                    " Secrets Manager repeats the rotation by itself."
+                )
+            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not cryptography
+            delay *= 2
+        return found
+
     def _translated(self, action: str) -> Any:
         return aws.translated(
             f"secretsmanager:{action} on {self._secret['SecretId']}",
             errors.SecretsManagerUnavailable,
         )
+
+
+def _document(answer: Mapping[str, Any]) -> str:
+    text = answer.get("SecretString")
+    if not isinstance(text, str):
+        raise errors.SecretNotJson(
+            "The secret's value is binary, not a JSON text. Nothing was changed."
+        )
+    return text
