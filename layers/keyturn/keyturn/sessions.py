@@ -56,7 +56,7 @@ class Pace:
 
 # The server's work is the bound: more than 1,000 keys a page win nothing, and others wait longer.
 PACES = {
-    "fast": Pace(page_seconds=0.005, least_keys=100, most_keys=1000, rest=0.0),
+    "fast": Pace(page_seconds=0.01, least_keys=100, most_keys=1000, rest=0.0),
     "gentle": Pace(page_seconds=0.00025, least_keys=16, most_keys=128, rest=1.0),
 }
 
