@@ -40,9 +40,10 @@ TRUTHS = {
 BACK = {
     "DeliverKey": "The previous key goes back to where the pods read it.",
     "RestartServices": "Pods are replaced once more, by pods with the previous key.",
-    "PurgeSessions": "The sessions that were made under the new key are being ended.",
+    "PurgeSessions": "All sessions are being ended, those that were made under the new key too.",
     "ValidateRotation": "Health, login and logs are looked at, with the previous key.",
 }
+FORWARD = {"PurgeSessions": "An emergency never turns back: the sessions end all the same."}
 
 
 def states_of(*, emergency: bool, way_back: bool) -> list[str]:
@@ -84,6 +85,7 @@ def follow(
             truths |= BACK
             rows |= {name: StepRow(name) for name in BACK}
         if progress.state == "AfterFailure":
+            truths |= FORWARD
             _show_failed(screen, rows)
         if progress.state in rows:
             _show(screen, rows[progress.state], progress, truths[progress.state])

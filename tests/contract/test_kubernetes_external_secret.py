@@ -47,7 +47,7 @@ class Delivery:
     way: ForcedSync
     old: key.SessionKey = field(default_factory=key.generate)
     new: key.SessionKey = field(default_factory=key.generate)
-    ledger: dict[str, Any] = field(default_factory=dict)
+    ledger: dict[str, Any] = field(default_factory=lambda: {"rotation": {"previousVersion": OLD}})
 
     def call(self) -> dict[str, Any]:
         documents = {

@@ -15,6 +15,7 @@ from tests.e2e import nursery
 
 ROOT = Path(__file__).parents[2]
 NURSERY = Path(nursery.__file__)
+NO_WISH = {"SESSIONS": "50", "CLUSTER": "", "FAULT": "", "MODE": "", "FAIL": ""}
 WAIT_SECONDS = 45.0
 LEFT_SECONDS = 10.0
 
@@ -22,7 +23,7 @@ LEFT_SECONDS = 10.0
 class Demo:
     """A running demo in an empty directory."""
 
-    def __init__(self, folder: Path, sessions: str, fault: str) -> None:
+    def __init__(self, folder: Path, wish: dict[str, str]) -> None:
         self.folder = folder
         self.lines: list[str] = []
         self._silent = False
@@ -30,11 +31,10 @@ class Demo:
         self._report = folder / "report.json"
         path = os.pathsep.join(map(str, (ROOT, ROOT / "layers" / "keyturn")))
         command = [sys.executable, str(NURSERY), str(self._report), sys.executable]
-        wish = {"SESSIONS": sessions, "CLUSTER": "", "FAULT": fault}
         self._process = subprocess.Popen(
             [*command, "-m", "local.demo"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, **wish},
+            env={**os.environ, "PYTHONPATH": path, **NO_WISH, **wish},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,9 +137,9 @@ class Demo:
 
 
 @contextlib.contextmanager
-def running_demo(folder: Path, sessions: str = "50", fault: str = "") -> Iterator[Demo]:
-    """Start the demo; it is gone afterwards."""
-    demo = Demo(folder, sessions, fault)
+def running_demo(folder: Path, **wish: str) -> Iterator[Demo]:
+    """Start the demo with variables as `make demo` takes them; it is gone afterwards."""
+    demo = Demo(folder, wish)
     try:
         yield demo
     finally:

@@ -20,14 +20,21 @@ CONSOLE, AUTH = console.REPLICAS
 
 
 @contextlib.contextmanager
-def during(site: Site, function: str, operation: str, outage: Outage) -> Iterator[None]:
-    """Break something when a function makes a call; it is mended at the end of the block."""
+def during(
+    site: Site, function: str, operation: str, outage: Outage, *, until_the_turn: bool = False
+) -> Iterator[None]:
+    """Break something when a function makes a call.
+
+    It is mended at the end of the block, or already when the run turns back.
+    """
     with contextlib.ExitStack() as broken:
 
         def act() -> None:
             broken.enter_context(outage(site))
 
         site.interruptions.before(function, operation, act)
+        if until_the_turn:
+            site.interruptions.before("RestorePreviousKey", "DescribeSecret", broken.close)
         yield
 
 
@@ -48,14 +55,14 @@ def redis_down(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def redis_refuses_scripts(site: Site) -> Iterator[None]:
-    """Take the permission to run scripts from everybody who is connected."""
+def redis_refuses_scans(site: Site) -> Iterator[None]:
+    """Take the permission to scan from everybody who is connected."""
     with site.stack.redis.client() as client:
-        client.execute_command("ACL", "SETUSER", "default", "-eval")
+        client.execute_command("ACL", "SETUSER", "default", "-scan")
         try:
             yield
         finally:
-            client.execute_command("ACL", "SETUSER", "default", "+eval")
+            client.execute_command("ACL", "SETUSER", "default", "+scan")
 
 
 @contextlib.contextmanager

@@ -189,6 +189,16 @@ class Site(Workloads):
         )
         return self.end(rotation_id, suffix="-again")
 
+    def carry(self, version: str) -> Ended:
+        """Carry the current version to the services once more, as docs/operations.md says."""
+        rotation = {"rotationId": version, "secretArn": self.stack.secret_arn, "mode": "scheduled"}
+        self.stack.cloud.client("stepfunctions").start_execution(
+            stateMachineArn=self.stack.deployment.outputs["StateMachineArn"],
+            name=f"rot-{version}-again",
+            input=json.dumps({"rotation": rotation}),
+        )
+        return self.end(version, suffix="-again")
+
     def history(self, rotation_id: str, *, suffix: str = "") -> list[dict[str, Any]]:
         """The events of a run."""
         pages = self.stack.cloud.client("stepfunctions").get_paginator("get_execution_history")

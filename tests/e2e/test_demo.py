@@ -70,7 +70,7 @@ def test_it_succeeds_and_every_claim_holds(whole: Whole) -> None:
 
 def test_its_record_is_the_one_that_was_printed(whole: Whole) -> None:
     record = json.loads(whole.files["record.json"])
-    assert f"RotateSecret: version {record['rotationId']}" in whole.output
+    assert f"The rotation's version is {record['rotationId']}\n" in whole.output
     assert f"✔ AWSCURRENT is {record['rotationId']}, key {record['fingerprints']['new']}" in (
         whole.output
     )
@@ -109,7 +109,7 @@ def assert_only_the_demo_speaks(demo: Demo) -> None:
 
 @pytest.mark.parametrize("sessions", ["abc", "3", "-5", "5000001", "1e3"])
 def test_a_number_of_sessions_that_is_none_is_refused(tmp_path: Path, sessions: str) -> None:
-    with running_demo(tmp_path, sessions) as demo:
+    with running_demo(tmp_path, SESSIONS=sessions) as demo:
         assert demo.end() == 2
         demo.assert_nothing_is_left()
     assert demo.lines == [f"SESSIONS is a number from 4 to 5,000,000, not {sessions!r}."]

@@ -1,19 +1,19 @@
-"""The demo of a cluster that goes wrong, as a user runs it: what it says, and that it is so.
+"""The demo of a rotation that goes wrong, as a user runs it: what it says, and that it is so.
 
 The faults whose endings differ most: one stops the rotation before anything has changed, one while
 pods cannot start, one while they start and end. The others are `paused`, as the first, and
-`stuck-pod`, as the second and with half a minute to wait.
+`stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes; and an
+emergency and a finding with nothing in their way.
 """
 
+import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
-from local.faults import FAULTS
 from local.redis_server import find_binary
 from tests.e2e.demo_process import Demo, running_demo
 
@@ -31,69 +31,125 @@ UNCHANGED = [
     "the same 5 pods run",
     "an old session still opens the page",
 ]
-HALF_WAY = [
-    "AWSCURRENT is the new version, {new}",
-    "the record says: failed at RestartServices",
-    "what came before is done: BeginRotation, DeliverKey",
-    "no session was ended",
+BACK = [
+    "AWSCURRENT is {old} again",
+    "the Kubernetes Secret holds key {key} again",
 ]
+ON = [
+    "AWSCURRENT is the new version, {new}",
+    "the old version has no label: nobody goes back to it",
+    "the record says: failed at {step}",
+    "the sessions ended all the same: {n} first, 0 left",
+    "an old session is refused",
+]
+CANNOT_START = (
+    r"RolloutFailed: web-console: \d of 3 new, .*; new pod (web-console-\S+) cannot start:"
+    r" (ErrImagePull|ImagePullBackOff)\. See: kubectl describe pod \1"
+)
+
+
+def restored(step: str) -> list[str]:
+    return [*BACK, f"the record says: restored after {step}", "a new login works"]
+
+
+def failed(step: str) -> list[str]:
+    return [claim.replace("{step}", step) for claim in ON]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What a fault's demo has to end with: the error with the next step, and what is true then."""
+    """What a demo has to end with: the error with the next step, and what is true then."""
 
+    wish: dict[str, str]
     says: str
     account: list[str]
 
 
-ENDINGS = {
+FAULTY = {
     "access-denied": Ending(
+        {"FAULT": "access-denied"},
         r"AccessDenied: The function's role may not `patch deployments` \(web-console\) .*"
         r" \(403\)\. Nothing was changed by this call\. Apply kubernetes/rbac\.yaml .*",
         UNCHANGED,
     ),
     "bad-image": Ending(
-        r"RolloutFailed: web-console: \d of 3 new, .*; new pod (web-console-\S+) cannot start:"
-        r" (ErrImagePull|ImagePullBackOff)\. See: kubectl describe pod \1",
-        HALF_WAY,
+        {"FAULT": "bad-image"},
+        CANNOT_START,
+        [*BACK, "the record says: failed, the way back stopped at RestartServices"],
     ),
     "key-crash": Ending(
+        {"FAULT": "key-crash"},
         r"KeyErrorsInLogs: New pods cannot use their key \((\S+: key-not-32-bytes x\d+(, )?)+\)\."
         r" See .*: kubectl get deployment -o yaml; kubectl logs -p",
-        HALF_WAY,
+        restored("RestartServices"),
     ),
 }
+FAILURES = {
+    "delivery": ("DeliverKey", r"DeliveryRefused: Kubernetes Secret \S+ is immutable, .*"),
+    "rollout": ("RestartServices", CANNOT_START),
+    "validation": ("ValidateRotation", r"LoginBroken: The login URL \S+/login answers 404\. .*"),
+}
+ENDINGS = {
+    **FAULTY,
+    **{
+        f"{mode}, {failure}": Ending({"MODE": mode, "FAIL": failure}, says, ends(step))
+        for mode, ends in {"scheduled": restored, "emergency": failed}.items()
+        for failure, (step, says) in FAILURES.items()
+    },
+}
+WHOLE = ("emergency", "finding")
+AT_ONCE = 4
 
 
 @pytest.fixture(scope="module")
-def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Demo]]:
-    """All of them at once, to save time."""
-    with ExitStack() as stack:
-        yield {
-            fault: stack.enter_context(
-                running_demo(tmp_path_factory.mktemp(fault), sessions="4", fault=fault)
-            )
-            for fault in ENDINGS
-        }
+def demos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Demo]:
+    """All of them, a few at once to save time; each has ended."""
+    wishes = {name: ending.wish for name, ending in ENDINGS.items()}
+    wishes |= {mode: {"MODE": mode} for mode in WHOLE}
+
+    def run(name: str) -> Demo:
+        folder = tmp_path_factory.mktemp(name.replace(", ", "-"))
+        with running_demo(folder, SESSIONS="4", **wishes[name]) as demo:
+            demo.end()
+            demo.assert_nothing_is_left()
+        return demo
+
+    with ThreadPoolExecutor(AT_ONCE) as at_once:
+        return dict(zip(wishes, at_once.map(run, wishes), strict=True))
 
 
-def account_of(output: str) -> list[str]:
-    """What it claims at its end, each with its mark."""
-    return re.findall(r"^  ([✔✘] .*)$", output, re.MULTILINE)
+def account_of(demo: Demo) -> list[str]:
+    """What it claims at its end, each with its mark, without what differs from run to run."""
+    (new,) = re.findall(r"The rotation's version is (\S+)", demo.output)
+    told = demo.output.replace(new, "{new}")
+    for names, name in {r"(?<=key )[0-9a-f]{16}": "{key}", r"[0-9a-f-]{36}": "{old}"}.items():
+        told = re.sub(names, name, told)
+    told = re.sub(r"\d+(?=( ended)? first)", "{n}", told)
+    return re.findall(r"^  ([✔✘] .*)$", told, re.MULTILINE)
 
 
-@pytest.mark.parametrize("fault", ENDINGS)
+@pytest.mark.parametrize("name", ENDINGS)
 def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
-    demos: dict[str, Demo], fault: str
+    demos: dict[str, Demo], name: str
 ) -> None:
-    demo, ending = demos[fault], ENDINGS[fault]
+    demo, ending = demos[name], ENDINGS[name]
     assert demo.end() == 0, demo.output
     assert re.search(f"^{ending.says}$", demo.output, re.MULTILINE), demo.output
-    (new,) = re.findall(r"RotateSecret: version (\S+)", demo.output)
-    told = [re.sub(r"(?<=key )[0-9a-f]{16}", "{key}", one) for one in account_of(demo.output)]
-    told = [re.sub(r"[0-9a-f-]{36}", "{old}", one.replace(new, "{new}")) for one in told]
-    stopped = f"the rotation stopped with {FAULTS[fault].error}"
-    assert told == [f"✔ {claim}" for claim in [stopped, *ending.account]]
+    stopped = f"the rotation stopped with {ending.says.partition(':')[0]}"
+    assert account_of(demo) == [f"✔ {claim}" for claim in [stopped, *ending.account]]
     assert demo.left_at_its_end() == []
-    demo.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("mode", WHOLE)
+def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
+    demos: dict[str, Demo], mode: str
+) -> None:
+    demo = demos[mode]
+    assert demo.end() == 0, demo.output
+    account = account_of(demo)
+    assert account[0] == "✔ AWSCURRENT is {new}, key {key}, and nobody can go back"
+    assert any(claim.startswith("✔ sessions: {n} ended first, then ") for claim in account), account
+    assert not [claim for claim in account if not claim.startswith("✔")]
+    assert demo.output.index("✔ PurgeEarly") < demo.output.index("✔ DeliverKey")
+    record = json.loads((demo.folder / "out" / "demo" / "record.json").read_text())
+    assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", mode)

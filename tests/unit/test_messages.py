@@ -229,12 +229,3 @@ def test_every_message_names_its_run_and_carries_plain_facts(run: Run) -> None:
     for message in every_message(run):
         assert run.execution_name in message.text
         assert json.loads(json.dumps(message.facts))["rotationId"] == NEW
-
-
-def test_a_run_that_was_undone_before_any_pod_met_the_key_has_logged_nobody_out(run: Run) -> None:
-    early = {"from": NEW, "to": OLD, "deliver": True, "restart": False}
-    failed = failed_at("DeliverKey", "DeliveryRefused")
-    told = message_of(run, failed, outcome="restored", restored=early)
-    assert "Nobody was logged out." in told.says
-    late = message_of(run, failed, outcome="restored", restored={**early, "restart": True})
-    assert "Sessions of the key that was given up have ended." in late.says

@@ -113,9 +113,9 @@ def confirm(
     if not way.holds(promoted):
         raise errors.DeliveryOverwritten(
             f"{delivered.get('target')} held the new key, and holds another now: something else"
-            " wrote it while pods were restarted, and they may have started with that one. No"
-            " session was ended. Stop the other writer (an operator, GitOps), then run the rotation"
-            " again: it delivers the key and restarts every service once more."
+            " wrote it while pods were restarted, and they may have started with that one. Stop the"
+            " other writer (an operator, GitOps) before the next run, which delivers the key and"
+            " restarts every service once more."
         )
     return {"target": delivered.get("target"), "fingerprint": promoted.key.fingerprint}
 

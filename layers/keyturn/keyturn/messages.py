@@ -63,13 +63,12 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
 
 def finished_message(run: Run, record: Mapping[str, Any]) -> Message:
     """What people are told when a run is over: what is true now and what to do next."""
-    outcome, emergency = record["outcome"], record.get("mode") == "emergency"
     tell_of = {
         "succeeded": _succeeded,
         "restored": _restored,
-        "failed": _failed_in_an_emergency if emergency else _failed,
+        "failed": _failed_in_an_emergency if _is_emergency(record) else _failed,
         "superseded": _superseded,
-    }[outcome]
+    }[record["outcome"]]
     return tell_of(run, record)
 
 
@@ -93,12 +92,10 @@ def _succeeded(run: Run, record: Mapping[str, Any]) -> Message:
 
 def _restored(run: Run, record: Mapping[str, Any]) -> Message:
     failure = record["failure"]
-    met = (record.get("restored") or {}).get("restart", True)
-    says = f"The rotation stopped at {failure['step']} and was undone" + (
-        ": every service runs the previous session key again, and login works. Sessions of the key"
-        " that was given up have ended."
-        if met
-        else " before any service had met the new session key. Nobody was logged out."
+    says = f"The rotation stopped at {failure['step']} and was undone: " + (
+        "every service runs the previous session key again, and login works. All sessions ended."
+        if (record.get("restored") or {}).get("restart")
+        else "no pod was restarted, and no session ended. Services run the previous session key."
     )
     fields = _error(record) | {
         "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
@@ -216,7 +213,8 @@ def _impact(record: Mapping[str, Any]) -> str:
 
 def _error(record: Mapping[str, Any]) -> dict[str, str]:
     failure = record["failure"]
-    done = [step["name"] for step in record["steps"] if step["name"] != failure["step"]]
+    on_the_way = (step["name"] for step in record["steps"] if not step.get("wayBack"))
+    done = [name for name in on_the_way if name != failure["step"]]
     return {
         "Error": f"{failure['error']}: {failure['says']}",
         "Done": ", ".join(done) or "nothing",

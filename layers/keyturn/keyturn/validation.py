@@ -54,7 +54,7 @@ def check_login(web: Web, url: str, allowed_hosts: Sequence[str]) -> Answer:
     problem = login_problem(answer, allowed_hosts)
     if problem:
         raise errors.LoginBroken(
-            f"The login URL {url} {problem}. The new key is in place and sessions are purged."
+            f"The login URL {url} {problem}."
             " Open the URL in a browser, and check LoginUrl and LoginRedirectHosts."
         )
     return answer

@@ -1,0 +1,91 @@
+"""Scheduled runs that fail and turn back: every place has the key of before again."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from keyturn import key
+from local.users import can_open_page, log_in_once
+from tests.e2e.failures import (
+    FAILURES,
+    STEPS,
+    assert_failed,
+    assert_whole,
+    command_of_the_message,
+    fail,
+    kinds_of_events,
+    steps_of,
+)
+from tests.e2e.outages import CONSOLE
+from tests.e2e.site import Ended, Site, Snapshot
+
+
+@pytest.mark.parametrize("cause", FAILURES)
+def test_a_scheduled_run_that_fails_is_undone_and_its_command_rotates_after(
+    site: Site, cause: str
+) -> None:
+    failure, before = FAILURES[cause], site.snapshot()
+    old_cookie = log_in_once(site.stack.urls[CONSOLE])
+    rotation_id, ended = fail(site, failure, turns=True)
+    restarted = failure.step != "DeliverKey"
+    assert_failed(site, rotation_id, ended, failure)
+    assert_restored(site, rotation_id, before, restarted=restarted)
+    assert can_open_page(site.stack.urls[CONSOLE], old_cookie) is not restarted
+    again = rotate_by_the_command_of_the_message(site, rotation_id)
+    assert again.output["outcome"] == "succeeded", again
+    assert site.current() == again.output["rotationId"]
+    assert_whole(site, old_cookie)
+
+
+def assert_restored(site: Site, rotation_id: str, before: Snapshot, *, restarted: bool) -> None:
+    """See that every place has the key of before again."""
+    record, previous = site.record(rotation_id), before.current
+    assert record["outcome"] == "restored"
+    assert (record["failure"] is None, record["restoreFailure"]) == (False, None)
+    back = ["DeliverKey", *(STEPS[2:-1] if restarted else ()), "ValidateRotation"]
+    assert steps_of(record, way_back=True) == ["RestorePreviousKey", *back]
+    labels = site.stack.labels()
+    assert labels[previous] == ["AWSCURRENT"]
+    assert "AWSPENDING" not in labels.get(rotation_id, [])
+    assert site.keys_in_use() == [site.document(previous)[key.FIELD]] * len(before.pods)
+    assert site.delivered() == site.document(previous)[key.FIELD]
+    assert (site.snapshot().pods == before.pods) is not restarted
+    message = site.mailboxes.messages(rotation_id)[-1]
+    assert message["Subject"] == "Session key rotation FAILED, previous key restored"
+    stopped = f"The rotation stopped at {record['failure']['step']} and was undone"
+    assert stopped in message["Message"]
+    assert f"AWSCURRENT is the previous version again, {previous}." in message["Message"]
+    assert kinds_of_events(site, rotation_id)[-1] == "Session Key Rotation Restored"
+
+
+def rotate_by_the_command_of_the_message(site: Site, rotation_id: str) -> Ended:
+    """Do what the message of a run that was undone says: rotate once more."""
+    given = command_of_the_message(site, rotation_id, "secretsmanager rotate-secret")
+    assert given["--secret-id"] == site.stack.secret_arn
+    token = given["--client-request-token"].replace("$(uuidgen)", str(uuid.uuid4()))
+    assert site.promotion(site.rotate(ClientRequestToken=token)).outcome == "succeeded"
+    return site.end(token)
+
+
+def test_a_way_back_that_fails_too_says_so_and_what_is_current_is_carried_after(
+    site: Site,
+) -> None:
+    failure = replace(FAILURES["an image that cannot be pulled"], lasts=True)
+    before, old_cookie = site.snapshot(), log_in_once(site.stack.urls[CONSOLE])
+    rotation_id, ended = fail(site, failure, turns=True)
+    assert_failed(site, rotation_id, ended, failure)
+    record = site.record(rotation_id)
+    assert record["outcome"] == "failed"
+    assert (record["restoreFailure"]["step"], record["restoreFailure"]["error"]) == (
+        "RestartServices",
+        "RolloutFailed",
+    )
+    assert steps_of(record, way_back=True) == ["RestorePreviousKey", "DeliverKey"]
+    message = site.mailboxes.messages(rotation_id)[-1]
+    assert message["Subject"] == "Session key rotation FAILED, and so did the way back"
+    assert f"Way back: RolloutFailed: {record['restoreFailure']['says']}" in message["Message"]
+    assert f"describe-secret --secret-id {site.stack.secret_arn}" in message["Message"]
+    assert site.current() == before.current
+    assert site.carry(site.current()).output["outcome"] == "succeeded"
+    assert_whole(site, old_cookie)
