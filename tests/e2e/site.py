@@ -170,9 +170,9 @@ class Site(Workloads):
             found.get("cause", ""),
         )
 
-    def rotate_to_end(self) -> Ended:
+    def rotate_to_end(self, **request: Any) -> Ended:
         """Rotate once and wait until everything is over."""
-        rotation_id = self.rotate()
+        rotation_id = self.rotate(**request)
         report = self.promotion(rotation_id)
         assert report.outcome == "succeeded", report.error
         return self.end(rotation_id)

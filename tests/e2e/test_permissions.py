@@ -10,6 +10,7 @@ import yaml
 
 from local.cloud import access_key_of
 from tests.e2e import findings
+from tests.e2e.failures import FAILURES, fail
 from tests.e2e.site import Site
 
 RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
@@ -17,9 +18,11 @@ RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 @pytest.fixture(scope="module")
 def rotated(module_site: Site) -> Site:
-    """A stack that has seen a whole rotation, a finding that overtook one, and keys put by hand."""
+    """A stack that has seen a whole rotation, one that was undone, a finding, keys put by hand."""
     if not module_site.mailboxes.messages("Every service runs the new session key"):
         module_site.rotate_to_end()
+    if not module_site.mailboxes.messages("and was undone"):
+        fail(module_site, FAILURES["a Secret that is immutable"], turns=True)
     if not module_site.mailboxes.messages("Overtaken: "):
         findings.overtake(module_site)
     module_site.end(module_site.change_by_hand())

@@ -1,7 +1,8 @@
 """No key leaves the two places that may hold it, whatever a rotation comes to.
 
 Every form in which a key might be written down is searched for, in whatever left the functions
-since the stack was started: by a run that failed, one that succeeded, and refused rotations.
+since the stack was started: by a run that was undone, an emergency that failed and was run again,
+and refused rotations.
 """
 
 import base64
@@ -14,6 +15,7 @@ import pytest
 from keyturn import key
 from local.stack import RECORD_BUCKET
 from tests.e2e import outages
+from tests.e2e.failures import emergency_token
 from tests.e2e.key_forms import PIECE, found, pieces_of
 from tests.e2e.site import Site
 
@@ -38,8 +40,13 @@ MALFORMED = (
 def spoken(module_site: Site) -> dict[str, str]:
     """All that was said during such rotations, by where it was said."""
     site = module_site
-    with outages.during(site, "ValidateRotation", "DescribeSecret", outages.login_broken):
+    login_broken = ("ValidateRotation", "DescribeSecret", outages.login_broken)
+    with outages.during(site, *login_broken, until_the_turn=True):
         failed = site.rotate_to_end()
+    assert failed.error == "LoginBroken"
+    assert site.record(site.rotations[-1])["outcome"] == "restored"
+    with outages.during(site, *login_broken):
+        failed = site.rotate_to_end(**emergency_token())
     assert failed.error == "LoginBroken"
     again = site.run_again(site.rotations[-1])
     assert again.output["outcome"] == "succeeded"
