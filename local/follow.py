@@ -139,7 +139,9 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
         if row.state == "waiting":
             screen.truth(truth)
         row.state = "working"
-    elif progress.kind.endswith("StateExited") and row.state != "failed":
+    elif row.state == "failed":
+        return  # shown when the run failed
+    elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
         failed = entry is None and row.name != "FinishRotation"
         goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)

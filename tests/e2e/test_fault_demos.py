@@ -2,8 +2,9 @@
 
 The faults whose endings differ most: one stops the rotation before anything has changed, one while
 pods cannot start, one while they start and end. The others are `paused`, as the first, and
-`stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes; and a
-finding has nothing in its way.
+`stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes,
+but for the scheduled `rollout`, which is the cause of `bad-image` with the ending of `key-crash`;
+and a finding has nothing in its way.
 """
 
 import json
@@ -96,6 +97,7 @@ ENDINGS = {
         f"{mode}, {failure}": Ending({"MODE": mode, "FAIL": failure}, says, ends(step))
         for mode, ends in {"scheduled": restored, "emergency": failed}.items()
         for failure, (step, says) in FAILURES.items()
+        if (mode, failure) != ("scheduled", "rollout")
     },
 }
 AT_ONCE = 4

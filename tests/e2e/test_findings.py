@@ -45,7 +45,7 @@ def test_a_finding_overtakes_a_rotation_that_is_stuck(site: Site) -> None:
     assert answer["unlabelled"] == [blocking]
     assert site.current() == answer["rotationId"]
     assert f"rot-{blocking}" not in site.executions()
-    assert site.report(blocking).outcome == "abandoned"
+    assert site.promotion(blocking).outcome == "abandoned"
     (told,) = site.mailboxes.messages(f"Overtaken: {blocking}, which was pending")
     assert told["Subject"] == "Session key: emergency rotation after a GuardDuty finding"
 

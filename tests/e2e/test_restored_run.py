@@ -55,6 +55,8 @@ def assert_restored(site: Site, rotation_id: str, before: Snapshot, *, restarted
     assert message["Subject"] == "Session key rotation FAILED, previous key restored"
     stopped = f"The rotation stopped at {record['failure']['step']} and was undone"
     assert stopped in message["Message"]
+    untouched = "no pod was restarted, and no session ended"
+    assert (untouched in message["Message"]) is not restarted
     assert f"AWSCURRENT is the previous version again, {previous}." in message["Message"]
     assert kinds_of_events(site, rotation_id)[-1] == "Session Key Rotation Restored"
 

@@ -30,7 +30,7 @@ class Message:
     @property
     def text(self) -> str:
         """The message as plain text that reads well in an e-mail."""
-        lines = (f"{f'{name}:':<{LABEL_WIDTH}}{said}" for name, said in self.fields.items())
+        lines = (f"{f'{name}:':<{LABEL_WIDTH - 1}} {said}" for name, said in self.fields.items())
         fields = "\n".join(lines)
         command = f"  {self.command}" if self.command else ""
         return "\n\n".join(part for part in (self.says, fields, self.todo, command) if part)
