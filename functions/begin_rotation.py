@@ -13,7 +13,7 @@ begin = wiring.beginning()
 def handler(event: Event, _context: Any) -> Result:
     """Count the sessions that will end, and announce the rotation."""
     this = run.parse(event, begin.settings.secret_arn)
-    labels.confirm_current(begin.secret, this)
+    labels.confirm_current(begin.secret, this.version)
     begun = {
         "services": list(begin.settings.services),
         "rolloutPollSeconds": begin.settings.rollout_poll_seconds,

@@ -13,7 +13,7 @@ check = wiring.restarting()
 def handler(event: Event, _context: Any) -> Result:
     """Judge the rollout that RestartService began, key errors of crashed pods first."""
     this = run.parse(event, check.settings.secret_arn)
-    labels.confirm_current(check.secret, this)
+    labels.confirm_current(check.secret, this.version)
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     service = run.text(run.entry(event, "restart_service"), "service")
     made = stamp.of_run(this, event)

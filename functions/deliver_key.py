@@ -16,7 +16,7 @@ deliver = wiring.delivering()
 def handler(event: Event, _context: Any) -> Result:
     """Bring the promoted key to the pods' reach, look how far it is, or whether it still is."""
     this = run.parse(event, deliver.settings.secret_arn)
-    labels.confirm_current(deliver.secret, this)
+    labels.confirm_current(deliver.secret, this.version)
     if "delivered" in event:
         delivered = run.entry(event, "delivered")
         return delivery.confirm(deliver.secret, deliver.way, this.version, delivered)

@@ -13,6 +13,6 @@ purging = wiring.purging()
 def handler(event: Event, _context: Any) -> Result:
     """Look first, then go on where the last call stopped."""
     this = run.parse(event, purging.settings.secret_arn)
-    labels.confirm_current(purging.secret, this)
+    labels.confirm_current(purging.secret, this.version)
     done = purge.next_slice(event, purging.sessions, purging.manner, time, run.now())
     return purge_progress.as_entry(done, run.now(), purge_progress.expected(event))

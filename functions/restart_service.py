@@ -12,7 +12,7 @@ restart = wiring.restarting()
 def handler(event: Event, _context: Any) -> Result:
     """Stamp the service's pod template with the run's version and its delivery."""
     this = run.parse(event, restart.settings.secret_arn)
-    labels.confirm_current(restart.secret, this)
+    labels.confirm_current(restart.secret, this.version)
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun)

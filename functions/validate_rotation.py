@@ -13,7 +13,7 @@ validate = wiring.validating()
 def handler(event: Event, _context: Any) -> Result:
     """Look at the health URLs, the login and the new pods' logs."""
     this = run.parse(event, validate.settings.secret_arn)
-    labels.confirm_current(validate.secret, this)
+    labels.confirm_current(validate.secret, this.version)
     settings = validate.settings
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)

@@ -183,6 +183,17 @@ def test_a_write_that_does_not_last_is_not_taken_for_a_delivery(
         deliver(source, target)
 
 
+def test_a_run_that_was_held_up_writes_nothing_over_what_a_later_one_has_delivered(
+    source: FakeSecretStore, target: FakeTarget
+) -> None:
+    later = key.generate().base64
+    source.move_current(OLD, NEW)
+    target.value = later
+    with pytest.raises(errors.Superseded):
+        deliver(source, target)
+    assert (target.value, target.writes) == (later, 0)
+
+
 def test_a_malformed_promoted_document_is_not_delivered(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:

@@ -251,9 +251,9 @@ def test_all_failed_checks_are_told_at_once() -> None:
 
 def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, run: Run) -> None:
     with pytest.raises(errors.Superseded, match=OLD):
-        confirm_current(bench.store, run)
+        confirm_current(bench.store, run.version)
     bench.rotate()
-    confirm_current(bench.store, run)
+    confirm_current(bench.store, run.version)
 
 
 @pytest.mark.parametrize(

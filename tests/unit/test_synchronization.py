@@ -101,7 +101,10 @@ def test_a_sync_is_asked_for_and_what_it_brought_is_the_proof(delivering: Delive
 def test_a_key_that_the_operator_wrote_again_is_confirmed_and_another_is_not(
     delivering: Delivery,
 ) -> None:
-    delivering.target.value, promoted = delivering.new.base64, Promoted(delivering.new, NEW)
+    delivering.target.value, promoted = (
+        delivering.new.base64,
+        Promoted(delivering.new, NEW, lambda: None),
+    )
     delivering.target.version += 1
     assert delivering.way.holds(promoted)
     delivering.target.value = delivering.old.base64
@@ -281,7 +284,7 @@ def test_a_sync_that_is_done_at_the_deadline_is_done(delivering: Delivery) -> No
 
 
 def test_no_key_is_in_an_entry_an_error_or_a_repr(delivering: Delivery) -> None:
-    shown = [repr(delivering.call(NOON)), repr(Promoted(delivering.new, NEW))]
+    shown = [repr(delivering.call(NOON)), repr(Promoted(delivering.new, NEW, lambda: None))]
     delivering.operator.sync(NOON)
     shown += [repr(delivering.again()), repr(delivering.operator.read())]
     delivering.target.value = None

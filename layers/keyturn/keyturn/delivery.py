@@ -8,12 +8,13 @@ restarted (`confirm`): somebody may have written over it in between.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
-from keyturn import errors, key
+from keyturn import errors, key, labels
 from keyturn.key import SessionKey
 from keyturn.run import Ledger, moment, timestamp
 
@@ -34,10 +35,11 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Promoted:
-    """The key to deliver, and the version that it is the key of."""
+    """The key to deliver, the version that it is the key of, and a look whether it still is."""
 
     key: SessionKey
     version: str
+    confirm: Callable[[], None] = field(repr=False)
 
 
 class Target(Protocol):
@@ -69,7 +71,7 @@ class Way(Protocol):
         """Whether what the pods read is the promoted key; it only looks."""
 
 
-class KeySource(Protocol):
+class KeySource(labels.LabelStore, Protocol):
     """Where the promoted key is read from."""
 
     def read(self, version: str) -> str:
@@ -89,7 +91,7 @@ def deliver(
     """
     found = ledger.get("deliver_key") or {}
     last = found if found.get("state") == "waiting" else {}
-    promoted = Promoted(key.parse_document(source.read(version)).key, version)
+    promoted = _promoted(source, version)
     started = moment(last["startedAt"]) if last else at
     progress = way.bring(promoted, last, at)
     return {
@@ -109,7 +111,7 @@ def confirm(
     It writes nothing: pods may hold another key by now, and only a restart mends that. Raises
     DeliveryOverwritten.
     """
-    promoted = Promoted(key.parse_document(source.read(version)).key, version)
+    promoted = _promoted(source, version)
     if not way.holds(promoted):
         raise errors.DeliveryOverwritten(
             f"{delivered.get('target')} held the new key, and holds another now: something else"
@@ -139,12 +141,15 @@ class DirectWrite:
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
         """Write the key where it is not there yet, and read it back.
 
-        Raises DeliveryConflict, DeliveryRefused, DeliveryNotProven.
+        That it is still current is seen once more between the read and the write: whatever a later
+        rotation delivers in the meantime, the write then meets another revision and is refused.
+        Raises Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
         """
         found = self.target.read()
         written = not found.holds(promoted.key)
         if written:
             self._refuse_foreign(found)
+            promoted.confirm()
             self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
             found = self.target.read()
             if not found.holds(promoted.key):
@@ -186,6 +191,11 @@ class NothingToDeliver:
     def holds(self, promoted: Promoted) -> bool:  # noqa: ARG002 - the version is current
         """Nothing stands between the pods and the current version."""
         return True
+
+
+def _promoted(source: KeySource, version: str) -> Promoted:
+    found = key.parse_document(source.read(version)).key
+    return Promoted(found, version, partial(labels.confirm_current, source, version))
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:

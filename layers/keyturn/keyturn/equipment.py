@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from keyturn import (
     delivery,
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from keyturn.sessions import Pace
 
 
-class KeySecret(labels.LabelStore, delivery.KeySource, Protocol):
-    """The secret, for the one function of the state machine that reads the key."""
-
-
 @dataclass(frozen=True)
 class Beginning:
     """What `begin_rotation` works with."""
@@ -57,7 +53,7 @@ class Delivering:
     """What `deliver_key` works with."""
 
     settings: DeliverKeySettings
-    secret: KeySecret
+    secret: delivery.KeySource
     way: delivery.Way
 
 

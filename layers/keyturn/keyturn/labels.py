@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Protocol
 
 from keyturn import errors
-from keyturn.run import Run
 
 AWSCURRENT, AWSPENDING, AWSPREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 
@@ -29,12 +28,12 @@ class LabelStore(Protocol):
         """Version ids and their staging labels, value-less versions included."""
 
 
-def confirm_current(store: LabelStore, run: Run) -> None:
-    """See that the run's version still carries AWSCURRENT. Raises Superseded."""
+def confirm_current(store: LabelStore, version: str) -> None:
+    """See that a run's version still carries AWSCURRENT. Raises Superseded."""
     current = labelled(store.labels(), AWSCURRENT)
-    if current != run.version:
+    if current != version:
         raise errors.Superseded(
-            f"AWSCURRENT is {current} and no longer {run.version}: another rotation has"
+            f"AWSCURRENT is {current} and no longer {version}: another rotation has"
             " overtaken this run, which does nothing more. Follow the other run."
         )
 

@@ -1,0 +1,96 @@
+"""A run whose function fails for good at one of its states, in either mode, and who mends it.
+
+The function's role has lost a permission, which no retry brings back. Each run ends with a record
+that says so, the daily watch tells of a key that no run has carried, and once the permission is
+back the same run, started once more, completes the rotation or finds itself turned back.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from keyturn import key
+from tests.e2e.site import Site
+from tests.e2e.test_mode_table import MODES, misroute, route, tell
+from tests.e2e.test_watch_key import daily_look
+
+DENIED = "AccessDeniedException"
+FIRST_CALL = "DescribeSecret"  # every state looks at the labels first
+STATES = [
+    "BeginRotation", "PurgeEarly", "DeliverKey", "RestartService", "CheckRollout",
+    "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "RestorePreviousKey",
+]  # fmt: skip
+
+
+def deny(site: Site, function: str) -> Callable[[], None]:
+    return lambda: site.interruptions.refuse(function, FIRST_CALL, code=DENIED)
+
+
+def deny_at(site: Site, state: str, mode: str) -> None:
+    """Deny a state its first call; a function that serves two states, once it is at the second."""
+    if state == "ConfirmDelivery":
+        site.interruptions.before("CheckRollout", FIRST_CALL, deny(site, "DeliverKey"))
+    elif state == "PurgeSessions" and mode == "emergency":
+        site.interruptions.before("CheckRollout", FIRST_CALL, deny(site, "PurgeSessions"))
+    elif state == "RestorePreviousKey":
+        site.interruptions.before("ValidateRotation", FIRST_CALL, lambda: misroute(site))
+        site.interruptions.refuse(state, FIRST_CALL, code=DENIED)
+    else:
+        function = "PurgeSessions" if state == "PurgeEarly" else state
+        site.interruptions.refuse(function, FIRST_CALL, code=DENIED)
+
+
+def cases() -> list[tuple[str, str, str]]:
+    """Mode, state, and how the run has to end."""
+    found = []
+    for state in STATES:
+        if state != "PurgeEarly":
+            stays = state in {"PurgeSessions", "RestorePreviousKey"}
+            found.append(("scheduled", state, "failed" if stays else "restored"))
+        if state != "RestorePreviousKey":
+            goes_on = state == "PurgeEarly"  # the sessions end after the restart
+            found.append(("emergency", state, "succeeded" if goes_on else "failed"))
+    return found
+
+
+@pytest.mark.parametrize(("mode", "state", "outcome"), cases())
+def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_afterwards(
+    module_site: Site, mode: str, state: str, outcome: str
+) -> None:
+    site = module_site
+    deny_at(site, state, mode)
+    told = tell(site, MODES[mode])
+    route(site)
+    assert site.interruptions.clear() == []
+    assert told.record["outcome"] == outcome, told.record
+    assert told.ended.status == ("SUCCEEDED" if outcome == "succeeded" else "FAILED")
+    stays = outcome != "restored"
+    assert site.current() == (told.rotation_id if stays else told.previous)
+    if mode == "emergency":
+        assert told.previous not in site.stack.labels()
+        assert (site.sessions() == frozenset()) is (state != "PurgeSessions")
+    concerns = [(one["concern"], one["version"]) for one in daily_look(site)]
+    assert concerns == ([("RUN_ENDED", told.rotation_id)] if outcome == "failed" else [])
+    again = site.run_again(told.rotation_id)
+    assert again.output["outcome"] == ("succeeded" if stays else "superseded"), again
+    carried = site.document()[key.FIELD]
+    assert site.delivered() == carried
+    assert set(site.keys_in_use()) == {carried}
+    assert daily_look(site) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_whose_record_is_denied_has_done_its_work_and_says_that_it_is_not_recorded(
+    module_site: Site, mode: str
+) -> None:
+    site = module_site
+    site.interruptions.refuse("FinishRotation", "PutObject", code="AccessDenied")
+    rotation_id = MODES[mode](site)
+    assert site.promotion(rotation_id).outcome == "succeeded"
+    ended = site.end(rotation_id)
+    assert (ended.status, ended.error) == ("FAILED", "AccessDenied")
+    assert site.delivered() == site.document(rotation_id)[key.FIELD]
+    assert site.mailboxes.messages(rotation_id)[-1]["Subject"]
+    assert [one["concern"] for one in daily_look(site)] == ["RUN_ENDED"]
+    assert site.run_again(rotation_id).output["outcome"] == "succeeded"
+    assert site.record(rotation_id)["outcome"] == "succeeded"

@@ -1,0 +1,266 @@
+"""Every external call of a rotation fails once, and the rotation ends as if it had not.
+
+The calls are heard in one good run of each story: a scheduled run, an emergency that a finding
+starts, and a scheduled run that turns back. Each is then made to fail before it took effect and
+after (its answer is lost); a call that changes something in AWS is also sent again by the SDK. One
+run takes one fault of each function.
+
+A read that is lost on its way and one whose answer is lost are the same to whoever reads: here they
+take turns from call to call. With KEYTURN_FULL_MATRIX=1 each read is lost both ways, in twice as
+many runs.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+
+from keyturn import key
+from local import console
+from local.stack import SESSION_DATABASE
+from tests.e2e import findings, outages
+from tests.e2e.call_faults import CallFaults, Fate, Fault
+from tests.e2e.conftest import Loan
+from tests.e2e.interruptions import Call
+from tests.e2e.key_forms import found, pieces_of
+from tests.e2e.label_history import LabelHistory
+from tests.e2e.relay import Relay, relays
+from tests.e2e.site import Ended, Site, running_site
+from tests.e2e.test_refused_rotation import invoke
+from tests.e2e.test_watch_key import daily_look
+
+FULL = os.environ.get("KEYTURN_FULL_MATRIX") == "1"
+AWS_WRITES = {
+    "PutSecretValue", "UpdateSecretVersionStage", "StartExecution", "RotateSecret",
+    "Publish", "PutEvents", "PutObject",
+}  # fmt: skip
+OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLINK"}
+CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
+BYSTANDERS = {SESSION_DATABASE: ("sessions:1", "session", "cart:session:1"), 0: ("session:1",)}
+SESSIONS = 20
+CONSOLE, AUTH = console.REPLICAS
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A stack whose every external call is heard."""
+
+    site: Site
+    faults: CallFaults
+    history: LabelHistory
+
+
+@pytest.fixture(scope="module")
+def stand(loan: Loan) -> Iterator[Stand]:
+    loan.end()  # there is never more than one stack in a process
+    with contextlib.ExitStack() as parts:
+        to_redis, to_console, to_auth = between = parts.enter_context(relays(3))
+        health = [f"http://127.0.0.1:{relay.port}/healthz" for relay in (to_console, to_auth)]
+        parameters = {
+            "RedisPort": str(to_redis.port),
+            "HealthUrls": ",".join(health),
+            "LoginUrl": f"http://127.0.0.1:{to_auth.port}/login",
+        }
+        patches = parts.enter_context(pytest.MonkeyPatch.context())
+        site = parts.enter_context(running_site(parameters=parameters))
+        _join(site, *between)
+        faults = CallFaults(site, patches)
+        for relay in between:
+            relay.judge = faults.fate
+        site.stack.functions._async_retry_seconds = (0.2, 0.2)
+        stand = Stand(site, faults, LabelHistory.of(site, patches))
+        _store_bystanders(site)
+        yield stand
+
+
+def _join(site: Site, to_redis: Relay, to_console: Relay, to_auth: Relay) -> None:
+    to_redis.target = (site.stack.redis.host, site.stack.redis.port)
+    for relay, name in ((to_console, CONSOLE), (to_auth, AUTH)):
+        address = urlsplit(site.stack.urls[name])
+        relay.target = (str(address.hostname), address.port or 0)
+
+
+def _store_bystanders(site: Site) -> None:
+    for database, names in BYSTANDERS.items():
+        with site.stack.redis.client(database) as client:
+            for name in names:
+                client.set(name, "-")
+
+
+# The stories
+
+
+def scheduled(site: Site) -> str:
+    return site.rotate()
+
+
+def emergency(site: Site) -> str:
+    known = {*site.stack.labels()}
+    findings.put(site, findings.finding())
+    return site.stack.wait_for_rotation(known)
+
+
+def restored(site: Site) -> str:
+    """The login breaks before it is looked at, and works again when the run turns back."""
+    broken = contextlib.ExitStack()
+
+    def happen() -> None:
+        broken.enter_context(outages.login_broken(site))
+
+    site.interruptions.before("ValidateRotation", "DescribeSecret", happen)
+    site.interruptions.before("RestorePreviousKey", "DescribeSecret", broken.close)
+    return site.rotate()
+
+
+STORIES = {
+    "scheduled": (scheduled, "succeeded"),
+    "emergency": (emergency, "succeeded"),
+    "restored": (restored, "restored"),
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A story to its end: what it began with, and how the run ended."""
+
+    rotation_id: str
+    previous: str
+    ended: Ended
+    log: str
+
+
+def tell(stand: Stand, story: str) -> Told:
+    site = stand.site
+    site.add_sessions(SESSIONS)
+    previous, lines = site.current(), len(site.log)
+    rotation_id = STORIES[story][0](site)
+    assert site.promotion(rotation_id).outcome == "succeeded"
+    ended = site.end(rotation_id)
+    return Told(rotation_id, previous, ended, "\n".join(site.log[lines:]))
+
+
+@pytest.fixture(scope="module")
+def faults_of(stand: Stand) -> dict[str, list[Fault]]:
+    """Every fault of each story, in the order of the calls of a good run."""
+    found: dict[str, list[Fault]] = {}
+    for story in STORIES:
+        stand.faults.listen()
+        told = tell(stand, story)
+        see_that_all_is_well(stand, story, told)
+        found[story] = list(_faults(stand.faults.calls))
+    before_the_turn = {fault.call for fault in found["scheduled"]}
+    found["restored"] = [one for one in found["restored"] if one.call not in before_the_turn]
+    return found
+
+
+def _faults(calls: Sequence[Call]) -> Iterator[Fault]:
+    for number, call in enumerate(calls):
+        fates = [Fate.BEFORE, Fate.AFTER]
+        if call.operation in AWS_WRITES:
+            fates.append(Fate.RESENT)
+        elif call.operation not in OTHER_WRITES and not FULL:
+            fates = fates[number % 2 :][:1]
+        yield from (Fault(call, fate) for fate in fates)
+
+
+def rounds(faults: Sequence[Fault]) -> Iterator[list[Fault]]:
+    """The faults of each run: one of each function."""
+    left = list(faults)
+    while left:
+        taken: dict[str, Fault] = {}
+        for fault in left:
+            taken.setdefault(fault.call.function, fault)
+        left = [fault for fault in left if fault not in taken.values()]
+        yield list(taken.values())
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("story", STORIES)
+def test_a_call_that_fails_once_changes_nothing_about_how_a_rotation_ends(
+    stand: Stand, faults_of: dict[str, list[Fault]], story: str
+) -> None:
+    problems = {}
+    for faults in rounds(faults_of[story]):
+        if problem := problem_with(stand, story, faults):
+            problems[", ".join(map(str, faults))] = problem
+            assert stand.site.settle(), problems
+    assert problems == {}
+
+
+def problem_with(stand: Stand, story: str, faults: list[Fault]) -> str:
+    """Tell the story with these faults; what was wrong with its end, '' if nothing."""
+    for fault in faults:
+        if fault.call.operation in CONNECTING:
+            function = {"PurgeEarly": "PurgeSessions"}.get(fault.call.function, fault.call.function)
+            stand.site.interruptions.kill_environments(function)
+    stand.faults.order(*faults)
+    wrong = ""
+    try:
+        see_that_all_is_well(stand, story, tell(stand, story))
+    except AssertionError as problem:
+        wrong = str(problem)
+    left = stand.faults.withdraw()
+    return wrong or (f"did not happen: {left}" if left else "")
+
+
+def see_that_all_is_well(stand: Stand, story: str, told: Told) -> None:
+    site, rotation_id, outcome = stand.site, told.rotation_id, STORIES[story][1]
+    record = site.record(rotation_id)
+    assert (record["outcome"], record["rotationId"]) == (outcome, rotation_id), told.ended
+    assert told.ended.status == ("SUCCEEDED" if outcome == "succeeded" else "FAILED")
+    held = rotation_id if outcome == "succeeded" else told.previous
+    assert site.current() == held
+    promoted = site.document(held)[key.FIELD]
+    assert site.delivered() == promoted
+    assert set(site.keys_in_use()) == {promoted}
+    assert site.sessions() == frozenset()
+    see_the_labels(stand, story, told)
+    for database, names in BYSTANDERS.items():
+        with site.stack.redis.client(database) as client:
+            assert client.exists(*names) == len(names)
+    see_no_key(stand, told)
+    see_that_a_repeated_event_adds_nothing(site, rotation_id)
+
+
+def see_the_labels(stand: Stand, story: str, told: Told) -> None:
+    """One valid current version at every moment, one new version, no way back to a lost one."""
+    labels, moved = stand.site.stack.labels(), stand.history.current
+    assert stand.history.wrongs == []
+    expected = [told.previous, told.rotation_id, *([told.previous] if story == "restored" else [])]
+    assert moved[-len(expected) :] == expected
+    assert moved.count(told.rotation_id) == 1
+    assert [version for version, held in labels.items() if "AWSPENDING" in held] == []
+    assert (told.previous in labels) is (story != "emergency")
+
+
+def see_no_key(stand: Stand, told: Told) -> None:
+    """Neither key of the run is in what the run has said."""
+    site, rotation_id = stand.site, told.rotation_id
+    keys = [stand.history.keys[version] for version in (told.previous, rotation_id)]
+    said = [
+        told.log,
+        repr(site.history(rotation_id)),
+        repr(site.report(rotation_id)),
+        repr(site.record(rotation_id)),
+        repr(site.mailboxes.messages(rotation_id)),
+        repr(site.mailboxes.events(rotation_id)),
+    ]
+    pieces = {piece for text in keys for piece in pieces_of(text)}
+    assert min(map(len, said)) > 300
+    assert [found(pieces, text) for text in said] == [set()] * len(said)
+
+
+def see_that_a_repeated_event_adds_nothing(site: Site, rotation_id: str) -> None:
+    before, runs = site.snapshot(), site.executions()
+    event = {"Step": "finishSecret", "SecretId": site.stack.secret_arn}
+    if site.current() == rotation_id:
+        assert "errorType" not in invoke(site, {**event, "ClientRequestToken": rotation_id})
+    else:
+        again = invoke(site, {**event, "ClientRequestToken": rotation_id})
+        assert again["errorType"] == "RequestRefused"
+    assert [one for one in daily_look(site) if "started" in one] == []
+    assert (site.snapshot(), site.executions()) == (before, runs)
+    assert runs.count(f"rot-{rotation_id}") == 1

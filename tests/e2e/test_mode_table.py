@@ -1,0 +1,294 @@
+"""What a scheduled run and an emergency do differently, row by row of the table of modes.
+
+Each row is told once in each mode: how it is started, what stops it, when sessions end, what comes
+of a failure for good, and where the old version's label is afterwards.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from keyturn import key
+from local import console, ways
+from local.cluster.resources import SECRETS
+from local.state_machines import locate
+from tests.e2e import findings, outages
+from tests.e2e.conftest import Loan
+from tests.e2e.site import Ended, Site, running_site
+from tests.e2e.test_refused_rotation import invoke
+
+SESSIONS = 20
+FAR_OFF = "cron(0 0 31 12 ? 2099)"
+
+
+def bare(site: Site) -> str:
+    """A rotate-secret without a token that says anything."""
+    return site.rotate(ClientRequestToken=str(uuid.uuid4()))
+
+
+def planned(site: Site) -> str:
+    return site.rotate(ClientRequestToken=f"planned-{uuid.uuid4()}")
+
+
+def emergency(site: Site) -> str:
+    return site.rotate(ClientRequestToken=f"emergency-{uuid.uuid4()}")
+
+
+def finding(site: Site) -> str:
+    known = {*site.stack.labels()}
+    findings.put(site, findings.finding())
+    return site.stack.wait_for_rotation(known)
+
+
+MODES: dict[str, Callable[[Site], str]] = {"scheduled": planned, "emergency": emergency}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run to its end, and what was so before it."""
+
+    rotation_id: str
+    previous: str
+    old_key: str
+    ended: Ended
+    record: dict[str, Any]
+    states: list[str]
+
+
+def tell(site: Site, start: Callable[[Site], str]) -> Told:
+    site.add_sessions(SESSIONS)
+    previous, old_key = site.current(), site.document()[key.FIELD]
+    rotation_id = start(site)
+    assert site.promotion(rotation_id).outcome == "succeeded"
+    ended = site.end(rotation_id)
+    return Told(
+        rotation_id, previous, old_key, ended, site.record(rotation_id), states(site, rotation_id)
+    )
+
+
+def states(site: Site, rotation_id: str) -> list[str]:
+    """The states that a run has entered, in order."""
+    found = locate(site.history(rotation_id))
+    return [one.state for one in found if one.kind.endswith("StateEntered") and one.state]
+
+
+# How it is started
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "mode"),
+    [
+        (planned, "planned", "scheduled"),
+        (emergency, "emergency", "emergency"),
+        (finding, "finding", "emergency"),
+        (bare, "manual", "emergency"),
+    ],
+)
+def test_whoever_starts_it_chooses_the_mode(
+    site: Site, start: Callable[[Site], str], kind: str, mode: str
+) -> None:
+    told = tell(site, start)
+    assert told.ended.output["outcome"] == "succeeded"
+    assert (told.record["trigger"]["kind"], told.record["mode"]) == (kind, mode)
+
+
+@pytest.fixture
+def before_the_window(loan: Loan) -> Iterator[Site]:
+    """A stack whose Secrets Manager is a minute before its window; bare calls are scheduled."""
+    loan.end()  # there is never more than one stack in a process
+    options = dict(ways.options("scheduled", datetime.now(UTC)))
+    parameters = {**options.pop("parameters"), "ManualRotationMode": "scheduled"}
+    with running_site(**options, parameters=parameters) as site:
+        yield site
+
+
+def test_a_bare_call_is_scheduled_where_the_parameter_says_so_and_the_window_starts_one_by_itself(
+    before_the_window: Site,
+) -> None:
+    site = before_the_window
+    by_hand = tell(site, bare)
+    assert by_hand.record["trigger"]["kind"] == "manual"
+    by_clock = tell(site, lambda one: one.stack.reach_window())
+    assert by_clock.record["trigger"]["kind"] == "schedule"
+    for told in (by_hand, by_clock):
+        assert told.ended.output["outcome"] == "succeeded"
+        assert told.record["mode"] == "scheduled"
+        assert site.stack.labels().get(told.previous) in (["AWSPREVIOUS"], None)
+    assert site.stack.labels()[by_clock.previous] == ["AWSPREVIOUS"]
+
+
+# What stops it
+
+
+def test_a_scheduled_rotation_stops_before_anything_changes_where_a_check_fails(site: Site) -> None:
+    site.add_sessions(SESSIONS)
+    with outages.paused(site):
+        before = site.snapshot()
+        report = site.refuse_once()
+        assert site.snapshot() == before
+    assert {step.step for step in report.steps if step.error} == {"setSecret"}
+    assert f"rot-{report.version_id}" not in site.executions()
+
+
+def test_an_emergency_records_a_failed_check_and_goes_on(site: Site) -> None:
+    with outages.cluster_silent(site):
+        told = tell(site, emergency)
+    assert told.ended.output["outcome"] == "succeeded"
+    (said,) = [json.loads(line.partition(" ")[2])["facts"]["problem"] for line in site.log
+               if told.rotation_id in line and '"problem":' in line]  # fmt: skip
+    assert said.startswith("ClusterUnavailable: ")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_value_that_is_no_key_stops_either(site: Site, mode: str) -> None:
+    """Somebody has put a value under the rotation's id: what is there is taken for the new key."""
+    before = site.snapshot()
+    token = f"{'emergency' if mode == 'emergency' else 'planned'}-{uuid.uuid4()}"
+    site.stack.cloud.client("secretsmanager").put_secret_value(
+        SecretId=site.stack.secret_arn,
+        ClientRequestToken=token,
+        SecretString=json.dumps({**site.document(), key.FIELD: "c2hvcnQ="}),
+        VersionStages=["AWSPENDING"],
+    )
+    site.rotate(ClientRequestToken=token)
+    site.stack.wait(lambda: bool(site.report(token).retry_at), "the first step fails")
+    event = {"SecretId": site.stack.secret_arn, "ClientRequestToken": token}
+    for step in ("createSecret", "testSecret", "finishSecret"):
+        assert invoke(site, {**event, "Step": step})["errorType"] == "KeyNot32Bytes"
+    site.abandon(token)
+    assert site.snapshot() == before
+    assert f"rot-{token}" not in site.executions()
+
+
+# When sessions end, and the old version afterwards
+
+
+def test_a_scheduled_run_purges_after_the_last_old_pod_and_keeps_the_old_version(
+    site: Site,
+) -> None:
+    told = tell(site, planned)
+    assert told.states.index("PurgeSessions") > told.states.index("ConfirmDelivery")
+    assert "PurgeEarly" not in told.states
+    assert told.record["sessions"]["endedFirst"] is None
+    assert told.record["sessions"]["deleted"] >= SESSIONS
+    assert site.stack.labels()[told.previous] == ["AWSPREVIOUS"]
+
+
+def test_an_emergency_purges_before_and_after_and_nobody_goes_back_to_the_old_version(
+    site: Site,
+) -> None:
+    later: list[int] = []
+
+    def log_in_meanwhile() -> None:
+        later.append(len(site.sessions()))
+        site.add_sessions(SESSIONS)
+
+    site.interruptions.before("RestartService", "DescribeSecret", log_in_meanwhile)
+    told = tell(site, emergency)
+    assert told.states.index("PurgeEarly") < told.states.index("DeliverKey")
+    assert told.states.index("PurgeSessions") > told.states.index("ConfirmDelivery")
+    assert told.record["sessions"]["endedFirst"] >= SESSIONS
+    assert later == [0]
+    assert told.record["sessions"]["deleted"] >= SESSIONS
+    assert site.sessions() == frozenset()
+    assert told.previous not in site.stack.labels()
+    timings = told.record["timings"]
+    assert 0 < timings["secondsToLastOldPod"] <= timings["secondsToLastOldSession"]
+
+
+# What fails for good
+
+
+@dataclass(frozen=True)
+class Break:
+    """What breaks, during which call of which function, and how it is mended."""
+
+    function: str
+    happen: Callable[[Site], None]
+    mend: Callable[[Site], None]
+    step: str
+    error: str
+
+
+def freeze(site: Site) -> None:
+    admin = site.stack.cluster.admin
+    admin.patch(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET, {"immutable": True})
+
+
+def thaw(site: Site) -> None:
+    """An immutable Secret can only be made anew."""
+    held = key.parse(site.delivered())
+    admin = site.stack.cluster.admin
+    admin.delete(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
+    site.stack.cluster.apply(console.secret(held))
+
+
+def misroute(site: Site) -> None:
+    outages._select(site, {"app": outages.CONSOLE})
+
+
+def route(site: Site) -> None:
+    outages._select(site, {"app": outages.AUTH})
+
+
+BREAKS = {
+    "delivery": Break("BeginRotation", freeze, thaw, "DeliverKey", "DeliveryRefused"),
+    "rollout": Break(
+        "BeginRotation",
+        lambda site: site.stack.images.discard(console.IMAGES[outages.CONSOLE]),
+        lambda site: site.stack.images.add(console.IMAGES[outages.CONSOLE]),
+        "RestartServices",
+        "RolloutFailed",
+    ),
+    "validation": Break("ValidateRotation", misroute, route, "ValidateRotation", "LoginBroken"),
+}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_scheduled_run_that_fails_for_good_restores_the_previous_key_once(
+    site: Site, what: str
+) -> None:
+    broken = BREAKS[what]
+    site.interruptions.before(broken.function, "DescribeSecret", lambda: broken.happen(site))
+    site.interruptions.before("RestorePreviousKey", "DescribeSecret", lambda: broken.mend(site))
+    told = tell(site, planned)
+    assert (told.ended.status, told.ended.error) == ("FAILED", broken.error)
+    assert told.record["outcome"] == "restored"
+    assert told.record["failure"]["step"] == broken.step
+    assert told.states.count("RestorePreviousKey") == 1
+    labels = site.stack.labels()
+    assert labels[told.previous] == ["AWSCURRENT"]
+    assert labels[told.rotation_id] == ["AWSPREVIOUS"]
+    assert site.delivered() == told.old_key
+    assert set(site.keys_in_use()) == {told.old_key}
+    assert (site.sessions() == frozenset()) is (what != "delivery")
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_an_emergency_that_fails_for_good_keeps_the_new_key_and_ends_the_sessions(
+    site: Site, what: str
+) -> None:
+    broken = BREAKS[what]
+    site.interruptions.before(broken.function, "DescribeSecret", lambda: broken.happen(site))
+    told = tell(site, emergency)
+    try:
+        assert (told.ended.status, told.ended.error) == ("FAILED", broken.error)
+        assert told.record["outcome"] == "failed"
+        assert (told.record["failure"]["step"], told.record["restored"]) == (broken.step, None)
+        assert "RestorePreviousKey" not in told.states
+        assert site.stack.labels() == {told.rotation_id: ["AWSCURRENT"]}
+        assert site.sessions() == frozenset()
+        assert told.record["sessions"]["endedFirst"] >= SESSIONS
+        assert told.record["timings"]["secondsToLastOldSession"] > 0
+        said = site.mailboxes.messages(told.rotation_id)[-1]
+        assert "FAILED" in said["Subject"]
+    finally:
+        broken.mend(site)
+    again = site.run_again(told.rotation_id)
+    assert again.output["outcome"] == "succeeded", again
+    assert set(site.keys_in_use()) == {site.document(told.rotation_id)[key.FIELD]}

@@ -1,0 +1,145 @@
+"""A run that is overtaken at any of its states does nothing more, and the one on top is whole.
+
+Also the way back, which is open once, and only while nobody has ruled it out.
+"""
+
+import json
+import uuid
+
+import pytest
+
+from keyturn import key
+from tests.e2e.site import Ended, Site
+from tests.e2e.test_mode_table import misroute, planned, route, states, tell
+
+# A call of each state, before which an emergency is started and promoted.
+PLACES = {
+    "BeginRotation": ("BeginRotation", "DescribeSecret"),
+    "DeliverKey": ("DeliverKey", "DescribeSecret"),
+    "DeliverKey, label seen": ("DeliverKey", "get secrets"),
+    "RestartService": ("RestartService", "DescribeSecret"),
+    "CheckRollout": ("CheckRollout", "DescribeSecret"),
+    "PurgeSessions": ("PurgeSessions", "DescribeSecret"),
+    "ValidateRotation": ("ValidateRotation", "DescribeSecret"),
+    "RestorePreviousKey": ("RestorePreviousKey", "DescribeSecret"),
+    "RestorePreviousKey, label seen": ("RestorePreviousKey", "UpdateSecretVersionStage"),
+}
+
+
+def overtake(site: Site, place: tuple[str, str], token: str, *, to_end: bool = False) -> None:
+    """Have another rotation promoted, or carried to its end, before a call of the first run."""
+
+    def act() -> None:
+        site.rotate(ClientRequestToken=token)
+        assert site.promotion(token).outcome == "succeeded"
+        if to_end:
+            site.end(token)
+
+    site.interruptions.before(*place, act)
+
+
+def assert_on_top(site: Site, token: str, ended: Ended) -> None:
+    assert ended.output["outcome"] == "succeeded", ended
+    assert site.current() == token
+    promoted = site.document(token)[key.FIELD]
+    assert site.delivered() == promoted
+    assert set(site.keys_in_use()) == {promoted}
+    assert site.sessions() == frozenset()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_emergency_overtakes_a_scheduled_run_at(site: Site, place: str) -> None:
+    token = f"emergency-{uuid.uuid4()}"
+    if place.startswith("Restore"):
+        site.interruptions.before("ValidateRotation", "DescribeSecret", lambda: misroute(site))
+        site.interruptions.before("RestorePreviousKey", "DescribeSecret", lambda: route(site))
+    overtake(site, PLACES[place], token)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded", told.record
+    assert_on_top(site, token, site.end(token))
+    assert site.stack.labels() == {token: ["AWSCURRENT"]}
+
+
+@pytest.mark.parametrize("function", ["DeliverKey", "RestartService", "PurgeSessions"])
+def test_a_run_that_had_looked_before_it_was_overtaken_writes_nothing_over_what_came_since(
+    site: Site, function: str
+) -> None:
+    """It looked at the label and was held up, while an emergency went to its very end."""
+    call = {"DeliverKey": "get secrets", "RestartService": "patch deployments"}
+    token = f"emergency-{uuid.uuid4()}"
+    place = (function, call.get(function, "DescribeSecret"))
+    overtake(site, place, token, to_end=True)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded", told.record
+    assert_on_top(site, token, site.end(token))
+
+
+def test_a_second_planned_rotation_overtakes_the_first(site: Site) -> None:
+    token = f"planned-{uuid.uuid4()}"
+    overtake(site, ("CheckRollout", "DescribeSecret"), token)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded"
+    assert_on_top(site, token, site.end(token))
+    assert site.stack.labels()[told.rotation_id] == ["AWSPREVIOUS"]
+
+
+def test_a_value_put_by_hand_overtakes_a_run_and_is_carried_by_the_watch(site: Site) -> None:
+    put: list[str] = []
+
+    def act() -> None:
+        made = {**site.document(), key.FIELD: key.generate().base64}
+        put.append(site.put_value(json.dumps(made)))
+
+    site.interruptions.before("CheckRollout", "DescribeSecret", act)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded"
+    (version,) = put
+    site.stack.wait(lambda: f"rot-{version}" in site.executions(), "the watch starts a run")
+    assert_on_top(site, version, site.end(version))
+
+
+# The way back
+
+
+def fails_at_its_end(site: Site) -> None:
+    site.interruptions.before("ValidateRotation", "DescribeSecret", lambda: misroute(site))
+
+
+def test_a_way_back_that_fails_has_no_way_back(site: Site) -> None:
+    fails_at_its_end(site)
+    told = tell(site, planned)
+    route(site)
+    assert (told.record["outcome"], told.states.count("RestorePreviousKey")) == ("failed", 1)
+    assert told.record["restoreFailure"]["step"] == "ValidateRotation"
+    assert site.current() == told.previous
+    assert set(site.keys_in_use()) == {told.old_key}
+
+
+def test_there_is_no_way_back_to_a_version_that_was_ruled_out(site: Site) -> None:
+    previous = site.current()
+    client = site.stack.cloud.client("secretsmanager")
+
+    def rule_out() -> None:
+        route(site)
+        client.update_secret_version_stage(
+            SecretId=site.stack.secret_arn, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous
+        )
+
+    fails_at_its_end(site)
+    site.interruptions.before("RestorePreviousKey", "DescribeSecret", rule_out)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "failed"
+    assert told.record["restoreFailure"]["error"] == "RestoreRefused"
+    assert site.current() == told.rotation_id
+    assert states(site, told.rotation_id)[-1] == "RotationFailed"
+    assert set(site.keys_in_use()) == {site.document(told.rotation_id)[key.FIELD]}
+
+
+def test_a_restored_run_that_is_run_again_finds_itself_overtaken(site: Site) -> None:
+    fails_at_its_end(site)
+    site.interruptions.before("RestorePreviousKey", "DescribeSecret", lambda: route(site))
+    told = tell(site, planned)
+    before = site.snapshot()
+    again = site.run_again(told.rotation_id)
+    assert (told.record["outcome"], again.output["outcome"]) == ("restored", "superseded")
+    assert site.snapshot() == before
