@@ -30,8 +30,8 @@ demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=ro
 		MODE=$(MODE) FAIL=$(FAIL) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev ## All tests
-	@echo "Running the tests (about three minutes)."
-	@$(RUN) $(BIN)/python -m pytest -q
+	@echo "Running the tests, a file on each core at a time (some minutes)."
+	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(VENV)/.dev $(SAM)/.sam ## Format, lint, types, imports, template
 	@echo "Checking format, lint, types, imports and the template."
@@ -69,7 +69,7 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
-	@echo "Installing what the tests need (about 95 packages)."
+	@echo "Installing what the tests need (about 97 packages)."
 	@$(BIN)/python $(INSTALL) $<
 	@touch $@ $(VENV)/.local
 
