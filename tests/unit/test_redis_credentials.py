@@ -80,6 +80,7 @@ def account(front: Front) -> Account:
         ('"quoted"', "", ('"quoted"',)),
         ("with spaces and\nlines", "", ("with spaces and\nlines",)),
     ],
+    ids=[str(number) for number in range(11)],  # the same in every process: a password is not
 )
 def test_a_password_is_read_as_text_or_from_its_field(
     stored: str, user: str, found: tuple[str, ...], account: Account
