@@ -165,7 +165,7 @@ def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
 
 
 def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work() -> None:
-    """It ends well, for it found itself overtaken; before the last move of a label it had failed."""
+    """It ended well, for it found itself overtaken; before the label moved it had failed."""
     runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-again")]
     moved = Secret(PUT_BACK.versions, NOON - timedelta(minutes=5), None)
     assert concerns(moved, runs) == []
