@@ -127,6 +127,14 @@ def test_another_rotation_is_left_alone(store: FakeSecretStore, failing: Run) ->
     assert store.labels() == before
 
 
+@pytest.mark.parametrize("others", [{}, {NEW: ["AWSPREVIOUS"]}, {OLD: ["AWSPREVIOUS"]}])
+def test_an_emergency_that_took_the_labels_off_has_overtaken_the_run(
+    others: dict[str, list[str]], failing: Run
+) -> None:
+    with pytest.raises(errors.Superseded, match=OTHER):
+        recovery.next_move(failing, {OTHER: ["AWSCURRENT"], **others})
+
+
 def test_a_rotation_that_overtakes_at_this_very_moment_is_left_alone(failing: Run) -> None:
     class Overtaken(FakeSecretStore):
         def move_current(self, to_version: str, from_version: str) -> None:

@@ -164,6 +164,15 @@ def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
     assert concerns(PUT_BACK, [run_of(OLD, status_of_previous), *own], call) == found
 
 
+def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work() -> None:
+    """It ended well, for it found itself overtaken; before the label moved it had failed."""
+    runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-again")]
+    moved = Secret(PUT_BACK.versions, NOON - timedelta(minutes=5), None)
+    assert concerns(moved, runs) == []
+    by_hand = Secret(PUT_BACK.versions, NOON + timedelta(minutes=5), None)
+    assert concerns(by_hand, runs) == [Concern.PUT_BACK]
+
+
 @BOTH
 def test_a_version_that_was_never_carried_and_taken_back_has_changed_nothing(call: Call) -> None:
     assert concerns(PUT_BACK, [OWN_RUN], call) == []

@@ -43,17 +43,17 @@ def next_move(run: Run, labels: Labels) -> Move:
             f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
         )
     current = labelled(labels, AWSCURRENT)
-    if run.previous is None or run.previous not in labels:
-        raise errors.RestoreRefused(
-            f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
-            f" {current} stays current. Mend the cause and run the rotation again."
-        )
-    if current == run.previous:
+    if run.previous and current == run.previous:
         return Move.NOTHING
     if current != run.rotation_id:
         raise errors.Superseded(
             f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
             " overtaken this run, which restores nothing. Follow the other run."
+        )
+    if run.previous is None or run.previous not in labels:
+        raise errors.RestoreRefused(
+            f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
+            f" {current} stays current. Mend the cause and run the rotation again."
         )
     if AWSPREVIOUS not in labels[run.previous]:
         raise errors.RestoreRefused(

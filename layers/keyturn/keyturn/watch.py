@@ -157,7 +157,8 @@ def _of_services(
 
     A secret's very first version came with the services, so none has to. An older version than the
     previous one was put back: by our own recovery where the run of the previous one ended in
-    failure or still goes on, by a hand where that run had succeeded.
+    failure or still goes on, by a hand where that run had succeeded. One that was started once more
+    since then has found itself overtaken and says nothing of it.
     """
     previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
     runs = _runs_of(current, executions)
@@ -170,7 +171,8 @@ def _of_services(
         replaced = previous.created
         runs_since = [run for run in runs if run.started > replaced]
         if not runs_since:
-            of_previous = _runs_of(previous, executions)
+            back = secret.changed or call.at
+            of_previous = [run for run in _runs_of(previous, executions) if run.started < back]
             if of_previous and of_previous[-1].status == "SUCCEEDED":
                 yield judged(Concern.PUT_BACK, replaced)
             return
