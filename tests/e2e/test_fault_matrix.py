@@ -14,21 +14,17 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pytest
 
 from keyturn import key
-from local import console
-from local.stack import SESSION_DATABASE
 from tests.e2e import findings, outages
-from tests.e2e.call_faults import CallFaults, Fate, Fault
+from tests.e2e.call_faults import Fate, Fault
 from tests.e2e.conftest import Loan
 from tests.e2e.interruptions import Call
 from tests.e2e.key_forms import found, pieces_of
-from tests.e2e.label_history import LabelHistory
-from tests.e2e.relay import Relay, relays
-from tests.e2e.site import Ended, Site, running_site
+from tests.e2e.site import Ended, Site
+from tests.e2e.stand import BYSTANDERS, Stand, running_stand
 from tests.e2e.test_refused_rotation import invoke
 from tests.e2e.test_watch_key import daily_look
 
@@ -39,55 +35,14 @@ AWS_WRITES = {
 }  # fmt: skip
 OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLINK"}
 CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
-BYSTANDERS = {SESSION_DATABASE: ("sessions:1", "session", "cart:session:1"), 0: ("session:1",)}
 SESSIONS = 20
-CONSOLE, AUTH = console.REPLICAS
-
-
-@dataclass(frozen=True)
-class Stand:
-    """A stack whose every external call is heard."""
-
-    site: Site
-    faults: CallFaults
-    history: LabelHistory
 
 
 @pytest.fixture(scope="module")
 def stand(loan: Loan) -> Iterator[Stand]:
     loan.end()  # there is never more than one stack in a process
-    with contextlib.ExitStack() as parts:
-        to_redis, to_console, to_auth = between = parts.enter_context(relays(3))
-        health = [f"http://127.0.0.1:{relay.port}/healthz" for relay in (to_console, to_auth)]
-        parameters = {
-            "RedisPort": str(to_redis.port),
-            "HealthUrls": ",".join(health),
-            "LoginUrl": f"http://127.0.0.1:{to_auth.port}/login",
-        }
-        patches = parts.enter_context(pytest.MonkeyPatch.context())
-        site = parts.enter_context(running_site(parameters=parameters))
-        _join(site, *between)
-        faults = CallFaults(site, patches)
-        for relay in between:
-            relay.judge = faults.fate
-        site.stack.functions._async_retry_seconds = (0.2, 0.2)
-        stand = Stand(site, faults, LabelHistory.of(site, patches))
-        _store_bystanders(site)
+    with running_stand() as stand:
         yield stand
-
-
-def _join(site: Site, to_redis: Relay, to_console: Relay, to_auth: Relay) -> None:
-    to_redis.target = (site.stack.redis.host, site.stack.redis.port)
-    for relay, name in ((to_console, CONSOLE), (to_auth, AUTH)):
-        address = urlsplit(site.stack.urls[name])
-        relay.target = (str(address.hostname), address.port or 0)
-
-
-def _store_bystanders(site: Site) -> None:
-    for database, names in BYSTANDERS.items():
-        with site.stack.redis.client(database) as client:
-            for name in names:
-                client.set(name, "-")
 
 
 # The stories

@@ -10,7 +10,7 @@ import pytest
 
 from keyturn import key
 from tests.e2e.site import Ended, Site
-from tests.e2e.test_mode_table import misroute, planned, route, states, tell
+from tests.e2e.stories import misroute, planned, route, states, tell
 
 # A call of each state, before which an emergency is started and promoted.
 PLACES = {
