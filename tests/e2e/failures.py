@@ -150,7 +150,7 @@ def fail(site: Site, failure: Failure, *, turns: bool, **request: Any) -> tuple[
     """Rotate while something breaks; returns the rotation's id and how its run ended."""
     with failure.happening(site, turns=turns):
         rotation_id = site.rotate(**request)
-        assert site.promotion(rotation_id).outcome == "succeeded"
+        site.promoted(rotation_id)
         ended = site.end(rotation_id)
     assert site.interruptions.clear() == []
     return rotation_id, ended

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ def main(report: str, *command: str) -> None:
     """Run the command, tell how it ended, and wait for the last descendant."""
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError("no subreaper here")
+    # Whoever runs the tests in the background has SIGINT ignored, which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command)
     Path(f"{report}.pid").write_text(str(process.pid))
     code = process.wait()

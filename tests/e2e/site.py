@@ -73,6 +73,12 @@ class Site(Workloads):
             self.stack.secret_arn, rotation_id, WAIT_SECONDS
         )
 
+    def promoted(self, rotation_id: str) -> RotationReport:
+        """See Secrets Manager's part end well."""
+        report = self.promotion(rotation_id)
+        assert report.outcome == "succeeded", report.error
+        return report
+
     def report(self, rotation_id: str) -> RotationReport:
         """What Secrets Manager has seen of a rotation so far."""
         found = self.stack.secrets_manager.rotation_report(self.stack.secret_arn, rotation_id)
@@ -116,20 +122,11 @@ class Site(Workloads):
         return version
 
     def spoil_by_hand(self) -> str:
-        """Put what is no key, and wait until the watch has told so; returns its version."""
+        """Put what is no key, and wait until people are told of its run; returns its version."""
         version = self.put_value(json.dumps({**self.document(), key.FIELD: "c2hvcnQ="}))
-        self.stack.wait(lambda: bool(self.mailboxes.messages(version)), "the watch tells of it")
+        self.stack.wait(lambda: bool(self.mailboxes.messages(version)), "people are told of it")
         self.stack.wait(lambda: bool(self.mailboxes.events(version)), "the bus has it")
         return version
-
-    def move_back(self, to_version: str, from_version: str) -> None:
-        """Make a version current again by hand."""
-        self.stack.cloud.client("secretsmanager").update_secret_version_stage(
-            SecretId=self.stack.secret_arn,
-            VersionStage="AWSCURRENT",
-            MoveToVersionId=to_version,
-            RemoveFromVersionId=from_version,
-        )
 
     def abandon(self, rotation_id: str) -> None:
         """Take AWSPENDING off a rotation that cannot go on, and see it end."""
@@ -173,8 +170,7 @@ class Site(Workloads):
     def rotate_to_end(self, **request: Any) -> Ended:
         """Rotate once and wait until everything is over."""
         rotation_id = self.rotate(**request)
-        report = self.promotion(rotation_id)
-        assert report.outcome == "succeeded", report.error
+        self.promoted(rotation_id)
         return self.end(rotation_id)
 
     def run_again(self, rotation_id: str) -> Ended:

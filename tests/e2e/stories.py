@@ -51,7 +51,7 @@ def tell(site: Site, start: Callable[[Site], str]) -> Told:
     site.add_sessions(SESSIONS)
     previous, old_key = site.current(), site.document()[key.FIELD]
     rotation_id = start(site)
-    site.promotion(rotation_id)
+    site.promoted(rotation_id)
     ended = site.end(rotation_id)
     return Told(
         rotation_id, previous, old_key, ended, site.record(rotation_id), states(site, rotation_id)

@@ -92,7 +92,7 @@ def tell(stand: Stand, story: str) -> Told:
     site.add_sessions(SESSIONS)
     previous, lines = site.current(), len(site.log)
     rotation_id = STORIES[story][0](site)
-    assert site.promotion(rotation_id).outcome == "succeeded"
+    site.promoted(rotation_id)
     ended = site.end(rotation_id)
     return Told(rotation_id, previous, ended, "\n".join(site.log[lines:]))
 

@@ -3,6 +3,7 @@
 Judged by all that was asked since the stack was started: whole rotations, and broken ones.
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from local.cloud import access_key_of
 from tests.e2e import findings
 from tests.e2e.failures import FAILURES, fail
 from tests.e2e.site import Site
+from tests.e2e.test_watch_key import daily_look
 
 RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 
 @pytest.fixture(scope="module")
 def rotated(module_site: Site) -> Site:
-    """A stack that has seen a whole rotation, one that was undone, a finding, keys put by hand."""
+    """A stack that has seen all that calls AWS: rotations, one undone, a finding, a key by hand.
+
+    And a watch that tells people.
+    """
     if not module_site.mailboxes.messages("Every service runs the new session key"):
         module_site.rotate_to_end()
     if not module_site.mailboxes.messages("and was undone"):
@@ -26,8 +31,9 @@ def rotated(module_site: Site) -> Site:
     if not module_site.mailboxes.messages("Overtaken: "):
         findings.overtake(module_site)
     module_site.end(module_site.change_by_hand())
-    good = module_site.current()
-    module_site.move_back(good, module_site.spoil_by_hand())
+    module_site.end(module_site.spoil_by_hand())
+    (told,) = daily_look(module_site, ahead=timedelta(days=100))
+    assert told["concern"] == "TOO_OLD"
     return module_site
 
 

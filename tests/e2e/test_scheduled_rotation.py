@@ -39,7 +39,8 @@ class Story:
 @pytest.fixture(scope="module")
 def story(module_site: Site) -> Story:
     site, stack = module_site, module_site.stack
-    previous = site.put_value(json.dumps({**OTHER_FIELDS, **site.document()}))
+    with site.unwatched():  # else the watch carries it on while the rotation runs
+        previous = site.put_value(json.dumps({**OTHER_FIELDS, **site.document()}))
     cookies = log_in(12, stack.urls["web-console"]).cookies
     with stack.redis.client(SESSION_DATABASE) as redis:
         redis.mset(dict.fromkeys(LOOK_ALIKES, b"-"))
@@ -47,7 +48,7 @@ def story(module_site: Site) -> Story:
         redis.set("session:of-someone-else", b"-")
     pods = site.pods()
     rotation_id = site.rotate()
-    assert site.promotion(rotation_id).outcome == "succeeded"
+    site.promoted(rotation_id)
     return Story(site, rotation_id, previous, pods, cookies, site.end(rotation_id))
 
 

@@ -1,6 +1,7 @@
 """A key that is changed by hand, and what the watch does about it, on the whole stack."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from keyturn import key
@@ -8,10 +9,10 @@ from keyturn.run import now, timestamp
 from tests.e2e.site import Site
 
 
-def daily_look(site: Site) -> list[dict[str, Any]]:
-    """What the daily rule does, now."""
+def daily_look(site: Site, *, ahead: timedelta = timedelta()) -> list[dict[str, Any]]:
+    """What the daily rule does, now or some days ahead."""
     name = site.stack.function_name("WatchKeyFunction")
-    event = {"detail-type": "Scheduled Event", "time": timestamp(now())}
+    event = {"detail-type": "Scheduled Event", "time": timestamp(now() + ahead)}
     answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     assert answer.function_error is None, answer.payload
     found: list[dict[str, Any]] = json.loads(answer.payload)["found"]
