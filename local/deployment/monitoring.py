@@ -25,7 +25,10 @@ def create_alarm(logical_id: str, properties: Properties, stack: Stack) -> Creat
 
 def create_dashboard(logical_id: str, properties: Properties, stack: Stack) -> Created:
     """Create an `AWS::CloudWatch::Dashboard`; raises DeploymentError for a body without widgets."""
-    name, body = properties.get("DashboardName", stack.name_of(logical_id)), properties["DashboardBody"]
+    name, body = (
+        properties.get("DashboardName", stack.name_of(logical_id)),
+        properties["DashboardBody"],
+    )
     try:
         widgets = json.loads(body)["widgets"]
     except (ValueError, KeyError, TypeError) as problem:
@@ -41,7 +44,7 @@ def _typed(value: Any, shape: Shape) -> Any:
     if shape.type_name == "structure":
         return {name: _typed(item, _member(shape, name)) for name, item in value.items()}
     if shape.type_name == "list":
-        return [_typed(item, shape.member) for item in value]  # type: ignore[attr-defined]
+        return [_typed(item, shape.member) for item in value]
     if shape.type_name == "boolean":
         return is_true(value)
     if shape.type_name in {"integer", "long"}:

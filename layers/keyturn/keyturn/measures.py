@@ -46,7 +46,7 @@ def of_run(record: Facts) -> list[Measure]:
 
 
 def said_of_run(record: Facts) -> dict[str, str | None]:
-    """What a search of the logs finds beside a run's measures: which run, why, and what ended it."""
+    """What a search of the logs finds beside a run's measures: which run, why, how it ended."""
     failure = record["failure"] or {}
     return {
         "rotationId": record["rotationId"],
