@@ -305,6 +305,13 @@ def test_nothing_is_pending_once_the_version_is_promoted() -> None:
     assert watch.facts(ROTATED, NOON)["pendingSeconds"] == 0.0
 
 
+def test_what_was_made_in_the_second_of_the_look_is_of_age_zero() -> None:
+    later = NOON + timedelta(milliseconds=400)
+    seen = secret(current(later), version(PENDING, later, "AWSPENDING"))
+    found = watch.facts(seen, NOON)
+    assert repr((found["ageDays"], found["pendingSeconds"])) == "(0.0, 0.0)"
+
+
 def test_the_next_rotation_is_counted_in_days() -> None:
     seen = secret(current(NOON - DAY), next_rotation=NOON + 36 * HOUR)
     assert watch.facts(seen, NOON)["daysToRotation"] == 1.5

@@ -138,14 +138,14 @@ def look(secret: WatchedSecret) -> Secret:
 def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
     """How old the key is, how long another version has been pending, when the next rotation is due.
 
-    Pure. A number that nobody can tell is None; where nothing is pending it is 0.
+    Pure. What nobody can tell is None. An event's time is in whole seconds; no age is below 0.
     """
     current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
     made, waits, due = current and current.created, 0.0, secret.next_rotation
     if pending and AWSCURRENT not in pending.labels:
-        waits = (at - _begun(pending, secret, at)).total_seconds()
+        waits = max((at - _begun(pending, secret, at)).total_seconds(), 0.0)
     return {
-        "ageDays": round((at - made) / DAY, 3) if made else None,
+        "ageDays": round(max((at - made) / DAY, 0.0), 3) if made else None,
         "pendingSeconds": round(waits, 3),
         "daysToRotation": round((due - at) / DAY, 3) if due else None,
     }
