@@ -6,8 +6,8 @@ from typing import Any
 
 from local.deployment.intrinsics import Scope, conditions, resolve
 from local.deployment.parameters import parameter_values
+from tests import project
 from tests.emf import Dimensions
-from tests.project import parameters, template
 
 STACK = "keyturn"
 Measured = tuple[str, str, Dimensions]  # namespace, name, dimensions
@@ -15,8 +15,8 @@ Measured = tuple[str, str, Dimensions]  # namespace, name, dimensions
 
 def resolved(**overrides: str) -> dict[str, dict[str, Any]]:
     """The resources that a stack with these parameters has, by logical id."""
-    source = template()
-    values = parameter_values(source["Parameters"], {**parameters(), **overrides})
+    source = project.template()
+    values = parameter_values(source["Parameters"], {**project._parameters(), **overrides})
     pseudo = {
         "AWS::Region": "eu-central-1",
         "AWS::AccountId": "123456789012",

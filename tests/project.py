@@ -117,7 +117,7 @@ def snake_case(name: str) -> str:
 @functools.cache
 def environment(function: str) -> dict[str, str]:
     """The environment that the template gives a function, with every value in place."""
-    values = parameter_values(template()["Parameters"], parameters())
+    values = parameter_values(template()["Parameters"], _parameters())
     pseudo = {
         "AWS::Region": "eu-central-1",
         "AWS::AccountId": "123456789012",
@@ -134,7 +134,7 @@ def event(function: str) -> dict[str, Any]:
     return found
 
 
-def parameters() -> dict[str, str]:
+def _parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
     authority = CertificateAuthority("cluster").pem
     return {
