@@ -3,18 +3,19 @@
 import json
 from typing import Any
 
-from keyturn import channels, messages, record, run, wiring
-from keyturn.telemetry import Event, Result, step
+from keyturn import channels, measures, messages, record, run, wiring
+from keyturn.telemetry import Event, Result, emit, step
 
 finish = wiring.finishing()
 
 
 @step("FinishRotation")
 def handler(event: Event, _context: Any) -> Result:
-    """Compose, keep and announce the record."""
+    """Compose, keep, announce and measure the record."""
     this = run.parse(event, finish.settings.secret_arn)
     document = record.compose(event, this, run.now())
     if "recording_failure" not in event:
         finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
     told = channels.tell(finish.channels, messages.finished_message(this, document))
+    emit(measures.of_run(document), measures.said_of_run(document))
     return {**document, "announced": told}

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from keyturn import finding_event, response, run, wiring
-from keyturn.telemetry import Event, Result, step
+from keyturn import finding_event, measures, response, run, wiring
+from keyturn.telemetry import Event, Result, emit, step
 
 respond = wiring.responding()
 
@@ -12,4 +12,7 @@ respond = wiring.responding()
 def handler(event: Event, _context: Any) -> Result:
     """Judge the finding; start at most one rotation for it, and tell people."""
     found = finding_event.parse(event)
-    return response.respond(respond.secret, respond.channels, found, respond.scope, run.now())
+    at = run.now()
+    answer = response.respond(respond.secret, respond.channels, found, respond.scope, at)
+    emit(measures.of_finding(answer, at), {"rotationId": answer["rotationId"]})
+    return answer

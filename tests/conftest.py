@@ -1,5 +1,6 @@
 """What all kinds of tests share."""
 
+import os
 from datetime import UTC, datetime
 
 import botocore.auth
@@ -15,6 +16,8 @@ OLD = "00000000-0000-4000-8000-000000000000"
 ASKED = "2026-11-24T11:59:00.000Z"
 STAMP = Stamp(NEW, delivery="2")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+os.environ["POWERTOOLS_SERVICE_NAME"] = "keyturn"  # which is read when a test imports telemetry
 
 
 @pytest.fixture

@@ -118,7 +118,11 @@ def snake_case(name: str) -> str:
 def environment(function: str) -> dict[str, str]:
     """The environment that the template gives a function, with every value in place."""
     values = parameter_values(template()["Parameters"], _parameters())
-    pseudo = {"AWS::Region": "eu-central-1", "AWS::AccountId": "123456789012"}
+    pseudo = {
+        "AWS::Region": "eu-central-1",
+        "AWS::AccountId": "123456789012",
+        "AWS::StackName": "keyturn",
+    }
     scope = Scope({**values, **pseudo}, physical_ids=PHYSICAL_IDS)
     variables = resolve(variables_of(functions()[logical_id(function)]), scope)
     return {name: text(value) for name, value in variables.items()}

@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping
 
-from local.deployment import compute, foundations, messaging, secrets
+from local.deployment import compute, foundations, messaging, monitoring, secrets
 from local.deployment.errors import DeploymentError
 from local.deployment.stack import Create, Created, Properties, Stack
 
 
 def record(logical_id: str, properties: Properties, stack: Stack) -> Created:
-    """Keep a resource that has no effect locally: nothing raises alarms or fires on a schedule.
+    """Keep a resource that has no effect locally, such as a schedule, on which nothing fires.
 
     Its properties can be read from the deployment, as those of every resource.
     """
-    named = (properties[key] for key in ("AlarmName", "Name", "DashboardName") if key in properties)
-    name = next(named, stack.name_of(logical_id))
+    name = properties.get("Name", stack.name_of(logical_id))
     return Created(name, {"Arn": stack.arn("local", name)})
 
 
 CREATE: Mapping[str, Create] = {
-    "AWS::CloudWatch::Alarm": record,
-    "AWS::CloudWatch::CompositeAlarm": record,
-    "AWS::CloudWatch::Dashboard": record,
+    "AWS::CloudWatch::Alarm": monitoring.create_alarm,
+    "AWS::CloudWatch::Dashboard": monitoring.create_dashboard,
     "AWS::Events::Rule": messaging.create_rule,
     "AWS::IAM::ManagedPolicy": foundations.create_managed_policy,
     "AWS::IAM::Policy": foundations.create_policy,

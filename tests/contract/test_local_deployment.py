@@ -167,7 +167,41 @@ TEMPLATE = """
                 Resource: !Sub "${Records.Arn}/*"
       TooOld:
         Type: AWS::CloudWatch::Alarm
-        Properties: {AlarmActions: [!Ref Topic], Threshold: !Ref Days}
+        Properties:
+          AlarmActions: [!Ref Topic]
+          Namespace: Keys
+          MetricName: Age
+          Dimensions: [{Name: service, Value: !Ref AWS::StackName}]
+          Statistic: Maximum
+          Period: 300
+          EvaluationPeriods: 1
+          ComparisonOperator: GreaterThanThreshold
+          Threshold: !Ref Days
+          TreatMissingData: ignore
+      Failing:
+        Type: AWS::CloudWatch::Alarm
+        Properties:
+          AlarmName: failing
+          EvaluationPeriods: 3
+          DatapointsToAlarm: 1
+          ComparisonOperator: GreaterThanThreshold
+          Threshold: 0
+          Metrics:
+            - {Id: all, Expression: SUM(METRICS())}
+            - Id: show
+              ReturnData: false
+              MetricStat:
+                Stat: Sum
+                Period: !Ref Days
+                Metric:
+                  Namespace: AWS/Lambda
+                  MetricName: Errors
+                  Dimensions: [{Name: FunctionName, Value: !Ref ShowFunction}]
+      Picture:
+        Type: AWS::CloudWatch::Dashboard
+        Properties:
+          DashboardBody: !Sub |
+            {"widgets": [{"type": "alarm", "properties": {"alarms": ["${TooOld.Arn}"]}}]}
     Outputs:
       MachineArn: {Value: !Ref Machine}
       RecordsArn: {Condition: KeepsRecords, Value: !GetAtt Records.Arn}
@@ -316,7 +350,28 @@ def test_other_resources_are_created_as_the_template_says(deployed: Deploy, clou
     assert json.loads(rules["keyturn-ShowFunctionFinding"]["EventPattern"]) == {
         "source": ["aws.guardduty"]
     }
-    assert deployment.resources["TooOld"].properties["AlarmActions"] == [ids["Topic"]]
+
+
+def test_alarms_and_dashboards_are_kept_and_can_be_looked_up(
+    deployed: Deploy, cloud: Cloud
+) -> None:
+    deployment = deployed(TEMPLATE)
+    watch = cloud.client("cloudwatch")
+    alarms = {one["AlarmName"]: one for one in watch.describe_alarms()["MetricAlarms"]}
+    assert set(alarms) == {"keyturn-TooOld", "failing"}
+    old = alarms["keyturn-TooOld"]
+    assert old["AlarmActions"] == [deployment.physical_ids["Topic"]]
+    assert (old["Threshold"], old["Period"], old["TreatMissingData"]) == (30.0, 300, "ignore")
+    assert old["Dimensions"] == [{"Name": "service", "Value": "keyturn"}]
+    expression, metric = alarms["failing"]["Metrics"]
+    assert expression["Expression"] == "SUM(METRICS())"
+    assert metric["MetricStat"]["Period"] == 30
+    assert metric["MetricStat"]["Metric"]["Dimensions"] == [
+        {"Name": "FunctionName", "Value": deployment.physical_ids["ShowFunction"]}
+    ]
+    body = watch.get_dashboard(DashboardName=deployment.physical_ids["Picture"])["DashboardBody"]
+    (widget,) = json.loads(body)["widgets"]
+    assert widget["properties"]["alarms"] == [old["AlarmArn"]]
 
 
 def test_resources_come_after_those_they_wait_for(deployed: Deploy) -> None:
@@ -355,6 +410,15 @@ def test_resources_come_after_those_they_wait_for(deployed: Deploy) -> None:
              EventPattern: {source: [x]}
              Targets: [{Id: q, Arn: "arn:aws:sqs:eu-west-1:111122223333:q"}]
          """, "events are not delivered to arn:aws:sqs"),
+        ("A: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{\"widgets\": [}'}}",
+         "the body is not JSON with widgets"),
+        ("A: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{}'}}",
+         "the body is not JSON with widgets"),
+        ("""
+         A:
+           Type: AWS::CloudWatch::Alarm
+           Properties: {Threshhold: 1, EvaluationPeriods: 1, ComparisonOperator: x}
+         """, "CloudWatch knows no Threshhold of PutMetricAlarmInput"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_deployed_is_named(deployed: Deploy, template: str, message: str) -> None:

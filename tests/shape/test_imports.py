@@ -21,6 +21,7 @@ NOUNS = [
     "key",
     "labels",
     "logs",
+    "measures",
     "messages",
     "purge",
     "purge_progress",

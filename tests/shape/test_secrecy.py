@@ -87,7 +87,9 @@ def rotation(monkeypatch: pytest.MonkeyPatch) -> Rotation:
     return Rotation(Stage(), monkeypatch)
 
 
-def test_a_whole_rotation_says_the_key_nowhere(rotation: Rotation, output: io.StringIO) -> None:
+def test_a_whole_rotation_says_the_key_nowhere(
+    rotation: Rotation, output: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
     rotation.promote()
     ledger = rotation.run()
     stage = rotation.stage
@@ -95,7 +97,9 @@ def test_a_whole_rotation_says_the_key_nowhere(rotation: Rotation, output: io.St
     assert stage.target.value == stage.new.base64
     messages = [f"{m.subject} {m.text} {json.dumps(m.facts)}" for m in stage.channel.told]
     assert len(messages) == 2
-    shown = [json.dumps(ledger), output.getvalue(), *rotation.said, *messages]
+    measured = capsys.readouterr().out
+    assert "RotationsSucceeded" in measured
+    shown = [json.dumps(ledger), output.getvalue(), measured, *rotation.said, *messages]
     assert_hidden(" ".join([*shown, *stage.records.documents.values()]), stage)
     assert stage.new.fingerprint in output.getvalue()
 

@@ -47,7 +47,7 @@ class Scene:
             users=self.users,
             channels=[self.channel],
         )
-        return care.take_care(watching, call, self.clock)
+        return care.take_care(watching, call, watch.look(self.store), self.clock)
 
     @property
     def told(self) -> Message:

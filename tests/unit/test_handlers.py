@@ -26,6 +26,7 @@ TALK_TO_THE_CLUSTER = {
     "check_rollout",
     "validate_rotation",
 }
+READ_BY_POWERTOOLS = {"POWERTOOLS_SERVICE_NAME"}  # see test_telemetry
 NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
 CALLED_BY_OTHERS = {"rotate_secret", "respond_to_finding", "watch_key"}
 OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in CALLED_BY_OTHERS]
@@ -99,7 +100,8 @@ def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(errors.SettingsInvalid) as told:
         handler_of(function, monkeypatch)
-    needed = {name for name in environment(function) if name.lower() not in settings.OPTIONAL}
+    given = environment(function).keys() - READ_BY_POWERTOOLS
+    needed = {name for name in given if name.lower() not in settings.OPTIONAL}
     assert {name for name in needed if f"{name} is missing" in str(told.value)} == needed
 
 
@@ -119,7 +121,7 @@ def test_a_function_is_given_no_variable_that_it_does_not_read(
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setattr(os, "environ", Watched(given))
     handler_of(function, monkeypatch)
-    assert environment(function).keys() <= read
+    assert environment(function).keys() - READ_BY_POWERTOOLS <= read
 
 
 @pytest.mark.parametrize("function", OF_THE_STATE_MACHINE)

@@ -1,8 +1,13 @@
 """`keyturn.telemetry`: one line a call, and never a value that might be a key."""
 
 import io
+import itertools
 import json
+import os
+import subprocess
+import sys
 import traceback
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +15,12 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from keyturn import errors, key, telemetry
 from keyturn.adapters import aws
+from keyturn.measures import Measure
 from keyturn.run import Run, moment
 from keyturn.telemetry import Event, Handler, Result
+from tests import emf
 from tests.conftest import ARN, NEW
+from tests.project import PACKAGE
 
 LEDGER = Run(NEW, ARN, "scheduled").as_ledger()
 
@@ -192,3 +200,112 @@ def test_a_step_keeps_the_name_and_the_words_of_its_function() -> None:
         return {}
 
     assert (handler.__name__, handler.__doc__) == ("handler", "Deliver.")
+
+
+def test_a_line_finds_lambdas_own_lines_of_the_call_and_tells_a_cold_start(
+    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "calls", itertools.count())
+    handler = returning({})
+    for number in range(2):
+        handler(LEDGER, SimpleNamespace(aws_request_id=f"request-{number}"))
+    told = [(line["requestId"], line["coldStart"]) for line in lines(output)]
+    assert told == [("request-0", True), ("request-1", False)]
+
+
+# Measures
+
+
+def emitted(capsys: pytest.CaptureFixture[str]) -> list[emf.Datum]:
+    return emf.data(capsys.readouterr().out.splitlines())
+
+
+def test_measures_are_lines_of_the_embedded_metric_format(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    by_mode = {"mode": "scheduled"}
+    telemetry.emit(
+        [
+            Measure("KeyAge", 12.5, "days"),
+            Measure("PodsReplaced", 5, "count", by_mode),
+            Measure("RotationTime", 90.25, "seconds", by_mode),
+        ],
+        {"rotationId": NEW, "error": None},
+    )
+    found = emitted(capsys)
+    service = ("service", "keyturn")
+    mode = ("mode", "scheduled")
+    assert [(one.metric, one.value, one.unit) for one in found] == [
+        (("KeyAge", frozenset({service})), 12.5, "None"),
+        (("PodsReplaced", frozenset({service, mode})), 5, "Count"),
+        (("RotationTime", frozenset({service, mode})), 90.25, "Seconds"),
+    ]
+    assert {one.namespace for one in found} == {"Keyturn"}
+    assert all((one.line["rotationId"], one.line["error"]) == (NEW, None) for one in found)
+
+
+def test_no_measures_are_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.emit([])
+    assert capsys.readouterr().out == ""
+
+
+def test_what_was_measured_before_a_step_failed_is_not_lost(
+    capsys: pytest.CaptureFixture[str], output: io.StringIO
+) -> None:
+    @telemetry.step("WatchKey")
+    def handler(event: Event, context: Any) -> Result:
+        telemetry.emit([Measure("KeyAge", 1.0, "days")])
+        raise errors.StateMachineUnavailable("no answer")
+
+    with pytest.raises(errors.StateMachineUnavailable):
+        handler(LEDGER, None)
+    age, failed = emitted(capsys)
+    assert age.name == "KeyAge"
+    assert failed.metric == (
+        "StepErrors",
+        frozenset({("service", "keyturn"), ("step", "WatchKey")}),
+    )
+    assert (failed.line["error"], failed.line["rotationId"]) == ("StateMachineUnavailable", NEW)
+
+
+def test_the_error_of_a_step_is_measured_without_its_words(
+    capsys: pytest.CaptureFixture[str], output: io.StringIO
+) -> None:
+    held = key.generate()
+    for error in (ValueError(held.base64, held.raw), errors.DeliveryRefused("hunter2")):
+        with pytest.raises(errors.KeyturnError):
+            raising(error)(LEDGER, None)
+    written = capsys.readouterr().out
+    assert [one.line["error"] for one in emf.data(written.splitlines())] == [
+        "UnexpectedFault",
+        "DeliveryRefused",
+    ]
+    assert not any(form in written for form in (*forms(held), "hunter2"))
+
+
+def test_a_step_that_succeeds_measures_nothing_by_itself(
+    capsys: pytest.CaptureFixture[str], output: io.StringIO
+) -> None:
+    returning({"written": True})(LEDGER, None)
+    assert emitted(capsys) == []
+
+
+def test_the_stack_is_the_service_of_lines_and_of_measures() -> None:
+    code = (
+        "from keyturn import telemetry as t; from keyturn.measures import Measure;"
+        " t.logger.info('said'); t.emit([Measure('KeyAge', 1.0, 'days')])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": str(PACKAGE.parent),
+            "POWERTOOLS_SERVICE_NAME": "staging",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    said, measured = emf.documents(ran.stdout.splitlines())
+    assert said["service"] == measured["service"] == "staging"

@@ -282,3 +282,45 @@ def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None
 def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
     with pytest.raises(errors.RequestRefused, match=r"Nothing was done\."):
         watch.parse(event, ARN)
+
+
+# The facts that are measured
+
+
+def test_the_age_of_the_key_is_that_of_the_current_version() -> None:
+    seen = secret(current(NOON - 12.5 * DAY), previous(NOON - 40 * DAY))
+    assert watch.facts(seen, NOON)["ageDays"] == 12.5
+
+
+@pytest.mark.parametrize("created", [NOON - HOUR, None], ids=["with a value", "without"])
+def test_a_pending_version_is_timed_from_when_it_was_made(created: datetime | None) -> None:
+    pending = version(PENDING, created, "AWSPENDING")
+    seen = secret(current(NOON - DAY), pending, changed=NOON - HOUR)
+    assert watch.facts(seen, NOON)["pendingSeconds"] == 3600.0
+
+
+def test_nothing_is_pending_once_the_version_is_promoted() -> None:
+    seen = secret(current(NOON - HOUR, "AWSPENDING"), previous(NOON - DAY))
+    assert watch.facts(seen, NOON)["pendingSeconds"] == 0.0
+    assert watch.facts(ROTATED, NOON)["pendingSeconds"] == 0.0
+
+
+def test_what_was_made_in_the_second_of_the_look_is_of_age_zero() -> None:
+    later = NOON + timedelta(milliseconds=400)
+    seen = secret(current(later), version(PENDING, later, "AWSPENDING"))
+    found = watch.facts(seen, NOON)
+    assert repr((found["ageDays"], found["pendingSeconds"])) == "(0.0, 0.0)"
+
+
+def test_the_next_rotation_is_counted_in_days() -> None:
+    seen = secret(current(NOON - DAY), next_rotation=NOON + 36 * HOUR)
+    assert watch.facts(seen, NOON)["daysToRotation"] == 1.5
+
+
+def test_what_nobody_can_tell_is_none() -> None:
+    seen = secret(version(NEW, NOON, "AWSPENDING"))
+    assert watch.facts(seen, NOON) == {
+        "ageDays": None,
+        "pendingSeconds": 0.0,
+        "daysToRotation": None,
+    }

@@ -37,16 +37,18 @@ class Watch:
     channels: Sequence[channels.Channel]
 
 
-def take_care(watching: Watch, call: watch.Call, clock: Clock) -> list[dict[str, Any]]:
-    """Look, judge, and do what has to be done; returns what it was.
+def take_care(
+    watching: Watch, call: watch.Call, seen: watch.Secret, clock: Clock
+) -> list[dict[str, Any]]:
+    """Judge what was seen of the secret, and do what has to be done; returns what it was.
 
     Where a run would be started it waits and looks once more: a rotation that has just promoted its
     key is about to start that run itself, and knows why it was started.
     """
-    found = _judge(watching, call)
+    found = _judge(watching, call, seen)
     if any(judgement.concern is watch.Concern.NOT_CARRIED for judgement in found):
         clock.sleep(SETTLED_SECONDS)
-        found = _judge(watching, call)
+        found = _judge(watching, call, watch.look(watching.secret))
     return [
         {
             "concern": judgement.concern.name,
@@ -57,8 +59,7 @@ def take_care(watching: Watch, call: watch.Call, clock: Clock) -> list[dict[str,
     ]
 
 
-def _judge(watching: Watch, call: watch.Call) -> list[watch.Judgement]:
-    seen = watch.look(watching.secret)
+def _judge(watching: Watch, call: watch.Call, seen: watch.Secret) -> list[watch.Judgement]:
     return watch.judge(seen, watching.runs.executions(), watching.limits, call)
 
 

@@ -1,20 +1,26 @@
-"""What a function says about itself: one wide log line a call, with the run's id and the step.
+"""What a function says about itself: one wide log line a call, and measures.
 
 Never the event, never a vendor's message: only facts that the step returned, and our own errors.
 An error that is not ours is a defect; it becomes UnexpectedFault, which names its place and shows
 no value, since a value might be a key.
+
+Measures are log lines too, in CloudWatch's embedded metric format. No tracer: see
+docs/decisions/0014-observability.md.
 """
 
 import functools
+import itertools
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from keyturn import errors
+from keyturn import errors, measures
+from keyturn.measures import Measure, Unit
 from keyturn.run import ROTATION_ID, now, timestamp
 
 Event = Mapping[str, Any]
@@ -22,8 +28,17 @@ Result = dict[str, Any]
 Handler = Callable[[Event, Any], Result]
 
 PACKAGE = Path(__file__).parent
+NAMESPACE = "Keyturn"
+# CloudWatch has no unit for days.
+UNITS: Mapping[Unit, MetricUnit] = {
+    "count": MetricUnit.Count,
+    "seconds": MetricUnit.Seconds,
+    "days": MetricUnit.NoUnit,
+}
 
-logger = Logger(service="keyturn")
+# The service is the stack: powertools reads it from POWERTOOLS_SERVICE_NAME.
+logger = Logger()
+calls = itertools.count()
 
 
 def step(name: str) -> Callable[[Handler], Handler]:
@@ -36,7 +51,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
         @functools.wraps(handler)
         def call(event: Event, context: Any) -> Result:
             started, begun = now(), time.monotonic()
-            line = {"step": name, "rotationId": _rotation_id(event)}
+            line = {"step": name, "rotationId": _rotation_id(event), **_invocation(context)}
             try:
                 result = handler(_object(event), context)
             except errors.KeyturnError as error:
@@ -58,10 +73,38 @@ def step(name: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
+def emit(found: Iterable[Measure], facts: Mapping[str, str | None] | None = None) -> None:
+    """Give measures to CloudWatch, with facts that a search of the logs finds beside them.
+
+    One line for each set of dimensions, written at once and not at the end of the call: a step that
+    fails or is killed afterwards loses none.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    for dimensions, group in itertools.groupby(found, key=lambda measure: measure.dimensions):
+        metrics = EphemeralMetrics(namespace=NAMESPACE)
+        for name, value in dimensions.items():
+            metrics.add_dimension(name, value)
+        for measure in group:
+            metrics.add_metric(measure.name, UNITS[measure.unit], measure.value)
+        for name, fact in (facts or {}).items():
+            metrics.add_metadata(name, fact)
+        metrics.flush_metrics()
+
+
 def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:
     """Log our error without a traceback: a chained vendor error may quote what was sent."""
     facts = {"error": type(error).__name__, "says": str(error)}
     logger.error("step failed", extra={**line, **facts})
+    told = {"rotationId": line["rotationId"], "error": facts["error"]}
+    emit(measures.of_error(line["step"]), told)
+
+
+def _invocation(context: Any) -> dict[str, Any]:
+    """What finds Lambda's own lines of this call, and whether it began with an initialisation."""
+    return {
+        "requestId": getattr(context, "aws_request_id", None),
+        "coldStart": next(calls) == 0,
+    }
 
 
 def _object(event: object) -> Event:

@@ -135,6 +135,22 @@ def look(secret: WatchedSecret) -> Secret:
     return Secret(tuple(secret.versions()), secret.changed(), due)
 
 
+def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
+    """How old the key is, how long another version has been pending, when the next rotation is due.
+
+    Pure. What nobody can tell is None. An event's time is in whole seconds; no age is below 0.
+    """
+    current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
+    made, waits, due = current and current.created, 0.0, secret.next_rotation
+    if pending and AWSCURRENT not in pending.labels:
+        waits = max((at - _begun(pending, secret, at)).total_seconds(), 0.0)
+    return {
+        "ageDays": round(max((at - made) / DAY, 0.0), 3) if made else None,
+        "pendingSeconds": round(waits, 3),
+        "daysToRotation": round((due - at) / DAY, 3) if due else None,
+    }
+
+
 def judge(
     secret: Secret, executions: Sequence[Execution], limits: Limits, call: Call
 ) -> list[Judgement]:

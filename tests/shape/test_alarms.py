@@ -1,0 +1,208 @@
+"""The alarms: what each watches, who is told, and what people read then."""
+
+import re
+from typing import Any
+
+import pytest
+
+from keyturn import watch
+from tests import monitoring
+from tests.project import ROOT, functions, resources, template
+
+ALARMS = monitoring.alarms()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+# What an operator reads off the stack's outputs, for what the template refers to.
+PLACES = {
+    "${RotateSessionKey}": "<StateMachineArn>",
+    "${SecretArn}": "<SecretArn>",
+    "${FunctionLogs}": "<LogGroupName>",
+}
+# https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+OF_AWS = {
+    "AWS/States": {
+        "ExecutionsStarted",
+        "ExecutionsSucceeded",
+        "ExecutionsFailed",
+        "ExecutionsTimedOut",
+        "ExecutionsAborted",
+    },
+    "AWS/Lambda": {"Errors", "Throttles"},
+}
+DIMENSION_OF = {"AWS/States": "StateMachineArn", "AWS/Lambda": "FunctionName"}
+LASTING = {"KeyOverdueAlarm", "WatchSilentAlarm", "RotationStuckAlarm", "FunctionsThrottledAlarm"}
+# The key is looked at once a day: until the next look an alarm stays as it is.
+BETWEEN_LOOKS = {"KeyOverdueAlarm", "RotationStuckAlarm"}
+EVERY = pytest.mark.parametrize("name", list(ALARMS))
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading of Markdown gets."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def sections() -> dict[str, str]:
+    """The text under each alarm's heading, by anchor."""
+    found = re.findall(r"^### (Alarm: .+)\n([^#]+)", OPERATIONS, re.MULTILINE)
+    return {slug(heading): text for heading, text in found}
+
+
+def description(name: str) -> str:
+    """An alarm's description as the template writes it."""
+    written = template()["Resources"][name]["Properties"]["AlarmDescription"]["Fn::Sub"]
+    return str(written if isinstance(written, str) else written[0])
+
+
+def anchor(name: str) -> str:
+    (found,) = re.findall(r"docs/operations\.md#([\w-]+)", description(name))
+    return str(found)
+
+
+def periods(alarm: dict[str, Any]) -> set[int]:
+    own = [query["MetricStat"]["Period"] for query in alarm.get("Metrics", ())
+           if "MetricStat" in query]  # fmt: skip
+    return set(own or [alarm["Period"]])
+
+
+def test_there_are_alarms_for_all_that_can_go_wrong() -> None:
+    watched = {metric[:2] for alarm in ALARMS.values() for metric in monitoring.watched_by(alarm)}
+    assert watched == {
+        ("AWS/States", "ExecutionsFailed"),
+        ("AWS/States", "ExecutionsTimedOut"),
+        ("AWS/States", "ExecutionsAborted"),
+        ("AWS/Lambda", "Errors"),
+        ("AWS/Lambda", "Throttles"),
+        ("Keyturn", "KeyAge"),
+        ("Keyturn", "PendingTime"),
+        ("Keyturn", "SessionsLeft"),
+    }
+
+
+def test_alarms_and_dashboard_can_be_switched_off_together() -> None:
+    assert monitoring.resolved(Alarms="off") == {}
+    assert set(monitoring.resolved()) == {*ALARMS, "Dashboard"}
+    assert template()["Outputs"]["DashboardUrl"]["Condition"] == "HasAlarms"
+
+
+def test_without_findings_nobody_is_alarmed_about_them() -> None:
+    quiet = monitoring.alarms(GuardDutyFindings="off")
+    assert ALARMS.keys() - quiet.keys() == {"FindingFailedAlarm"}
+    assert "RespondToFindingFunction" not in str(quiet)
+
+
+@EVERY
+def test_an_alarm_has_a_heading_that_names_it(name: str) -> None:
+    assert f"`{name}`." in sections()[anchor(name)]
+
+
+def test_every_heading_is_that_of_one_alarm() -> None:
+    anchors = [anchor(name) for name in ALARMS]
+    assert sorted(anchors) == sorted(sections())
+
+
+@EVERY
+def test_the_first_command_is_the_same_in_the_description_and_under_the_heading(name: str) -> None:
+    command = description(name).partition(" First: ")[2]
+    assert command.startswith("aws ")
+    for reference, place in PLACES.items():
+        command = command.replace(reference, place)
+    assert f"- First: `{command}`\n- Then: " in sections()[anchor(name)]
+
+
+@EVERY
+def test_a_description_says_what_is_the_matter_before_all_else(name: str) -> None:
+    first, found, _ = ALARMS[name]["AlarmDescription"].partition(" What to do: ")
+    assert found
+    assert first.endswith(".")
+    assert len(ALARMS[name]["AlarmDescription"]) <= 1024
+
+
+@EVERY
+def test_an_alarm_tells_the_topic_and_what_lasts_tells_its_end_too(name: str) -> None:
+    assert ALARMS[name]["AlarmActions"] == ["RotationTopic"]
+    assert ALARMS[name].get("OKActions", []) == (["RotationTopic"] if name in LASTING else [])
+    assert "InsufficientDataActions" not in ALARMS[name]
+
+
+@EVERY
+def test_missing_data_is_bad_for_silence_alone_and_says_nothing_between_two_looks(
+    name: str,
+) -> None:
+    expected = "ignore" if name in BETWEEN_LOOKS else "notBreaching"
+    wanted = "breaching" if name == "WatchSilentAlarm" else expected
+    assert ALARMS[name]["TreatMissingData"] == wanted
+
+
+@EVERY
+def test_an_alarm_looks_no_further_back_than_cloudwatch_does(name: str) -> None:
+    """A week for periods of an hour and more, a day for shorter ones (PutMetricAlarm, Period)."""
+    (period,) = periods(ALARMS[name])
+    assert period % 60 == 0
+    longest = 604_800 if period >= 3600 else 86_400
+    assert period * ALARMS[name]["EvaluationPeriods"] <= longest
+
+
+@EVERY
+def test_an_expression_has_one_answer_and_no_more_metrics_than_an_alarm_may_have(name: str) -> None:
+    metrics = ALARMS[name].get("Metrics")
+    if metrics:
+        assert [query["Expression"] for query in metrics if query.get("ReturnData", True)] == [
+            "SUM(METRICS())"
+        ]
+        assert len(metrics) - 1 <= 10
+        assert all(re.fullmatch(r"[a-z]\w*", query["Id"]) for query in metrics)
+        assert len({query["Id"] for query in metrics}) == len(metrics)
+
+
+@EVERY
+def test_a_metric_of_aws_exists_and_is_that_of_our_machine_or_function(name: str) -> None:
+    for namespace, metric, dimensions in monitoring.watched_by(ALARMS[name]):
+        if namespace != "Keyturn":
+            assert metric in OF_AWS[namespace]
+            ((dimension, value),) = dimensions
+            assert dimension == DIMENSION_OF[namespace]
+            assert value in {"RotateSessionKey", *functions()}
+
+
+def test_silence_is_longer_than_a_day_and_shorter_than_two() -> None:
+    silent = ALARMS["WatchSilentAlarm"]
+    assert (silent["Statistic"], silent["Threshold"]) == ("SampleCount", 1)
+    assert silent["ComparisonOperator"] == "LessThanThreshold"
+    assert "DatapointsToAlarm" not in silent
+    assert 24 < silent["EvaluationPeriods"] * silent["Period"] / 3600 < 48
+    assert resources("AWS::Events::Rule")["DailyWatchRule"]["ScheduleExpression"].startswith("cron")
+
+
+def test_a_key_is_overdue_when_the_watch_calls_it_too_old() -> None:
+    assert monitoring.alarms(KeyAgeCriticalDays="60")["KeyOverdueAlarm"]["Threshold"] == "60"
+    assert template()["Resources"]["KeyOverdueAlarm"]["Properties"]["Threshold"] == {
+        "Ref": "KeyAgeCriticalDays"
+    }
+
+
+def test_a_version_is_stuck_when_the_watch_calls_it_so() -> None:
+    threshold = ALARMS["RotationStuckAlarm"]["Threshold"]
+    assert threshold == watch.UNDER_WAY.total_seconds()
+
+
+def test_every_function_that_runs_alone_is_watched_for_calls_turned_away() -> None:
+    watched = {
+        value
+        for _, _, dimensions in monitoring.watched_by(ALARMS["FunctionsThrottledAlarm"])
+        for _, value in dimensions
+    }
+    alone = {name for name, own in functions().items() if "ReservedConcurrentExecutions" in own}
+    assert {*alone, "WatchKeyFunction"} <= watched <= set(functions())
+
+
+def test_every_function_that_no_state_machine_stands_behind_is_watched_for_errors() -> None:
+    watched = {
+        value
+        for alarm in ALARMS.values()
+        for namespace, metric, dimensions in monitoring.watched_by(alarm)
+        for _, value in dimensions
+        if (namespace, metric) == ("AWS/Lambda", "Errors")
+    }
+    (machine,) = resources("AWS::Serverless::StateMachine").values()
+    of_states = {name.removesuffix("Arn") for name in machine["DefinitionSubstitutions"]}
+    assert watched == set(functions()) - of_states
