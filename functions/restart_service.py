@@ -12,7 +12,11 @@ restart = wiring.restarting()
 def handler(event: Event, _context: Any) -> Result:
     """Stamp the service's pod template with the run's version and its delivery."""
     this = run.parse(event, restart.settings.secret_arn)
-    labels.confirm_current(restart.secret, this.version)
+
+    def confirm() -> None:
+        labels.confirm_current(restart.secret, this.version)
+
+    confirm()
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun)
+    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun, confirm)

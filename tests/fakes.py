@@ -248,12 +248,18 @@ class FakeCluster:
     def pods(self, service: str) -> Sequence[Pod]:
         return self.pods_of.get(service, ())
 
-    def restart(self, service: str, annotations: dict[str, str], *, dry_run: bool) -> Workload:
+    def restart(
+        self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
+    ) -> Workload:
+        seen = self.workload(service)
+        if resource_version != seen.resource_version:
+            raise errors.DeliveryConflict(f"someone else wrote {service} first")
         self.restarts.append((service, dry_run))
         self.annotations.append(annotations)
         patched = replace(
-            self.workload(service),
-            generation=self.workload(service).generation + 1,
+            seen,
+            generation=seen.generation + 1,
+            resource_version=f"{seen.resource_version}+1",
             key_version=annotations[KEY_VERSION],
             key_delivery=annotations.get(KEY_DELIVERY),
         )

@@ -41,6 +41,11 @@ def write(adapters: Adapters) -> None:
     adapters.secret.write("another", version, dry_run=True)
 
 
+def restart(adapters: Adapters) -> None:
+    version = adapters.cluster.workload("web-console").resource_version
+    adapters.cluster.restart("web-console", {}, version, dry_run=True)
+
+
 def read_logs(adapters: Adapters) -> list[str]:
     logs = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
     return [line.text for log in logs for line in log.lines]
@@ -49,7 +54,7 @@ def read_logs(adapters: Adapters) -> list[str]:
 # The calls of a rotation by the permission that they are the first to need.
 CALLS: dict[Permission, Callable[[Adapters], object]] = {
     ("get", "deployments"): lambda one: one.cluster.workload("web-console"),
-    ("patch", "deployments"): lambda one: one.cluster.restart("web-console", {}, dry_run=True),
+    ("patch", "deployments"): restart,
     ("list", "pods"): lambda one: one.cluster.pods("web-console"),
     ("get", "pods/log"): read_logs,
     ("get", "secrets"): lambda one: one.secret.read(),

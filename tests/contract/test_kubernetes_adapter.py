@@ -14,6 +14,7 @@ from keyturn.rollout import RESTARTED_AT
 from keyturn.settings import DeliverySettings
 from keyturn.stamp import KEY_VERSION, Stamp
 from keyturn.variables import DeliveryMode
+from keyturn.workload import Workload
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
@@ -44,6 +45,21 @@ def start(cluster: ClusterUnderTest, namespace: str, *containers: Json) -> None:
     wait_for_rollout(cluster, namespace, "web")
 
 
+def restart(adapters: Adapters, annotations: dict[str, str], *, dry_run: bool = False) -> Workload:
+    """Restart the service as it is; its controller may write its status in between."""
+
+    def attempt() -> Workload | None:
+        version = adapters.cluster.workload("web").resource_version
+        try:
+            return adapters.cluster.restart("web", annotations, version, dry_run=dry_run)
+        except errors.DeliveryConflict:
+            return None
+
+    found = until(attempt, bool)
+    assert found
+    return found
+
+
 def store(
     cluster: ClusterUnderTest,
     namespace: str,
@@ -61,7 +77,7 @@ def test_a_dry_restart_is_answered_and_changes_nothing(
 ) -> None:
     start(cluster, namespace)
     before = cluster.admin.get(DEPLOYMENTS, namespace, "web")
-    answered = adapters.cluster.restart("web", {KEY_VERSION: "dry-run"}, dry_run=True)
+    answered = restart(adapters, {KEY_VERSION: "dry-run"}, dry_run=True)
     assert answered.key_version == "dry-run"
     assert cluster.admin.get(DEPLOYMENTS, namespace, "web") == before
 
@@ -72,13 +88,13 @@ def test_a_restart_replaces_the_pods_and_the_same_restart_again_does_nothing(
     start(cluster, namespace)
     old = {pod.name for pod in adapters.cluster.pods("web")}
     annotations = {RESTARTED_AT: "now", KEY_VERSION: "two"}
-    first = adapters.cluster.restart("web", annotations, dry_run=False)
+    first = restart(adapters, annotations)
     pods = until(
         lambda: adapters.cluster.pods("web"),
         lambda now: bool(now) and not old & {pod.name for pod in now},
     )
     assert {pod.key_version for pod in pods} == {"two"}
-    again = adapters.cluster.restart("web", annotations, dry_run=False)
+    again = restart(adapters, annotations)
     assert again.generation == first.generation
 
 
@@ -87,7 +103,7 @@ def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
 ) -> None:
     env = [{"name": "FOLDER", "value": str(tmp_path)}]
     start(cluster, namespace, container(CRASHES_ONCE, env=env))
-    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
+    restart(adapters, TWO.annotations())
 
     def lines(version: str) -> list[list[str]]:
         logs = adapters.cluster.of_restart("web", Stamp(version, "1"), LONG_AGO)
@@ -102,7 +118,7 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
 ) -> None:
     """The kubelet alone would begin with the whole second."""
     start(cluster, namespace, container(SPEAKS), {**container(SPEAKS), "name": "sidecar"})
-    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
+    restart(adapters, TWO.annotations())
 
     def stamps(since: datetime) -> dict[str, datetime | None]:
         found = adapters.cluster.of_restart("web", TWO, since)
@@ -129,7 +145,7 @@ def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_wit
         return ""
 
     assert key_errors() == ""
-    adapters.cluster.restart("web", TWO.annotations(), dry_run=False)
+    restart(adapters, TWO.annotations())
     told = until(key_errors, bool)
     assert "/app: key-not-set x1" in told
     assert old.name not in told
@@ -147,6 +163,19 @@ def test_the_secrets_field_is_written_and_the_others_are_kept(
     assert adapters.secret.read().value == "new"
     kept = cluster.admin.get(SECRETS, namespace, "session-key")["data"]
     assert kept.keys() == {FIELD, "OTHER"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_workload_that_somebody_else_wrote_meanwhile_is_a_conflict_and_stays(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, dry_run: bool
+) -> None:
+    start(cluster, namespace)
+    read = adapters.cluster.workload("web")
+    theirs = {"spec": {"template": {"metadata": {"annotations": {KEY_VERSION: "theirs"}}}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", theirs)
+    with pytest.raises(errors.DeliveryConflict, match="deployments/web"):
+        adapters.cluster.restart("web", TWO.annotations(), read.resource_version, dry_run=dry_run)
+    assert adapters.cluster.workload("web").key_version == "theirs"
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

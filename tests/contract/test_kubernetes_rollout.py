@@ -4,7 +4,7 @@ Each case is a whole restart by the product's own adapters, on both control plan
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
 from tests.conftest import OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment, restart, web_container
-from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
+from tests.contract.rotation_adapters import (
+    FIELD,
+    Adapters,
+    adapters_of,
+    signing_as,
+    still_on_top,
+)
 from tests.contract.waiting import condition, rolled_out, until, wait_for_rollout
 
 LIMIT = timedelta(minutes=5)
@@ -63,9 +69,9 @@ class Rotation:
     def deployment(self) -> Json:
         return self._cluster.admin.get(DEPLOYMENTS, self._namespace, "web")
 
-    def restart(self) -> dict[str, Any]:
+    def restart(self, confirm: Callable[[], None] = still_on_top) -> dict[str, Any]:
         begun = now()
-        restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun)
+        restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun, confirm)
         self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
         return restarted
 
@@ -234,9 +240,39 @@ def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> Non
     begun, cluster = now(), rotation.adapters.cluster
     generations = []
     for stamp in (STAMP, Stamp(OLD, STAMP.delivery)):
-        assert rollout.restart(cluster, stamp, "web", begun)["restarted"]
+        assert rollout.restart(cluster, stamp, "web", begun, still_on_top)["restarted"]
         generations.append(rotation.deployment()["metadata"]["generation"])
     assert generations[1] == generations[0] + 1
+
+
+def test_a_restart_that_is_held_up_is_not_stamped_over_that_of_a_later_run(
+    rotation: Rotation,
+) -> None:
+    """It has seen that it is on top, and patches only when the later run has restarted as well."""
+    rotation.start(replicas=1)
+    later = Stamp("later", "9")
+
+    def held_up() -> None:
+        rollout.restart(rotation.adapters.cluster, later, "web", now(), still_on_top)
+
+    with pytest.raises(errors.DeliveryConflict, match="deployments/web"):
+        rotation.restart(held_up)
+    assert later.is_on(rotation.adapters.cluster.workload("web"))
+
+
+def test_a_restart_in_the_middle_of_another_rollout_gets_through(rotation: Rotation) -> None:
+    """The controller writes the status all the time: a conflict is tried again."""
+    rotation.start(replicas=3)
+    rotation.patch(restart("now"))
+    until(lambda: _restarted(rotation), bool)
+    assert rotation.look_until_done()["state"] == "done"
+
+
+def _restarted(rotation: Rotation) -> bool:
+    try:
+        return bool(rotation.restart()["restarted"])
+    except errors.DeliveryConflict:
+        return False
 
 
 def test_an_old_pod_that_came_back_with_the_new_key_is_old_all_the_same(

@@ -19,7 +19,12 @@ from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.manifests import container, pod
 from tests.contract.permissions import permit
-from tests.contract.rotation_adapters import Adapters, adapters_of, signing_as
+from tests.contract.rotation_adapters import (
+    Adapters,
+    adapters_of,
+    signing_as,
+    still_on_top,
+)
 from tests.contract.waiting import until
 
 pytestmark = WITHOUT_IT
@@ -148,7 +153,7 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     start(cluster, namespace)
     old = versions(cluster, namespace)
     rollout.check_ready(adapters.cluster, SERVICE)
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
     looks = look_until_done(cluster, namespace, adapters, restarted)
     assert restarted["restarted"]
     assert looks[0]["state"] == "waiting"
@@ -165,9 +170,9 @@ def test_the_same_restart_again_patches_nothing(
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
     begun, asked = now(), patches(cluster)
-    rollout.restart(adapters.cluster, STAMP, SERVICE, begun)
+    rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
     once, generation = patches(cluster), read(cluster, namespace)["metadata"]["generation"]
-    again = rollout.restart(adapters.cluster, STAMP, SERVICE, begun)
+    again = rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
     assert not again["restarted"]
     assert (once, patches(cluster)) == (asked + 1, asked + 1)
     assert read(cluster, namespace)["metadata"]["generation"] == generation
@@ -180,7 +185,7 @@ def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_be
     start(cluster, namespace, THE_THIRD_STAYS, replicas=3, podManagementPolicy="Parallel")
     until(lambda: started(cluster, namespace, f"{NAME}-2"), bool)
     cluster.admin.patch(STATEFUL_SETS, namespace, NAME, {"spec": {"replicas": 2}})
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
     looks = look_until_done(cluster, namespace, adapters, restarted)
     assert "queue-2" in restarted["podsBefore"]
     assert any("2 of 2 new, 1 old terminating" in look["says"] for look in looks)
@@ -196,7 +201,7 @@ def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_
     stray["metadata"] |= {"labels": {"app": NAME}, "annotations": {KEY_VERSION: OLD}}
     cluster.admin.create(PODS, namespace, stray)
     until(lambda: started(cluster, namespace, "stray"), bool)
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now())
+    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
     until(lambda: read(cluster, namespace), rolled_out)
     ledger = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
 

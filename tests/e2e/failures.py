@@ -5,16 +5,16 @@ Each thing breaks while the run is on its way, so that no check beforehand could
 
 import contextlib
 import re
-import shlex
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from keyturn import key
+from keyturn import commands, key
 from local import console
 from local.cluster.resources import SECRETS
 from local.users import can_open_page, log_in_once
+from tests import shell
 from tests.e2e import outages
 from tests.e2e.outages import AUTH, CONSOLE
 from tests.e2e.site import Ended, Site
@@ -200,9 +200,9 @@ def kinds_of_events(site: Site, rotation_id: str) -> list[str]:
 
 
 def command_of_the_message(site: Site, rotation_id: str, call: str) -> dict[str, str]:
-    """The options of the command in the last message about a run."""
+    """The options of the command in the last message about a run, as a shell gives them."""
     text = site.mailboxes.messages(rotation_id)[-1]["Message"]
     found = re.search(f"aws {call} .*", text)
     assert found, text
-    words = shlex.split(found[0].replace("<StateMachineArn of the stack>", "STACK"))
-    return dict(zip(words[3::2], words[4::2], strict=True))
+    machine = site.stack.deployment.outputs["StateMachineArn"]
+    return shell.options(found[0].replace(commands.ANY_MACHINE, machine))

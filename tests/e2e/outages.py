@@ -66,9 +66,9 @@ def redis_refuses_scans(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cluster_silent(site: Site) -> Iterator[None]:
-    """Let the API server drop what the check of the consumers asks."""
-    site.interruptions.refuse("setSecret", "get secrets", times=float("inf"))
+def cluster_silent(site: Site, step: str = "setSecret") -> Iterator[None]:
+    """Let the API server drop what the check of the consumers asks in a step."""
+    site.interruptions.refuse(step, "get secrets", times=float("inf"))
     try:
         yield
     finally:

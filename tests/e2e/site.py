@@ -180,20 +180,27 @@ class Site(Workloads):
         """
         client = self.stack.cloud.client("stepfunctions")
         ran = client.describe_execution(executionArn=self.stack.execution_arn(rotation_id))
+        suffix = self._again()
         client.start_execution(
-            stateMachineArn=ran["stateMachineArn"], name=f"{ran['name']}-again", input=ran["input"]
+            stateMachineArn=ran["stateMachineArn"], name=ran["name"] + suffix, input=ran["input"]
         )
-        return self.end(rotation_id, suffix="-again")
+        return self.end(rotation_id, suffix=suffix)
 
     def carry(self, version: str) -> Ended:
         """Carry the current version to the services once more, as docs/operations.md says."""
         rotation = {"rotationId": version, "secretArn": self.stack.secret_arn, "mode": "scheduled"}
+        suffix = self._again()
         self.stack.cloud.client("stepfunctions").start_execution(
             stateMachineArn=self.stack.deployment.outputs["StateMachineArn"],
-            name=f"rot-{version}-again",
+            name=f"rot-{version}{suffix}",
             input=json.dumps({"rotation": rotation}),
         )
-        return self.end(version, suffix="-again")
+        return self.end(version, suffix=suffix)
+
+    @staticmethod
+    def _again() -> str:
+        """What the shell puts at the end of the name of a run that is run again."""
+        return f"-{int(time.time())}"
 
     def history(self, rotation_id: str, *, suffix: str = "") -> list[dict[str, Any]]:
         """The events of a run."""

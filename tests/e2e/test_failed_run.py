@@ -78,13 +78,23 @@ def assert_completed_by_its_command(site: Site, rotation_id: str, old_cookie: st
 def run_command_of_the_message(site: Site, rotation_id: str) -> Ended:
     """Do what the message says: start the execution with its name and its input."""
     given = command_of_the_message(site, rotation_id, "stepfunctions start-execution")
-    assert given["--name"] == f"rot-{rotation_id}-again"
     site.stack.cloud.client("stepfunctions").start_execution(
-        stateMachineArn=site.stack.deployment.outputs["StateMachineArn"],
-        name=given["--name"],
-        input=given["--input"],
+        stateMachineArn=given["--state-machine-arn"], name=given["--name"], input=given["--input"]
     )
-    return site.end(rotation_id, suffix="-again")
+    return site.end(rotation_id, suffix=given["--name"].removeprefix(f"rot-{rotation_id}"))
+
+
+def test_the_command_of_the_message_may_be_given_until_the_cause_is_mended(site: Site) -> None:
+    failure = FAILURES["an image that cannot be pulled"]
+    with failure.happening(site, turns=False):
+        rotation_id = site.rotate(**emergency_token())
+        assert site.promotion(rotation_id).outcome == "succeeded"
+        assert site.end(rotation_id).error == failure.error
+        too_early = run_command_of_the_message(site, rotation_id)
+        assert (too_early.status, too_early.error) == ("FAILED", failure.error)
+    mended = run_command_of_the_message(site, rotation_id)
+    assert mended.output["outcome"] == "succeeded", mended
+    assert len([name for name in site.executions() if rotation_id in name]) == 3
 
 
 @pytest.mark.parametrize("put_back", [False, True], ids=["stays", "put back by hand"])

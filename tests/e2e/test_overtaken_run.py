@@ -9,6 +9,8 @@ import uuid
 import pytest
 
 from keyturn import key
+from keyturn.stamp import KEY_VERSION
+from local import console
 from tests.e2e.site import Ended, Site
 from tests.e2e.stories import misroute, planned, route, states, tell
 
@@ -18,6 +20,7 @@ PLACES = {
     "DeliverKey": ("DeliverKey", "DescribeSecret"),
     "DeliverKey, label seen": ("DeliverKey", "get secrets"),
     "RestartService": ("RestartService", "DescribeSecret"),
+    "RestartService, label seen": ("RestartService", "get deployments"),
     "CheckRollout": ("CheckRollout", "DescribeSecret"),
     "PurgeSessions": ("PurgeSessions", "DescribeSecret"),
     "ValidateRotation": ("ValidateRotation", "DescribeSecret"),
@@ -76,6 +79,34 @@ def test_a_run_that_is_held_up_writes_no_key_over_the_one_that_came_since(site: 
     assert told.record["outcome"] == "superseded", told.record
     assert seen == [token]
     assert_on_top(site, token, site.end(token))
+
+
+def test_a_run_that_is_held_up_does_not_stamp_over_the_restart_of_the_one_that_came_since(
+    site: Site,
+) -> None:
+    """It has seen its label and the Deployment, and patches when the emergency has restarted both.
+
+    Its other service finds it overtaken meanwhile, so the run may be over before that.
+    """
+    token, seen = f"emergency-{uuid.uuid4()}", []
+
+    def stamped() -> bool:
+        templates = (site.deployment(name)["spec"]["template"] for name in console.REPLICAS)
+        return all(
+            (one["metadata"].get("annotations") or {}).get(KEY_VERSION) == token
+            for one in templates
+        )
+
+    def act() -> None:
+        site.rotate(ClientRequestToken=token)
+        site.stack.wait(stamped, "the emergency restarts")
+        seen.append(token)
+
+    site.interruptions.before("RestartService", "patch deployments", act)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded", told.record
+    assert_on_top(site, token, site.end(token))
+    assert seen == [token]
 
 
 def test_a_second_planned_rotation_overtakes_the_first(site: Site) -> None:

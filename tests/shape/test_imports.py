@@ -13,6 +13,7 @@ NOUNS = [
     "care",
     "channels",
     "checks",
+    "commands",
     "delivery",
     "equipment",
     "errors",

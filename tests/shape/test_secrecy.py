@@ -180,6 +180,7 @@ def test_the_input_of_an_execution_is_names_and_ids() -> None:
             "version": NEW,
             "previousVersion": None,
             "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ""},
+            "failedChecks": [],
         }
     }
 

@@ -1,6 +1,7 @@
 """`keyturn.care` and `keyturn.alerts`: what is done about each concern, and what people read."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from keyturn import alerts, care, errors, key, watch
 from keyturn.channels import Message
 from keyturn.run import Origin, Run, timestamp
 from keyturn.watch import Call, Concern, Execution, Judgement
+from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import FakeChannel, FakeClock, FakeRuns, FakeSecretStore
 
@@ -191,19 +193,19 @@ def test_a_rotation_that_is_switched_off_is_not_announced(scene: Scene) -> None:
 
 def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> None:
     """The input says whether it was an emergency: a run that forgets that may go back."""
-    assert message_of(Concern.RUN_ENDED, runs=(ENDED,)).command == (
-        f"aws stepfunctions start-execution --state-machine-arn {MACHINE} --name rot-{NEW}-again"
-        f' --input "$(aws stepfunctions describe-execution --execution-arn {ENDED.arn}'
-        ' --query input --output text)"'
-    )
-    third = message_of(Concern.RUN_ENDED, runs=(ENDED, ENDED, ENDED))
-    assert f"--name rot-{NEW}-again-3 " in third.command
+    for runs in ((ENDED,), (replace(ENDED, arn="arn:the-first"), ENDED)):
+        told = message_of(Concern.RUN_ENDED, runs=runs).command
+        assert f"describe-execution --execution-arn {ENDED.arn} --query input" in told
+        given = shell.options(told, had='{"mode": "emergency"}')
+        assert given["--state-machine-arn"] == MACHINE
+        assert given["--input"] == '{"mode": "emergency"}'
+        assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
 
 
 def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> None:
-    *words, given = shlex.split(message_of(Concern.PUT_BACK).command)
-    assert words[-3:] == ["--name", f"rot-{NEW}-again", "--input"]
-    assert json.loads(given) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
+    given = shell.options(message_of(Concern.PUT_BACK).command)
+    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    assert json.loads(given["--input"]) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
 
 
 def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:

@@ -283,9 +283,12 @@ def test_a_service_is_found_by_its_kind_and_its_name(service: str, path: str) ->
     cluster = KubernetesCluster(cast("KubernetesApi", Api()))
     assert cluster.workload(service).name == "web-console"
     assert cluster.pods(service) == []
-    cluster.restart(service, {KEY_VERSION: NEW}, dry_run=True)
+    cluster.restart(service, {KEY_VERSION: NEW}, "7", dry_run=True)
     where = f"/apis/apps/v1/namespaces/web/{path}"
-    body = {"spec": {"template": {"metadata": {"annotations": {KEY_VERSION: NEW}}}}}
+    body = {
+        "metadata": {"resourceVersion": "7"},
+        "spec": {"template": {"metadata": {"annotations": {KEY_VERSION: NEW}}}},
+    }
     assert asked == [
         where,
         where,

@@ -1,16 +1,17 @@
 """`keyturn.messages`: every message says what is true now, and what to do next."""
 
 import json
-import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from keyturn import messages, record
+from keyturn import commands, messages, record
 from keyturn.channels import Message
 from keyturn.run import Run, timestamp
+from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.ledgers import ENTRIES, WAITING, failed_at, ledger_until
 
@@ -112,9 +113,16 @@ def test_a_step_that_stopped_half_way_is_not_told_as_done(
 @pytest.mark.parametrize("mode", ["scheduled", "emergency"])
 def test_the_command_of_a_failure_starts_the_same_run_again(mode: str, run: Run) -> None:
     command = message_of(run, failed_at("PurgeSessions"), mode=mode).command
-    *words, given = shlex.split(command)
-    assert words[-3:] == ["--name", f"rot-{NEW}-again", "--input"]
-    assert json.loads(given) == run.as_ledger()
+    given = shell.options(command.replace(commands.ANY_MACHINE, "arn:of-the-stack"))
+    assert json.loads(given["--input"]) == run.as_ledger()
+    name = given["--name"]
+    assert abs(int(name.removeprefix(f"rot-{NEW}-")) - time.time()) < 60
+
+
+def test_the_name_of_the_longest_run_that_is_run_again_fits_step_functions(run: Run) -> None:
+    longest = replace(run, rotation_id="x" * 64, version="")
+    command = commands.run_again(longest, "arn:of-the-stack")
+    assert len(shell.options(command)["--name"]) <= 80
 
 
 def test_the_command_of_a_run_survives_a_quote_in_its_reason(run: Run) -> None:
@@ -123,7 +131,8 @@ def test_the_command_of_a_run_survives_a_quote_in_its_reason(run: Run) -> None:
             return {"rotation": {"trigger": {"reason": 'it\'s "out"; $(id)'}}}
 
     told = Told(run.rotation_id, run.secret_arn, run.mode)
-    assert json.loads(shlex.split(messages.run_again(told))[-1]) == told.as_ledger()
+    given = shell.options(commands.run_again(told, "arn:of-the-stack"))
+    assert json.loads(given["--input"]) == told.as_ledger()
     assert started(told).fields["Reason"] == 'it\'s "out"; $(id)'
 
 
@@ -155,6 +164,18 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
     assert told.todo.startswith("Act now. ")
     assert told.fields["Reason"] == REASON
     assert told.fields["Pods"] == "not known yet to be rid of the last old pod"
+
+
+def test_what_the_checks_had_against_an_emergency_is_told_at_its_start_and_at_its_end(
+    run: Run,
+) -> None:
+    failed = ("ClusterUnavailable: the API is silent.", "ServiceUnhealthy: 503")
+    urgent = replace(emergency(run), failed_checks=failed)
+    said = f"failed, and did not stop it: {'; '.join(failed)}"
+    assert started(urgent).fields["Checks"] == said
+    for ledger in (ledger_until(None), failed_at("RestartServices")):
+        assert message_of(urgent, ledger, mode="emergency").fields["Checks"] == said
+    assert "Checks" not in started(emergency(run)).fields
 
 
 def test_the_message_of_an_overtaken_run_says_whom_to_follow(run: Run) -> None:

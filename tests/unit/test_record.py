@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             "login": {"url": "https://console.test/login", "status": 302},
             "logs": {"findings": [], "logs": 4, "complete": True},
         },
+        "failedChecks": [],
         "failure": None,
         "restored": None,
         "restoreFailure": None,
@@ -74,6 +76,12 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "finishedAt": timestamp(NOON),
         "seconds": 120.0,
     }
+
+
+def test_the_record_has_what_the_checks_had_against_an_emergency(run: Run) -> None:
+    failed = ("ClusterUnavailable: the API is silent.",)
+    found = compose(ledger_until(None), replace(run, failed_checks=failed))
+    assert found["failedChecks"] == [*failed]
 
 
 def test_the_first_fields_of_a_record_are_those_that_people_look_for(run: Run) -> None:

@@ -44,6 +44,10 @@ def old_pod(*, terminating: bool = False) -> Pod:
     return Pod("old", OLD, terminating=terminating)
 
 
+def still_on_top() -> None:
+    """No other rotation has overtaken the run."""
+
+
 @pytest.fixture
 def cluster() -> FakeCluster:
     before = replace(ROLLED_OUT, key_version=OLD)
@@ -51,8 +55,8 @@ def cluster() -> FakeCluster:
 
 
 def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
-    first = rollout.restart(cluster, STAMP, "web-console", NOON)
-    again = rollout.restart(cluster, STAMP, "web-console", NOON)
+    first = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    again = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     assert cluster.restarts == [("web-console", False)]
     assert (first["restarted"], again["restarted"]) == (True, False)
     assert cluster.workloads["web-console"].key_version == NEW
@@ -62,11 +66,11 @@ def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_rest
     cluster: FakeCluster,
 ) -> None:
     """Somebody wrote over the key meanwhile: its pods may have started with another one."""
-    rollout.restart(cluster, STAMP, "web-console", NOON)
+    rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     cluster.pods_of["web-console"] = new_pods(2)
     again, hour = replace(STAMP, delivery="4"), timedelta(hours=1)
-    second = rollout.restart(cluster, again, "web-console", NOON + hour)
-    retried = rollout.restart(cluster, again, "web-console", NOON + hour)
+    second = rollout.restart(cluster, again, "web-console", NOON + hour, still_on_top)
+    retried = rollout.restart(cluster, again, "web-console", NOON + hour, still_on_top)
     assert (second["restarted"], retried["restarted"]) == (True, False)
     assert second["podsBefore"] == {"new-0": "uid-0", "new-1": "uid-1"}
     assert len(cluster.restarts) == 2
@@ -76,7 +80,7 @@ def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_rest
 def test_a_restart_is_kubectls_with_the_keys_version_and_the_same_on_every_try(
     cluster: FakeCluster,
 ) -> None:
-    rollout.restart(cluster, STAMP, "web-console", NOON)
+    rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     assert cluster.annotations == [
         {
             "kubectl.kubernetes.io/restartedAt": timestamp(NOON),
@@ -86,9 +90,44 @@ def test_a_restart_is_kubectls_with_the_keys_version_and_the_same_on_every_try(
     ]
 
 
+def test_a_run_that_was_overtaken_since_its_first_look_restarts_nothing(
+    cluster: FakeCluster,
+) -> None:
+    def overtaken() -> None:
+        raise errors.Superseded("another rotation has overtaken this run")
+
+    with pytest.raises(errors.Superseded):
+        rollout.restart(cluster, STAMP, "web-console", NOON, overtaken)
+    assert cluster.restarts == []
+
+
+def test_a_restart_by_a_later_run_between_the_look_and_the_patch_is_not_stamped_over(
+    cluster: FakeCluster,
+) -> None:
+    """Held up after its last look at the label: the patch asks for what was read before that."""
+    later = replace(STAMP, version="emergency", delivery="9")
+
+    def held_up() -> None:
+        if not cluster.restarts:
+            rollout.restart(cluster, later, "web-console", NOON, still_on_top)
+
+    with pytest.raises(errors.DeliveryConflict):
+        rollout.restart(cluster, STAMP, "web-console", NOON, held_up)
+    assert later.is_on(cluster.workloads["web-console"])
+
+
+def test_a_service_that_is_restarted_already_is_looked_at_alone(cluster: FakeCluster) -> None:
+    rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+
+    def asked_again() -> None:
+        raise AssertionError("nothing is to be written")
+
+    assert not rollout.restart(cluster, STAMP, "web-console", NOON, asked_again)["restarted"]
+
+
 def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster) -> None:
     cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], new_pod("c")]
-    assert rollout.restart(cluster, STAMP, "web-console", NOON) == {
+    assert rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top) == {
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": None,
@@ -101,7 +140,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 ) -> None:
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, restarts_itself=True)
-    restarted = rollout.restart(cluster, STAMP, "web-console", NOON)
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, "Reloader")
     assert cluster.restarts == [("web-console", False)]
 
@@ -109,7 +148,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster) -> None:
     stateful = replace(ROLLED_OUT, name="db", kind="StatefulSet", key_version=OLD)
     cluster.workloads["statefulset/db"] = stateful
-    restarted = rollout.restart(cluster, STAMP, "statefulset/db", NOON)
+    restarted = rollout.restart(cluster, STAMP, "statefulset/db", NOON, still_on_top)
     assert (restarted["service"], restarted["restarted"]) == ("statefulset/db", True)
     assert cluster.restarts == [("statefulset/db", False)]
 
@@ -128,7 +167,7 @@ def test_a_workload_that_would_not_roll_out_is_not_restarted(
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, **seen)  # type: ignore[arg-type]
     for attempt in (
-        lambda: rollout.restart(cluster, STAMP, "web-console", NOON),
+        lambda: rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top),
         lambda: rollout.check_ready(cluster, "web-console"),
     ):
         with pytest.raises(error, match="web-console"):
@@ -190,7 +229,7 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
 def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
     cluster: FakeCluster,
 ) -> None:
-    before = rollout.restart(cluster, STAMP, "web-console", NOON)["podsBefore"]
+    before = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)["podsBefore"]
     cluster.workloads["web-console"] = ROLLED_OUT
     cluster.pods_of["web-console"] = [new_pod(name, uid=f"new-{name}") for name in before]
     after = look(cluster, after=timedelta(seconds=1))["podsAfter"]

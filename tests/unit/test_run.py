@@ -14,8 +14,9 @@ from tests.conftest import ARN, NEW, NOON
 
 
 def test_a_run_comes_back_from_its_own_ledger() -> None:
-    begun = Run(NEW, ARN, "scheduled")
-    assert run.parse(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
+    urgent = Run(NEW, ARN, "emergency", failed_checks=("ServicePaused: it is paused", "and more"))
+    for begun in (Run(NEW, ARN, "scheduled"), urgent):
+        assert run.parse(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
 
 
 def test_the_same_run_has_the_same_name_and_the_same_input() -> None:

@@ -6,13 +6,13 @@ import json
 import pytest
 
 from keyturn import errors, key, secret
-from keyturn.checks import Check, run_checks
+from keyturn.checks import PATIENCE_SECONDS, Check, find_problems, run_checks
 from keyturn.labels import confirm_current, labelled
 from keyturn.run import Origin, Run
 from keyturn.secret import Move
 from keyturn.trigger import classify
 from tests.conftest import ARN, ASKED, NEW, OLD
-from tests.fakes import FakeRuns, FakeSecretStore
+from tests.fakes import FakeRuns, FakeSecretStore, FakeStopwatch
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
@@ -237,6 +237,68 @@ def test_an_unhealthy_service_stops_the_rotation_before_the_promotion(bench: Ben
         bench.rotate()
     assert bench.current == OLD
     assert bench.runs.started == []
+
+
+URGENT = "emergency-00000000000000000000000000"
+
+
+def test_an_emergency_hands_on_what_the_checks_had_against_it(bench: Bench) -> None:
+    """Once, by the call that starts the run: the steps share nothing but the secret."""
+    asked: list[str] = []
+    bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
+    bench.checks = [lambda: asked.append("consumers"), failing(errors.ServicePaused("paused"))]
+    bench.health = [failing(errors.ServiceUnhealthy("503"))]
+    for step in STEPS:
+        facts = bench.take(step, URGENT)
+    (run,) = bench.runs.started
+    assert run.failed_checks == ("ServicePaused: paused", "ServiceUnhealthy: 503")
+    assert facts["failedChecks"] == run.failed_checks
+    assert asked == ["consumers"]
+    assert bench.current == URGENT
+    assert bench.store.stages[OLD] == []
+
+
+def test_a_retry_of_an_emergency_whose_run_could_not_be_started_looks_again(bench: Bench) -> None:
+    bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
+    bench.checks, bench.runs.down = [failing(errors.ServicePaused("paused"))], True
+    for step in STEPS[:3]:
+        bench.take(step, URGENT)
+    with pytest.raises(errors.StateMachineUnavailable):
+        bench.take("finishSecret", URGENT)
+    bench.checks, bench.runs.down = [failing(errors.ClusterUnavailable("silent"))], False
+    bench.take("finishSecret", URGENT)
+    (run,) = bench.runs.started
+    assert run.failed_checks == ("ClusterUnavailable: silent",)
+
+
+def test_a_scheduled_run_has_no_failed_check(bench: Bench) -> None:
+    bench.rotate()
+    assert bench.runs.started[0].failed_checks == ()
+
+
+def test_an_emergency_does_not_wait_for_an_environment_that_is_slow() -> None:
+    watch = FakeStopwatch()
+
+    def slow() -> None:
+        watch.seconds += PATIENCE_SECONDS * 0.6
+        raise errors.ClusterUnavailable("silent")
+
+    assert find_problems([slow, slow, slow, slow], watch) == (
+        "ClusterUnavailable: silent",
+        "ClusterUnavailable: silent",
+        "2 of 4 checks were not made, since those before took too long.",
+    )
+
+
+def test_no_defect_of_a_check_stops_an_emergency_or_shows_a_value() -> None:
+    def broken() -> None:
+        raise ValueError("a value")
+
+    said = find_problems([broken, failing(errors.ServicePaused("paused")), lambda: None])
+    assert said == (
+        "UnexpectedFault: a check met a defect, ValueError.",
+        "ServicePaused: paused",
+    )
 
 
 def test_all_failed_checks_are_told_at_once() -> None:

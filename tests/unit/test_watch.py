@@ -133,11 +133,18 @@ def test_a_run_that_ended_early_is_told_every_day_and_not_at_once(status: str) -
 )
 def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[Concern]) -> None:
     runs = [
-        run_of(NEW, last, NOON - timedelta(minutes=5), "-again-2"),
-        run_of(NEW, "FAILED", NOON - timedelta(minutes=10), "-again"),
+        run_of(NEW, last, NOON - timedelta(minutes=5), "-1795607700"),
+        run_of(NEW, "FAILED", NOON - timedelta(minutes=10), "-1795607400"),
         run_of(NEW, "FAILED"),
     ]
     assert concerns(ROTATED, runs) == found
+
+
+@pytest.mark.parametrize("name", ["-2", "-again", "x", "-17956077001"])
+def test_the_run_of_another_version_with_the_same_beginning_is_none_of_this_ones(name: str) -> None:
+    """A second rotation by one finding is named so."""
+    other = run_of(NEW, "SUCCEEDED", NOON, name)
+    assert concerns(ROTATED, [run_of(NEW, "FAILED"), other]) == [Concern.RUN_ENDED]
 
 
 # An older version than the previous one
@@ -166,7 +173,7 @@ def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
 
 def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work() -> None:
     """It ended well, for it found itself overtaken; before the label moved it had failed."""
-    runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-again")]
+    runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-1795607400")]
     moved = Secret(PUT_BACK.versions, NOON - timedelta(minutes=5), None)
     assert concerns(moved, runs) == []
     by_hand = Secret(PUT_BACK.versions, NOON + timedelta(minutes=5), None)
@@ -184,7 +191,7 @@ def test_a_version_that_was_never_carried_and_taken_back_has_changed_nothing(cal
 def test_a_version_that_was_put_back_and_carried_again_is_judged_by_that_run(
     status: str, found: list[Concern]
 ) -> None:
-    again = run_of(NEW, status, NOON - timedelta(minutes=5), "-again")
+    again = run_of(NEW, status, NOON - timedelta(minutes=5), "-1795607400")
     assert concerns(PUT_BACK, [run_of(OLD, "SUCCEEDED"), OWN_RUN, again]) == found
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from keyturn import commands
 from keyturn.channels import Message
-from keyturn.messages import NOTHING_TO_DO, again, run_again
+from keyturn.messages import NOTHING_TO_DO
 from keyturn.run import Origin, Run, timestamp
 from keyturn.trigger import EMERGENCY
 from keyturn.watch import Concern, Judgement
@@ -103,8 +104,7 @@ def unnamable(judgement: Judgement, place: Place, at: datetime) -> Message:
         reason="the version's id is not 32 to 64 letters, digits, hyphens or underscores, so that"
         " it cannot name a run",
         todo="Rotate the key; the new version has an id of the right form:",
-        command=f"aws secretsmanager rotate-secret --secret-id {place.secret_arn}"
-        ' --client-request-token "planned-$(uuidgen)"',
+        command=commands.rotate(place.secret_arn),
     )
     return _message(judgement, place, at, words)
 
@@ -148,9 +148,7 @@ def _put_back(judgement: Judgement, place: Place, _: timedelta) -> Words:
             "If the older key may be known to others, rotate (docs/operations.md, The commands). If"
             " it is the one that you want, carry it to the services:"
         ),
-        command=run_again(
-            place.run_of(judgement), place.state_machine_arn, attempts=len(judgement.runs)
-        ),
+        command=commands.run_again(place.run_of(judgement), place.state_machine_arn),
     )
 
 
@@ -165,7 +163,9 @@ def _run_ended(judgement: Judgement, place: Place, _: timedelta) -> Words:
         impact="Users may be asked to log in again and again, until the run is through.",
         reason=f"the run that was started at {timestamp(judgement.since)} failed or was stopped",
         todo="See its record for the error, mend the cause, then run it again:",
-        command=_same_again(judgement, place),
+        command=commands.run_again_as(
+            place.run_of(judgement), judgement.runs[-1].arn, place.state_machine_arn
+        ),
     )
 
 
@@ -207,19 +207,5 @@ def _old(judgement: Judgement, place: Place, age: timedelta) -> Words:
             "See why it was not rotated (docs/operations.md, What watch_key tells you). To rotate"
             " now, which logs users out:"
         ),
-        command=(
-            f"aws secretsmanager rotate-secret --secret-id {place.secret_arn}"
-            ' --client-request-token "planned-$(uuidgen)"'
-        ),
-    )
-
-
-def _same_again(judgement: Judgement, place: Place) -> str:
-    """The command that starts the run that ended once more, with the input that it had."""
-    ended = judgement.runs[-1]
-    had = f"aws stepfunctions describe-execution --execution-arn {ended.arn}"
-    return (
-        f"aws stepfunctions start-execution --state-machine-arn {place.state_machine_arn}"
-        f" --name rot-{judgement.version}{again(len(judgement.runs))}"
-        f' --input "$({had} --query input --output text)"'
+        command=commands.rotate(place.secret_arn),
     )

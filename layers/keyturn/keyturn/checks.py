@@ -1,10 +1,14 @@
 """Checks of the environment: each proves one thing, changes nothing, and raises if it is not so."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from keyturn import errors
 
 Check = Callable[[], object]
+
+# How long an emergency waits for its checks, the one that is on its way excepted.
+PATIENCE_SECONDS = 20.0
 
 
 def run_checks(checks: Iterable[Check]) -> int:
@@ -27,3 +31,26 @@ def run_checks(checks: Iterable[Check]) -> int:
     if problems:
         raise problems[0]
     return passed
+
+
+def find_problems(
+    checks: Sequence[Check], clock: Callable[[], float] = time.monotonic
+) -> tuple[str, ...]:
+    """Run the checks of an emergency, which goes on whatever they say; returns what they said.
+
+    It does not wait for an environment that does not answer, and no defect of a check stops it.
+    """
+    problems: list[str] = []
+    patience_ends = clock() + PATIENCE_SECONDS
+    for number, check in enumerate(checks):
+        if clock() >= patience_ends:
+            left = f"{len(checks) - number} of {len(checks)} checks"
+            problems.append(f"{left} were not made, since those before took too long.")
+            break
+        try:
+            check()
+        except errors.KeyturnError as problem:
+            problems.append(f"{type(problem).__name__}: {problem}")
+        except Exception as defect:  # noqa: BLE001 - its text may quote a value, so it is not shown
+            problems.append(f"UnexpectedFault: a check met a defect, {type(defect).__name__}.")
+    return tuple(problems)

@@ -40,7 +40,7 @@ class ClusterUnavailable(RetryMe):
 
 
 class DeliveryConflict(RetryMe):
-    """Someone else wrote the Kubernetes Secret between our read and our write."""
+    """Someone else wrote the Kubernetes Secret, or a workload, between our read and our write."""
 
 
 class SessionStoreUnavailable(RetryMe):

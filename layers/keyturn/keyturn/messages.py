@@ -3,31 +3,15 @@
 The facts come from the run and its record; see `keyturn.channels` for what a message is made of.
 """
 
-import json
-import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from keyturn import commands
 from keyturn.channels import Message
 from keyturn.run import Run, timestamp
 
 NOTHING_TO_DO = "You need not do anything."
-ANY_MACHINE = "<StateMachineArn of the stack>"
-
-
-def run_again(run: Run, state_machine_arn: str = ANY_MACHINE, attempts: int = 1) -> str:
-    """The command that runs a run again: the same input under a name that was not used yet."""
-    return (
-        f"aws stepfunctions start-execution --state-machine-arn {state_machine_arn}"
-        f" --name {run.execution_name}{again(attempts)}"
-        f" --input {shlex.quote(json.dumps(run.as_ledger()))}"
-    )
-
-
-def again(attempts: int) -> str:
-    """What the name of a run ends with that was started so many times before."""
-    return "-again" if attempts < 2 else f"-again-{attempts}"
 
 
 def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
@@ -53,6 +37,7 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
             "Impact": f"{users} will end. Users have to log in again.",
             "Reason": _reason(rotation, run.secret_arn),
             "Mode": run.mode,
+            **_checks(run),
             "Restart": f"{', '.join(begun['services'])}, one rolling restart each.",
             "Run": run.execution_name,
         },
@@ -104,10 +89,7 @@ def _restored(run: Run, record: Mapping[str, Any]) -> Message:
         f"Mend the cause (docs/operations.md, {failure['error']}), then rotate again at a time that"
         " suits your users:"
     )
-    command = (
-        f"aws secretsmanager rotate-secret --secret-id {run.secret_arn}"
-        ' --client-request-token "planned-$(uuidgen)"'
-    )
+    command = commands.rotate(run.secret_arn)
     return _ended(run, record, "FAILED, previous key restored", (says, todo), fields, command)
 
 
@@ -116,7 +98,9 @@ def _failed(run: Run, record: Mapping[str, Any]) -> Message:
     says = f"The rotation stopped at {failure['step']}."
     if not restoring:
         fields = _error(record) | _stays(record)
-        return _ended(run, record, "FAILED", (says, _mend(failure)), fields, run_again(run))
+        return _ended(
+            run, record, "FAILED", (says, _mend(failure)), fields, commands.run_again(run)
+        )
     says += (
         f" The way back to the previous key stopped too, at {restoring['step']}: services may run"
         " different keys, and users may be asked to log in again and again."
@@ -143,7 +127,9 @@ def _failed_in_an_emergency(run: Run, record: Mapping[str, Any]) -> Message:
     )
     fields = _error(record) | _stays(record) | _timings(record)
     todo = f"Act now. {_mend(failure)}"
-    return _ended(run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, run_again(run))
+    return _ended(
+        run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, commands.run_again(run)
+    )
 
 
 def _superseded(run: Run, record: Mapping[str, Any]) -> Message:
@@ -172,6 +158,7 @@ def _ended(
             "When": f"{record['finishedAt']}, {record['seconds']} s after its start",
             "Impact": _impact(record),
             "Reason": _reason(record, run.secret_arn),
+            **_checks(run),
             **fields,
             "Run": run.execution_name,
         },
@@ -197,6 +184,13 @@ def _reason(found: Mapping[str, Any], secret_arn: str) -> str:
     """Why the run was started, from its record or from its input."""
     trigger = found.get("trigger") or {}
     return str(trigger.get("reason") or f"the rotation schedule of {secret_arn}")
+
+
+def _checks(run: Run) -> dict[str, str]:
+    """What the checks had against an emergency that went on all the same."""
+    if not run.failed_checks:
+        return {}
+    return {"Checks": f"failed, and did not stop it: {'; '.join(run.failed_checks)}"}
 
 
 def _impact(record: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
         },
         "delivery": {"target": delivered.get("target"), "written": delivered.get("written")},
         "validation": _without_times(ledger.get("validate_rotation") or {}),
+        "failedChecks": list(run.failed_checks),
         "failure": _failure(forward),
         "restored": _restored(ledger),
         "restoreFailure": _restore_failure(ledger),

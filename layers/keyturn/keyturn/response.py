@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from keyturn import channels, errors
+from keyturn import channels, commands, errors
 from keyturn.channels import Channel, Message
 from keyturn.finding import Scope, Verdict, judge
 from keyturn.finding_event import Finding
@@ -102,8 +102,7 @@ def message(
             todo="Look into the finding in the GuardDuty console. If the session key may be"
             " exposed, rotate it at once:",
             facts=shown,
-            command=f"aws secretsmanager rotate-secret --secret-id {scope.secret_arn}"
-            ' --client-request-token "emergency-$(uuidgen)"',
+            command=commands.rotate(scope.secret_arn, "emergency"),
         )
     fields |= {
         "Impact": "every session will end; users have to log in again",

@@ -5,7 +5,7 @@ revision of what was delivered; a template that carries the stamp is not patched
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -35,15 +35,20 @@ class Cluster(Protocol):
     def pods(self, service: str) -> Sequence[Pod]:
         """Read the pods that a workload's selector matches."""
 
-    def restart(self, service: str, annotations: dict[str, str], *, dry_run: bool) -> Workload:
-        """Patch the annotations of the pod template; with `dry_run`, only ask whether it could."""
+    def restart(
+        self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
+    ) -> Workload:
+        """Patch the annotations of the pod template, if the workload is what it was when read.
+
+        With `dry_run`, only ask whether it could. Raises DeliveryConflict.
+        """
 
 
 def check_ready(cluster: Cluster, service: str) -> None:
     """Prove that a service could be restarted and would read the key; change nothing.
 
     Raises ServiceNotFound, ServicePaused, ServiceScaledToZero, ServiceKeepsOldPods, KeyNotInjected,
-    AccessDenied.
+    AccessDenied, DeliveryConflict.
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
@@ -52,22 +57,30 @@ def check_ready(cluster: Cluster, service: str) -> None:
             f"No container of {workload.title} refers to the delivered key (env, envFrom or a"
             " volume), so a restart would not give it the new one. Nothing was changed."
         )
-    cluster.restart(service, {KEY_VERSION: "dry-run"}, dry_run=True)
+    annotations = {KEY_VERSION: "dry-run"}
+    cluster.restart(service, annotations, workload.resource_version, dry_run=True)
 
 
-def restart(cluster: Cluster, stamp: Stamp, service: str, begun: datetime) -> dict[str, Any]:
+def restart(
+    cluster: Cluster, stamp: Stamp, service: str, begun: datetime, confirm: Callable[[], None]
+) -> dict[str, Any]:
     """Start the rollout of one service, or find that this run has started it.
 
-    `begun` is when the run began: it makes the patch the same on every try. Returns the pods
-    before (name: uid), whether a restart was needed, and whether Reloader restarts the service as
-    well. Raises as `check_ready` does.
+    `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
+    run is still on top, between the look and the patch: if a later run restarts the service in the
+    meantime, the patch meets another revision and is refused. The pods are read first, so that the
+    two are as close as can be: in the middle of a rollout a workload's status changes all the time.
+
+    Returns the pods before (name: uid), whether a restart was needed, and whether Reloader restarts
+    the service as well. Raises Superseded, and as `check_ready` does.
     """
+    before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
     workload = cluster.workload(service)
     _refuse_unready(workload)
-    before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
     if needed := not stamp.is_on(workload):
         annotations = {RESTARTED_AT: timestamp(begun), **stamp.annotations()}
-        cluster.restart(service, annotations, dry_run=False)
+        confirm()
+        cluster.restart(service, annotations, workload.resource_version, dry_run=False)
     return {
         "service": service,
         "restarted": needed,

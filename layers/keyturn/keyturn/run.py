@@ -37,6 +37,7 @@ class Run:
 
     `version` is what it brings to the services: its own rotation's, or, on the way back (mode
     `recovery`), the one before. `previous` is the version that was current before it.
+    `failed_checks` is what the checks of the environment had against it, which stops no emergency.
     """
 
     rotation_id: str
@@ -45,6 +46,7 @@ class Run:
     previous: str | None = None
     origin: Origin = field(default_factory=Origin)
     version: str = ""
+    failed_checks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", self.version or self.rotation_id)
@@ -55,7 +57,7 @@ class Run:
         return f"rot-{self.rotation_id}"
 
     def as_ledger(self) -> dict[str, dict[str, Any]]:
-        """The execution's input; the same bytes for the same run."""
+        """The execution's input."""
         return {
             "rotation": {
                 "rotationId": self.rotation_id,
@@ -64,6 +66,7 @@ class Run:
                 "version": self.version,
                 "previousVersion": self.previous,
                 "trigger": asdict(self.origin),
+                "failedChecks": list(self.failed_checks),
             }
         }
 
@@ -100,7 +103,8 @@ def parse(ledger: Ledger, secret_arn: str) -> Run:
     told = Origin(
         **{name: str(origin[name]) for name in ("kind", "reason", "at") if name in origin}
     )
-    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, told, version)
+    failed = tuple(map(str, rotation.get("failedChecks") or ()))
+    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, told, version, failed)
 
 
 def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:

@@ -10,13 +10,13 @@ PutSecretValue and UpdateSecretVersionStage.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
 from keyturn import errors, key
-from keyturn.checks import Check, run_checks
+from keyturn.checks import Check, find_problems, run_checks
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
 from keyturn.run import ROTATION_ID, Origin, Run, timestamp
 from keyturn.trigger import Schedule, Trigger, classify
@@ -150,7 +150,8 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     elif move is Move.PROMOTE:
         facts = _promote(rotation, request, labels)
     elif move is Move.ENSURE_STARTED:
-        facts = _ensure_started(rotation, request, labelled(labels, AWSPREVIOUS))
+        run = _run(rotation, request, labelled(labels, AWSPREVIOUS))
+        facts = _ensure_started(rotation, run)
     else:
         facts = {}
     return {"move": request.step, "decided": move.value, **facts}
@@ -195,14 +196,13 @@ def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> b
 
 
 def _check(rotation: Rotation, request: Request, checks: Iterable[Check]) -> dict[str, Any]:
-    """Run the checks of the environment: in an emergency a problem is said and does not stop."""
+    """Run checks, unless it is an emergency: that goes on whatever they say.
+
+    It runs them all once, in the call that promotes the key and hands on what they said (`_run`).
+    """
     trigger = rotation.trigger(request.version, rotation.store.created(request.version))
-    try:
-        return {"mode": trigger.mode, "checked": run_checks(checks)}
-    except errors.KeyturnError as problem:
-        if trigger.mode != "emergency":
-            raise
-        return {"mode": trigger.mode, "problem": f"{type(problem).__name__}: {problem}"}
+    checked = 0 if trigger.mode == "emergency" else run_checks(checks)
+    return {"mode": trigger.mode, "checked": checked}
 
 
 def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
@@ -210,27 +210,40 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
     if current is None:
         raise errors.LabelMoved("No version carries AWSCURRENT. Nothing was promoted.")
     key.parse_document(rotation.store.read(request.version))
+    run = _run(rotation, request, current)
     try:
         rotation.store.move_current(request.version, current)
     except errors.LabelMoved:
         if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
             raise
-    return {"previous": current, **_ensure_started(rotation, request, current)}
+    return {"previous": current, **_ensure_started(rotation, run)}
 
 
-def _ensure_started(rotation: Rotation, request: Request, previous: str | None) -> dict[str, Any]:
-    """Start the run, then tidy the labels.
+def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
+    """What is to be started; in an emergency with what the checks had against it.
 
-    In this order, since a retry after a lost answer comes here again and a label that was left does
-    no harm: Secrets Manager accepts AWSPENDING on the current version. In an emergency the version
-    before loses AWSPREVIOUS: nobody shall go back to it, by a label or by habit.
+    At a retry they may say something else: if it was started by then, its name makes it one run.
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
     origin = Origin(trigger.kind, trigger.reason, timestamp(asked))
     run = Run(request.version, rotation.secret_arn, trigger.mode, previous, origin)
+    if run.mode != "emergency":
+        return run
+    checks = [*rotation.checks_before_promotion, *rotation.checks_of_health]
+    return replace(run, failed_checks=find_problems(checks))
+
+
+def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
+    """Start the run, then tidy the labels.
+
+    In this order, since a retry after a lost answer comes here again and AWSPENDING on the current
+    version does no harm. In an emergency the version before loses AWSPREVIOUS: nobody shall go back
+    to it, by a label or by habit.
+    """
     rotation.runs.ensure_started(run)
-    if trigger.mode == "emergency" and previous:
-        rotation.store.drop_label(AWSPREVIOUS, previous)
-    rotation.store.drop_label(AWSPENDING, request.version)
-    return {"execution": run.execution_name, "mode": trigger.mode, "reason": trigger.reason}
+    if run.mode == "emergency" and run.previous:
+        rotation.store.drop_label(AWSPREVIOUS, run.previous)
+    rotation.store.drop_label(AWSPENDING, run.version)
+    why = {"mode": run.mode, "reason": run.origin.reason, "failedChecks": run.failed_checks}
+    return {"execution": run.execution_name, **why}

@@ -7,6 +7,7 @@ which, so what is to be told once is told by the call in whose 24 hours it comes
 wrong is told every day.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -200,9 +201,12 @@ def _of_services(
 
 
 def _runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
-    """The runs of a version, those that were run again included, in the order of their start."""
-    name = f"rot-{version.id}"
-    own = [run for run in executions if run.name == name or run.name.startswith(f"{name}-again")]
+    """The runs of a version, in the order of their start.
+
+    One that was run again has the time at the end of its name (`commands`), in seconds.
+    """
+    name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}})?")
+    own = [run for run in executions if name.fullmatch(run.name)]
     return sorted(own, key=lambda run: run.started)
 
 

@@ -48,7 +48,8 @@ class Workload:
     """What matters of a Deployment or a StatefulSet and its status (apps/v1).
 
     `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
-    update revision is its current one; `restarts_itself` whether Reloader restarts it as well.
+    update revision is its current one; `restarts_itself` whether Reloader restarts it as well;
+    `resource_version` is another one after every change, its status included.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Workload:
     settled: bool = True
     restarts_itself: bool = False
     key_delivery: str | None = None
+    resource_version: str = ""
 
     @property
     def title(self) -> str:

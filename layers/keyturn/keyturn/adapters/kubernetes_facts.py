@@ -42,6 +42,7 @@ def workload(
         settled=status.get("updateRevision") == status.get("currentRevision"),
         restarts_itself=restarts_itself,
         key_delivery=_annotations(spec["template"]).get(KEY_DELIVERY),
+        resource_version=found["metadata"].get("resourceVersion", ""),
     )
 
 

@@ -36,9 +36,14 @@ class KubernetesCluster:
         """Read the pods that a workload's selector matches and that may hold a key."""
         return [facts.pod(found) for found in self._pods(service) if not facts.ended(found)]
 
-    def restart(self, service: str, annotations: dict[str, str], *, dry_run: bool) -> Workload:
-        """Patch the annotations of the pod template."""
-        body = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    def restart(
+        self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
+    ) -> Workload:
+        """Patch the annotations of the pod template if the workload is unchanged since then."""
+        body = {
+            "metadata": {"resourceVersion": resource_version},
+            "spec": {"template": {"metadata": {"annotations": annotations}}},
+        }
         return self._workload(
             self._api.patch(self._path(service), body, STRATEGIC, dry_run=dry_run)
         )

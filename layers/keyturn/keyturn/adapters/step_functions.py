@@ -23,8 +23,8 @@ class StepFunctionsRuns:
     def ensure_started(self, run: Run) -> None:
         """Start the run's execution; that it exists already is success.
 
-        The name and the input are the same bytes for the same run, so a repeated start while it
-        runs answers with the same execution, and after its end with ExecutionAlreadyExists.
+        The name makes it one: a repeated start with the same input answers with the same execution
+        while it runs; after its end, or with another input, with ExecutionAlreadyExists.
         """
         doing = f"states:StartExecution of {run.execution_name}"
         with aws.translated(doing, errors.StateMachineUnavailable):

@@ -1,0 +1,39 @@
+"""The commands that messages give, for people to put into a shell."""
+
+import json
+import shlex
+
+from keyturn.run import Run
+
+ANY_MACHINE = "<StateMachineArn of the stack>"
+
+
+def rotate(secret_arn: str, why: str = "planned") -> str:
+    """Rotate now; `why` begins the token: `planned` or `emergency`."""
+    return (
+        f"aws secretsmanager rotate-secret --secret-id {secret_arn}"
+        f' --client-request-token "{why}-$(uuidgen)"'
+    )
+
+
+def run_again(run: Run, state_machine_arn: str = ANY_MACHINE) -> str:
+    """Run a run again, with the same input, as often as the command is given."""
+    return _start(run, state_machine_arn, shlex.quote(json.dumps(run.as_ledger())))
+
+
+def run_again_as(run: Run, execution_arn: str, state_machine_arn: str) -> str:
+    """Run a run again with the input of one of its executions, as often as it is given."""
+    had = f"aws stepfunctions describe-execution --execution-arn {execution_arn}"
+    return _start(run, state_machine_arn, f'"$({had} --query input --output text)"')
+
+
+def _start(run: Run, state_machine_arn: str, given: str) -> str:
+    """Start an execution anew; `given` is its input as a word of the shell.
+
+    A name can be used once. So the shell puts the time into it whenever the command is given: a
+    message is read days later, and the cause that was mended may not have been the only one.
+    """
+    return (
+        f"aws stepfunctions start-execution --state-machine-arn {state_machine_arn}"
+        f' --name "{run.execution_name}-$(date +%s)" --input {given}'
+    )
