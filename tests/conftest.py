@@ -4,11 +4,18 @@ import os
 from datetime import UTC, datetime
 
 import botocore.auth
+import hypothesis
 import pytest
 
 from keyturn import key
 from keyturn.run import Origin, Run
 from keyturn.stamp import Stamp
+
+# How long an example takes says how busy the machine is, and nothing about the product.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
 NEW = "11111111-1111-4111-8111-111111111111"

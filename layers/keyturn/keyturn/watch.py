@@ -201,20 +201,14 @@ def _of_services(
 
 
 def _runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
-    """The runs of a version, in the order of their start.
-
-    One that was run again has the time at the end of its name (`commands`), in seconds.
-    """
+    """The runs of a version by their start; one run again has the time in its name (`commands`)."""
     name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}})?")
-    own = [run for run in executions if name.fullmatch(run.name)]
+    own = (run for run in executions if name.fullmatch(run.name))
     return sorted(own, key=lambda run: run.started)
 
 
 def _under_way(secret: Secret, call: Call) -> bool:
-    """Whether a rotation is at work, and starts its run itself.
-
-    AWSPENDING is on the current version from its promotion until its run is started.
-    """
+    """Whether a rotation is at work: it holds AWSPENDING until it has started its run itself."""
     pending = secret.holder(AWSPENDING)
     if pending is None:
         return False
