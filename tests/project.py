@@ -136,14 +136,14 @@ class _Attributes(dict[str, Any]):
         return f"{self._name}.{attribute}"
 
 
-def stack(**parameters: str) -> dict[str, dict[str, Any]]:
+def stack(**own: str) -> dict[str, dict[str, Any]]:
     """The resources that the template makes of these parameters, every function resolved.
 
     A `Ref` of a resource is its logical id, a `GetAtt` the id and the attribute. What is global of
     the functions is not included.
     """
     source = template()
-    values = parameter_values(source["Parameters"], {**_parameters(), **parameters})
+    values = parameter_values(source["Parameters"], {**parameters(), **own})
     rules.check(source["Rules"], values)
     known = {**values, **PSEUDO}
     decided = conditions(source["Conditions"], Scope(known))
@@ -167,7 +167,7 @@ def of_type(kind: str, made: Mapping[str, dict[str, Any]]) -> dict[str, dict[str
 @functools.cache
 def environment(function: str) -> dict[str, str]:
     """The environment that the template gives a function, with every value in place."""
-    values = parameter_values(template()["Parameters"], _parameters())
+    values = parameter_values(template()["Parameters"], parameters())
     known = {**values, **PSEUDO}
     decided = conditions(template()["Conditions"], Scope(known))
     scope = Scope(known, conditions=decided, physical_ids=PHYSICAL_IDS)
@@ -181,7 +181,7 @@ def event(function: str) -> dict[str, Any]:
     return found
 
 
-def _parameters() -> dict[str, str]:
+def parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
     authority = CertificateAuthority("cluster").pem
     return {

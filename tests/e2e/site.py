@@ -122,15 +122,6 @@ class Site(Workloads):
         self.stack.wait(lambda: bool(self.mailboxes.events(version)), "the bus has it")
         return version
 
-    def move_back(self, to_version: str, from_version: str) -> None:
-        """Make a version current again by hand."""
-        self.stack.cloud.client("secretsmanager").update_secret_version_stage(
-            SecretId=self.stack.secret_arn,
-            VersionStage="AWSCURRENT",
-            MoveToVersionId=to_version,
-            RemoveFromVersionId=from_version,
-        )
-
     def abandon(self, rotation_id: str) -> None:
         """Take AWSPENDING off a rotation that cannot go on, and see it end."""
         client = self.stack.cloud.client("secretsmanager")
