@@ -23,12 +23,17 @@ _RESOURCE_FIELDS = (
 
 @dataclass(frozen=True)
 class ApiCall:
-    """One call of an AWS API. `resource` is the name or ARN in the request, where it is cheap."""
+    """One call of an AWS API.
+
+    `resource` is the name, ARN or URL in the request, where it is cheap; `label` the staging label
+    that Secrets Manager is asked about.
+    """
 
     service: str
     operation: str
     access_key_id: str
     resource: str | None
+    label: str | None = None
 
 
 def describe(environ: Mapping[str, Any], body: bytes) -> ApiCall:
@@ -36,6 +41,10 @@ def describe(environ: Mapping[str, Any], body: bytes) -> ApiCall:
     path = unquote(environ.get("PATH_INFO", "/"))
     credential = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
     access_key_id, service = credential.groups() if credential else ("", "unsigned")
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        fields = json.loads(body or b"{}")
+        operation, label = target.rpartition(".")[2], fields.get("VersionStage")
+        return ApiCall(service, operation, access_key_id, _resource(fields), label)
     operation, resource = _operation(environ, path, body, service)
     return ApiCall(service, operation, access_key_id, resource)
 
@@ -44,8 +53,6 @@ def _operation(
     environ: Mapping[str, Any], path: str, body: bytes, service: str
 ) -> tuple[str, str | None]:
     method = environ["REQUEST_METHOD"]
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return target.rpartition(".")[2], _resource(json.loads(body or b"{}"))
     if invocation := INVOCATIONS.match(path):
         return "Invoke", invocation["function"]
     if "/operation/" in path:
@@ -58,5 +65,7 @@ def _operation(
 
 
 def _resource(fields: Mapping[str, Any]) -> str | None:
+    if entries := fields.get("Entries"):  # PutEvents
+        return str(entries[0].get("EventBusName", "default"))
     found = (fields[name] for name in _RESOURCE_FIELDS if isinstance(fields.get(name), str))
     return next(found, None)

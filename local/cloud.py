@@ -22,7 +22,8 @@ from botocore.config import Config
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
-from local import api_calls, lambda_api, state_machines
+from local import api_calls, dead_letters, lambda_api, state_machines
+from local.async_invocation import DeadLetter
 from local.events import EventBus
 from local.functions import Functions, FunctionSettings
 from local.secrets_manager.errors import AwsError
@@ -67,7 +68,8 @@ class Cloud:
             "secretsmanager": secrets_manager.handle,
             "AWSEvents": self._event_operation,
         }
-        self.event_bus = EventBus(account, region, self._deliver)
+        self.event_bus = EventBus(account, region, self._deliver, self._bury_event)
+        functions.give_dead_letters_to(self._bury_invocation)
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self._moto = _moto_application()
@@ -79,20 +81,21 @@ class Cloud:
         """Return a boto3 client of this cloud; one for each service, shared by all threads."""
         with self._client_lock:
             if service not in self._clients:
-                seconds = LONGEST_INVOCATION_SECONDS + 30 if service == "lambda" else 60
-                self._clients[service] = boto3.client(
-                    service,
-                    endpoint_url=self.endpoint,
-                    region_name=self.region,
-                    aws_access_key_id=STACK_ACCESS_KEY,
-                    aws_secret_access_key="local",  # noqa: S106  no secret: nothing checks it
-                    config=Config(
-                        connect_timeout=5,
-                        read_timeout=seconds,
-                        retries={"total_max_attempts": 1},
-                    ),
-                )
+                self._clients[service] = self._make_client(service, STACK_ACCESS_KEY)
             return self._clients[service]
+
+    def _make_client(self, service: str, access_key: str) -> Any:
+        seconds = LONGEST_INVOCATION_SECONDS + 30 if service == "lambda" else 60
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key="local",  # noqa: S106  no secret: nothing checks it
+            config=Config(
+                connect_timeout=5, read_timeout=seconds, retries={"total_max_attempts": 1}
+            ),
+        )
 
     def environment_of(self, settings: FunctionSettings) -> dict[str, str]:
         """Return what makes a function's AWS clients call this cloud, under a name of its own."""
@@ -151,6 +154,23 @@ class Cloud:
         else:
             raise ValueError(f"events are delivered to functions, state machines and topics only, "
                              f"not to {target_arn}")  # fmt: skip
+
+    def _bury_event(self, queue_arn: str, text: str, attributes: Mapping[str, str | int]) -> None:
+        dead_letters.send(self.client("sqs"), self._queue_url(queue_arn), text, attributes)
+
+    def _bury_invocation(self, letter: DeadLetter) -> None:
+        """Lambda sends with the function's role, so the call counts among the function's own."""
+        url, attributes = (
+            self._queue_url(letter.queue_arn),
+            dead_letters.of_function(letter.failure),
+        )
+        client = self._make_client("sqs", access_key_of(letter.function_name))
+        with contextlib.closing(client):
+            dead_letters.send(client, url, letter.payload.decode(), attributes)
+
+    def _queue_url(self, arn: str) -> str:
+        url: str = self.client("sqs").get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
+        return url
 
     def _stop_executions(self) -> None:
         if not any(call.operation == "StartExecution" for call in self.api_calls):

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from local import event_patterns
+from local import dead_letters, event_patterns
 from local.secrets_manager.errors import AwsError
 
 Event = Mapping[str, Any]
 Deliver = Callable[[str, str], None]
+Bury = Callable[[str, str, Mapping[str, str | int]], None]
 DELIVERABLE = ("lambda", "states", "sns")
 _MAX_ENTRIES = 10
 _VARIABLE = re.compile(r"<([A-Za-z0-9_.-]+)>")
@@ -29,12 +30,17 @@ log = logging.getLogger(__name__)
 
 
 class EventBus:
-    """The buses of one account and region. `deliver` gets a target's ARN and its input."""
+    """The buses of one account and region.
 
-    def __init__(self, account: str, region: str, deliver: Deliver) -> None:
+    `deliver` gets a target's ARN and its input; `bury` the ARN of a dead-letter queue, the event
+    that a target did not take, and the reason.
+    """
+
+    def __init__(self, account: str, region: str, deliver: Deliver, bury: Bury) -> None:
         self._account = account
         self._region = region
         self._deliver = deliver
+        self._bury = bury
 
     def put_events(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Take `PutEvents`: deliver each sound entry to every rule that it matches.
@@ -60,8 +66,11 @@ class EventBus:
         for rule_arn, target in self._targets(bus, event):
             try:
                 self._deliver(target["Arn"], target_input(target, event, rule_arn))
-            except Exception:
+            except Exception as error:
                 log.exception("%s was not delivered to %s", event["detail-type"], target["Arn"])
+                if queue := target.get("DeadLetterConfig", {}).get("Arn"):
+                    reason = dead_letters.of_rule(rule_arn, target["Arn"], error)
+                    self._bury(queue, json.dumps(event), reason)
 
     def _targets(self, bus: str, event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
         from moto.events.models import events_backends  # noqa: PLC0415  moto is slow to import

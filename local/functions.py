@@ -8,6 +8,7 @@ unchanged under AWS's runtime client (see `local.lambda_environment`).
 import threading
 from collections.abc import Callable, Mapping
 
+from local.async_invocation import DeadLetter, Patience, TooManyRequests, invoke_until_taken
 from local.lambda_environment import ExecutionEnvironment, FunctionSettings
 from local.lambda_invocation import Invocation, run
 from local.processes import Child, Processes
@@ -21,7 +22,6 @@ __all__ = [
 ]
 
 ACCOUNT_CONCURRENCY = 1000
-THROTTLED_RETRY_SECONDS = 1.0
 # A function cannot set these: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 # PYTHONPATH is added to the list because it is how the layers are found here.
 RESERVED_VARIABLES = frozenset({
@@ -39,21 +39,13 @@ class FunctionNotFound(Exception):
     """No function has this name."""
 
 
-class TooManyRequests(Exception):
-    """Every environment that the function may have is busy; `reason` is Lambda's word for it."""
-
-    def __init__(self, function_name: str, reason: str) -> None:
-        super().__init__(f"{function_name} is at its concurrency limit; try again later")
-        self.reason = reason
-
-
 class _Function:
     """A function's environments and how many of its invocations are under way."""
 
     def __init__(self, settings: FunctionSettings, arn: str) -> None:
         self.settings = settings
         self.arn = arn
-        self.async_retries: int | None = None
+        self.patience = Patience()
         self.environments: list[ExecutionEnvironment] = []
         self._idle: list[ExecutionEnvironment] = []
         self._in_flight = 0
@@ -113,6 +105,7 @@ class Functions:
         self._on_log = on_log
         self._on_invocation = on_invocation
         self._async_retry_seconds = async_retry_seconds
+        self._bury: Callable[[DeadLetter], None] = lambda _letter: None
         self._functions: dict[str, _Function] = {}
         self._closed = threading.Event()
 
@@ -179,9 +172,13 @@ class Functions:
             daemon=True,
         ).start()
 
-    def limit_async_retries(self, name_or_arn: str, attempts: int) -> None:
-        """Set how many further attempts a failed asynchronous invocation gets, at most two."""
-        self._find(name_or_arn).async_retries = attempts
+    def limit_async_invocations(self, name_or_arn: str, patience: Patience) -> None:
+        """Set how long a failed asynchronous invocation is tried."""
+        self._find(name_or_arn).patience = patience
+
+    def give_dead_letters_to(self, bury: Callable[[DeadLetter], None]) -> None:
+        """Have events that a function with a dead-letter queue failed on for good sent there."""
+        self._bury = bury
 
     def close(self) -> None:
         """End every environment and drop what is queued."""
@@ -210,14 +207,13 @@ class Functions:
         return environment
 
     def _invoke_with_retries(self, name: str, payload: bytes) -> None:
-        pauses = iter(self._async_retry_seconds[: self._find(name).async_retries])
-        while not self._closed.is_set():
-            try:
-                if self.invoke(name, payload).function_error is None:
-                    return
-                pause = next(pauses, None)
-            except TooManyRequests:
-                pause = THROTTLED_RETRY_SECONDS
-            if pause is None:
-                return
-            self._closed.wait(pause)
+        function = self._find(name)
+        failure = invoke_until_taken(
+            lambda: self.invoke(name, payload),
+            self._async_retry_seconds,
+            function.patience,
+            self._closed,
+        )
+        queue = function.settings.dead_letter_queue
+        if failure and queue:
+            self._bury(DeadLetter(name, queue, payload, failure))

@@ -34,7 +34,8 @@ class FunctionSettings:
     """What a function is created with, in the words of `AWS::Lambda::Function`.
 
     `code` and each of `layers` are folders from which Python imports. `reserved_concurrency` None
-    means that the function shares the account's limit. `log_group` None means Lambda's default.
+    means that the function shares the account's limit. `log_group` None means Lambda's default;
+    `dead_letter_queue` is the ARN of a queue for events that it fails on.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FunctionSettings:
     memory_mb: int = 128
     reserved_concurrency: int | None = None
     log_group: str | None = None
+    dead_letter_queue: str | None = None
 
 
 @dataclass(frozen=True)

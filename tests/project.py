@@ -15,7 +15,8 @@ from typing import Any
 
 from keyturn import key
 from local.cluster.certificates import CertificateAuthority
-from local.deployment.intrinsics import Scope, resolve
+from local.deployment import rules
+from local.deployment.intrinsics import Scope, conditions, resolve
 from local.deployment.parameters import parameter_values, text
 from local.deployment.template import read_template
 from tests.conftest import ARN
@@ -27,6 +28,13 @@ FUNCTION_FILES = sorted((ROOT / "functions").glob("*.py"))
 FUNCTIONS = [path.stem for path in FUNCTION_FILES]
 
 ACCOUNT = "arn:aws:{service}:eu-central-1:123456789012:{name}"
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-central-1",
+    "AWS::StackName": "keyturn",
+    "AWS::URLSuffix": "amazonaws.com",
+}
 PHYSICAL_IDS = {
     "SessionKeySecret": ARN,
     "RotateSessionKey": ACCOUNT.format(service="states", name="stateMachine:RotateSessionKey"),
@@ -114,16 +122,55 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
+class _Attributes(dict[str, Any]):
+    """Every attribute of a resource: `Arn` of `KmsKey` is "KmsKey.Arn"."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __contains__(self, _attribute: object) -> bool:
+        return True
+
+    def __getitem__(self, attribute: str) -> str:
+        return f"{self._name}.{attribute}"
+
+
+def stack(**own: str) -> dict[str, dict[str, Any]]:
+    """The resources that the template makes of these parameters, every function resolved.
+
+    A `Ref` of a resource is its logical id, a `GetAtt` the id and the attribute. What is global of
+    the functions is not included.
+    """
+    source = template()
+    values = parameter_values(source["Parameters"], {**parameters(), **own})
+    rules.check(source["Rules"], values)
+    known = {**values, **PSEUDO}
+    decided = conditions(source["Conditions"], Scope(known))
+    names = {name: name for name in source["Resources"]}
+    attributes = {name: _Attributes(name) for name in names}
+    scope = Scope(known, conditions=decided, physical_ids=names, attributes=attributes)
+    return {
+        name: {**resource, "Properties": resolve(resource["Properties"], scope)}
+        for name, resource in source["Resources"].items()
+        if decided.get(resource.get("Condition"), True)
+    }
+
+
+def of_type(kind: str, made: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The properties of a stack's resources of one type, by logical id."""
+    found = {name: one["Properties"] for name, one in made.items() if one["Type"] == kind}
+    assert found, f"the stack has no {kind}"
+    return found
+
+
 @functools.cache
 def environment(function: str) -> dict[str, str]:
     """The environment that the template gives a function, with every value in place."""
-    values = parameter_values(template()["Parameters"], _parameters())
-    pseudo = {
-        "AWS::Region": "eu-central-1",
-        "AWS::AccountId": "123456789012",
-        "AWS::StackName": "keyturn",
-    }
-    scope = Scope({**values, **pseudo}, physical_ids=PHYSICAL_IDS)
+    values = parameter_values(template()["Parameters"], parameters())
+    known = {**values, **PSEUDO}
+    decided = conditions(template()["Conditions"], Scope(known))
+    scope = Scope(known, conditions=decided, physical_ids=PHYSICAL_IDS)
     variables = resolve(variables_of(functions()[logical_id(function)]), scope)
     return {name: text(value) for name, value in variables.items()}
 
@@ -134,7 +181,7 @@ def event(function: str) -> dict[str, Any]:
     return found
 
 
-def _parameters() -> dict[str, str]:
+def parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
     authority = CertificateAuthority("cluster").pem
     return {

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from local.async_invocation import OLDEST_EVENT_SECONDS, Patience
 from local.deployment.errors import DeploymentError
 from local.deployment.parameters import text
 from local.deployment.stack import Created, Properties, Stack, present
@@ -29,15 +30,21 @@ def create_function(logical_id: str, properties: Properties, stack: Stack) -> Cr
         int(properties.get("MemorySize", 128)),
         None if reserved is None else int(reserved),
         properties.get("LoggingConfig", {}).get("LogGroup"),
+        properties.get("DeadLetterConfig", {}).get("TargetArn"),
     )
     return Created(name, {"Arn": stack.functions.create(settings)})
 
 
 def create_event_invoke_config(_: str, properties: Properties, stack: Stack) -> Created:
-    """Apply an `AWS::Lambda::EventInvokeConfig`: how often a failed asynchronous call is tried."""
+    """Apply an `AWS::Lambda::EventInvokeConfig`: how long a failed asynchronous call is tried."""
+    if properties.get("DestinationConfig"):
+        raise DeploymentError("the end of a call goes to no destination locally; use a queue")
     attempts = properties.get("MaximumRetryAttempts")
-    if attempts is not None:
-        stack.functions.limit_async_retries(properties["FunctionName"], int(attempts))
+    patience = Patience(
+        None if attempts is None else int(attempts),
+        float(properties.get("MaximumEventAgeInSeconds", OLDEST_EVENT_SECONDS)),
+    )
+    stack.functions.limit_async_invocations(properties["FunctionName"], patience)
     return Created(f"{properties['FunctionName']}-event-invoke-config")
 
 

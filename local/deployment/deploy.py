@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.cloud import Cloud
+from local.deployment import rules
 from local.deployment.errors import DeploymentError
 from local.deployment.intrinsics import Scope, conditions, references, resolve
 from local.deployment.parameters import parameter_values
@@ -67,6 +68,7 @@ def deploy(
     """
     source = read_template(template)
     values = parameter_values(source.get("Parameters", {}), parameters)
+    rules.check(source.get("Rules", {}), values)
     translated = translate(source, values, cloud.region)
     scope, physical_ids, attributes = _scope(translated, values, cloud, stack_name)
     stack = Stack(stack_name, template.parent.resolve(), cloud, functions)

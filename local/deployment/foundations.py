@@ -16,6 +16,10 @@ def create_role(logical_id: str, properties: Properties, stack: Stack) -> Create
     role = client.create_role(
         RoleName=name,
         AssumeRolePolicyDocument=json.dumps(properties["AssumeRolePolicyDocument"]),
+        **present(
+            Path=properties.get("Path"),
+            PermissionsBoundary=properties.get("PermissionsBoundary"),
+        ),
     )["Role"]
     for policy in properties.get("Policies", []):
         _put_policy(client, name, policy)
@@ -70,7 +74,7 @@ def create_log_group(logical_id: str, properties: Properties, stack: Stack) -> C
     """Create an `AWS::Logs::LogGroup`."""
     name = properties.get("LogGroupName", stack.name_of(logical_id))
     client = stack.cloud.client("logs")
-    client.create_log_group(logGroupName=name)
+    client.create_log_group(logGroupName=name, **present(kmsKeyId=properties.get("KmsKeyId")))
     if "RetentionInDays" in properties:
         days = int(properties["RetentionInDays"])
         client.put_retention_policy(logGroupName=name, retentionInDays=days)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from local import functions
+from local import async_invocation
 from tests.e2e import findings
 from tests.e2e.site import Site
 
@@ -15,7 +15,7 @@ DELIVERIES = 50
 def test_a_finding_delivered_fifty_times_out_of_order_from_both_accounts_rotates_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(functions, "THROTTLED_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(async_invocation, "THROTTLED_RETRY_SECONDS", 0.05)
     before = set(findings.rotations(site))
     first = findings.finding(ago=timedelta(seconds=DELIVERIES))
     copies = []

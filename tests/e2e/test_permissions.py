@@ -1,40 +1,80 @@
 """The functions ask for what they are permitted, and are permitted nothing else.
 
-Judged by all that was asked since the stack was started: whole rotations, and broken ones.
+Judged by all that was asked since the stack was started, and every story that asks is told here:
+nothing depends on what other tests have done, or on who comes first.
 """
 
-from datetime import timedelta
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from local.cloud import access_key_of
+from keyturn.run import timestamp
+from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e import findings
+from tests.e2e.conftest import Loan
 from tests.e2e.failures import FAILURES, fail
-from tests.e2e.site import Site
-from tests.e2e.test_watch_key import daily_look
+from tests.e2e.rights import MACHINE, called, given, role_arn
+from tests.e2e.site import Site, running_site
+from tests.policies import Call, allows, covers, denies, rights, speaks_of, statements
 
 RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 
 @pytest.fixture(scope="module")
-def rotated(module_site: Site) -> Site:
-    """A stack that has seen all that calls AWS: rotations, one undone, a finding, a key by hand.
+def rotated(loan: Loan) -> Iterator[Site]:
+    """A stack of its own that has seen every kind of story; Redis wants a login there."""
+    loan.end()  # there is never more than one stack in a process
+    with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
+        assert site.rotate_to_end().status == "SUCCEEDED"
+        fail(site, FAILURES["a Secret that is immutable"], turns=True)
+        findings.overtake(site)
+        assert site.end(site.change_by_hand()).status == "SUCCEEDED"
+        tell_of_an_old_key(site)
+        announce_the_next_rotation(site)
+        fail_on_events(site)
+        yield site
 
-    And a watch that tells people.
-    """
-    if not module_site.mailboxes.messages("Every service runs the new session key"):
-        module_site.rotate_to_end()
-    if not module_site.mailboxes.messages("and was undone"):
-        fail(module_site, FAILURES["a Secret that is immutable"], turns=True)
-    if not module_site.mailboxes.messages("Overtaken: "):
-        findings.overtake(module_site)
-    module_site.end(module_site.change_by_hand())
-    module_site.end(module_site.spoil_by_hand())
-    (told,) = daily_look(module_site, ahead=timedelta(days=100))
-    assert told["concern"] == "TOO_OLD"
-    return module_site
+
+def tell_of_an_old_key(site: Site) -> None:
+    """The daily look 30 days after the key was made: the watch tells people."""
+    client = site.stack.cloud.client("secretsmanager")
+    versions = client.list_secret_version_ids(SecretId=site.stack.secret_arn)["Versions"]
+    (made,) = (one["CreatedDate"] for one in versions if one["VersionId"] == site.current())
+    assert "OLD" in concerns_at(site, made + timedelta(days=30, hours=1))
+
+
+def announce_the_next_rotation(site: Site) -> None:
+    """The daily look 30 hours before the next rotation: the watch counts who will be logged out."""
+    client = site.stack.cloud.client("secretsmanager")
+    due = client.describe_secret(SecretId=site.stack.secret_arn)["NextRotationDate"]
+    assert "SOON" in concerns_at(site, due - timedelta(hours=30))
+
+
+def concerns_at(site: Site, at: datetime) -> set[str]:
+    """What the daily look of a day finds."""
+    event = {"detail-type": "Scheduled Event", "time": timestamp(at)}
+    name = site.stack.function_name("WatchKeyFunction")
+    answer = site.stack.functions.invoke(name, json.dumps(event).encode())
+    return {one["concern"] for one in json.loads(answer.payload)["found"]}
+
+
+def fail_on_events(site: Site) -> None:
+    """Events that no function can read, until they are in the queue of what nobody took."""
+    site.stack.functions._async_retry_seconds = (0.1, 0.1)
+    for function in ("RespondToFindingFunction", "WatchKeyFunction"):
+        site.stack.functions.invoke_async(site.stack.function_name(function), b'{"sense": "none"}')
+    sqs, url = site.stack.cloud.client("sqs"), site.stack.deployment.outputs["UndeliveredEventsUrl"]
+
+    def kept() -> bool:
+        asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return bool(asked["ApproximateNumberOfMessages"] == "2")
+
+    site.stack.wait(kept, "both events are kept")
 
 
 def test_the_cluster_denied_nothing_and_was_asked_only_what_the_role_grants(rotated: Site) -> None:
@@ -55,10 +95,87 @@ def test_the_role_grants_nothing_that_a_rotation_does_not_use(rotated: Site) -> 
     assert unused == set()
 
 
-def test_each_function_calls_what_its_policy_allows_and_its_policy_allows_no_more(
+def test_every_call_is_allowed_by_the_policy_of_the_role_that_made_it(rotated: Site) -> None:
+    made = called(rotated.stack)
+    missing = {
+        (maker, call.action, call.resource)
+        for maker, calls in made.items()
+        for call in calls
+        if not allows(given(rotated.stack, maker), call)
+    }
+    assert missing == set()
+    assert all(made.values()), "somebody called nothing at all"
+
+
+def test_every_right_of_a_role_is_used_on_the_resource_that_it_is_for(rotated: Site) -> None:
+    made = called(rotated.stack)
+    spare = {
+        (maker, *right)
+        for maker, calls in made.items()
+        for statement in given(rotated.stack, maker)
+        for right in rights(statement)
+        if not any(covers(right, statement, call) for call in calls)
+    }
+    assert spare == set()
+
+
+def test_the_policy_of_the_secret_denies_no_call_and_would_deny_them_to_others(
     rotated: Site,
 ) -> None:
-    assert _called(rotated) == _allowed(rotated)
+    policy = statements(_properties(rotated, "SessionKeySecretPolicy")["ResourcePolicy"])
+    kept = {
+        (maker, call)
+        for maker, calls in called(rotated.stack).items()
+        for call in calls
+        if call.resource == rotated.stack.secret_arn
+    }
+    stranger = "arn:aws:iam::123456789012:role/stranger"
+    for maker, call in kept:
+        assert not denies(policy, _by(role_arn(rotated.stack, maker), call))
+        guarded = not call.action.endswith(
+            ("DescribeSecret", "ListSecretVersionIds", "RotateSecret")
+        )
+        assert denies(policy, _by(stranger, call)) == guarded
+
+
+def test_the_policy_of_the_kms_key_lets_every_use_through(rotated: Site) -> None:
+    policy = statements(_properties(rotated, "KmsKey")["KeyPolicy"])
+    used = {
+        call
+        for calls in called(rotated.stack).values()
+        for call in calls
+        if call.action.startswith("kms:")
+    }
+    assert {call.action for call in used} == {"kms:Decrypt", "kms:GenerateDataKey"}
+    for call in used:
+        (letting,) = (one["Sid"] for one in policy if speaks_of(one, call))
+        assert letting in {"TheSecretThroughSecretsManager", "MessagesThroughTheTopic"}
+
+
+def test_a_call_of_another_kind_or_on_another_thing_would_be_noticed(rotated: Site) -> None:
+    """The comparison itself is not blind: neither to what is missing nor to what is spare."""
+    reading = Call("secretsmanager:GetSecretValue", rotated.stack.secret_arn)
+    elsewhere = Call("secretsmanager:DescribeSecret", f"{rotated.stack.secret_arn}-of-others")
+    assert not allows(given(rotated.stack, "WatchKeyFunction"), reading)
+    assert not allows(given(rotated.stack, "WatchKeyFunction"), elsewhere)
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::records/*"}
+    (right,) = rights(statement)
+    finishing = called(rotated.stack)["FinishRotationFunction"]
+    assert not any(covers(right, statement, call) for call in finishing)
+    assert {call.action for call in called(rotated.stack)[MACHINE]} == {"lambda:InvokeFunction"}
+
+
+def _properties(site: Site, logical_id: str) -> dict[str, Any]:
+    return dict(site.stack.deployment.resources[logical_id].properties)
+
+
+def _by(principal: str, call: Call) -> Call:
+    known = {
+        "aws:PrincipalArn": principal,
+        "aws:PrincipalIsAWSService": "false",
+        "aws:SecureTransport": "true",
+    }
+    return Call(call.action, call.resource, {**call.context, **known})
 
 
 def _asked_of_the_cluster(site: Site) -> set[tuple[str, str, str]]:
@@ -81,37 +198,3 @@ def _covers(granted: list[tuple[str, str, set[str]]], verb: str, resource: str, 
     return any(
         (verb, resource) == (may, on) and (not names or name in names) for may, on, names in granted
     )
-
-
-def _called(site: Site) -> dict[str, set[str]]:
-    """The actions that each function has called, in IAM's words, and those that these imply."""
-    called = {
-        logical_id: {
-            f"{call.service}:{call.operation}"
-            for call in site.stack.cloud.api_calls
-            if call.access_key_id == access_key_of(name)
-        }
-        for logical_id, name in site.stack.deployment.functions.items()
-    }
-    for actions in called.values():
-        if "secretsmanager:RotateSecret" in actions:
-            # Secrets Manager asks it of the caller: API reference, RotateSecret.
-            actions.add("lambda:InvokeFunction")
-    return called
-
-
-def _allowed(site: Site) -> dict[str, set[str]]:
-    """The actions that each function's role allows it."""
-    allowed: dict[str, set[str]] = {}
-    for logical_id in site.stack.deployment.functions:
-        role = site.stack.deployment.resources[f"{logical_id}Role"].properties
-        statements = [
-            statement
-            for policy in role["Policies"]
-            for statement in policy["PolicyDocument"]["Statement"]
-        ]
-        actions = [statement["Action"] for statement in statements]
-        allowed[logical_id] = {
-            action for given in actions for action in ([given] if isinstance(given, str) else given)
-        }
-    return allowed

@@ -7,7 +7,7 @@ import pytest
 
 from keyturn import watch
 from tests import monitoring
-from tests.project import ROOT, functions, resources, template
+from tests.project import ROOT, functions, resources, stack, template
 
 ALARMS = monitoring.alarms()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -16,6 +16,7 @@ PLACES = {
     "${RotateSessionKey}": "<StateMachineArn>",
     "${SecretArn}": "<SecretArn>",
     "${FunctionLogs}": "<LogGroupName>",
+    "${UndeliveredEvents}": "<UndeliveredEventsUrl>",
 }
 # https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
@@ -28,11 +29,23 @@ OF_AWS = {
         "ExecutionsAborted",
     },
     "AWS/Lambda": {"Errors", "Throttles"},
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
 }
-DIMENSION_OF = {"AWS/States": "StateMachineArn", "AWS/Lambda": "FunctionName"}
-LASTING = {"KeyOverdueAlarm", "WatchSilentAlarm", "RotationStuckAlarm", "FunctionsThrottledAlarm"}
+DIMENSION_OF = {
+    "AWS/States": "StateMachineArn",
+    "AWS/Lambda": "FunctionName",
+    "AWS/SQS": "QueueName",
+}
+LASTING = {
+    "KeyOverdueAlarm",
+    "WatchSilentAlarm",
+    "RotationStuckAlarm",
+    "FunctionsThrottledAlarm",
+    "EventsUndeliveredAlarm",
+}
 # The key is looked at once a day: until the next look an alarm stays as it is.
-BETWEEN_LOOKS = {"KeyOverdueAlarm", "RotationStuckAlarm"}
+# So does that of a queue of which SQS has nothing new to report.
+BETWEEN_LOOKS = {"KeyOverdueAlarm", "RotationStuckAlarm", "EventsUndeliveredAlarm"}
 EVERY = pytest.mark.parametrize("name", list(ALARMS))
 
 
@@ -72,6 +85,7 @@ def test_there_are_alarms_for_all_that_can_go_wrong() -> None:
         ("AWS/States", "ExecutionsAborted"),
         ("AWS/Lambda", "Errors"),
         ("AWS/Lambda", "Throttles"),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("Keyturn", "KeyAge"),
         ("Keyturn", "PendingTime"),
         ("Keyturn", "SessionsLeft"),
@@ -79,8 +93,9 @@ def test_there_are_alarms_for_all_that_can_go_wrong() -> None:
 
 
 def test_alarms_and_dashboard_can_be_switched_off_together() -> None:
-    assert monitoring.resolved(Alarms="off") == {}
-    assert set(monitoring.resolved()) == {*ALARMS, "Dashboard"}
+    kinds = {one["Type"] for one in stack(Alarms="off").values()}
+    assert not [kind for kind in kinds if kind.startswith("AWS::CloudWatch::")]
+    assert stack().keys() - stack(Alarms="off").keys() == {*ALARMS, "Dashboard"}
     assert template()["Outputs"]["DashboardUrl"]["Condition"] == "HasAlarms"
 
 
@@ -161,7 +176,18 @@ def test_a_metric_of_aws_exists_and_is_that_of_our_machine_or_function(name: str
             assert metric in OF_AWS[namespace]
             ((dimension, value),) = dimensions
             assert dimension == DIMENSION_OF[namespace]
-            assert value in {"RotateSessionKey", *functions()}
+            assert value in {"RotateSessionKey", "UndeliveredEvents.QueueName", *functions()}
+
+
+def test_every_queue_of_what_was_not_answered_is_watched() -> None:
+    watched = {
+        value
+        for alarm in ALARMS.values()
+        for namespace, _, dimensions in monitoring.watched_by(alarm)
+        for _, value in dimensions
+        if namespace == "AWS/SQS"
+    }
+    assert watched == {f"{queue}.QueueName" for queue in resources("AWS::SQS::Queue")}
 
 
 def test_silence_is_longer_than_a_day_and_shorter_than_two() -> None:

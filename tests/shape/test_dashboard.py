@@ -134,7 +134,7 @@ def test_every_alarm_there_is_stands_on_the_dashboard(findings: str) -> None:
     body = monitoring.dashboard(GuardDutyFindings=findings)
     (widget,) = (one for one in body["widgets"] if one["type"] == "alarm")
     there = monitoring.alarms(GuardDutyFindings=findings)
-    assert sorted(widget["properties"]["alarms"]) == sorted(f"arn:{name}" for name in there)
+    assert sorted(widget["properties"]["alarms"]) == sorted(f"{name}.Arn" for name in there)
 
 
 def test_widgets_fill_the_page_and_none_covers_another() -> None:

@@ -211,7 +211,7 @@ def test_the_state_machines_log_holds_no_data_and_the_first_key_is_not_echoed() 
     (machine,) = resources("AWS::Serverless::StateMachine").values()
     assert machine["Logging"]["IncludeExecutionData"] is False
     assert template()["Parameters"]["FirstSessionKey"]["NoEcho"] is True
-    assert "Default" not in template()["Parameters"]["FirstSessionKey"]
+    assert template()["Parameters"]["FirstSessionKey"]["Default"] == ""
     assert "FirstSessionKey" not in json.dumps(template()["Outputs"])
 
 

@@ -212,6 +212,62 @@ def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restar
     assert given == {"rotation.$": "$.rotation", "delivered.$": "$.deliver_key"}
 
 
+def paths_of(value: Any) -> Iterator[str]:
+    """Every path into the ledger that a state's body has, those of the context left out."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name not in {"ResultPath", "ItemProcessor"}:
+                yield from paths_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from paths_of(item)
+    elif isinstance(value, str) and (value == "$" or value.startswith("$.")):
+        yield value
+
+
+def entries_written() -> set[str]:
+    """The entries of the ledger: what the input has, and what any state writes or names."""
+    written = {"rotation"}
+    for state in STATES:
+        results = [state.body, *state.body.get("Catch", [])]
+        written |= {
+            step["ResultPath"].removeprefix("$.") for step in results if "ResultPath" in step
+        }
+        for given in ("Parameters", "ItemSelector"):
+            written |= {name.removesuffix(".$") for name in state.body.get(given, {})}
+    return written
+
+
+@pytest.mark.parametrize("state", STATES, ids=named)
+def test_a_state_reads_only_what_another_has_written(state: State) -> None:
+    read = {path.removeprefix("$").lstrip(".").split(".")[0] for path in paths_of(state.body)}
+    assert read - {""} <= entries_written()
+
+
+@pytest.mark.parametrize("state", STATES, ids=named)
+def test_a_state_hands_on_entries_of_the_ledger_and_has_no_value_of_its_own(state: State) -> None:
+    """So what the functions do not return, and the input does not hold, the history cannot show."""
+    for given in ("Parameters", "ItemSelector"):
+        assert all(name.endswith(".$") for name in state.body.get(given, {}))
+    assert state.body.get("Result", {}) == {}
+    assert not {"ResultSelector", "Credentials", "ItemReader", "ResultWriter"} & state.body.keys()
+
+
+@pytest.mark.parametrize("state", TASKS, ids=named)
+def test_a_task_calls_a_function_itself_and_waits_for_it(state: State) -> None:
+    """No optimised integration: the machine's role needs to invoke functions and nothing else."""
+    assert state.body["Resource"] == f"${{{state.function}FunctionArn}}"
+    assert not {"HeartbeatSeconds", "TimeoutSecondsPath"} & state.body.keys()
+
+
+def test_all_services_are_restarted_at_once_and_one_that_fails_is_enough() -> None:
+    (restart,) = (state.body for state in STATES if state.body["Type"] == "Map")
+    assert restart.get("MaxConcurrency", 0) == 0
+    tolerated = {"ToleratedFailureCount", "ToleratedFailurePercentage"}
+    assert not tolerated & restart.keys()
+    assert restart["ItemProcessor"]["ProcessorConfig"] == {"Mode": "INLINE"}
+
+
 def test_the_machine_is_written_in_jsonpath_without_variables() -> None:
     """As the local interpreter runs it unpatched; see docs/decisions."""
     source = json.dumps(state_machine())

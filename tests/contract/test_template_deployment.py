@@ -1,0 +1,105 @@
+"""The template itself, deployed in the shapes that the end-to-end stack does not have."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from keyturn import key
+from local.clock import SystemClock
+from local.cloud import Cloud
+from local.deployment import Deployment, deploy
+from local.functions import Functions
+from local.processes import Processes
+from local.secrets_manager import SecretsManager
+from local.stack import ACCOUNT, REGION
+from tests.project import ROOT, parameters
+from tests.shape.test_template_parameters import EVERYTHING
+
+
+@pytest.fixture
+def functions() -> Iterator[Functions]:
+    with Processes() as processes:
+        yield Functions(processes, account=ACCOUNT, region=REGION, extra_environment={})
+
+
+@pytest.fixture
+def cloud(functions: Functions) -> Iterator[Cloud]:
+    manager = SecretsManager(
+        account=ACCOUNT,
+        region=REGION,
+        clock=SystemClock(),
+        invoke=functions.invoke,
+        emit=lambda event: front.event_bus.send(event),  # noqa: PLW0108  front comes later
+    )
+    front = Cloud(functions, manager, account=ACCOUNT, region=REGION)
+    yield front
+    manager.close()
+    functions.close()
+    front.close()
+
+
+def deployed(cloud: Cloud, functions: Functions, **own: str) -> Deployment:
+    return deploy(ROOT / "template.yaml", {**parameters(), **own}, cloud, functions)
+
+
+def secrets(cloud: Cloud) -> list[str]:
+    listed = cloud.client("secretsmanager").list_secrets()["SecretList"]
+    return [one["ARN"] for one in listed]
+
+
+def test_an_existing_secret_gets_the_schedule_and_the_policy_and_keeps_its_value(
+    cloud: Cloud, functions: Functions
+) -> None:
+    client = cloud.client("secretsmanager")
+    value = json.dumps({key.FIELD: key.generate().base64, "owner": "platform"})
+    existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
+    made = deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
+    assert secrets(cloud) == [existing]
+    assert made.outputs["SecretArn"] == existing
+    described = client.describe_secret(SecretId=existing)
+    rotating = functions.arn(made.functions["RotateSecretFunction"])
+    assert described["RotationLambdaARN"] == rotating
+    assert described["RotationEnabled"] is True
+    policy = json.loads(client.get_resource_policy(SecretId=existing)["ResourcePolicy"])
+    assert {one["Resource"] for one in policy["Statement"]} == {existing}
+    assert client.get_secret_value(SecretId=existing)["SecretString"] == value
+    for name in made.functions.values():
+        assert functions.settings(name).environment["SECRET_ARN"] == existing
+
+
+def test_an_unprotected_secret_keeps_the_policy_that_it_has(
+    cloud: Cloud, functions: Functions
+) -> None:
+    client = cloud.client("secretsmanager")
+    value = json.dumps({key.FIELD: key.generate().base64})
+    existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
+    own = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:DeleteSecret",
+           "Resource": "*"}  # fmt: skip
+    document = json.dumps({"Version": "2012-10-17", "Statement": [own]})
+    client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
+    deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing, ProtectSecret="off")
+    kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
+    assert json.loads(kept)["Statement"] == [own]
+
+
+def test_a_stack_with_everything_is_made(cloud: Cloud, functions: Functions) -> None:
+    made = deployed(cloud, functions, **EVERYTHING)
+    (secret,) = secrets(cloud)
+    described = cloud.client("secretsmanager").describe_secret(SecretId=secret)
+    assert described["Name"] == "keyturn-session-key"
+    assert described["KmsKeyId"] == made.outputs["KmsKeyArn"]
+    kms = cloud.client("kms")
+    assert kms.get_key_rotation_status(KeyId=made.outputs["KmsKeyArn"])["KeyRotationEnabled"]
+    groups = cloud.client("logs").describe_log_groups()["logGroups"]
+    assert {group["kmsKeyId"] for group in groups} == {made.outputs["KmsKeyArn"]}
+    role = cloud.client("iam").get_role(RoleName="keyturn-RotateSecretFunctionRole")["Role"]
+    assert role["Path"] == EVERYTHING["RolePath"]
+    boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    assert boundary == EVERYTHING["PermissionsBoundary"]
+    policy = cloud.client("secretsmanager").get_resource_policy(SecretId=secret)["ResourcePolicy"]
+    for named in ("ConsumerRoles", "BreakGlassPrincipals"):
+        assert EVERYTHING[named] in policy
+    queue = functions.settings(made.functions["WatchKeyFunction"]).dead_letter_queue
+    assert queue
+    assert queue.endswith(":keyturn-UndeliveredEvents")

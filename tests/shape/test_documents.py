@@ -1,0 +1,63 @@
+"""What the documents name exists: files, tests, parameters, outputs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.project import ROOT, template
+
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "local" / "README.md"]
+FOLDERS = {"docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+THREATS = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+
+
+def said(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_a_document_names_exists(path: Path) -> None:
+    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|yaml|txt|in))`", said(path))
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", said(path))
+    gone = [name for name in named if name.split("/")[0] in FOLDERS and not (ROOT / name).exists()]
+    gone += [name for name in linked if not (path.parent / name).exists()]
+    assert gone == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_heading_that_a_document_links_to_exists(path: Path) -> None:
+    for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", said(path)):
+        target = path.parent / name if name else path
+        headings = re.findall(r"(?m)^#+ (.+)$", said(target))
+        slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+        assert anchor in slugs, f"{name}#{anchor}"
+
+
+def test_every_threat_is_there_and_names_what_holds_it() -> None:
+    rows = re.findall(r"(?m)^\| (T\d+) \|(.*)\|$", THREATS)
+    assert [number for number, _ in rows] == [f"T{number}" for number in range(1, 19)]
+    for _, row in rows:
+        *_, held_by = row.split("|")
+        held = re.findall(r"`([^`]+)`", held_by)
+        assert held
+        assert all((ROOT / name).exists() for name in held)
+
+
+def test_the_guide_names_parameters_and_outputs_that_exist() -> None:
+    outputs = set(re.findall(r"\$\(output (\w+)", DEPLOY))
+    assert outputs
+    assert outputs <= set(template()["Outputs"])
+    table = re.findall(r"(?m)^\| (`[^|]+`) \|", DEPLOY)
+    parameters = {name for row in table for name in re.findall(r"`(\w+)`", row)}
+    parameters |= set(re.findall(r"`([A-Z]\w+)=", DEPLOY))
+    assert parameters
+    assert parameters <= set(template()["Parameters"])
+
+
+def test_the_guide_asks_for_the_concurrency_that_the_template_reserves() -> None:
+    functions = template()["Resources"].values()
+    reserved = sum(one["Properties"].get("ReservedConcurrentExecutions", 0) for one in functions
+                   if one["Type"] == "AWS::Serverless::Function")  # fmt: skip
+    assert f"At least {100 + reserved}:" in DEPLOY

@@ -1,0 +1,122 @@
+"""Who calls whom: permissions bound to their source, and nothing that is lost."""
+
+from typing import Any
+
+from tests.policies import Call, allows, denies, statements
+from tests.project import ACCOUNT, of_type, stack, template
+
+ASYNCHRONOUS = {"RespondToFindingFunction", "WatchKeyFunction"}
+SIX_HOURS, TWO_WEEKS = 6 * 3600, 14 * 24 * 3600
+SOURCES = {
+    "SecretsManagerMayRotate": (
+        "RotateSecretFunction.Arn", "secretsmanager.amazonaws.com", "SessionKeySecret",
+    ),
+    "EventBridgeMayRespond": (
+        "RespondToFindingFunction.Arn", "events.amazonaws.com", "GuardDutyRule.Arn",
+    ),
+    "DailyRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "DailyWatchRule.Arn"),
+    "KeyMovedRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "KeyMovedRule.Arn"),
+}  # fmt: skip
+
+
+def rules() -> dict[str, dict[str, Any]]:
+    return of_type("AWS::Events::Rule", stack())
+
+
+def test_a_function_is_called_by_one_source_of_this_account() -> None:
+    permissions = of_type("AWS::Lambda::Permission", stack())
+    assert permissions.keys() == SOURCES.keys()
+    for name, permission in permissions.items():
+        assert permission["Action"] == "lambda:InvokeFunction"
+        assert permission["SourceAccount"] == "123456789012"
+        called, by, source = SOURCES[name]
+        assert (permission["FunctionName"], permission["Principal"]) == (called, by)
+        assert permission["SourceArn"] == source
+
+
+def test_an_event_rule_calls_a_function_that_lets_it_and_no_other_rule_does() -> None:
+    called = {
+        (target["Arn"], f"{name}.Arn")
+        for name, rule in rules().items()
+        for target in rule["Targets"]
+    }
+    permitted = {(function, source) for function, by, source in SOURCES.values() if "events" in by}
+    assert called == permitted
+
+
+def test_the_key_is_watched_at_the_same_time_every_day_and_when_it_moves() -> None:
+    assert rules()["DailyWatchRule"]["ScheduleExpression"] == "cron(0 8 * * ? *)"
+    assert rules()["KeyMovedRule"]["EventPattern"] == {
+        "source": ["aws.secretsmanager"],
+        "detail-type": ["Secret Label Updated"],
+        "resources": ["SessionKeySecret"],
+        "detail": {"labelUpdated": ["AWSCURRENT"]},
+    }
+    assert template()["Parameters"]["NoticeHours"]["MinValue"] == 24
+
+
+def test_findings_of_this_account_alone_are_looked_at() -> None:
+    pattern = rules()["GuardDutyRule"]["EventPattern"]
+    assert pattern["source"] == ["aws.guardduty"]
+    assert pattern["detail"]["accountId"] == ["123456789012"]
+    assert pattern["detail"]["service"] == {"archived": [False]}
+
+
+def test_an_event_that_its_function_does_not_take_is_kept() -> None:
+    for rule in rules().values():
+        for target in rule["Targets"]:
+            assert target["DeadLetterConfig"] == {"Arn": "UndeliveredEvents.Arn"}
+            assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == SIX_HOURS
+            assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+
+
+def test_an_event_on_which_its_function_fails_is_kept() -> None:
+    functions = of_type("AWS::Serverless::Function", stack())
+    keeping = {name for name, own in functions.items() if "DeadLetterQueue" in own}
+    assert keeping == ASYNCHRONOUS
+    for name in keeping:
+        own = functions[name]
+        assert own["DeadLetterQueue"] == {"Type": "SQS", "TargetArn": "UndeliveredEvents.Arn"}
+        limits = own["EventInvokeConfig"]
+        assert limits == {"MaximumEventAgeInSeconds": SIX_HOURS, "MaximumRetryAttempts": 2}
+
+
+def test_every_queue_is_encrypted_and_keeps_what_it_holds_for_two_weeks() -> None:
+    for queue in of_type("AWS::SQS::Queue", stack()).values():
+        assert queue.get("SqsManagedSseEnabled") is True or queue.get("KmsMasterKeyId")
+        assert queue["MessageRetentionPeriod"] == TWO_WEEKS
+
+
+def sent_by(rule: str, account: str = "123456789012") -> Call:
+    context = {"aws:SourceArn": rule, "aws:SourceAccount": account, "aws:SecureTransport": "true"}
+    return Call("sqs:SendMessage", "UndeliveredEvents.Arn", context)
+
+
+def test_our_rules_alone_may_put_events_into_the_queue() -> None:
+    (policy,) = of_type("AWS::SQS::QueuePolicy", stack()).values()
+    assert policy["Queues"] == ["UndeliveredEvents"]
+    given = statements(policy["PolicyDocument"])
+    for rule in rules():
+        assert allows(given, sent_by(f"{rule}.Arn"))
+        assert not allows(given, sent_by(f"{rule}.Arn", "210987654321"))
+    assert not allows(given, sent_by(ACCOUNT.format(service="events", name="rule/another")))
+    in_clear = Call("sqs:SendMessage", "UndeliveredEvents.Arn", {"aws:SecureTransport": "false"})
+    assert denies(given, in_clear)
+    without = of_type("AWS::SQS::QueuePolicy", stack(GuardDutyFindings="off"))
+    assert "GuardDutyRule" not in str(without)
+
+
+def test_alarms_of_this_account_alone_may_use_the_topic_and_nobody_without_tls() -> None:
+    (policy,) = of_type("AWS::SNS::TopicPolicy", stack()).values()
+    given = statements(policy["PolicyDocument"])
+    alarm = ACCOUNT.format(service="cloudwatch", name="alarm:old-key")
+
+    def published(account: str, secure: str = "true") -> Call:
+        context = {"aws:SourceArn": alarm, "aws:SourceAccount": account}
+        return Call("sns:Publish", "RotationTopic", {**context, "aws:SecureTransport": secure})
+
+    assert allows(given, published("123456789012"))
+    assert not allows(given, published("210987654321"))
+    assert denies(given, published("123456789012", "false"))
+    (allowing,) = (one for one in given if one["Effect"] == "Allow")
+    assert allowing["Principal"] == {"Service": "cloudwatch.amazonaws.com"}

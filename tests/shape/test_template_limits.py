@@ -1,0 +1,120 @@
+"""The limits: time-outs that nest, concurrency, and how long things are kept."""
+
+import pytest
+from botocore.config import Config
+
+from keyturn.adapters import aws, http, kubernetes, redis_connection
+from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
+from keyturn.sessions import SLICE_SECONDS
+from tests.project import (
+    FUNCTIONS,
+    ROOT,
+    functions,
+    logical_id,
+    of_type,
+    stack,
+    state_machine,
+    states,
+    template,
+    variables_of,
+)
+
+RESERVED = {"RotateSecretFunction": 2, "RespondToFindingFunction": 1}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_says_what_it_does_and_has_every_limit(function: str) -> None:
+    properties = functions()[logical_id(function)]
+    assert properties["Description"].endswith(".")
+    assert properties["Runtime"] == "python3.13"
+    assert properties["Architectures"] == ["arm64"]
+    assert 10 < properties["Timeout"] <= 900
+    assert properties["MemorySize"] >= 256
+    assert properties["LoggingConfig"]["LogGroup"] == {"Ref": "FunctionLogs"}
+    assert "SECRET_ARN" in variables_of(properties)
+
+
+def test_the_layer_is_built_for_the_runtime_of_the_functions() -> None:
+    (layer,) = (
+        resource
+        for resource in template()["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::LayerVersion"
+    )
+    shared = template()["Globals"]["Function"]
+    assert layer["Properties"]["CompatibleRuntimes"] == [shared["Runtime"]]
+    assert layer["Properties"]["CompatibleArchitectures"] == shared["Architectures"]
+    assert layer["Metadata"]["BuildMethod"] == "makefile"
+    recipe = (ROOT / "layers" / "keyturn" / "Makefile").read_text(encoding="utf-8")
+    assert f"--python-version {shared['Runtime'].removeprefix('python')} " in recipe
+    assert "aarch64" in recipe
+    assert "x86_64" not in recipe
+
+
+def test_two_copies_of_a_finding_are_answered_one_after_the_other() -> None:
+    """And nothing that an emergency may need at once is held to one at a time."""
+    reserved = {
+        name: own["ReservedConcurrentExecutions"]
+        for name, own in functions().items()
+        if "ReservedConcurrentExecutions" in own
+    }
+    assert reserved == RESERVED
+
+
+def test_every_log_is_encrypted_and_kept_for_a_chosen_time() -> None:
+    for properties in of_type("AWS::Logs::LogGroup", stack(LogRetentionDays="365")).values():
+        assert properties["RetentionInDays"] == "365"
+        assert properties["KmsKeyId"] == "KmsKey.Arn"
+
+
+def test_every_topic_is_encrypted() -> None:
+    for properties in of_type("AWS::SNS::Topic", stack()).values():
+        assert properties["KmsMasterKeyId"] == "KmsKey.Arn"
+
+
+def test_the_machine_logs_every_state_and_what_none_of_them_was_given() -> None:
+    for properties in of_type("AWS::Serverless::StateMachine", stack()).values():
+        assert properties["Type"] == "STANDARD"
+        assert properties["Logging"]["Level"] == "ALL"
+        assert properties["Logging"]["IncludeExecutionData"] is False
+
+
+def longest_aws_call() -> float:
+    """Every try at its slowest, and the pauses between them (botocore: at most 1, 2, 4 ... s)."""
+    config: Config = aws.CONFIG
+    tries: int = config.retries["total_max_attempts"]
+    pauses = sum(2**number for number in range(tries - 1))
+    return float(tries * (config.connect_timeout + config.read_timeout) + pauses)
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        longest_aws_call(),
+        sum(kubernetes.TIMEOUTS),
+        http.CONNECT_SECONDS + http.READ_SECONDS,
+        redis_connection.TIMEOUT_SECONDS * 2,
+    ],
+    ids=["aws", "kubernetes", "http", "redis"],
+)
+def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
+    assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())
+
+
+def test_a_function_ends_before_its_task_and_every_task_before_the_machine() -> None:
+    for state in states(state_machine()):
+        if state.is_task:
+            function = functions()[f"{state.function}Function"]["Timeout"]
+            assert function < state.body["TimeoutSeconds"] < state_machine()["TimeoutSeconds"]
+
+
+@pytest.mark.parametrize(
+    ("function", "seconds"),
+    [("validate_rotation", READ_SECONDS), ("check_rollout", GLANCE_SECONDS)],
+)
+def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: float) -> None:
+    assert seconds + sum(kubernetes.TIMEOUTS) < functions()[logical_id(function)]["Timeout"]
+
+
+def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
+    last = 2 * redis_connection.TIMEOUT_SECONDS * 2 + longest_aws_call()
+    assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]

@@ -1,0 +1,253 @@
+"""The roles: one a function, with only its own calls on only its own resources."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.policies import Statement, listed, rights, statements
+from tests.project import (
+    FUNCTIONS,
+    functions,
+    logical_id,
+    of_type,
+    stack,
+    state_machine,
+    states,
+    template,
+    variables_of,
+)
+from tests.shape.test_template_parameters import EVERYTHING, EXISTING, IAM_LOGIN, KMS_KEY
+
+# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html: these name no resource.
+LOG_DELIVERY = {
+    "logs:CreateLogDelivery",
+    "logs:GetLogDelivery",
+    "logs:UpdateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html: nor do interfaces to come.
+NETWORK_INTERFACES = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+}
+WRITERS = {
+    "RotateSecretFunction": {
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
+    "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
+    "RespondToFindingFunction": {
+        "secretsmanager:RotateSecret",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
+}
+ONLY_PENDING = {"StringEquals": {"secretsmanager:VersionStage": "AWSPENDING"}}
+READS = ("Describe", "Get", "List")
+STACKS = {"everything": EVERYTHING, "plain": {}, "iam": IAM_LOGIN, "existing": EXISTING}
+ROLES = [f"{logical_id(function)}Role" for function in FUNCTIONS] + ["RotateSessionKeyRole"]
+
+
+def roles(**parameters: str) -> dict[str, dict[str, Any]]:
+    return of_type("AWS::IAM::Role", stack(**parameters))
+
+
+def own_calls(role: dict[str, Any]) -> list[Statement]:
+    """What the code of a function calls; the platform's own needs are in policies of their own."""
+    (policy,) = (one for one in role["Policies"] if one["PolicyName"] == "ItsOwnCalls")
+    return statements(policy["PolicyDocument"])
+
+
+def every_own_right() -> Iterator[tuple[str, str, str, Statement]]:
+    """Function, action, resource and statement, of the stack that has everything."""
+    for parameters in (EVERYTHING, {**EVERYTHING, **IAM_LOGIN, "RedisPasswordSecret": "",
+                                    "RedisPasswordKmsKeyArn": ""}):  # fmt: skip
+        for name, role in roles(**parameters).items():
+            for statement in own_calls(role):
+                for action, resource in rights(statement):
+                    yield name.removesuffix("Role"), action, resource, statement
+
+
+def holders(action: str, resource: str) -> set[str]:
+    return {name for name, may, on, _ in every_own_right() if (may, on) == (action, resource)}
+
+
+def test_every_function_and_the_machine_have_a_role_of_their_own() -> None:
+    made = stack(**EVERYTHING)
+    assert sorted(of_type("AWS::IAM::Role", made)) == sorted(ROLES)
+    worked = {
+        **of_type("AWS::Serverless::Function", made),
+        **of_type("AWS::Serverless::StateMachine", made),
+    }
+    for name, properties in worked.items():
+        assert properties["Role"] == f"{name}Role.Arn"
+        assert "Policies" not in properties
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_the_path_and_the_boundary_of_the_stack(role: str) -> None:
+    made = roles(**EVERYTHING)[role]
+    assert made["Path"] == EVERYTHING["RolePath"]
+    assert made["PermissionsBoundary"] == EVERYTHING["PermissionsBoundary"]
+    plain = roles()[role]
+    assert plain["Path"] == "/"
+    assert "PermissionsBoundary" not in plain
+    assert "ManagedPolicyArns" not in plain
+    assert "RoleName" not in plain  # or the stack would need CAPABILITY_NAMED_IAM
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_is_assumed_by_one_service_alone(role: str) -> None:
+    (trust,) = statements(roles()[role]["AssumeRolePolicyDocument"])
+    service = "states" if role == "RotateSessionKeyRole" else "lambda"
+    assert trust["Principal"] == {"Service": f"{service}.amazonaws.com"}
+    assert trust["Action"] == "sts:AssumeRole"
+
+
+@pytest.mark.parametrize("parameters", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_right_is_named_and_on_a_resource_that_is_named(
+    role: str, parameters: dict[str, str]
+) -> None:
+    unnamed = []
+    for policy in roles(**parameters)[role]["Policies"]:
+        assert set(policy) == {"PolicyName", "PolicyDocument"}
+        for statement in statements(policy["PolicyDocument"]):
+            assert not any("*" in action for action in listed(statement["Action"]))
+            if "*" in json.dumps(statement["Resource"]).replace("/rotations/*", ""):
+                unnamed.append(set(listed(statement["Action"])))
+    if role == "RotateSessionKeyRole":
+        assert unnamed == [LOG_DELIVERY]
+    elif "SubnetIds" in parameters:
+        assert unnamed == [NETWORK_INTERFACES] * 2
+    else:
+        assert unnamed == []
+
+
+def test_what_lambda_does_in_a_vpc_the_code_may_not() -> None:
+    for role in ROLES[:-1]:
+        (policy,) = (
+            one for one in roles(**EVERYTHING)[role]["Policies"] if one["PolicyName"] == "EntersVpc"
+        )
+        allowed, denied = statements(policy["PolicyDocument"])
+        assert (allowed["Effect"], denied["Effect"]) == ("Allow", "Deny")
+        assert allowed["Action"] == denied["Action"]
+        assert "Condition" not in allowed
+        (compared,) = denied["Condition"].values()
+        assert list(compared) == ["lambda:SourceFunctionArn"]
+
+
+def test_every_function_writes_into_the_stacks_log_group_and_into_no_other() -> None:
+    for role in ROLES[:-1]:
+        (policy,) = (one for one in roles()[role]["Policies"] if one["PolicyName"] == "WritesLogs")
+        (statement,) = statements(policy["PolicyDocument"])
+        assert statement["Resource"] == "FunctionLogs.Arn"
+        assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+
+
+def test_only_those_functions_write_to_the_secret_that_have_to() -> None:
+    writes: dict[str, set[str]] = {}
+    for name, action, _, _ in every_own_right():
+        service, _, operation = action.partition(":")
+        if service == "secretsmanager" and not operation.startswith(READS):
+            writes.setdefault(name, set()).add(action)
+    assert writes == WRITERS
+
+
+def test_a_finding_can_unlabel_a_pending_version_and_move_no_other_label() -> None:
+    conditions = [
+        statement.get("Condition")
+        for name, action, _, statement in every_own_right()
+        if (name, action) == ("RespondToFindingFunction", "secretsmanager:UpdateSecretVersionStage")
+    ]
+    assert conditions == [ONLY_PENDING] * 2
+
+
+def test_only_those_that_work_with_the_key_can_read_it() -> None:
+    readers = {"RotateSecretFunction", "DeliverKeyFunction"}
+    assert holders("secretsmanager:GetSecretValue", "SessionKeySecret") == readers
+
+
+def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
+    talking = {name for name, own in functions().items() if "REDIS_HOST" in variables_of(own)}
+    secret = EVERYTHING["RedisPasswordSecret"]
+    for role in ROLES:
+        made = own_calls(roles(**{**EVERYTHING, "SlackWebhookSecret": "",
+                                  "SlackWebhookKmsKeyArn": ""})[role])  # fmt: skip
+        reads = ("secretsmanager:GetSecretValue", secret) in [r for s in made for r in rights(s)]
+        assert reads == (role.removesuffix("Role") in talking)
+    connecting = {name for name, may, _, _ in every_own_right() if may == "elasticache:Connect"}
+    assert connecting == talking
+
+
+def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:
+    telling = {name for name, own in functions().items() if "TOPIC_ARN" in variables_of(own)}
+    made = roles(SlackWebhookSecret=EVERYTHING["SlackWebhookSecret"])
+    reading = {
+        name.removesuffix("Role")
+        for name, role in made.items()
+        for statement in own_calls(role)
+        if ("secretsmanager:GetSecretValue", EVERYTHING["SlackWebhookSecret"])
+        in list(rights(statement))
+    }
+    assert reading == telling
+
+
+def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
+    passwords = {EVERYTHING["RedisPasswordSecret"], EVERYTHING["SlackWebhookSecret"]}
+    for _, action, resource, _ in every_own_right():
+        if action.startswith("secretsmanager:"):
+            reads = action == "secretsmanager:GetSecretValue"
+            assert resource == "SessionKeySecret" or (reads and resource in passwords)
+
+
+def test_a_right_on_a_kms_key_is_through_one_service_and_for_one_of_its_resources() -> None:
+    for _, action, resource, statement in every_own_right():
+        if action.startswith("kms:"):
+            assert resource in {"KmsKey.Arn", KMS_KEY}
+            (compared,) = statement["Condition"].values()
+            via = compared["kms:ViaService"]
+            assert via in {f"{name}.eu-central-1.amazonaws.com"
+                           for name in ("secretsmanager", "sns", "s3")}  # fmt: skip
+            named = [name for name in compared if name.startswith("kms:EncryptionContext:")]
+            assert bool(named) == (not via.startswith("s3."))
+
+
+def test_the_key_of_an_existing_secret_is_used_where_it_has_one() -> None:
+    for role in ("RotateSecretFunctionRole", "DeliverKeyFunctionRole"):
+        for parameters, expected in (
+            ({}, {"KmsKey.Arn"}),
+            (EXISTING, set()),
+            ({**EXISTING, "ExistingSecretKmsKeyArn": KMS_KEY}, {KMS_KEY}),
+        ):
+            made = own_calls(roles(**parameters)[role])
+            keys = {on for one in made for may, on in rights(one) if may.startswith("kms:")}
+            assert keys == expected
+
+
+def test_an_existing_secret_takes_the_place_of_the_stacks_own_everywhere() -> None:
+    text = json.dumps(stack(**EXISTING))
+    assert "SessionKeySecret" not in text.replace("SessionKeySecretPolicy", "")
+    assert EXISTING["ExistingSecretArn"] in text
+
+
+def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other() -> None:
+    called = {state.function for state in states(state_machine()) if state.is_task}
+    invoke, _ = own_calls(roles()["RotateSessionKeyRole"])
+    assert invoke["Action"] == "lambda:InvokeFunction"
+    assert sorted(invoke["Resource"]) == sorted(f"{name}Function.Arn" for name in called)
+    (machine,) = of_type("AWS::Serverless::StateMachine", stack()).values()
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}FunctionArn" for name in called}
+
+
+def test_the_globals_give_no_right() -> None:
+    assert not {"Policies", "Role"} & template()["Globals"]["Function"].keys()
