@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from keyturn.record import STEPS as RECORDED
+from keyturn.trigger import EMERGENCY
 from local import state_machines
 from local.screen import Screen, StepRow
 from local.secrets_manager import RotationReport
@@ -36,6 +37,11 @@ TRUTHS = {
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
     "FinishRotation": "The record is written.",
     "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
+}
+URGENT = {
+    "setSecret": "An emergency waits for no consumer: they are asked when it is promoted.",
+    "testSecret": "The pending key is tested.",
+    "finishSecret": "Every consumer is asked, for the record. The new key becomes AWSCURRENT.",
 }
 BACK = {
     "DeliverKey": "The previous key goes back to where the pods read it.",
@@ -96,15 +102,16 @@ def listen(stack: LocalStack, screen: Screen) -> None:
     """Show Secrets Manager's steps as they begin and end."""
 
     def on_step(
-        secret_arn: str,  # noqa: ARG001 - the listener is called with both
-        version_id: str,  # noqa: ARG001 - as above
+        secret_arn: str,  # noqa: ARG001 - the listener is called with it
+        version_id: str,
         step: str,
         state: StepOutcome,
         seconds: float,
         error: str | None,
     ) -> None:
         if state == "started":
-            screen.truth(TRUTHS[step])
+            urgent = URGENT if version_id.startswith(EMERGENCY) else {}
+            screen.truth(urgent.get(step, TRUTHS[step]))
             screen.step(StepRow(step, "working"))
         else:
             done = state == "succeeded"

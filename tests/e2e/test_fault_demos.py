@@ -10,6 +10,7 @@ and a finding has nothing in its way.
 import json
 import re
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import pytest
 
 from local.redis_server import find_binary
 from tests.e2e.demo_process import Demo, running_demo
+from tests.project import ROOT
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: orphans are told by prctl"),
@@ -154,3 +156,20 @@ def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
     assert demo.output.index("✔ PurgeEarly") < demo.output.index("✔ DeliverKey")
     record = json.loads((demo.folder / "out" / "demo" / "record.json").read_text())
     assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", "finding")
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(("mode", "ends"), [("", restored), (" MODE=emergency", failed)])
+def test_the_guide_shows_what_each_failure_prints(
+    failure: str, mode: str, ends: Callable[[str], list[str]]
+) -> None:
+    """The same claims as above, which the demos of today make."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (after,) = re.findall(rf"`make demo FAIL={failure}{mode}`[:]?\n(.*?\n- )", text, re.DOTALL)
+    step, says = FAILURES[failure]
+    assert re.search(f"^    {says}$", after, re.MULTILINE), after
+    told = re.sub(r"emergency-[0-9a-f]{8}…", "{new}", after)
+    told = re.sub(r"[0-9a-f]{8}…", "{old}", re.sub(r"(?<=key )[0-9a-f]{16}", "{key}", told))
+    told = re.sub(r"[0-9,]+(?= first)", "{n}", told)
+    stopped = f"the rotation stopped with {says.partition(':')[0]}"
+    assert re.findall(r"^      ✔ (.*)$", told, re.MULTILINE) == [stopped, *ends(step)]

@@ -109,6 +109,30 @@ def test_a_run_that_is_held_up_does_not_stamp_over_the_restart_of_the_one_that_c
     assert seen == [token]
 
 
+def test_an_emergency_overtakes_a_scheduled_run_at_its_second_look_at_the_delivery(
+    site: Site,
+) -> None:
+    token = f"emergency-{uuid.uuid4()}"
+    site.interruptions.before(
+        "CheckRollout",
+        "DescribeSecret",
+        lambda: overtake(site, ("DeliverKey", "DescribeSecret"), token),
+    )
+    told = tell(site, planned)
+    assert told.record["outcome"] == "superseded", told.record
+    assert "ConfirmDelivery" in told.states
+    assert "PurgeSessions" not in told.states
+    assert_on_top(site, token, site.end(token))
+
+
+def test_an_emergency_at_the_last_state_of_a_scheduled_run_comes_after_it(site: Site) -> None:
+    token = f"emergency-{uuid.uuid4()}"
+    overtake(site, ("FinishRotation", "PutObject"), token)
+    told = tell(site, planned)
+    assert told.record["outcome"] == "succeeded", told.record
+    assert_on_top(site, token, site.end(token))
+
+
 def test_a_second_planned_rotation_overtakes_the_first(site: Site) -> None:
     token = f"planned-{uuid.uuid4()}"
     overtake(site, ("CheckRollout", "DescribeSecret"), token)
