@@ -15,6 +15,7 @@ BYTECODE ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 SAM    := .sam
+AUDIT  := .audit
 # Where `sam deploy` looks for what is deployed; what is built for this machine is kept apart from it.
 BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
 SOURCE := layers/keyturn functions local tests
@@ -39,15 +40,36 @@ test: $(VENV)/.dev $(SAM)/.sam ## All tests
 	@echo "Running the tests, a file on each core at a time (some minutes)."
 	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile
 
-check: $(VENV)/.dev $(SAM)/.sam ## Format, lint, types, imports, template
-	@echo "Checking format, lint, types, imports and the template."
+check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, template, weaknesses
+	@echo "Checking format, lint, types, imports, the template, and for weaknesses."
+	@$(MAKE) --no-print-directory --keep-going --jobs 4 $(CHECKS)
+	@echo "All checks passed."
+
+# The slowest first: they run beside each other.
+CHECKS := check-types check-template check-cfn check-imports check-format check-weaknesses check-dependencies
+.PHONY: $(CHECKS)
+
+check-types:
+	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local tests
+
+check-template:
+	@AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
+
+check-cfn:
+	@$(SAM)/bin/cfn-lint template.yaml
+
+check-imports:
+	@$(RUN) $(BIN)/lint-imports --no-cache
+
+check-format:
 	@$(BIN)/ruff format --check --quiet $(SOURCE)
 	@$(BIN)/ruff check --quiet $(SOURCE)
-	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local tests
-	@$(RUN) $(BIN)/lint-imports --no-cache
-	@AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
-	@$(SAM)/bin/cfn-lint template.yaml
-	@echo "All checks passed."
+
+check-weaknesses:
+	@$(AUDIT)/bin/bandit --quiet --recursive layers/keyturn/keyturn functions
+
+check-dependencies:
+	@PATH=$(abspath $(AUDIT))/bin:$$PATH .ci/audit layers/keyturn/requirements.txt
 
 bench: $(VENV)/.dev $(SAM)/.sam ## Speed and size, as ratios against named baselines
 	@$(RUN) $(BIN)/python -m tests.bench
@@ -67,7 +89,7 @@ deploy: build ## Deploy with samconfig.toml (ENV=staging)
 	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(ENV)
 
 clean: ## Remove what the other doors have made
-	rm -rf $(VENV) $(SAM) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SAM) $(AUDIT) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -90,4 +112,10 @@ $(SAM)/.sam: requirements/sam.txt
 	@echo "Making $(SAM) for aws-sam-cli, which pins its own dependencies."
 	@$(PYTHON) -m venv $(SAM)
 	@$(SAM)/bin/python $(INSTALL) $<
+	@touch $@
+
+$(AUDIT)/.audit: requirements/audit.txt
+	@echo "Making $(AUDIT) for the tools that look for weaknesses (about 114 packages)."
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python $(INSTALL) $<
 	@touch $@

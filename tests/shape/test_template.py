@@ -299,6 +299,12 @@ def test_the_layer_is_built_for_the_runtime_of_the_functions() -> None:
     assert "x86_64" not in recipe
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_built_by_a_recipe_that_needs_no_runtime(function: str) -> None:
+    resource = template()["Resources"][logical_id(function)]
+    assert resource["Metadata"]["BuildMethod"] == "makefile"
+
+
 def test_what_must_not_run_twice_at_once_does_not() -> None:
     for function in ("rotate_secret", "respond_to_finding", "purge_sessions"):
         assert functions()[logical_id(function)]["ReservedConcurrentExecutions"] == 1
