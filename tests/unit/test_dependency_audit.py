@@ -26,7 +26,7 @@ def audit(folder: Path, dependencies: list[dict[str, Any]] | None) -> tuple[int,
         "#!/bin/sh\n"
         'while [ "$1" != --output ]; do shift; done\n'
         f'cat {folder}/report.json >"$2"\n'
-        'echo "ERROR: No way" >&2\n'
+        'echo "ERROR: No" >&2\n'
         f"exit {int(bad)}\n"
     )
     tool.chmod(0o755)
@@ -59,7 +59,7 @@ def audit(folder: Path, dependencies: list[dict[str, Any]] | None) -> tuple[int,
         (
             None,
             0,
-            "Known vulnerabilities: not looked for, the service could not be asked (ERROR: No way).\n",
+            "Known vulnerabilities: not looked for, the service could not be asked (ERROR: No).\n",
         ),
     ],
     ids=["clean", "vulnerable", "one-unknown", "all-unknown", "no-service"],
