@@ -80,7 +80,7 @@ build: $(SAM)/.sam | $(BIN)/python ## The artefacts that are deployed (PLATFORM=
 	@PYTHON=$(abspath $(BIN)/python) PLATFORM=$(PLATFORM) BYTECODE=$(BYTECODE) SAM_CLI_TELEMETRY=0 \
 		$(SAM)/bin/sam build --build-dir $(BUILD)/build >$(BUILD)/build.log 2>&1 \
 		|| { cat $(BUILD)/build.log; exit 1; }
-	@$(SAM)/bin/cyclonedx-py requirements --output-reproducible --output-format JSON --pyproject pyproject.toml \
+	@PYTHONWARNINGS=ignore $(SAM)/bin/cyclonedx-py requirements --output-reproducible --output-format JSON --pyproject pyproject.toml \
 		--output-file $(BUILD)/sbom.cdx.json layers/keyturn/requirements.txt
 	@echo "Built: the layer, $$(($$(find $(BUILD)/build/KeyturnLayer -type f -exec cat {} + | wc -c) / 1048576)) MB" \
 		"unzipped, and $$(ls -d $(BUILD)/build/*Function | wc -l) functions. What is in them: $(BUILD)/sbom.cdx.json"

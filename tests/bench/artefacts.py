@@ -6,6 +6,7 @@ of API calls, and the history of the execution.
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Measured:
 def build() -> None:
     """Build the artefacts for this machine. Raises CommandFailed."""
     with Processes() as processes:
-        argv = ["make", "--no-print-directory", "build", "PLATFORM=here"]
+        argv = ["make", "--no-print-directory", "build", "PLATFORM=here", f"VENV={sys.prefix}"]
         run(processes, Command("make build", argv, dict(os.environ), BUILD_SECONDS, artefacts.ROOT))
 
 

@@ -53,7 +53,8 @@ def run(command: str, folder: Path = ROOT) -> tuple[int, str]:
 
 def build(folder: Path, platform: str, umask: str = "022") -> Path:
     """Run `make build` into a folder of its own; returns where the artefacts are."""
-    code, said = run(f"umask {umask} && make build PLATFORM={platform} BUILD={folder}")
+    variables = f"PLATFORM={platform} BUILD={folder} VENV={sys.prefix}"
+    code, said = run(f"umask {umask} && make build {variables}")
     assert code == 0, said
     return folder / "build"
 
