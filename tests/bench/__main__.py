@@ -10,6 +10,7 @@ any case.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def main() -> int:
     """Run the bench; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     OUT.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=OUT / "stack.log", filemode="w")  # what libraries have to say
     try:
         for measure, sessions in _chosen(sys.argv[1:]):
             measure(sessions)
