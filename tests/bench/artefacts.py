@@ -105,13 +105,10 @@ def calls_of(found: Sequence[Invocation]) -> Calls:
     """A function's invocations as Lambda bills them: initialisation and handler."""
     cold = [one.duration_ms + one.init_ms for one in found if one.init_ms is not None]
     warm = [one.duration_ms for one in found if one.init_ms is None]
-    return Calls(
-        found[0].memory_size_mb,
-        len(cold),
-        len(warm),
-        median(cold) if cold else 0.0,
-        median(warm) if warm else 0.0,
-    )
+    # Where none was warm, the handler's part of the cold ones says what a warm one would take.
+    handler = median(warm or [one.duration_ms for one in found])
+    cold_ms = median(cold) if cold else 0.0
+    return Calls(found[0].memory_size_mb, len(cold), len(warm), cold_ms, handler)
 
 
 def _starts(stack: LocalStack, reports: imports.Reports) -> dict[str, Start]:

@@ -86,6 +86,7 @@ def test_invocations_are_billed_with_their_initialisation() -> None:
         Invocation(30, None, 80, 512),
     ]
     assert calls_of(found) == Calls(512, 2, 1, 630.0, 30.0)
+    assert calls_of(found[:2]) == Calls(512, 2, 0, 630.0, 30.0)
     assert calls_of(found[2:]) == Calls(512, 0, 1, 0.0, 30.0)
 
 
