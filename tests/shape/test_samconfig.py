@@ -33,7 +33,3 @@ def test_only_staging_is_deployed_without_being_confirmed() -> None:
 
 def test_no_role_has_a_name_of_its_own_which_would_need_another_capability() -> None:
     assert '"RoleName"' not in json.dumps(template()["Resources"])
-
-
-def test_no_answer_of_a_guided_deployment_is_kept_here() -> None:
-    assert "parameter_overrides" not in (ROOT / "samconfig.toml").read_text(encoding="utf-8")
