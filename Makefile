@@ -46,7 +46,7 @@ check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports,
 	@echo "All checks passed."
 
 # The slowest first: they run beside each other.
-CHECKS := check-types check-template check-cfn check-imports check-format check-weaknesses check-dependencies
+CHECKS := check-types check-template check-policy check-cfn check-imports check-format check-weaknesses check-dependencies
 .PHONY: $(CHECKS)
 
 check-types:
@@ -57,6 +57,10 @@ check-template:
 
 check-cfn:
 	@$(SAM)/bin/cfn-lint template.yaml
+
+# A finding is mended, or skipped in the template with a reason: Metadata, checkov, skip.
+check-policy:
+	@$(AUDIT)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
 
 check-imports:
 	@$(RUN) $(BIN)/lint-imports --no-cache
