@@ -8,10 +8,16 @@ CLUSTER  ?=
 FAULT    ?=
 MODE     ?=
 FAIL     ?=
+BUILT    ?=
+PLATFORM ?= lambda
+BYTECODE ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 SAM    := .sam
+AUDIT  := .audit
+# Where `sam deploy` looks for what is deployed; what is built for this machine is kept apart from it.
+BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
 SOURCE := layers/keyturn functions local tests
 RUN    := PYTHONPATH=layers/keyturn:functions:.
 # The lock files are complete, and pip's own resolver need not run.
@@ -25,50 +31,83 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=rollout SESSIONS=2000)
+demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=rollout BUILT=1)
+	@[ "$(BUILT)" != 1 ] || $(MAKE) --no-print-directory build PLATFORM=here
 	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) \
-		MODE=$(MODE) FAIL=$(FAIL) $(BIN)/python -m local.demo
+		MODE=$(MODE) FAIL=$(FAIL) BUILT=$(BUILT) $(BIN)/python -m local.demo
 
-test: $(VENV)/.dev ## All tests
+test: $(VENV)/.dev $(SAM)/.sam ## All tests
 	@echo "Running the tests, a file on each core at a time (some minutes)."
 	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile
 
-check: $(VENV)/.dev $(SAM)/.sam ## Format, lint, types, imports, template
-	@echo "Checking format, lint, types, imports and the template."
-	@$(BIN)/ruff format --check --quiet $(SOURCE)
-	@$(BIN)/ruff check --quiet $(SOURCE)
-	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local tests
-	@$(RUN) $(BIN)/lint-imports --no-cache
-	@AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
-	@$(SAM)/bin/cfn-lint template.yaml
+check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, template, weaknesses
+	@echo "Checking format, lint, types, imports, the template, and for weaknesses."
+	@$(MAKE) --no-print-directory --keep-going --jobs 4 $(CHECKS)
 	@echo "All checks passed."
 
-bench: $(VENV)/.dev ## Speed and size, as ratios against named baselines
+# The slowest first: they run beside each other.
+CHECKS := check-types check-template check-policy check-cfn check-imports check-format check-weaknesses check-dependencies
+.PHONY: $(CHECKS)
+
+check-types:
+	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local tests
+
+check-template:
+	@AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
+
+check-cfn:
+	@$(SAM)/bin/cfn-lint template.yaml
+
+# A finding is mended, or skipped in the template with a reason: Metadata, checkov, skip.
+check-policy:
+	@$(AUDIT)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
+
+check-imports:
+	@$(RUN) $(BIN)/lint-imports --no-cache
+
+check-format:
+	@$(BIN)/ruff format --check --quiet $(SOURCE)
+	@$(BIN)/ruff check --quiet $(SOURCE)
+
+check-weaknesses:
+	@$(AUDIT)/bin/bandit --quiet --recursive layers/keyturn/keyturn functions
+
+check-dependencies:
+	@PATH=$(abspath $(AUDIT))/bin:$$PATH .ci/audit layers/keyturn/requirements.txt
+
+bench: $(VENV)/.dev $(SAM)/.sam ## Speed and size, as ratios against named baselines
 	@$(RUN) $(BIN)/python -m tests.bench
 
-build: $(SAM)/.sam ## The artefacts that are deployed (needs python3.13)
-	@command -v python3.13 >/dev/null || { echo "sam build needs python3.13 on the PATH."; exit 1; }
-	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam build
+build: $(SAM)/.sam | $(BIN)/python ## The artefacts that are deployed (PLATFORM=here: for this machine)
+	@echo "Building $(BUILD)/build for $(if $(filter here,$(PLATFORM)),this machine,python3.13 on arm64)."
+	@mkdir -p $(BUILD)
+	@PYTHON=$(abspath $(BIN)/python) PLATFORM=$(PLATFORM) BYTECODE=$(BYTECODE) SAM_CLI_TELEMETRY=0 \
+		$(SAM)/bin/sam build --build-dir $(BUILD)/build >$(BUILD)/build.log 2>&1 \
+		|| { cat $(BUILD)/build.log; exit 1; }
+	@PYTHONWARNINGS=ignore $(SAM)/bin/cyclonedx-py requirements --output-reproducible --output-format JSON --pyproject pyproject.toml \
+		--output-file $(BUILD)/sbom.cdx.json layers/keyturn/requirements.txt
+	@echo "Built: the layer, $$(($$(find $(BUILD)/build/KeyturnLayer -type f -exec cat {} + | wc -c) / 1048576)) MB" \
+		"unzipped, and $$(ls -d $(BUILD)/build/*Function | wc -l) functions. What is in them: $(BUILD)/sbom.cdx.json"
 
 deploy: build ## Deploy with samconfig.toml (ENV=staging)
-	@$(SAM)/bin/sam deploy --config-env $(ENV)
+	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(ENV)
 
 clean: ## Remove what the other doors have made
-	rm -rf $(VENV) $(SAM) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SAM) $(AUDIT) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Keyturn needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Making $(VENV)."
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
+$(VENV)/.local: requirements/local.txt | $(BIN)/python
 	@test -e $(VENV)/.dev || { echo "Installing what the demo needs (about 70 packages)." \
 		&& $(BIN)/python $(INSTALL) $<; }
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
+$(VENV)/.dev: requirements/dev.txt | $(BIN)/python
 	@echo "Installing what the tests need (about 97 packages)."
 	@$(BIN)/python $(INSTALL) $<
 	@touch $@ $(VENV)/.local
@@ -77,4 +116,10 @@ $(SAM)/.sam: requirements/sam.txt
 	@echo "Making $(SAM) for aws-sam-cli, which pins its own dependencies."
 	@$(PYTHON) -m venv $(SAM)
 	@$(SAM)/bin/python $(INSTALL) $<
+	@touch $@
+
+$(AUDIT)/.audit: requirements/audit.txt
+	@echo "Making $(AUDIT) for the tools that look for weaknesses (about 114 packages)."
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python $(INSTALL) $<
 	@touch $@

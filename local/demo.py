@@ -1,7 +1,8 @@
 """`make demo`: a whole rotation on this machine, shown while it happens and checked afterwards.
 
 MODE says how it starts: `scheduled` (else), `emergency` or `finding`. With FAULT or FAIL something
-goes wrong on order, and the claims are about how the rotation stops or turns back.
+goes wrong on order, and the claims are about how the rotation stops or turns back. With BUILT the
+functions run from the artefacts of `make build PLATFORM=here` in place of the source tree.
 
 Exits with 0 when everything that it claims is so, with 1 when a claim is false or the rotation
 failed, with 2 when the demo itself could not go on, with 130 when it was interrupted. Nothing is
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from local import faults, ways
+from local import artefacts, faults, ways
 from local.account import Claim, Evidence, take_account
 from local.browser import UnexpectedAnswerError
 from local.cluster import ControlPlaneError
@@ -47,6 +48,7 @@ class Wish:
     real_cluster: bool
     mode: str
     fault: Fault | None
+    template: Path
 
     def stack(self, listeners: Listeners) -> LocalStack:
         """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
@@ -55,7 +57,8 @@ class Wish:
         patience = {"rotation_retry_seconds": 0.5} if self.fault else {}
         parameters = {**way.get("parameters", {}), **wanted.get("parameters", {})}
         options = {**way, **wanted, **patience, "parameters": parameters}
-        return LocalStack(listeners, real_cluster=self.real_cluster, **options)
+        real = self.real_cluster
+        return LocalStack(listeners, template=self.template, real_cluster=real, **options)
 
     @property
     def states(self) -> list[str]:
@@ -73,6 +76,7 @@ def main() -> int:
             _real_cluster(os.environ.get("CLUSTER", "")),
             _one_of(ways.WAYS, "MODE", os.environ.get("MODE", "")) or "scheduled",
             _fault(os.environ.get("FAULT", ""), os.environ.get("FAIL", "")),
+            artefacts.chosen(os.environ.get("BUILT", "")),
         )
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")

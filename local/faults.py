@@ -19,9 +19,10 @@ import yaml
 from keyturn.key import FIELD
 from local import console
 from local.account import Claim
+from local.artefacts import ROOT
 from local.cluster.resources import DEPLOYMENTS, SECRETS, SERVICES
 from local.follow import Ended
-from local.stack import ROOT, LocalStack
+from local.stack import LocalStack
 from local.users import can_open_page, log_in_once
 
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from keyturn import key
-from local import console
+from local import artefacts, console
 from local.clock import Clock, LaggingClock, SystemClock
 from local.cloud import Cloud
 from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
@@ -34,7 +34,6 @@ from local.redis_server import RedisServer
 from local.running_console import RunningConsole
 from local.secrets_manager import SecretsManager
 
-ROOT = Path(__file__).parent.parent
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"
@@ -64,7 +63,8 @@ class Listeners:
 class LocalStack:
     """Starts on entering the `with` block; everything is gone on leaving it.
 
-    With `redis_rights` Keyturn logs in to Redis as a user who has these alone.
+    With `redis_rights` Keyturn logs in to Redis as a user who has these alone. `template` is the
+    source tree's, or what `sam build` made of it: then the artefacts beside it run.
     """
 
     listeners: Listeners = field(default_factory=Listeners)
@@ -72,10 +72,11 @@ class LocalStack:
     redis_product: Any = None
     redis_rights: Sequence[str] = ()
     rotation_retry_seconds: float = 5.0
-    rbac: Path = ROOT / "kubernetes" / "rbac.yaml"
+    rbac: Path = artefacts.ROOT / "kubernetes" / "rbac.yaml"
     images: set[str] = field(default_factory=lambda: set(console.IMAGES.values()))
     real_cluster: bool = False
     clock: Clock = field(default_factory=SystemClock)
+    template: Path = artefacts.SOURCE
 
     def __enter__(self) -> "LocalStack":
         with contextlib.ExitStack() as parts:
@@ -195,9 +196,9 @@ class LocalStack:
         self.cloud.client("s3").create_bucket(
             Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
-        template = ROOT / "template.yaml"
-        self.deployment = deploy(template, self._parameters(), self.cloud, self.functions)
-        tell(f"Keyturn: template.yaml deployed, {len(self.deployment.resources)} resources")
+        self.deployment = deploy(self.template, self._parameters(), self.cloud, self.functions)
+        what = artefacts.name_of(self.template)
+        tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.
         self.wait(lambda: not self._rotation_pending(), "the dry run of testSecret is over")
 
@@ -238,7 +239,7 @@ class LocalStack:
         return any("AWSPENDING" in labels for labels in self.labels().values())
 
     def _environment_of(self, settings: FunctionSettings) -> dict[str, str]:
-        return self.cloud.environment_of(settings)
+        return {**self.cloud.environment_of(settings), **artefacts.variables(self.template)}
 
     def _access_entry(self, access_key: str) -> AccessEntry | None:
         return access_entry(access_key, self.deployment, self.cloud, self.functions)

@@ -49,10 +49,17 @@ def create_event_invoke_config(_: str, properties: Properties, stack: Stack) -> 
 
 
 def create_layer(logical_id: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::Lambda::LayerVersion`: a folder from which functions import."""
+    """Create an `AWS::Lambda::LayerVersion`: a folder from which functions import.
+
+    A built layer is unpacked to /opt, where `python` is the folder that is on Python's path; the
+    source of ours is what is copied into it.
+    https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
+    """
     name = properties.get("LayerName", logical_id)
     arn = stack.arn("lambda", f"layer:{name}:1")
-    stack.layers[arn] = local_path(properties["Content"], stack.root).resolve()
+    content = local_path(properties["Content"], stack.root).resolve()
+    python = content / "python"
+    stack.layers[arn] = python if python.is_dir() else content
     return Created(arn, {"LayerVersionArn": arn})
 
 

@@ -1,6 +1,7 @@
 """`make bench`: speed and size of Keyturn, as ratios against named baselines of the same run.
 
-`python -m tests.bench` measures everything, `rotation` or `purge` behind it only that. Prints
+`python -m tests.bench` measures everything; `rotation`, `artefacts` (what they cost to start and to
+run) or `purge` behind it only that. Prints
 tables and writes the figures to out/bench/, and the chart of the purges to docs/ when it has their
 default number of sessions. SESSIONS changes that number, ROUNDS the rounds of the purges. Exits
 with 0 when everything was measured, with 1 when a rotation or a purge did not do its work, with 2
@@ -9,6 +10,7 @@ any case.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,6 +28,8 @@ from local.processes import Processes
 from local.redis_server import RedisServerError
 from local.stack import Listeners, LocalStack, StackProblem
 from tests.bench import (
+    artefacts,
+    cost_report,
     documents,
     imports,
     layer,
@@ -48,6 +52,7 @@ def main() -> int:
     """Run the bench; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     OUT.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=OUT / "stack.log", filemode="w")  # what libraries have to say
     try:
         for measure, sessions in _chosen(sys.argv[1:]):
             measure(sessions)
@@ -81,27 +86,33 @@ def _chosen(names: list[str]) -> list[tuple[Callable[[int], None], int]]:
 
 
 def _measure_rotation(sessions: int) -> None:
-    reports = imports.Reports()
-    with LocalStack(Listeners(_tell, reports.hear)) as stack:
-        reports.forget()
+    with LocalStack(Listeners(_tell)) as stack:
         bench = rotation.Bench(stack, sessions, _tell)
         ways = bench.measure()
-        cold = reports.by_module(stack)
-        _tell("Imports: each function in fresh processes")
-        costs = imports.measure(stack)
+    rotations = ways, sessions, bench.redis_client
+    _say(report.rotation(*rotations))
+    _write("rotation", documents.rotation(*rotations))
+    _say([f"The figures: {OUT}/rotation.json"])
+
+
+def _measure_artefacts(sessions: int) -> None:
+    _tell("Artefacts: building them for this machine")
+    artefacts.build()
+    found = artefacts.measure(sessions, _tell)
     _tell("Layer: building it for python3.13 on arm64")
     built = layer.measure()
-    rotations = ways, sessions, bench.redis_client
-    subjects = costs, imports.BARE, imports.BASELINE
-    _say(report.rotation(*rotations))
+    subjects = found.costs, imports.BARE, imports.BASELINE
     _say(report.imports(*subjects))
     _say(report.vendors(*subjects))
-    _say(report.first_invokes(cold))
+    _say(cost_report.starts(found.costs, found.cold, found.memory_mb))
+    _say(cost_report.processes(found.processes))
+    _say(cost_report.rotation(found.usage))
+    _say(cost_report.growth(found.usage, *artefacts.billed_resources()))
     _say(report.layer(built))
-    _write("rotation", documents.rotation(*rotations))
-    _write("imports", documents.imports(*subjects, cold))
+    _write("imports", documents.imports(*subjects, found.cold))
+    _write("cost", documents.cost(found.usage))
     _write("layer", documents.layer(built))
-    _say([f"The figures: {OUT}/rotation.json, imports.json and layer.json"])
+    _say([f"The figures: {OUT}/imports.json, cost.json and layer.json"])
 
 
 def _measure_purge(sessions: int) -> None:
@@ -161,6 +172,7 @@ DEFAULT_ROUNDS = 5
 # What measures it, and how many sessions by default and at least.
 BENCHES = {
     "rotation": (_measure_rotation, 2_000, rotation.OVER_HTTP),
+    "artefacts": (_measure_artefacts, 2_000, rotation.OVER_HTTP),
     "purge": (_measure_purge, DEFAULT_PURGED, 10_000),
 }
 STOPPED = (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tests.bench.cost import PRICES_SEEN, REGION_OF_PRICES, Usage
 from tests.bench.figures import RUNBOOK, Import, Invocation, Layer, Ways, median, over, ratio
 from tests.bench.report import LAYER_BUDGET_MB, LAYER_LIMIT_MB, MEGABYTE, STAGES
 
@@ -52,6 +53,20 @@ def imports(
         "baseline": f"{baseline} and a client",
         "bareInterpreter": asdict(costs[bare]),
         "beyondIt": {subject: document(subject) for subject in costs if subject != bare},
+    }
+
+
+def cost(usage: Usage) -> Document:
+    """What one rotation has used, and what that costs at list prices."""
+    return {
+        "pricesSeen": PRICES_SEEN,
+        "region": REGION_OF_PRICES,
+        "dollars": usage.usd,
+        "lines": [
+            {"what": name, "quantity": quantity, **asdict(price)}
+            for name, quantity, price in usage.lines
+        ],
+        "calls": {module: asdict(calls) for module, calls in usage.calls.items()},
     }
 
 

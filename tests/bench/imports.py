@@ -1,13 +1,14 @@
-"""What it costs to start each function, measured twice.
+"""What it costs to start each function, measured twice on the built artefacts.
 
 By import: a fresh process imports the handler's module, with the environment that the template
 gives the function, and so does one for the bare interpreter and one for boto3 with a client; once
-with the bytecode that is there and once without the layer's, which is deployed without it. By
-invocation: the local Lambda's REPORT of each cold start in the measured rotations.
+as it is deployed, which is without bytecode and in folders that are read-only, and once with
+bytecode in a cache elsewhere. By invocation: the local Lambda's REPORT lines of a rotation.
 """
 
 import json
 import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,28 +24,34 @@ from tests.bench.figures import Import, Invocation, median_import, parse_report
 ROUNDS = 5
 IMPORT_SECONDS = 60.0
 BARE, BASELINE = "", "boto3"
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+BYTES_AN_EVENT = 26
 PROBE = Path(__file__).with_name("probe.py")
 
 
 @dataclass
 class Reports:
-    """Collects the REPORT lines of cold starts, from what the functions log."""
+    """Collects the REPORT lines, and counts the bytes, of what the functions log."""
 
-    cold: defaultdict[str, list[Invocation]] = field(default_factory=lambda: defaultdict(list))
+    seen: defaultdict[str, list[Invocation]] = field(default_factory=lambda: defaultdict(list))
+    log_bytes: int = 0
 
     def hear(self, function_name: str, line: str) -> None:
-        """Keep a line if it reports a cold start."""
-        if (report := parse_report(line)) and report.init_ms is not None:
-            self.cold[function_name].append(report)
+        """Count a line, and keep it if it is a report."""
+        self.log_bytes += len(line.encode()) + BYTES_AN_EVENT
+        if report := parse_report(line):
+            self.seen[function_name].append(report)
 
     def forget(self) -> None:
-        """Begin anew, so that only the measured rotations count."""
-        self.cold.clear()
+        """Begin anew, so that only the measured rotation counts."""
+        self.seen.clear()
+        self.log_bytes = 0
 
     def by_module(self, stack: LocalStack) -> dict[str, list[Invocation]]:
-        """The cold starts by the handler's module."""
+        """The invocations by the handler's module."""
         return {
-            module_of(stack.functions.settings(name)): found for name, found in self.cold.items()
+            module_of(stack.functions.settings(name)): list(found)
+            for name, found in self.seen.items()
         }
 
 
@@ -57,11 +64,12 @@ def measure(stack: LocalStack) -> dict[str, Import]:
     """Import each subject in ROUNDS fresh processes, taking turns; returns the medians."""
     subjects = _subjects(stack)
     found: dict[str, list[Import]] = {subject: [] for subject in subjects}
-    for number in range(ROUNDS + 1):
-        for subject, environment in subjects.items():
-            cost = _cost(stack, subject, environment)
-            if number:  # the round before the first one only compiles what has no bytecode yet
-                found[subject].append(cost)
+    with tempfile.TemporaryDirectory(prefix="keyturn-bytecode-") as cache:
+        for number in range(ROUNDS + 1):
+            for subject, environment in subjects.items():
+                cost = _cost(stack, subject, environment, cache)
+                if number:  # the round before the first one only compiles
+                    found[subject].append(cost)
     return {subject: median_import(costs) for subject, costs in found.items()}
 
 
@@ -81,15 +89,14 @@ def _environment(stack: LocalStack, settings: FunctionSettings) -> dict[str, str
     }
 
 
-def _cost(stack: LocalStack, subject: str, environment: Mapping[str, str]) -> Import:
-    cached = _probe(stack, subject, "cached", environment)
-    in_layer = subject not in {BARE, BASELINE}
-    source = _probe(stack, subject, "source" if in_layer else "cached", environment)
-    vendors = tuple(cached["vendors"])
-    return Import(cached["cpu_ms"], source["cpu_ms"], cached["rss_mb"], vendors)
+def _cost(stack: LocalStack, subject: str, environment: Mapping[str, str], cache: str) -> Import:
+    compiled = _probe(stack, subject, {**environment, "PYTHONPYCACHEPREFIX": cache})
+    deployed = _probe(stack, subject, {**environment, "PYTHONDONTWRITEBYTECODE": "1"})
+    vendors = tuple(deployed["vendors"])
+    return Import(compiled["cpu_ms"], deployed["cpu_ms"], deployed["rss_mb"], vendors)
 
 
-def _probe(stack: LocalStack, subject: str, code: str, environment: Mapping[str, str]) -> Any:
-    argv = [sys.executable, "-P", str(PROBE), subject, code]  # -P: imports nothing from this folder
+def _probe(stack: LocalStack, subject: str, environment: Mapping[str, str]) -> Any:
+    argv = [sys.executable, "-P", str(PROBE), subject]  # -P: imports nothing from this folder
     said = run(stack.processes, Command(f"import {subject}", argv, environment, IMPORT_SECONDS))
     return json.loads(said[-1])

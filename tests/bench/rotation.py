@@ -50,6 +50,7 @@ class Bench:
         self._sessions = sessions
         self._tell = tell
         self.redis_client = ""
+        self._rotation_id = ""
 
     def measure(self) -> Ways:
         """Rotate RUNS times each way, in turns."""
@@ -60,6 +61,20 @@ class Bench:
             took = ", ".join(f"{name} {found[-1].total:.2f} s" for name, found in ways.items())
             self._tell(f"Rotations {number} of {RUNS}: {took}")
         return ways
+
+    def rotate_cold(self) -> str:
+        """Rotate once with Keyturn, every function cold; returns the id. Raises RotationFailed."""
+        cookie = self._log_in()
+        self._cool_down()
+        self._by_keyturn()
+        self._confirm(KEYTURN, cookie)
+        return self._rotation_id
+
+    def _confirm(self, name: str, cookie: str) -> None:
+        if (left := self._sessions_left()) or can_open_page(
+            self._stack.urls["web-console"], cookie
+        ):
+            raise RotationFailed(f"{name}: {left} of {self._sessions} sessions are left.")
 
     def _rotate(self, name: str) -> Rotation:
         """Prepare, rotate, wait for the last old pod, and check."""
@@ -75,8 +90,7 @@ class Bench:
             rollouts = watch.rollouts()
         if rollouts is None or stack.delivered_fingerprint() == before:
             raise RotationFailed(f"{name}: the pods have no new key.")
-        if (left := self._sessions_left()) or can_open_page(stack.urls["web-console"], cookie):
-            raise RotationFailed(f"{name}: {left} of {self._sessions} sessions are left.")
+        self._confirm(name, cookie)
         over = rollouts.complete if name == RUNBOOK else rollouts.last_pod_gone
         return Rotation(
             total=ended - started,
@@ -115,7 +129,7 @@ class Bench:
     def _by_keyturn(self) -> float:
         """Call RotateSecret and return when the execution ended, as Step Functions tells."""
         stack = self._stack
-        rotation_id = stack.rotate()
+        self._rotation_id = rotation_id = stack.rotate()
         report = stack.secrets_manager.wait_for_rotation(
             stack.secret_arn, rotation_id, LONGEST_SECONDS
         )

@@ -278,6 +278,16 @@ def test_a_deployed_function_runs_with_the_templates_settings(
     }
 
 
+def test_a_built_layer_is_imported_from_its_folder_python(
+    tmp_path: Path, deployed: Deploy, functions: Functions
+) -> None:
+    (tmp_path / "layer" / "shared").rename(tmp_path / "package")
+    (tmp_path / "layer" / "python").mkdir()
+    (tmp_path / "package").rename(tmp_path / "layer" / "python" / "shared")
+    name = deployed(TEMPLATE).functions["ShowFunction"]
+    assert json.loads(functions.invoke(name, b"{}").payload)["shared"] == "from the layer"
+
+
 def test_a_deployed_state_machine_calls_the_deployed_function(
     deployed: Deploy, cloud: Cloud
 ) -> None:

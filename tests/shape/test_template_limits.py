@@ -118,3 +118,9 @@ def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: f
 def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
     last = 2 * redis_connection.TIMEOUT_SECONDS * 2 + longest_aws_call()
     assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_built_by_a_recipe_that_needs_no_runtime(function: str) -> None:
+    resource = template()["Resources"][logical_id(function)]
+    assert resource["Metadata"]["BuildMethod"] == "makefile"

@@ -24,7 +24,7 @@ from tests.bench.figures import (
     parse_report,
     ratio,
 )
-from tests.bench.imports import BARE, BASELINE, Reports
+from tests.bench.imports import BARE, BASELINE, BYTES_AN_EVENT, Reports
 from tests.bench.rollouts import Change, Rollouts, is_rolled_out, rollouts_of
 
 MB = report.MEGABYTE
@@ -115,11 +115,18 @@ def test_other_lines_are_no_reports() -> None:
     assert parse_report("START RequestId: 7f1d Version: $LATEST") is None
 
 
-def test_only_cold_starts_are_kept() -> None:
+def test_every_report_is_kept_and_every_byte_that_is_logged_counts() -> None:
     reports = Reports()
-    for init_ms in (312.5, None):
-        reports.hear("check", Report("7f1d", 12.25, init_ms, 512, 63, None).line())
-    assert reports.cold == {"check": [Invocation(12.25, 312.5, 63, 512)]}
+    lines = [Report("7f1d", 12.25, init_ms, 512, 63, None).line() for init_ms in (312.5, None)]
+    for line in (*lines, "é"):
+        reports.hear("check", line)
+    assert reports.seen["check"] == [
+        Invocation(12.25, 312.5, 63, 512),
+        Invocation(12.25, None, 63, 512),
+    ]
+    assert reports.log_bytes == sum(len(line) for line in lines) + 2 + 3 * BYTES_AN_EVENT
+    reports.forget()
+    assert (reports.seen, reports.log_bytes) == ({}, 0)
 
 
 def test_the_moments_of_a_rollout_are_found_in_what_the_cluster_showed() -> None:

@@ -8,7 +8,7 @@ import base64
 
 from keyturn.adapters.presign import Presigner
 
-TOKEN_PREFIX = "k8s-aws-v1."  # noqa: S105 - the token format's name, not a secret
+TOKEN_PREFIX = "k8s-aws-v1."  # nosec B105  # noqa: S105 - the token format's name, not a secret
 CLUSTER_HEADER = "x-k8s-aws-id"
 URL_LIFETIME_SECONDS = 60
 

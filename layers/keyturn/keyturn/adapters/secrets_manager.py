@@ -172,7 +172,7 @@ class SecretsManager:
                     f"Version {version} has no value that can be read yet. Nothing was changed."
                     " Secrets Manager repeats the rotation by itself."
                 )
-            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not cryptography
+            time.sleep(delay * random.uniform(0.5, 1.0))  # nosec B311  # noqa: S311 - jitter
             delay *= 2
         return found
 
