@@ -11,6 +11,7 @@ FAIL     ?=
 BUILT    ?=
 PLATFORM ?= lambda
 BYTECODE ?=
+FULL     ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -36,9 +37,9 @@ demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=ro
 	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) \
 		MODE=$(MODE) FAIL=$(FAIL) BUILT=$(BUILT) $(BIN)/python -m local.demo
 
-test: $(VENV)/.dev $(SAM)/.sam ## All tests
+test: $(VENV)/.dev $(SAM)/.sam ## All kinds of tests (FULL=1: in all their cases)
 	@echo "Running the tests, a file on each core at a time (some minutes)."
-	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(if $(FULL),,not exhaustive)"
 
 check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, template, weaknesses
 	@echo "Checking format, lint, types, imports, the template, and for weaknesses."

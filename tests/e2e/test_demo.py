@@ -118,8 +118,8 @@ def test_a_number_of_sessions_that_is_none_is_refused(tmp_path: Path, sessions: 
 @pytest.mark.parametrize(
     ("number", "moment"),
     [
-        (signal.SIGINT, "AWS: "),
-        (signal.SIGINT, "Console: "),
+        pytest.param(signal.SIGINT, "AWS: ", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGINT, "Console: ", marks=pytest.mark.exhaustive),
         (signal.SIGINT, IN_THE_MIDDLE),
         (signal.SIGTERM, "Kubernetes: "),
     ],

@@ -5,9 +5,10 @@ that says so, the daily watch tells of a key that no run has carried, and once t
 back the same run, started once more, completes the rotation or finds itself turned back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from keyturn import key
 from tests.e2e.site import Site
@@ -20,6 +21,7 @@ STATES = [
     "BeginRotation", "PurgeEarly", "DeliverKey", "RestartService", "CheckRollout",
     "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "RestorePreviousKey",
 ]  # fmt: skip
+ONLY_IN = {"PurgeEarly": "emergency", "RestorePreviousKey": "scheduled"}
 
 
 def deny(site: Site, function: str) -> Callable[[], None]:
@@ -40,20 +42,23 @@ def deny_at(site: Site, state: str, mode: str) -> None:
         site.interruptions.refuse(function, FIRST_CALL, code=DENIED)
 
 
-def cases() -> list[tuple[str, str, str]]:
-    """Mode, state, and how the run has to end."""
-    found = []
-    for state in STATES:
-        if state != "PurgeEarly":
-            stays = state in {"PurgeSessions", "RestorePreviousKey"}
-            found.append(("scheduled", state, "failed" if stays else "restored"))
-        if state != "RestorePreviousKey":
-            goes_on = state == "PurgeEarly"  # the sessions end after the restart
-            found.append(("emergency", state, "succeeded" if goes_on else "failed"))
-    return found
+def cases() -> Iterator[ParameterSet]:
+    """Mode, state, and how the run has to end: each state always in one mode, in turns."""
+    for number, state in enumerate(STATES):
+        modes = [mode for mode in MODES if ONLY_IN.get(state, mode) == mode]
+        for mode in modes:
+            always = len(modes) == 1 or mode == modes[number % 2]
+            marks = [] if always else [pytest.mark.exhaustive]
+            yield pytest.param(mode, state, outcome_of(mode, state), marks=marks)
 
 
-@pytest.mark.parametrize(("mode", "state", "outcome"), cases())
+def outcome_of(mode: str, state: str) -> str:
+    if mode == "scheduled":
+        return "failed" if state in {"PurgeSessions", "RestorePreviousKey"} else "restored"
+    return "succeeded" if state == "PurgeEarly" else "failed"  # they end after the restart too
+
+
+@pytest.mark.parametrize(("mode", "state", "outcome"), list(cases()))
 def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_afterwards(
     module_site: Site, mode: str, state: str, outcome: str
 ) -> None:
