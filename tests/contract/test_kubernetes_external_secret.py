@@ -14,15 +14,12 @@ from keyturn.settings import DeliverySettings
 from keyturn.synchronization import ForcedSync
 from keyturn.variables import DeliveryMode
 from local.cluster.resources import SECRETS, Json
+from local.external_secrets import EXTERNAL_SECRETS
 from tests.conftest import NEW, OLD
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.secrets_operator import (
-    EXTERNAL_SECRETS,
-    SecretsOperator,
-    external_secrets_installed,
-)
+from tests.contract.secrets_operator import SecretsOperator, external_secrets_installed
 from tests.contract.waiting import condition, until
 from tests.fakes import FakeSecretStore
 

@@ -10,9 +10,10 @@ from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSec
 from keyturn.settings import DeliverySettings
 from keyturn.variables import DeliveryMode
 from local.cluster.resources import Resource
+from local.external_secrets import EXTERNAL_SECRETS
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.secrets_operator import EXTERNAL_SECRETS, external_secrets_installed
+from tests.contract.secrets_operator import external_secrets_installed
 
 NAME = "web-session"
 OLDER = replace(EXTERNAL_SECRETS, version="v1beta1")
