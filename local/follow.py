@@ -144,7 +144,7 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
     elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
         failed = entry is None and row.name != "FinishRotation"
-        goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)
+        goes_on = isinstance(entry, Mapping) and _goes_on(entry)
         row.state = "failed" if failed else "working" if goes_on else "done"
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
         row.note = "" if failed else _note(row.name, entry)
@@ -159,6 +159,11 @@ def _show_failed(screen: Screen, rows: Mapping[str, StepRow]) -> None:
             screen.step(StepRow(row.name, row.state))
 
 
+def _goes_on(entry: Mapping[str, Any]) -> bool:
+    """Whether a state will be entered again: a purge in slices, a delivery by somebody else."""
+    return not entry.get("finished", True) or entry.get("state") == "waiting"
+
+
 def _seconds(entry: Any) -> float | None:
     if isinstance(entry, list):
         return max((rolled["seconds"] for rolled in entry), default=None)
@@ -171,6 +176,8 @@ def _note(state: str, entry: Any) -> str:
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
     if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
         return _purging(entry)
+    if state == "DeliverKey" and entry["state"] == "waiting":
+        return str(entry["says"])
     notes = {
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "RestorePreviousKey": "AWSCURRENT is {to} again",

@@ -12,6 +12,7 @@ request to sync is heard and when it is ignored, what the status says, and who m
 from local.external_secrets.custom_resource import (
     EXTERNAL_SECRETS,
     CustomResourcesLost,
+    install,
     installed,
     loses_custom_resources,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "ProviderError",
     "SecretsManagerProvider",
     "SecretsOperator",
+    "install",
     "installed",
     "loses_custom_resources",
 ]

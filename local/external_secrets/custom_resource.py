@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import urllib3
@@ -36,23 +36,31 @@ class CustomResourcesLost(Exception):
 
 @contextmanager
 def installed(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) -> Iterator[None]:
-    """Have the cluster serve ExternalSecrets, in one version, for a while.
+    """Have the cluster serve ExternalSecrets, in one version, for a while; see `install`."""
+    remove = install(cluster, resource)
+    try:
+        yield
+    finally:
+        remove()
+
+
+def install(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) -> Callable[[], None]:
+    """Have the cluster serve ExternalSecrets, in one version; returns what ends that.
 
     Raises CustomResourcesLost, before anything is asked of an API server that would end.
     """
     if isinstance(cluster, Cluster):
-        with _in_table(resource):
-            yield
-        return
+        return _add_to_table(resource)
     if loses_custom_resources(version_of(cluster)):
         raise CustomResourcesLost
     cluster.admin.create(DEFINITIONS, "", _definition(resource))
     _wait(cluster, resource, served=True)
-    try:
-        yield
-    finally:
+
+    def remove() -> None:
         cluster.admin.delete(DEFINITIONS, "", resource.qualified_plural)
         _wait(cluster, resource, served=False)
+
+    return remove
 
 
 def version_of(cluster: RunningCluster) -> Json:
@@ -73,18 +81,18 @@ def loses_custom_resources(version: Json) -> bool:
     return bool(kubernetes and go and int(kubernetes[1]) < 24 and int(go[1]) >= 18)
 
 
-@contextmanager
-def _in_table(resource: Resource) -> Iterator[None]:
-    """Serve it by the emulated server's own table, as one more line."""
+def _add_to_table(resource: Resource) -> Callable[[], None]:
+    """Have it served by the emulated server's own table, as one more line."""
     key = (resource.group, resource.version, resource.plural)
     before = RESOURCES.get(key)
     RESOURCES[key] = resource
-    try:
-        yield
-    finally:
+
+    def remove() -> None:
         del RESOURCES[key]
         if before:
             RESOURCES[key] = before
+
+    return remove
 
 
 def _definition(resource: Resource) -> Json:

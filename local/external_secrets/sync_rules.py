@@ -111,7 +111,7 @@ def _is_fresh(refreshed: str, interval: timedelta, now: datetime) -> bool:
 def _ready(external_secret: Json, status: str, reason: str, message: str, now: datetime) -> Json:
     """The condition Ready; its time is when the status changed, not when it was last confirmed."""
     conditions = (external_secret.get("status") or {}).get("conditions") or []
-    before = next((one for one in conditions if one["type"] == "Ready"), {})
+    before: Json = next((one for one in conditions if one["type"] == "Ready"), {})
     kept = before.get("lastTransitionTime") if before.get("status") == status else None
     return {
         "type": "Ready",

@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.console import Console
 
-from local.account import Claim
+from local.claims import Claim
 from local.gauges import PodCounts, Reading
 from local.screen import Lines, Picture, Screen, StepRow, open_screen
 from local.visitors import VisitorsReport
