@@ -15,7 +15,7 @@ from tests.e2e import nursery
 
 ROOT = Path(__file__).parents[2]
 NURSERY = Path(nursery.__file__)
-NO_WISH = {"SESSIONS": "50", "CLUSTER": "", "FAULT": "", "MODE": "", "FAIL": ""}
+NO_WISH = {"SESSIONS": "50", "CLUSTER": "", "FAULT": "", "MODE": "", "FAIL": "", "DELIVERY": ""}
 WAIT_SECONDS = 90.0
 LEFT_SECONDS = 10.0
 

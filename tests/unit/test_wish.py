@@ -21,7 +21,7 @@ def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
 
 
 @pytest.mark.parametrize("delivery", PLACES)
-@pytest.mark.parametrize("fault", {**faults.FAULTS, **faults.FAILURES})
+@pytest.mark.parametrize("fault", [*faults.FAULTS, *faults.FAILURES])
 def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) -> None:
     named = {"FAIL" if fault in faults.FAILURES else "FAULT": fault, "DELIVERY": delivery}
     if (fault, delivery) == ("key-crash", "external-secrets"):
