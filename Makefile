@@ -69,7 +69,7 @@ $(VENV)/.local: requirements/local.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(VENV)/bin/python
-	@echo "Installing what the tests need (about 97 packages)."
+	@echo "Installing what the tests need (about 90 packages)."
 	@$(BIN)/python $(INSTALL) $<
 	@touch $@ $(VENV)/.local
 
