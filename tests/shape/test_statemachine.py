@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors
 from tests.project import ROOT, State, functions, state_machine, states
+from tests.vocabulary import retry_me
 
 STATES = list(states(state_machine()))
 TASKS = [state for state in STATES if state.is_task]
@@ -22,7 +22,7 @@ AFTER = {
     "FinishRotation": ("$.recording_failure", "TellUnrecorded"),
     "TellUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
 }
-RETRY_ME = {error.__name__ for error in errors.retry_me()}
+RETRY_ME = {error.__name__ for error in retry_me()}
 
 
 def named(state: State) -> str:

@@ -5,7 +5,7 @@ revision of what was delivered; a template that carries the stamp is not patched
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -55,12 +55,14 @@ def check_ready(cluster: Cluster, service: str) -> None:
     cluster.restart(service, {KEY_VERSION: "dry-run"}, dry_run=True)
 
 
-def restart(cluster: Cluster, stamp: Stamp, service: str, begun: datetime) -> dict[str, Any]:
+def restart(
+    cluster: Cluster, stamp: Stamp, service: str, begun: datetime, delivered: Mapping[str, Any]
+) -> dict[str, Any]:
     """Start the rollout of one service, or find that this run has started it.
 
-    `begun` is when the run began: it makes the patch the same on every try. Returns the pods
-    before (name: uid), whether a restart was needed, and whether Reloader restarts the service as
-    well. Raises as `check_ready` does.
+    `begun` is when the run began: it makes the patch the same on every try. `delivered` is the
+    ledger's entry of the delivery. Returns the pods before (name: uid), whether a restart was
+    needed, and who restarts the service as well. Raises as `check_ready` does.
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
@@ -71,7 +73,7 @@ def restart(cluster: Cluster, stamp: Stamp, service: str, begun: datetime) -> di
     return {
         "service": service,
         "restarted": needed,
-        "alsoRestartedBy": "Reloader" if workload.restarts_itself else None,
+        "alsoRestartedBy": _also_restarted_by(workload, delivered),
         "podsBefore": _identities(before),
     }
 
@@ -102,6 +104,16 @@ def check(
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }
+
+
+def _also_restarted_by(workload: Workload, delivered: Mapping[str, Any]) -> str | None:
+    """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
+    by_operator = workload.argument in (delivered.get("restartedByOperator") or ())
+    others = [
+        *(["Reloader"] if workload.restarts_itself else []),
+        *(["the Vault Secrets Operator"] if by_operator else []),
+    ]
+    return " and ".join(others) or None
 
 
 def _identities(pods: Iterable[Pod]) -> dict[str, str]:
