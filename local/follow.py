@@ -17,7 +17,12 @@ from local.stack import LocalStack, StackProblem
 from local.state_machines import Progress
 
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
-STEPS = {**RECORDED, "PurgeEarly": "early_purge", "RestorePreviousKey": "restore_previous_key"}
+STEPS = {
+    **RECORDED,
+    "PurgeEarly": "early_purge",
+    "DestroyExposed": "destroy_exposed",
+    "RestorePreviousKey": "restore_previous_key",
+}
 LONGEST_RUN_SECONDS = 1800.0
 
 StepOutcome = Literal["started", "succeeded", "failed"]
@@ -34,6 +39,7 @@ TRUTHS = {
     "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
     "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
+    "DestroyExposed": "The new key is proved. What Vault keeps of the exposed one is destroyed.",
     "FinishRotation": "The record is written.",
     "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
 }
@@ -46,11 +52,16 @@ BACK = {
 FORWARD = {"PurgeSessions": "An emergency never turns back: the sessions end all the same."}
 
 
-def states_of(*, emergency: bool, way_back: bool) -> list[str]:
-    """The states that a run of this kind is shown with, in their order."""
+def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[str]:
+    """The states that a run of this kind is shown with, in their order.
+
+    An emergency destroys the exposed key where the place `keeps_versions`.
+    """
     before = ["BeginRotation", "PurgeEarly"] if emergency else ["BeginRotation"]
-    after = ["RestorePreviousKey", "FinishRotation"] if way_back else ["FinishRotation"]
-    return [*before, *(name for name in RECORDED if name != "BeginRotation"), *after]
+    after = ["DestroyExposed"] if emergency and keeps_versions else []
+    after += ["RestorePreviousKey"] if way_back else []
+    forward = (name for name in RECORDED if name != "BeginRotation")
+    return [*before, *forward, *after, "FinishRotation"]
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,7 @@ def _note(state: str, entry: Any) -> str:
         "ConfirmDelivery": "{target} still holds key {fingerprint}",
         "PurgeSessions": "{deleted:,} deleted ({perSecond:,.0f} a second), {left} left,"
         " {createdSince} new since",
+        "DestroyExposed": "versions {destroyed} of {target} destroyed",
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
         "FinishRotation": "{outcome}",
     }

@@ -39,7 +39,11 @@ class Wish:
     def states(self) -> list[str]:
         """The states that will be shown."""
         turns = self.mode == "scheduled" and self.fault is not None and self.fault.at is not None
-        return states_of(emergency=self.mode != "scheduled", way_back=turns)
+        return states_of(
+            emergency=self.mode != "scheduled",
+            way_back=turns,
+            keeps_versions=PLACES[self.delivery].keeps_versions,
+        )
 
 
 def read(environ: Mapping[str, str]) -> Wish:

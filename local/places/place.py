@@ -43,6 +43,8 @@ class Place(abc.ABC):
     title: str
     refusal: tuple[str, str]
     """What is done to it so that a delivery is refused, and the error that says so."""
+    keeps_versions: bool = False
+    """Whether what the key replaced can still be read there."""
 
     def __init__(self, ground: Ground, key: SessionKey) -> None:
         self._ground = ground

@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keyturn import key
 from keyturn.key import FIELD, SessionKey
@@ -20,9 +20,6 @@ from local.cluster.resources import SECRETS, Json, Objects
 from local.console import Injection
 from local.places.place import Ground, Place, PlaceProblem
 from local.running_console import keys_in_use
-
-if TYPE_CHECKING:
-    from local.vault_server import AppRole
 
 PATH = "trading-platform/web-console"
 POLICY = Path(__file__).parents[2] / "vault" / "policy.hcl"
@@ -36,7 +33,8 @@ class VaultPlace(Place):
     """A server with the secret `secret/trading-platform/web-console`; `server` is the server."""
 
     title = "Vault"
-    refusal = ("Keyturn's policy in Vault has lost its right to write.", "VaultAccessDenied")
+    refusal = ("Keyturn's policy in Vault has lost its right to write.", "AccessDenied")
+    keeps_versions = True
 
     def __init__(self, ground: Ground, key: SessionKey) -> None:
         super().__init__(ground, key)
@@ -58,7 +56,9 @@ class VaultPlace(Place):
         ground.tell(f"Vault: OpenBao {self._release()} at {self.server.address}, KV v2 at {MOUNT}/")
         self._give_pods_a_token()
         role = self.server.enable_approle(POLICY.read_text())
-        self._login = self._keep_login(role)
+        self._secrets = ground.cloud.client("secretsmanager")
+        self._login = str(self._secrets.create_secret(Name=LOGIN_SECRET)["ARN"])
+        self.keep_login({"role_id": role.role_id, "secret_id": role.secret_id})
 
     @classmethod
     def permissions(cls, rbac: Objects) -> Objects:
@@ -97,11 +97,23 @@ class VaultPlace(Place):
             "VaultMount": self._mount,
             "VaultPath": PATH,
             "VaultAuthentication": "approle",
+            "VaultAuthMount": "approle",
             "VaultCredentialsSecret": self._login,
         }
 
     def take_over(self, secret_arn: str) -> None:
         """Nothing is to be done: Keyturn has its login, and writes it."""
+
+    def login(self) -> dict[str, str]:
+        """What Keyturn logs in to Vault with, from Secrets Manager."""
+        found = self._secrets.get_secret_value(SecretId=self._login)["SecretString"]
+        return dict(json.loads(found))
+
+    def keep_login(self, credentials: Mapping[str, str]) -> None:
+        """Put other credentials there."""
+        self._secrets.put_secret_value(
+            SecretId=self._login, SecretString=json.dumps(dict(credentials))
+        )
 
     def document(self) -> dict[str, str]:
         """Every field of the secret's latest version."""
@@ -129,6 +141,10 @@ class VaultPlace(Place):
     def refuse(self) -> None:
         """Let Keyturn's policy permit no more than the pods' own."""
         self._root.sys.create_or_update_policy("keyturn", PODS_POLICY)
+
+    def permit(self) -> None:
+        """Give Keyturn the policy that it ships."""
+        self._root.sys.create_or_update_policy("keyturn", POLICY.read_text())
 
     def claims(self, record: Mapping[str, Any], first_key: str) -> list[Claim]:
         """That Vault holds the new key in a new version, with all else as it was, and the pods too.
@@ -182,11 +198,3 @@ class VaultPlace(Place):
             console.NAMESPACE,
             {"metadata": {"name": PODS_TOKEN}, "data": {"token": token}},
         )
-
-    def _keep_login(self, role: "AppRole") -> str:
-        """Put the AppRole's credentials into a secret of Secrets Manager; returns its ARN."""
-        document = {"role_id": role.role_id, "secret_id": role.secret_id}
-        kept = self._ground.cloud.client("secretsmanager").create_secret(
-            Name=LOGIN_SECRET, SecretString=json.dumps(document)
-        )
-        return str(kept["ARN"])

@@ -108,7 +108,7 @@ def test_no_pod_is_restarted_before_the_operator_has_brought_the_key(
     ("name", "error", "place"),
     [
         ("external-secrets, refused", "DeliveryRefused", "the Kubernetes Secret"),
-        pytest.param("vault, refused", "VaultAccessDenied", "Vault", marks=NEEDS_VAULT),
+        pytest.param("vault, refused", "AccessDenied", "Vault", marks=NEEDS_VAULT),
         pytest.param("vault, spoilt", "KeyErrorsInLogs", "Vault", marks=NEEDS_VAULT),
     ],
 )
