@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from local import console
 from local.claims import Claim
 from local.faults import SERVICE, Fault
-from local.follow import Ended
+from local.follow import NOT_PROMOTED, Ended
 from local.stack import LocalStack
 from local.users import can_open_page, log_in_once
 
@@ -33,6 +33,8 @@ def take_account(
     stopped = Claim(f"the rotation stopped with {ended.error}", ended.error == fault.error)
     if fault.at is None:
         return [stopped, *_nothing_changed(stack, before)]
+    if ended.status == NOT_PROMOTED:  # it stopped too early, at something else
+        return [stopped]
     if mode != "scheduled":
         return [stopped, *_went_on(stack, before)]
     return [stopped, *_turned_back(stack, before, restored=fault.restored)]

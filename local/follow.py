@@ -24,6 +24,7 @@ STEPS = {
     "RestorePreviousKey": "restore_previous_key",
 }
 LONGEST_RUN_SECONDS = 1800.0
+NOT_PROMOTED = "NOT PROMOTED"
 
 StepOutcome = Literal["started", "succeeded", "failed"]
 
@@ -88,7 +89,7 @@ def follow(
     truths = dict(TRUTHS)
     report = _wait_for_promotion(stack, rotation_id)
     if report.outcome != "succeeded":
-        return Ended("NOT PROMOTED", None, *_last_error(report))
+        return Ended(NOT_PROMOTED, None, *_last_error(report))
     for progress in _history(stack, rotation_id):
         if progress.kind.endswith("StateEntered") and progress.state:
             on_state(progress.state)

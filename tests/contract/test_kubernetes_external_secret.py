@@ -175,6 +175,27 @@ def test_a_sync_that_fails_is_waited_for(delivered: Delivery, operator: SecretsO
     assert delivered.token() == f"{NEW}-1"
 
 
+def test_the_operator_tries_again_by_itself_and_mends_what_others_write(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    operator.provides = None
+    delivered.call()
+    until(delivered.external_secret, lambda found: not is_ready(found))
+    operator.provides = delivered.new.base64
+    until(delivered.external_secret, is_ready)
+    assert delivered.way.target.read().holds(delivered.new)
+    theirs = {"stringData": {FIELD: "c2hvcnQ="}}
+    delivered.cluster.admin.patch(SECRETS, delivered.namespace, SECRET, theirs)
+    until(delivered.way.target.read, lambda found: found.holds(delivered.new))
+
+
+def test_the_operator_owns_the_secret_and_says_so(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    assert delivered.way.target.read().owner == f"ExternalSecret {NAME}"
+    assert [sync.name for sync in operator.syncs] == [NAME]
+
+
 @pytest.mark.parametrize(
     ("spec", "named"),
     [

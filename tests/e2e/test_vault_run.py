@@ -134,7 +134,7 @@ def spoil_login(place: VaultPlace) -> Callable[[], None]:
         (narrow_policy, "AccessDenied", f"`update` {MOUNT}/data/{PATH}"),
         (delete_latest, "VaultVersionDeleted", "vault kv undelete"),
         (forget_field, "VaultSecretNotFound", f"has no text {key.FIELD}"),
-        (spoil_login, "VaultLoginRefused", "AppRole"),
+        (spoil_login, "VaultLoginRefused", "auth/approle"),
     ],
     ids=["sealed", "policy", "deleted", "no field", "login"],
 )
