@@ -15,5 +15,5 @@ def handler(event: Event, _context: Any) -> Result:
     labels.confirm_current(restart.secret, this.version)
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    delivered = run.entry(event, "deliver_key")
-    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun, delivered)
+    others = run.entry(event, "deliver_key").get("restartedByOperator") or ()
+    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun, others)

@@ -27,7 +27,7 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
 
 @pytest.fixture
 def external(adapters: Adapters) -> KubernetesExternalSecret:
-    settings = DeliverySettings(DeliveryMode("external-secrets"), NAME, "session-key", FIELD)
+    settings = DeliverySettings(DeliveryMode("external-secrets"), NAME, "session-key", FIELD, "")
     return KubernetesExternalSecret(adapters.api, settings)
 
 

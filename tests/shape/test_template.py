@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from keyturn.adapters import aws, http, kubernetes, redis_connection
+from keyturn.adapters import aws, http, kubernetes, redis_connection, vault_connection
 from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
 from keyturn.sessions import SLICE_SECONDS
 from tests.project import (
@@ -132,6 +132,18 @@ def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
     assert connecting == talking
 
 
+def test_who_talks_to_vault_can_read_its_credentials_and_nobody_else_can() -> None:
+    talking = {name for name, own in functions().items() if "VAULT_ADDRESS" in variables_of(own)}
+    assert talking == {"RotateSecretFunction", "DeliverKeyFunction"}
+    assert readers_of("VaultCredentialsSecret") == talking
+    assert template()["Conditions"]["VaultWantsCredentials"] == {
+        "Fn::And": [
+            {"Fn::Equals": [{"Ref": "DeliveryMode"}, "vault"]},
+            {"Fn::Not": [{"Fn::Equals": [{"Ref": "VaultAuthentication"}, "iam"]}]},
+        ]
+    }
+
+
 def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:
     telling = {name for name, own in functions().items() if "TOPIC_ARN" in variables_of(own)}
     assert readers_of("SlackWebhookSecret") == telling
@@ -141,7 +153,11 @@ def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() ->
 
 
 def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
-    passwords = ({"Ref": "RedisPasswordSecret"}, {"Ref": "SlackWebhookSecret"})
+    passwords = (
+        {"Ref": "RedisPasswordSecret"},
+        {"Ref": "SlackWebhookSecret"},
+        {"Ref": "VaultCredentialsSecret"},
+    )
     for _, statement in every_statement():
         if any(action.startswith("secretsmanager:") for action in actions(statement)):
             reads = actions(statement) == {"secretsmanager:GetSecretValue"}
@@ -252,6 +268,23 @@ def test_a_stack_of_mode_external_secrets_without_the_name_of_one_is_refused() -
     assert mode["Default"] == "kubernetes-secret"
 
 
+def test_a_stack_of_mode_vault_that_lacks_something_is_refused() -> None:
+    rule = template()["Rules"]["VaultSecretIsNamed"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "DeliveryMode"}, "vault"]}
+    needed = [
+        set(re.findall(r'"Ref": "(\w+)"', json.dumps(assertion["Assert"])))
+        for assertion in rule["Assertions"]
+    ]
+    assert needed == [
+        {"VaultAddress", "VaultPath"},
+        {"VaultAuthentication", "VaultRole"},
+        {"VaultAuthentication", "VaultCredentialsSecret"},
+    ]
+    assert all(one["AssertDescription"].endswith(".") for one in rule["Assertions"])
+    for name in ("VaultAddress", "VaultPath", "VaultRole", "VaultCredentialsSecret"):
+        assert template()["Parameters"][name]["Default"] == ""
+
+
 def test_a_stack_that_cannot_log_in_to_redis_is_refused() -> None:
     rules = template()["Rules"]
     for rule, way, needed in (
@@ -326,8 +359,9 @@ def longest_aws_call() -> float:
         sum(kubernetes.TIMEOUTS),
         http.CONNECT_SECONDS + http.READ_SECONDS,
         redis_connection.TIMEOUT_SECONDS * 2,
+        sum(vault_connection.TIMEOUTS),
     ],
-    ids=["aws", "kubernetes", "http", "redis"],
+    ids=["aws", "kubernetes", "http", "redis", "vault"],
 )
 def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
     assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())

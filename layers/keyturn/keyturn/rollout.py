@@ -5,7 +5,7 @@ revision of what was delivered; a template that carries the stamp is not patched
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -56,13 +56,14 @@ def check_ready(cluster: Cluster, service: str) -> None:
 
 
 def restart(
-    cluster: Cluster, stamp: Stamp, service: str, begun: datetime, delivered: Mapping[str, Any]
+    cluster: Cluster, stamp: Stamp, service: str, begun: datetime, by_operator: Collection[str] = ()
 ) -> dict[str, Any]:
     """Start the rollout of one service, or find that this run has started it.
 
-    `begun` is when the run began: it makes the patch the same on every try. `delivered` is the
-    ledger's entry of the delivery. Returns the pods before (name: uid), whether a restart was
-    needed, and who restarts the service as well. Raises as `check_ready` does.
+    `begun` is when the run began: it makes the patch the same on every try. `by_operator` are the
+    workloads that an operator restarts after the delivery. Returns the pods before (name: uid),
+    whether a restart was needed, and who restarts the service as well. Raises as `check_ready`
+    does.
     """
     workload = cluster.workload(service)
     _refuse_unready(workload)
@@ -73,7 +74,7 @@ def restart(
     return {
         "service": service,
         "restarted": needed,
-        "alsoRestartedBy": _also_restarted_by(workload, delivered),
+        "alsoRestartedBy": _also_restarted_by(workload, by_operator),
         "podsBefore": _identities(before),
     }
 
@@ -106,12 +107,11 @@ def check(
     }
 
 
-def _also_restarted_by(workload: Workload, delivered: Mapping[str, Any]) -> str | None:
+def _also_restarted_by(workload: Workload, by_operator: Collection[str]) -> str | None:
     """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
-    by_operator = workload.argument in (delivered.get("restartedByOperator") or ())
     others = [
         *(["Reloader"] if workload.restarts_itself else []),
-        *(["the Vault Secrets Operator"] if by_operator else []),
+        *(["the Vault Secrets Operator"] if workload.argument in by_operator else []),
     ]
     return " and ".join(others) or None
 

@@ -75,7 +75,7 @@ class VaultAuthentication(str):
 
 
 class VaultPath(str):
-    """A path in Vault, without a slash at its ends and without `data/` of the API."""
+    """A path in Vault without a slash at its ends and the API's `data/`, or nothing."""
 
     __slots__ = ()
 
@@ -132,7 +132,7 @@ def _optional_url(text: str) -> OptionalUrl:
 
 
 def _vault_path(text: str) -> VaultPath:
-    segments = text.split("/")
+    segments = text.split("/") if text else []
     if not all(re.fullmatch(r"[\w.@=:,-]+", one, re.ASCII) for one in segments):
         raise ValueError("is not a path such as trading-platform/web-console, without /data/")
     if {".", ".."} & {*segments}:

@@ -1,22 +1,19 @@
 """A connection to Vault: hvac over a session of our own.
 
 hvac and requests would by themselves take an address, a token, certificates, proxies and passwords
-from the environment and from files, follow a redirect with the token in hand, and round numbers
-that they have read. Here nothing is taken from anywhere but the settings, a redirect is an error,
-a call has an end, and a number that could not be written back as it was is one too.
+from the environment and from files, and follow a redirect with the token in hand. Here nothing is
+taken from anywhere but the settings, a redirect is an error, and a call has an end.
 """
 
 import base64
-import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import hvac
 import requests
-from hvac.adapters import JSONAdapter, RawAdapter
+from hvac.adapters import JSONAdapter
 from hvac.exceptions import Forbidden, InvalidRequest, Unauthorized, VaultDown, VaultError
 from requests.adapters import HTTPAdapter
 
@@ -43,7 +40,7 @@ def connect(settings: "VaultSettings") -> hvac.Client:
         proxies={},
         allow_redirects=False,
         session=session,
-        adapter=_Exact,
+        adapter=_Here,
         namespace=settings.vault_namespace or None,
     )
 
@@ -87,11 +84,6 @@ def _unanswered(failed: requests.RequestException, where: str) -> errors.Keyturn
             f"Vault {where} is a standby that sends us elsewhere, where no token of ours goes."
             f" {SAFE} Name the active node, or a balancer that finds it, in VaultAddress."
         )
-    if isinstance(failed, _Inexact):
-        return errors.VaultRefused(
-            f"The secret in Vault {where} has a number that cannot be written back exactly, so"
-            " nothing was written. Store that field as text."
-        )
     if isinstance(failed, requests.Timeout):
         seconds = sum(TIMEOUTS)
         return errors.VaultUnavailable(
@@ -115,19 +107,19 @@ class _Elsewhere(requests.RequestException):  # type: ignore[misc]
     """Vault answered with a redirect."""
 
 
-class _Inexact(requests.RequestException):  # type: ignore[misc]
-    """A number would change if it were written back."""
-
-
-class _Exact(JSONAdapter):  # type: ignore[misc]
-    """JSON as hvac wants it, and exact; no redirect passes for an answer."""
+class _Here(JSONAdapter):  # type: ignore[misc]
+    """hvac's own adapter, in which a redirect does not pass for an answer."""
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer's JSON; an empty object where it has none."""
-        response = RawAdapter.request(self, *args, **kwargs)
-        if response.is_redirect or 300 <= response.status_code < 400:
+        """The answer's JSON, or nothing; what is neither is no answer of Vault's."""
+        answer = super().request(*args, **kwargs)
+        if not isinstance(answer, requests.Response):
+            return answer
+        if 300 <= answer.status_code < 400:
             raise _Elsewhere
-        return json.loads(response.content, parse_float=_exact) if response.content else {}
+        if answer.content:
+            raise requests.exceptions.InvalidJSONError
+        return {}
 
 
 class _Trusting(HTTPAdapter):  # type: ignore[misc]
@@ -168,10 +160,3 @@ def _trust(certificate_authority: str) -> ssl.SSLContext:
         ) from malformed
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
-
-
-def _exact(text: str) -> float:
-    number = float(text)
-    if Decimal(repr(number)) != Decimal(text):
-        raise _Inexact
-    return number
