@@ -188,6 +188,8 @@ def _note(state: str, entry: Any) -> str:
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
     if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
         return _purging(entry)
+    if state == "DestroyExposed":
+        return f"destroyed in {entry['target']}: version {', '.join(map(str, entry['destroyed']))}"
     if state == "DeliverKey" and entry["state"] == "waiting":
         return str(entry["says"])
     notes = {
@@ -198,7 +200,6 @@ def _note(state: str, entry: Any) -> str:
         "ConfirmDelivery": "{target} still holds key {fingerprint}",
         "PurgeSessions": "{deleted:,} deleted ({perSecond:,.0f} a second), {left} left,"
         " {createdSince} new since",
-        "DestroyExposed": "versions {destroyed} of {target} destroyed",
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
         "FinishRotation": "{outcome}",
     }

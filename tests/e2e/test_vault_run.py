@@ -25,6 +25,7 @@ pytestmark = [
 ]
 COUNTER = "DEPLOYMENTS"
 PAUSE_SECONDS = 0.01
+STOP_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,13 @@ def spoil_login(place: VaultPlace) -> Callable[[], None]:
     return lambda: place.keep_login(right)
 
 
+def forget_login(site: Site) -> None:
+    """End what has logged in within the last minute, and would not log in again."""
+    name = site.stack.function_name("RotateSecretFunction")
+    for environment in site.stack.functions.environments(name):
+        environment.stop(STOP_SECONDS)
+
+
 @pytest.mark.parametrize(
     ("break_it", "error", "says"),
     [
@@ -146,6 +154,7 @@ def test_what_is_wrong_in_vault_is_named_and_nothing_is_promoted(
     says: str,
 ) -> None:
     value, current, pods = place.value(), site.current(), site.pods()
+    forget_login(site)
     mend = break_it(place)
     try:
         report = site.refuse_once()
