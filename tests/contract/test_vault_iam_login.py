@@ -1,10 +1,10 @@
 """The AWS IAM login, against a stub at HTTP level: OpenBao has no AWS auth method.
 
 The stub does what Vault's documentation and source (`builtin/credential/aws/path_login.go`) say
-that Vault does with `auth/aws/login`: it decodes the request, wants the server id in a signed header
-and no other X-Amz header than those it knows, and would then send the call to STS. In place of
-that, STS's answer, the stub checks the signature itself, as AWS documents it (Signature Version 4).
-What a real Vault and a real STS say has not been seen here.
+that Vault does with `auth/aws/login`: it decodes the request, wants the server id in a signed
+header and no other X-Amz header than those it knows, and would then send the call to STS. In place
+of STS, the stub checks the signature itself, as AWS documents it (Signature Version 4). What a real
+Vault and a real STS say has not been seen here.
 """
 
 import base64
@@ -115,7 +115,7 @@ class Stub:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
+            def do_POST(self) -> None:
                 text = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 outer.bodies.append(text)
                 status, answer = outer.answer(self.path, json.loads(text))

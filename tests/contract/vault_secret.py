@@ -75,6 +75,13 @@ class Kept:
         fields: dict[str, Any] = found["data"]["data"]
         return fields
 
+    def latest(self) -> tuple[dict[str, Any], int]:
+        """The fields and the version that they are of, in one look."""
+        found = self.client.secrets.kv.v2.read_secret_version(
+            PATH, mount_point=self.mount, raise_on_deleted_version=True
+        )["data"]
+        return found["data"], int(found["metadata"]["version"])
+
     def version(self) -> int:
         found = self.client.secrets.kv.v2.read_secret_metadata(PATH, mount_point=self.mount)
         return int(found["data"]["current_version"])

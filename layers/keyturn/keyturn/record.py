@@ -28,7 +28,7 @@ STEPS = {
 CAUGHT = ("failure", "purge_failure", "restore_failure", "destroy_failure")
 SAYS_LENGTH = 1000
 VAULT_VERSIONS = ("vaultVersion", "vaultVersionBefore")
-VAULT_DESTROYED = ("destroyed", "unreadable")
+VAULT_DESTROYED = ("destroyed", "unreadable", "says")
 
 
 class RecordStore(Protocol):

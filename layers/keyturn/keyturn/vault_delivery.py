@@ -141,7 +141,8 @@ class VaultWrite:
             self.secret.destroy(doomed)
             self._see_destroyed(doomed)
         hidden = [one.number for one in older if one.deleted and not one.destroyed]
-        return {"target": self.secret.name, "destroyed": doomed, "unreadable": hidden}
+        told = {"target": self.secret.name, "destroyed": doomed, "unreadable": hidden}
+        return {**told, "says": _says(self.secret.name, doomed, hidden, exposed)}
 
     def _write(self, found: Kept, promoted: Promoted) -> int:
         """Write, again upon what somebody else wrote in between; returns the version before ours.
@@ -184,8 +185,8 @@ class VaultWrite:
         ]
         if left:
             raise errors.VaultRefused(
-                f"{self.secret.name}: versions {', '.join(map(str, left))} were to be destroyed and"
-                " are not. The new key is in use. Destroy them: vault kv destroy -versions=..."
+                f"{self.secret.name}: {_numbers(left)} should be destroyed and is not. The new key"
+                " is in use. Destroy by hand: vault kv destroy -versions=..."
             )
 
 
@@ -211,6 +212,24 @@ def destroy_exposed(
         )
     exposed = delivered.get("previousFingerprint")
     return way.destroy(promoted_key(source, run.version), exposed)
+
+
+def _says(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: str | None) -> str:
+    """What became of the exposed key in Vault, for the record and the message. Pure."""
+    if exposed is None:
+        return f"{name}: which key was exposed is not known, so no version was destroyed."
+    said = f"destroyed {_numbers(doomed)}" if doomed else "no version left to destroy"
+    if hidden:
+        said += (
+            f"; {_numbers(hidden)} deleted before, which cannot be looked into and can be brought"
+            " back: destroy by hand what may hold the exposed key"
+        )
+    return f"{name}: {said}."
+
+
+def _numbers(versions: Sequence[int]) -> str:
+    """'version 3', or 'versions 3, 4'."""
+    return f"version{'s' * (len(versions) > 1)} {', '.join(map(str, versions))}"
 
 
 def fingerprint(value: str | None) -> str | None:
