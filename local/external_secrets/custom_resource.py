@@ -45,7 +45,7 @@ def installed(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) ->
 
 
 def install(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) -> Callable[[], None]:
-    """Have the cluster serve ExternalSecrets, in one version; returns what ends that.
+    """Have the cluster serve ExternalSecrets, or another resource; returns what ends that.
 
     Raises CustomResourcesLost, before anything is asked of an API server that would end.
     """
@@ -104,7 +104,8 @@ def _definition(resource: Resource) -> Json:
         "subresources": {"status": {}},
         "schema": {"openAPIV3Schema": schema},
     }
-    names = {"plural": resource.plural, "singular": "externalsecret", "kind": resource.kind}
+    kind = resource.kind
+    names = {"plural": resource.plural, "singular": kind.lower(), "kind": kind}
     spec = {"group": resource.group, "scope": "Namespaced", "names": names, "versions": [version]}
     return {"metadata": {"name": resource.qualified_plural}, "spec": spec}
 

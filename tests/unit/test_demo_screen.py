@@ -50,6 +50,24 @@ def test_plain_lines_tell_stages_truths_and_ended_steps(capsys: pytest.CaptureFi
     ]
 
 
+def test_plain_lines_tell_once_what_a_step_waits_for_but_what_the_gauges_count(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Lines()
+    for name, note in (
+        ("DeliverKey", ""),
+        ("DeliverKey", "the operator is asked"),
+        ("DeliverKey", "waiting for its sync"),
+        ("DeliverKey", "waiting for its sync"),
+        ("PurgeSessions", "1,000 deleted"),
+    ):
+        screen.step(StepRow(name, "working", None, note))
+    assert [line.split(" s ")[1].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "DeliverKey: the operator is asked",
+        "DeliverKey: waiting for its sync",
+    ]
+
+
 def test_plain_lines_tell_pods_when_they_change(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Lines()
     for new in (0, 0, 1, 1):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from keyturn import record
 from local import demo, faults, wish
 from local.places import PLACES
 
@@ -53,3 +54,23 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
         monkeypatch.setenv(variable, text)
     assert demo.main() == 2
     assert capsys.readouterr().err.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("named", "also"),
+    [
+        ({}, set()),
+        ({"MODE": "emergency"}, {"PurgeEarly"}),
+        ({"DELIVERY": "vault"}, set()),
+        ({"DELIVERY": "vault", "MODE": "emergency"}, {"PurgeEarly", "DestroyExposed"}),
+        ({"FAIL": "rollout"}, {"RestorePreviousKey"}),
+        ({"FAIL": "rollout", "MODE": "finding"}, {"PurgeEarly"}),
+        ({"FAULT": "paused"}, set()),
+    ],
+)
+def test_the_states_are_shown_that_such_a_run_can_enter(
+    named: dict[str, str], also: set[str]
+) -> None:
+    states = wish.read(named).states
+    assert {*states} - {*record.STEPS} == {*also, "FinishRotation"}
+    assert states[-1] == "FinishRotation"
