@@ -112,7 +112,7 @@ class SecretsOperator:
 def external_secrets_installed(
     cluster: ClusterUnderTest, resource: Resource = EXTERNAL_SECRETS
 ) -> Iterator[None]:
-    """Have the cluster serve ExternalSecrets, in one version, for a while."""
+    """Have the cluster serve ExternalSecrets, or another resource, in one version for a while."""
     if isinstance(cluster.running, Cluster):
         key = (resource.group, resource.version, resource.plural)
         with pytest.MonkeyPatch.context() as patches:
@@ -175,7 +175,8 @@ def _definition(resource: Resource) -> Json:
         "subresources": {"status": {}},
         "schema": {"openAPIV3Schema": schema},
     }
-    names = {"plural": resource.plural, "singular": "externalsecret", "kind": resource.kind}
+    kind = resource.kind
+    names = {"plural": resource.plural, "singular": kind.lower(), "kind": kind}
     spec = {"group": resource.group, "scope": "Namespaced", "names": names, "versions": [version]}
     return {"metadata": {"name": resource.qualified_plural}, "spec": spec}
 
