@@ -31,7 +31,7 @@ class SecretsOperator(external_secrets.SecretsOperator):
 def external_secrets_installed(
     cluster: ClusterUnderTest, resource: Resource = EXTERNAL_SECRETS
 ) -> Iterator[None]:
-    """Have the cluster serve ExternalSecrets, in one version, for a while."""
+    """Have the cluster serve ExternalSecrets, or another resource, in one version for a while."""
     try:
         with external_secrets.installed(cluster.running, resource):
             yield

@@ -1,9 +1,9 @@
 """Delivery to Vault where the Vault Secrets Operator brings the key on to a Kubernetes Secret.
 
 The operator reconciles a VaultStaticSecret whenever one of its annotations changes, and then reads
-Vault. What its status says of that differs from release to release (conditions since 1.0, which
-move on every reconcile or none), so no word of it is believed: it is over when both Vault and the
-Kubernetes Secret hold the promoted key. A sync that does not come is asked for again.
+Vault. What its status says of that differs from release to release (no conditions at all, ones that
+move on every reconcile, ones that never do), so no word of it is believed: it is over when both
+Vault and the Kubernetes Secret hold the promoted key. A sync that does not come is asked for again.
 Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.go`,
 `rollout_restart.go`.
 """
