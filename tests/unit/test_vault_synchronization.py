@@ -9,6 +9,7 @@ import pytest
 
 from keyturn import delivery, errors, key
 from keyturn.adapters.vault_secrets_operator import static_secret
+from keyturn.checks import run_checks
 from keyturn.run import Run
 from keyturn.synchronization import ANSWER_LIMIT, SYNC_LIMIT
 from keyturn.vault_delivery import VaultWrite
@@ -119,7 +120,7 @@ def test_a_secret_that_holds_the_key_while_vault_does_not_is_not_done(
 def test_the_checks_ask_vault_the_operator_and_the_secret_and_change_nothing(
     delivering: Delivery,
 ) -> None:
-    delivering.way.check_ready()
+    assert delivering.way.check_ready() is None
     assert delivering.operator.dry_runs == ["dry-run"]
     assert (delivering.operator.tokens, len(delivering.secret.fields)) == ([], 1)
     delivering.target.immutable = True
@@ -128,6 +129,14 @@ def test_the_checks_ask_vault_the_operator_and_the_secret_and_change_nothing(
     delivering.secret.denied = True
     with pytest.raises(errors.AccessDenied):
         delivering.way.check_ready()
+
+
+def test_whom_the_operator_restarts_is_noted_before_the_promotion(delivering: Delivery) -> None:
+    delivering.operator.seen = replace(GOOD, restarts=("deployment/web-console",))
+    notes: list[str] = []
+    assert run_checks([delivering.way.check_ready, lambda: None], notes) == 2
+    (note,) = notes
+    assert "VaultStaticSecret web/web-console restarts deployment/web-console by itself" in note
 
 
 @pytest.mark.parametrize(

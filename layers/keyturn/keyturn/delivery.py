@@ -58,8 +58,8 @@ class Target(Protocol):
 class Way(Protocol):
     """One way for the key to get to the pods."""
 
-    def check_ready(self) -> None:
-        """Prove that the key could be delivered; change nothing."""
+    def check_ready(self) -> str | None:
+        """Prove that the key could be delivered; change nothing. Returns what is worth a note."""
 
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Bring the key, or look how far it is; `last` is what the last call returned.

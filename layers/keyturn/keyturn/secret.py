@@ -197,12 +197,15 @@ def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> b
 def _check(rotation: Rotation, request: Request, checks: Iterable[Check]) -> dict[str, Any]:
     """Run the checks of the environment: in an emergency a problem is said and does not stop."""
     trigger = rotation.trigger(request.version, rotation.store.created(request.version))
+    notes: list[str] = []
+    facts: dict[str, Any] = {"mode": trigger.mode}
     try:
-        return {"mode": trigger.mode, "checked": run_checks(checks)}
+        facts["checked"] = run_checks(checks, notes)
     except errors.KeyturnError as problem:
         if trigger.mode != "emergency":
             raise
-        return {"mode": trigger.mode, "problem": f"{type(problem).__name__}: {problem}"}
+        facts["problem"] = f"{type(problem).__name__}: {problem}"
+    return facts | ({"notes": notes} if notes else {})
 
 
 def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from keyturn.run import moment, timestamp
 from keyturn.synchronization import ANSWER_LIMIT, SYNC_LIMIT
 from keyturn.vault_delivery import VaultWrite
 
-OPERATOR = "the Vault Secrets Operator"
 WRITTEN = ("written", "vaultVersion", "vaultVersionBefore", "destroysExposed")
 
 
@@ -71,19 +70,27 @@ class VaultSync:
     operator: Operator
     source: Source
 
-    def check_ready(self) -> None:
+    def check_ready(self) -> str | None:
         """Prove that the key could be written and that a sync could bring it; change nothing.
 
-        Raises SyncImpossible, DeliveryRefused, ServiceNotFound, AccessDenied, the errors of Vault.
+        Returns whom the operator will restart by itself. Raises SyncImpossible, DeliveryRefused,
+        ServiceNotFound, AccessDenied, the errors of Vault.
         """
         self.write.check_ready()
-        if problem := hindrance(self.operator.read(), self.source):
+        found = self.operator.read()
+        if problem := hindrance(found, self.source):
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
         if self.target.read().immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the operator cannot write the new key."
             )
         self.operator.force_sync("dry-run", dry_run=True)
+        if not found.restarts:
+            return None
+        return (
+            f"{self.operator.name} restarts {', '.join(found.restarts)} by itself when the Secret"
+            " changes (rolloutRestartTargets): a service of ours among them rolls out twice."
+        )
 
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Write to Vault and ask for a sync, or look how far it is. Raises SyncOverdue."""

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import hvac
 import requests
 from hvac.adapters import JSONAdapter
-from hvac.exceptions import Forbidden, InvalidRequest, Unauthorized, VaultDown, VaultError
+from hvac.exceptions import (
+    Forbidden,
+    InvalidPath,
+    InvalidRequest,
+    Unauthorized,
+    VaultDown,
+    VaultError,
+)
 from requests.adapters import HTTPAdapter
 
 from keyturn import errors
@@ -59,6 +66,10 @@ def translated(where: str, capability: str, path: str) -> Iterator[None]:
         raise errors.AccessDenied(
             f"Vault {where} does not let our token `{capability}` {path} (403). Nothing was changed"
             " by this call. Give the role the policy of vault/policy.hcl, with your names."
+        ) from error
+    except InvalidPath as error:
+        raise errors.VaultSecretNotFound(
+            f"Vault {where} has nothing at {path}. Nothing was changed by this call."
         ) from error
     except VaultDown as error:
         raise _down(error, where) from error
