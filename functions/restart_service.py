@@ -19,4 +19,6 @@ def handler(event: Event, _context: Any) -> Result:
     confirm()
     service = run.text(event, "service")
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    return rollout.restart(restart.cluster, stamp.of_run(this, event), service, begun, confirm)
+    others = run.entry(event, "deliver_key").get("restartedByOperator") or ()
+    delivered = stamp.of_run(this, event)
+    return rollout.restart(restart.cluster, delivered, service, begun, confirm, others)

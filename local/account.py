@@ -5,17 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from local import console
+from local.claims import Claim
 from local.stack import RECORD_BUCKET, SESSION_DATABASE, LocalStack
 from local.users import can_open_page, log_in_once
 from local.visitors import VisitorsReport
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something that is said of the rotation, and whether it is so."""
-
-    says: str
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -31,8 +24,6 @@ class Evidence:
 def take_account(stack: LocalStack, evidence: Evidence) -> list[Claim]:
     """Look every claim up, in the order in which a reader wants them."""
     checks: list[Callable[[LocalStack, Evidence], Claim]] = [
-        _promoted,
-        _delivered,
         _pods_replaced,
         _sessions_ended,
         _old_session_refused,
@@ -40,7 +31,9 @@ def take_account(stack: LocalStack, evidence: Evidence) -> list[Claim]:
         _visitors_served,
         _record_kept,
     ]
-    return [check(stack, evidence) for check in checks]
+    delivered = stack.place.claims(evidence.record, stack.first_key.fingerprint)
+    found = [check(stack, evidence) for check in checks]
+    return [_promoted(stack, evidence), *delivered, *found]
 
 
 def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -50,12 +43,6 @@ def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
     holds = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version, []) == kept
     told = ", and nobody can go back" if emergency else ""
     return Claim(f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}{told}", holds)
-
-
-def _delivered(stack: LocalStack, evidence: Evidence) -> Claim:
-    shown, held = evidence.record["fingerprints"]["new"], stack.delivered_fingerprint()
-    old = stack.first_key.fingerprint
-    return Claim(f"the Kubernetes Secret holds key {held}, no longer {old}", shown == held != old)
 
 
 def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:

@@ -1,11 +1,13 @@
 """The web console that is rotated: its two services, their key, and their place in the cluster.
 
-Written as the manifests that a team would apply. The services read `SESSION_ENCRYPTION_KEY` from a
-Kubernetes Secret at start-up and never again, which is why a rotation has to restart them.
+Written as the manifests that a team would apply. The services read `SESSION_ENCRYPTION_KEY` at
+start-up and never again, which is why a rotation has to restart them. Where from, `local.places`
+knows.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from keyturn.key import FIELD, SessionKey
@@ -21,6 +23,15 @@ MODULES = {
 PROVIDER_MODULE = "local.services.oauth2_provider"
 
 Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Injection:
+    """How a pod gets its key: variables of its container, and what starts its service."""
+
+    env: Sequence[Manifest]
+    command: Sequence[str] = ("python", "-m")
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def secret(key: SessionKey) -> Manifest:
@@ -43,17 +54,14 @@ def service(name: str) -> Manifest:
     }
 
 
-def deployment(name: str, environment: Mapping[str, str]) -> Manifest:
+def deployment(name: str, environment: Mapping[str, str], injection: Injection) -> Manifest:
     """The Deployment of one service; `environment` are its plain variables."""
     container = {
         "name": name,
         "image": IMAGES[name],
-        "command": ["python", "-m", MODULES[name]],
+        "command": [*injection.command, MODULES[name]],
         "env": [
-            {
-                "name": FIELD,
-                "valueFrom": {"secretKeyRef": {"name": KUBERNETES_SECRET, "key": FIELD}},
-            },
+            *injection.env,
             *({"name": variable, "value": value} for variable, value in environment.items()),
         ],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
@@ -66,7 +74,7 @@ def deployment(name: str, environment: Mapping[str, str]) -> Manifest:
             "replicas": REPLICAS[name],
             "selector": {"matchLabels": {"app": name}},
             "template": {
-                "metadata": {"labels": {"app": name}},
+                "metadata": {"labels": {"app": name}, "annotations": {**injection.annotations}},
                 "spec": {"containers": [container], "terminationGracePeriodSeconds": 60},
             },
         },

@@ -1,8 +1,9 @@
 """`make demo`: a whole rotation on this machine, shown while it happens and checked afterwards.
 
-MODE says how it starts: `scheduled` (else), `emergency` or `finding`. With FAULT or FAIL something
-goes wrong on order, and the claims are about how the rotation stops or turns back. With BUILT the
-functions run from the artefacts of `make build PLATFORM=here` in place of the source tree.
+MODE says how it starts: `scheduled` (else), `emergency` or `finding`; DELIVERY where the pods read
+their key from. With FAULT or FAIL something goes wrong on order, and the claims are about how the
+rotation stops or turns back. With BUILT the functions run from the artefacts of
+`make build PLATFORM=here` in place of the source tree.
 
 Exits with 0 when everything that it claims is so, with 1 when a claim is false or the rotation
 failed, with 2 when the demo itself could not go on, with 130 when it was interrupted. Nothing is
@@ -14,70 +15,38 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from local import artefacts, faults, ways
-from local.account import Claim, Evidence, take_account
+from local import fault_account, ways
+from local import wish as wishes
+from local.account import Evidence, take_account
 from local.browser import UnexpectedAnswerError
+from local.claims import Claim
 from local.cluster import ControlPlaneError
 from local.faults import Fault
-from local.follow import ROTATION_STEPS, Ended, follow, listen, states_of
+from local.follow import ROTATION_STEPS, Ended, follow, listen
 from local.gauges import Gauges
+from local.places import PlaceProblem
 from local.redis_server import RedisServerError
 from local.screen import Screen, open_screen
 from local.stack import SESSION_DATABASE, Listeners, LocalStack, StackProblem
 from local.users import Bulk, Logins, log_in
 from local.visitors import Visitors
+from local.wish import Wish
 
 OUT = Path("out") / "demo"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 VISITORS = 4
-DEFAULT_SESSIONS = 2_000
-MOST_SESSIONS = 5_000_000
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for."""
-
-    sessions: int
-    real_cluster: bool
-    mode: str
-    fault: Fault | None
-    template: Path
-
-    def stack(self, listeners: Listeners) -> LocalStack:
-        """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
-        way = ways.options(self.mode, datetime.now(UTC))
-        wanted = self.fault.options() if self.fault else {}
-        patience = {"rotation_retry_seconds": 0.5} if self.fault else {}
-        parameters = {**way.get("parameters", {}), **wanted.get("parameters", {})}
-        options = {**way, **wanted, **patience, "parameters": parameters}
-        real = self.real_cluster
-        return LocalStack(listeners, template=self.template, real_cluster=real, **options)
-
-    @property
-    def states(self) -> list[str]:
-        """The states that will be shown."""
-        turns = self.mode == "scheduled" and self.fault is not None and self.fault.at is not None
-        return states_of(emergency=self.mode != "scheduled", way_back=turns)
+PROBLEMS = (StackProblem, ControlPlaneError, RedisServerError, UnexpectedAnswerError, PlaceProblem)
 
 
 def main() -> int:
     """Run the demo; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        wish = Wish(
-            _sessions(os.environ.get("SESSIONS", "")),
-            _real_cluster(os.environ.get("CLUSTER", "")),
-            _one_of(ways.WAYS, "MODE", os.environ.get("MODE", "")) or "scheduled",
-            _fault(os.environ.get("FAULT", ""), os.environ.get("FAIL", "")),
-            artefacts.chosen(os.environ.get("BUILT", "")),
-        )
+        wish = wishes.read(os.environ)
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
@@ -91,7 +60,7 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
         return 130
-    except (StackProblem, ControlPlaneError, RedisServerError, UnexpectedAnswerError) as problem:
+    except PROBLEMS as problem:
         sys.stderr.write(f"\nThe demo stopped: {problem}\nNothing is left running.\n")
         return 2
 
@@ -121,7 +90,7 @@ def _rotate(local_stack: LocalStack, wish: Wish, screen: Screen) -> int:
 def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[Ended, list[Claim]]:
     """Rotate while visitors visit; how it ended, and what is to be said of that."""
     logins = _log_in(stack, wish.sessions, screen)
-    before = faults.look(stack, logins.cookies[-1])
+    before = fault_account.look(stack, logins.cookies[-1])
     on_state = _order(stack, wish.fault, screen)
     old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
     with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
@@ -135,7 +104,7 @@ def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[End
             ended = follow(stack, rotation_id, screen, on_state)
         seen = visitors.report()
     if wish.fault:
-        return ended, faults.take_account(stack, wish.fault, wish.mode, before, ended)
+        return ended, fault_account.take_account(stack, wish.fault, wish.mode, before, ended)
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
     return ended, take_account(stack, Evidence(ended.record, old_version, logins.cookies, seen))
@@ -177,35 +146,6 @@ def words(cause: str | None) -> str:
         return str(json.loads(cause or "")["errorMessage"])
     except (ValueError, KeyError, TypeError):
         return cause or ""
-
-
-def _sessions(text: str) -> int:
-    if not text:
-        return DEFAULT_SESSIONS
-    if not text.isdecimal() or not VISITORS <= int(text) <= MOST_SESSIONS:
-        raise ValueError(
-            f"SESSIONS is a number from {VISITORS} to {MOST_SESSIONS:,}, not {text!r}."
-        )
-    return int(text)
-
-
-def _real_cluster(text: str) -> bool:
-    if text not in {"", "emulated", "real"}:
-        raise ValueError(f"CLUSTER is emulated or real, not {text!r}.")
-    return text == "real"
-
-
-def _fault(fault: str, failure: str) -> Fault | None:
-    if fault and failure:
-        raise ValueError("FAULT and FAIL are two ways to say what goes wrong: give one.")
-    found = _one_of(faults.FAULTS, "FAULT", fault), _one_of(faults.FAILURES, "FAIL", failure)
-    return {**faults.FAULTS, **faults.FAILURES}.get(found[0] or found[1])
-
-
-def _one_of(known: Mapping[str, object], variable: str, text: str) -> str:
-    if text and text not in known:
-        raise ValueError(f"{variable} is one of {', '.join(known)}, not {text!r}.")
-    return text
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 Each fault breaks one real thing at the moment when it hurts, and names the error that the rotation
 has to stop with and how the run ends: a scheduled run turns back where it can, an emergency never
-does. What is true afterwards is looked up, as after a rotation that succeeds.
+does. What is true afterwards, `fault_account` looks up.
 """
 
 import base64
@@ -10,20 +10,17 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from keyturn.key import FIELD
 from local import console
-from local.account import Claim
 from local.artefacts import ROOT
-from local.cluster.resources import DEPLOYMENTS, SECRETS, SERVICES
-from local.follow import Ended
+from local.cluster.resources import DEPLOYMENTS, SERVICES
+from local.places import PLACES
 from local.stack import LocalStack
-from local.users import can_open_page, log_in_once
 
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"
 RBAC = ROOT / "kubernetes" / "rbac.yaml"
@@ -60,97 +57,13 @@ class Fault:
         return None
 
 
-@dataclass(frozen=True)
-class Before:
-    """How things were before the rotation."""
-
-    labels: Mapping[str, list[str]]
-    fingerprint: str
-    pods: frozenset[str]
-    cookie: str
-
-
-def look(stack: LocalStack, cookie: str) -> Before:
-    """How things are now; `cookie` is a session of a user who does nothing meanwhile."""
-    return Before(stack.labels(), stack.delivered_fingerprint(), _pods(stack), cookie)
-
-
-def take_account(
-    stack: LocalStack, fault: Fault, mode: str, before: Before, ended: Ended
-) -> list[Claim]:
-    """Look up that the rotation ended as it has to, and that what it says is so."""
-    stopped = Claim(f"the rotation stopped with {ended.error}", ended.error == fault.error)
-    if fault.at is None:
-        return [stopped, *_nothing_changed(stack, before)]
-    if mode != "scheduled":
-        return [stopped, *_went_on(stack, before)]
-    return [stopped, *_turned_back(stack, before, restored=fault.restored)]
-
-
-def _nothing_changed(stack: LocalStack, before: Before) -> list[Claim]:
-    current = _current(before.labels)
-    held, pods = stack.delivered_fingerprint(), _pods(stack)
-    opens = can_open_page(stack.urls[SERVICE], before.cookie)
-    return [
-        Claim(f"AWSCURRENT is still {current}", _current(stack.labels()) == current),
-        Claim(f"the Kubernetes Secret still holds key {held}", held == before.fingerprint),
-        Claim(f"the same {len(pods)} pods run", pods == before.pods),
-        Claim("an old session still opens the page", opens),
-    ]
-
-
-def _turned_back(stack: LocalStack, before: Before, *, restored: bool) -> list[Claim]:
-    current = _current(before.labels)
-    failed = next(version for version in stack.labels() if version not in before.labels)
-    record, held = stack.record(failed), stack.delivered_fingerprint()
-    claims = [
-        Claim(f"AWSCURRENT is {current} again", _current(stack.labels()) == current),
-        Claim(f"the Kubernetes Secret holds key {held} again", held == before.fingerprint),
-    ]
-    if not restored:
-        stuck = record["restoreFailure"]
-        says = f"the record says: {record['outcome']}, the way back stopped at {stuck['step']}"
-        return [*claims, Claim(says, record["outcome"] == "failed")]
-    return [
-        *claims,
-        Claim(
-            f"the record says: {record['outcome']} after {record['failure']['step']}",
-            record["outcome"] == "restored",
-        ),
-        _login_works(stack),
-    ]
-
-
-def _went_on(stack: LocalStack, before: Before) -> list[Claim]:
-    labels, old = stack.labels(), _current(before.labels)
-    current = _current(labels)
-    record = stack.record(current)
-    refused = not can_open_page(stack.urls[SERVICE], before.cookie)
-    left, first = record["sessions"]["left"], record["sessions"]["endedFirst"]
-    return [
-        Claim(f"AWSCURRENT is the new version, {current}", current != old),
-        Claim("the old version has no label: nobody goes back to it", not labels.get(old)),
-        Claim(
-            f"the record says: failed at {record['failure']['step']}", record["outcome"] == "failed"
-        ),
-        Claim(f"the sessions ended all the same: {first:,} first, {left} left", left == 0 < first),
-        Claim("an old session is refused", refused),
-    ]
-
-
-def _login_works(stack: LocalStack) -> Claim:
-    cookie = log_in_once(stack.urls[SERVICE])
-    return Claim("a new login works", can_open_page(stack.urls[SERVICE], cookie))
-
-
-def _current(labels: Mapping[str, list[str]]) -> str:
-    return next(version for version, carried in labels.items() if "AWSCURRENT" in carried)
-
-
-def _pods(stack: LocalStack) -> frozenset[str]:
-    return frozenset(
-        pod["metadata"]["uid"] for service in console.REPLICAS for pod in stack.pods(service)
-    )
+def named(name: str, delivery: str) -> Fault | None:
+    """A fault or a failure by its name, as it is with a delivery mode; None for no name."""
+    found = {**FAULTS, **FAILURES}.get(name)
+    if found and name == "delivery":
+        says, error = PLACES[delivery].refusal
+        return replace(found, says=says, error=error)
+    return found
 
 
 def _lose_image(stack: LocalStack) -> None:
@@ -165,11 +78,8 @@ def _find_image(stack: LocalStack) -> None:
     stack.images.add(console.IMAGES[SERVICE])
 
 
-def _freeze_secret(stack: LocalStack) -> None:
-    """Make the Secret immutable, as somebody might who means well."""
-    stack.cluster.admin.patch(
-        SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET, {"immutable": True}
-    )
+def _refuse_delivery(stack: LocalStack) -> None:
+    stack.place.refuse()
 
 
 def _misroute_login(stack: LocalStack) -> None:
@@ -188,9 +98,7 @@ def _route(stack: LocalStack, pods_of: str) -> None:
 
 def _spoil_key(stack: LocalStack) -> None:
     """Write a key of 16 bytes over the delivered one, as a stale GitOps tool might."""
-    short = base64.b64encode(base64.b64encode(secrets.token_bytes(16))).decode()
-    spoilt = {"data": {FIELD: short}}
-    stack.cluster.admin.patch(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET, spoilt)
+    stack.place.write(base64.b64encode(secrets.token_bytes(16)).decode())
 
 
 def _stop_a_pod(stack: LocalStack) -> None:
@@ -248,10 +156,9 @@ FAULTS = {
 # Those that every mode meets in its own way: `make demo FAIL=rollout MODE=emergency`.
 FAILURES = {
     "delivery": Fault(
-        "The Kubernetes Secret has been made immutable.",
-        "DeliveryRefused",
+        *PLACES["kubernetes-secret"].refusal,
         "BeginRotation",
-        _freeze_secret,
+        _refuse_delivery,
     ),
     "rollout": Fault(
         f"The registry does not have the image of {SERVICE}.",

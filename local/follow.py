@@ -18,8 +18,14 @@ from local.stack import LocalStack, StackProblem
 from local.state_machines import Progress
 
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
-STEPS = {**RECORDED, "PurgeEarly": "early_purge", "RestorePreviousKey": "restore_previous_key"}
+STEPS = {
+    **RECORDED,
+    "PurgeEarly": "early_purge",
+    "DestroyExposed": "destroy_exposed",
+    "RestorePreviousKey": "restore_previous_key",
+}
 LONGEST_RUN_SECONDS = 1800.0
+NOT_PROMOTED = "NOT PROMOTED"
 
 StepOutcome = Literal["started", "succeeded", "failed"]
 
@@ -35,6 +41,7 @@ TRUTHS = {
     "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
     "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
+    "DestroyExposed": "The new key is proved. What Vault keeps of the exposed one is destroyed.",
     "FinishRotation": "The record is written.",
     "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
 }
@@ -52,11 +59,16 @@ BACK = {
 FORWARD = {"PurgeSessions": "An emergency never turns back: the sessions end all the same."}
 
 
-def states_of(*, emergency: bool, way_back: bool) -> list[str]:
-    """The states that a run of this kind is shown with, in their order."""
+def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[str]:
+    """The states that a run of this kind is shown with, in their order.
+
+    An emergency destroys the exposed key where the place `keeps_versions`.
+    """
     before = ["BeginRotation", "PurgeEarly"] if emergency else ["BeginRotation"]
-    after = ["RestorePreviousKey", "FinishRotation"] if way_back else ["FinishRotation"]
-    return [*before, *(name for name in RECORDED if name != "BeginRotation"), *after]
+    after = ["DestroyExposed"] if emergency and keeps_versions else []
+    after += ["RestorePreviousKey"] if way_back else []
+    forward = (name for name in RECORDED if name != "BeginRotation")
+    return [*before, *forward, *after, "FinishRotation"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ def follow(
     truths = dict(TRUTHS)
     report = _wait_for_promotion(stack, rotation_id)
     if report.outcome != "succeeded":
-        return Ended("NOT PROMOTED", None, *_last_error(report))
+        return Ended(NOT_PROMOTED, None, *_last_error(report))
     for progress in _history(stack, rotation_id):
         if progress.kind.endswith("StateEntered") and progress.state:
             on_state(progress.state)
@@ -151,7 +163,7 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
     elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
         failed = entry is None and row.name != "FinishRotation"
-        goes_on = isinstance(entry, Mapping) and not entry.get("finished", True)
+        goes_on = isinstance(entry, Mapping) and _goes_on(entry)
         row.state = "failed" if failed else "working" if goes_on else "done"
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
         row.note = "" if failed else _note(row.name, entry)
@@ -166,6 +178,11 @@ def _show_failed(screen: Screen, rows: Mapping[str, StepRow]) -> None:
             screen.step(StepRow(row.name, row.state))
 
 
+def _goes_on(entry: Mapping[str, Any]) -> bool:
+    """Whether a state will be entered again: a purge in slices, a delivery by somebody else."""
+    return not entry.get("finished", True) or entry.get("state") == "waiting"
+
+
 def _seconds(entry: Any) -> float | None:
     if isinstance(entry, list):
         return max((rolled["seconds"] for rolled in entry), default=None)
@@ -178,6 +195,10 @@ def _note(state: str, entry: Any) -> str:
         return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
     if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
         return _purging(entry)
+    if state == "DestroyExposed":
+        return f"destroyed in {entry['target']}: version {', '.join(map(str, entry['destroyed']))}"
+    if state == "DeliverKey" and entry["state"] == "waiting":
+        return str(entry["says"])
     notes = {
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "RestorePreviousKey": "AWSCURRENT is {to} again",

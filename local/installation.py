@@ -1,20 +1,41 @@
 """Keyturn's installation on the stack: what its template is told, and who may enter the cluster."""
 
 import base64
+import contextlib
 import json
 import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
+
+import yaml
 
 from local import console
 from local.cloud import Cloud, access_key_of
 from local.cluster import AccessEntry, RunningCluster
 from local.deployment import Deployment
 from local.functions import Functions
+from local.places import Place
 from local.redis_server import RedisServer
 
 REDIS_USER, REDIS_SECRET = "keyturn", "redis-login"
 ROTATOR_GROUP = "session-key-rotator"
+
+
+def permissions(rbac: Path, place: type[Place], parts: contextlib.ExitStack) -> Path:
+    """Return the manifest of what Keyturn may do with a place; `parts` removes what was written.
+
+    It is what the shipped manifest's comments say, or the manifest as it stands.
+    """
+    documents = [one for one in yaml.safe_load_all(rbac.read_text()) if one]
+    wanted = place.permissions(documents)
+    if wanted == documents:
+        return rbac
+    folder = parts.enter_context(tempfile.TemporaryDirectory(prefix="keyturn-rbac-"))
+    written = Path(folder, rbac.name)
+    written.write_text(yaml.safe_dump_all(wanted))
+    return written
 
 
 def cluster_parameters(cluster: RunningCluster) -> dict[str, str]:
@@ -25,7 +46,6 @@ def cluster_parameters(cluster: RunningCluster) -> dict[str, str]:
         "ClusterCertificateAuthority": base64.b64encode(cluster.ca_pem.encode()).decode(),
         "Namespace": cluster.namespace,
         "Services": ",".join(console.REPLICAS),
-        "KubernetesSecret": console.KUBERNETES_SECRET,
         "RolloutSeconds": "120",
         "RolloutPollSeconds": "1",
     }

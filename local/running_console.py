@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from keyturn.key import SessionKey
+from keyturn.key import FIELD
 from local import console
 from local.cluster import RunningCluster
 from local.cluster.resources import DEPLOYMENTS
@@ -22,17 +22,21 @@ Wait = Callable[[Callable[[], bool], str], None]
 class RunningConsole:
     """Starts the console; `wait_until_available` returns when all of it serves.
 
-    `redis` is the host and port of its session store. `urls` are the lasting addresses of the two
-    services and of the provider, which is a process of its own.
+    `redis` is the host and port of its session store, `injection` how its pods get their
+    key. `urls` are the lasting addresses of the two services and of the provider, which is a
+    process of its own.
     """
 
     def __init__(
-        self, processes: Processes, cluster: RunningCluster, redis: tuple[str, int], key: SessionKey
+        self,
+        processes: Processes,
+        cluster: RunningCluster,
+        redis: tuple[str, int],
+        injection: console.Injection,
     ) -> None:
         self._cluster = cluster
         self._port_holder, port = hold_port()
         self.urls = {"provider": f"http://127.0.0.1:{port}"}
-        cluster.apply(console.secret(key))
         for name in console.REPLICAS:
             cluster.apply(console.service(name))
             self.urls[name] = cluster.ingress_url(name)
@@ -44,7 +48,7 @@ class RunningConsole:
         )
         variables = console.environments(*redis, self.urls)
         for name in console.REPLICAS:
-            cluster.apply(console.deployment(name, variables[name]))
+            cluster.apply(console.deployment(name, variables[name], injection))
 
     def wait_until_available(self, wait: Wait) -> None:
         """Have each part of the console waited for."""
@@ -68,3 +72,15 @@ class RunningConsole:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def keys_in_use(processes: Processes) -> list[str]:
+    """The key that each pod's process was started with, from its own environment."""
+    found = []
+    for process in processes.running():
+        if not process.name.startswith("container "):
+            continue
+        variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+        named = dict(variable.partition("=")[::2] for variable in variables)
+        found.append(named.get(FIELD, ""))
+    return found

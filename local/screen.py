@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.account import Claim
+from local.claims import Claim
 from local.gauges import Countdown, PodCounts, Reading
 
 StepState = Literal["waiting", "working", "done", "failed"]
@@ -26,6 +26,7 @@ MARKS: dict[StepState, tuple[str, str]] = {
     "done": ("✔", "green"),
     "failed": ("✘", "red"),
 }
+COUNTED = {"PurgeEarly", "PurgeSessions"}  # lines of the gauges tell how far these are
 
 
 @dataclass
@@ -81,6 +82,7 @@ class Lines:
     _pods: dict[str, PodCounts] = field(default_factory=dict)
     _countdown: Countdown = field(default_factory=Countdown)
     _told_sessions: int = 0
+    _told_note: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> "Lines":
@@ -97,7 +99,11 @@ class Lines:
         """Say nothing: steps are told as they come."""
 
     def step(self, row: StepRow) -> None:
-        """Print a step's end; its beginning shows in what is true."""
+        """Print a step's end, and what it is waiting for; its beginning shows in what is true."""
+        waits = row.state == "working" and row.name not in COUNTED
+        if waits and row.note not in {"", self._told_note}:
+            self._line(f"    {row.name}: {row.note}")
+        self._told_note = row.note
         if row.state in {"done", "failed"}:
             self._line(f"{MARKS[row.state][0]} {row.name:<16} {_seconds(row):>7}  {row.note}")
 

@@ -4,7 +4,6 @@ What is real and what is emulated is told in `local/README.md`. The stack is bui
 taken down in reverse, whatever happens in between; `problem` tells when a part has died.
 """
 
-import base64
 import contextlib
 import json
 import time
@@ -16,25 +15,24 @@ from typing import Any
 
 from keyturn import key
 from local import artefacts, console
+from local.aws import REGION, Aws
 from local.clock import Clock, LaggingClock, SystemClock
-from local.cloud import Cloud
 from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
-from local.cluster.resources import PODS, SECRETS
+from local.cluster.resources import PODS
 from local.deployment import deploy
-from local.functions import Functions, FunctionSettings
 from local.installation import (
     access_entry,
     cluster_parameters,
+    permissions,
     redis_login,
     redis_parameters,
     validation_parameters,
 )
+from local.places import PLACES, Ground
 from local.processes import Processes
 from local.redis_server import RedisServer
 from local.running_console import RunningConsole
-from local.secrets_manager import SecretsManager
 
-ACCOUNT, REGION = "123456789012", "eu-central-1"
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"
 READY_SECONDS = 60.0
@@ -63,12 +61,14 @@ class Listeners:
 class LocalStack:
     """Starts on entering the `with` block; everything is gone on leaving it.
 
-    With `redis_rights` Keyturn logs in to Redis as a user who has these alone. `template` is the
-    source tree's, or what `sam build` made of it: then the artefacts beside it run.
+    `delivery` is the delivery mode: where the pods read their key from. With `redis_rights` Keyturn
+    logs in to Redis as a user who has these alone. `template` is the source tree's, or what `sam
+    build` made of it: then the artefacts beside it run.
     """
 
     listeners: Listeners = field(default_factory=Listeners)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    delivery: str = "kubernetes-secret"
     redis_product: Any = None
     redis_rights: Sequence[str] = ()
     rotation_retry_seconds: float = 5.0
@@ -123,9 +123,8 @@ class LocalStack:
         return self.cluster.admin.list(PODS, console.NAMESPACE, label_selector=selector)
 
     def delivered_fingerprint(self) -> str:
-        """The fingerprint of the key that the Kubernetes Secret holds."""
-        found = self.cluster.admin.get(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
-        return key.parse(base64.b64decode(found["data"][key.FIELD]).decode()).fingerprint
+        """The fingerprint of the key that the pods would read now."""
+        return key.parse(self.place.value()).fingerprint
 
     def record(self, rotation_id: str) -> dict[str, Any]:
         """The record of a run, from its bucket."""
@@ -184,7 +183,7 @@ class LocalStack:
                 self.processes,
                 name=CLUSTER_NAME,
                 credentials_lookup=self._access_entry,
-                rbac=self.rbac,
+                rbac=permissions(self.rbac, PLACES[self.delivery], parts),
                 images=self.images,
                 namespace=console.NAMESPACE,
             )
@@ -201,45 +200,36 @@ class LocalStack:
         tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.
         self.wait(lambda: not self._rotation_pending(), "the dry run of testSecret is over")
+        self.place.take_over(self.secret_arn)
 
     def _start_aws(self, parts: contextlib.ExitStack) -> None:
-        self.functions = Functions(
+        aws = Aws(
             self.processes,
-            account=ACCOUNT,
-            region=REGION,
-            extra_environment=self._environment_of,
-            on_log=self.listeners.on_function_log,
-        )
-        parts.callback(self.functions.close)
-        self.secrets_manager = SecretsManager(
-            account=ACCOUNT,
-            region=REGION,
+            parts,
             clock=self.clock,
-            invoke=self.functions.invoke,
-            emit=self._emit,
             rotation_retry_seconds=self.rotation_retry_seconds,
+            on_function_log=self.listeners.on_function_log,
+            variables=artefacts.variables(self.template),
         )
-        self.cloud = Cloud(self.functions, self.secrets_manager, account=ACCOUNT, region=REGION)
-        parts.callback(self.cloud.close)
-        parts.callback(self.secrets_manager.close)
+        self.functions, self.secrets_manager, self.cloud = (
+            aws.functions,
+            aws.secrets_manager,
+            aws.cloud,
+        )
 
     def _start_console(self, parts: contextlib.ExitStack) -> None:
         self.first_key = key.generate()
+        tell = self.listeners.on_stage
+        ground = Ground(self.processes, self.cluster, self.cloud, parts, tell, self.wait)
+        self.place = PLACES[self.delivery](ground, self.first_key)
         redis = (self.redis.host, self.redis.port)
-        running = RunningConsole(self.processes, self.cluster, redis, self.first_key)
+        running = RunningConsole(self.processes, self.cluster, redis, self.place.injection)
         parts.callback(running.close)
         self.urls, self.provider = running.urls, running.provider
         running.wait_until_available(self.wait)
 
-    def _emit(self, event: dict[str, Any]) -> None:
-        """Put Secrets Manager's own event on the bus; the cloud comes after Secrets Manager."""
-        self.cloud.event_bus.send(event)
-
     def _rotation_pending(self) -> bool:
         return any("AWSPENDING" in labels for labels in self.labels().values())
-
-    def _environment_of(self, settings: FunctionSettings) -> dict[str, str]:
-        return {**self.cloud.environment_of(settings), **artefacts.variables(self.template)}
 
     def _access_entry(self, access_key: str) -> AccessEntry | None:
         return access_entry(access_key, self.deployment, self.cloud, self.functions)
@@ -249,6 +239,7 @@ class LocalStack:
         return {
             "FirstSessionKey": self.first_key.base64,
             **cluster_parameters(self.cluster),
+            **self.place.parameters,
             **redis_parameters(self.redis.host, self.redis.port, SESSION_DATABASE),
             **(redis_login(self.redis, self.cloud, rights) if rights else {}),
             **validation_parameters(self.urls),

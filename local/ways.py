@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local import console
+from local.aws import ACCOUNT, REGION
 from local.clock import LaggingClock
-from local.stack import ACCOUNT, CLUSTER_NAME, REGION, LocalStack
+from local.stack import CLUSTER_NAME, LocalStack
 
 MINUTE = timedelta(minutes=1)
 

@@ -6,6 +6,7 @@ Each implements a noun's `Protocol`; `tests/contract` runs the same cases on the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from keyturn import errors, watch
 from keyturn.channels import Message
@@ -18,6 +19,8 @@ from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
 from keyturn.synchronization import ExternalSecret
 from keyturn.trigger import Schedule
 from keyturn.validation import Answer
+from keyturn.vault_delivery import Kept, KeptVersion
+from keyturn.vault_synchronization import StaticSecret
 from keyturn.workload import Pod, Workload
 
 EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
@@ -227,6 +230,101 @@ class FakeOperator:
         if self.seen.refresh_policy == "OnChange":
             return changed
         return (self.every > timedelta() or self.seen.synced is None) and (changed or passed)
+
+
+@dataclass
+class FakeVaultSecret:
+    """A secret of a KV version 2 engine: each write is a new version, checked against the last."""
+
+    fields: dict[int, dict[str, Any]] = field(default_factory=dict, repr=False)
+    deleted: set[int] = field(default_factory=set)
+    destroyed: set[int] = field(default_factory=set)
+    key_field: str = "SESSION_ENCRYPTION_KEY"
+    denied: bool = False
+    asked: list[bool] = field(default_factory=list)
+    swallows_writes: bool = False
+    keeps_doomed: bool = False
+    lost_answers: int = 0
+    name: str = "Vault secret/trading-platform/web-console"
+
+    def put(self, **fields: Any) -> int:
+        """What somebody else writes."""
+        self.fields[len(self.fields) + 1] = fields
+        return len(self.fields)
+
+    def check_access(self, *, destroy: bool) -> None:
+        self.asked.append(destroy)
+        if self.denied:
+            raise errors.AccessDenied("Vault does not let our token `update` it")
+
+    def read(self) -> Kept:
+        if not self.fields:
+            raise errors.VaultSecretNotFound(f"{self.name} does not exist")
+        latest = len(self.fields)
+        if latest in self.deleted | self.destroyed:
+            raise errors.VaultVersionDeleted(f"Version {latest} is deleted")
+        return Kept(latest, self.key_field, dict(self.fields[latest]))
+
+    def write(self, kept: Kept, value: str) -> None:
+        if kept.version != len(self.fields):
+            raise errors.DeliveryConflict("someone else wrote it first")
+        if not self.swallows_writes:
+            self.put(**{**kept.fields, self.key_field: value})
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise errors.VaultUnavailable("the answer was lost; the write stands")
+
+    def versions(self) -> list[KeptVersion]:
+        return [
+            KeptVersion(number, number in self.deleted, number in self.destroyed)
+            for number in self.fields
+        ]
+
+    def value_of(self, version: int) -> str | None:
+        if version in self.deleted | self.destroyed or version not in self.fields:
+            return None
+        return Kept(version, self.key_field, self.fields[version]).value
+
+    def destroy(self, versions: Sequence[int]) -> None:
+        if not self.keeps_doomed:
+            self.destroyed |= {*versions}
+
+
+@dataclass
+class FakeVaultOperator:
+    """The Vault Secrets Operator: `sync` reads Vault and writes the Secret, if it was asked to."""
+
+    secret: FakeVaultSecret
+    target: FakeTarget
+    seen: StaticSecret = field(
+        default_factory=lambda: StaticSecret(
+            writes="session-key",
+            engine="kv-v2",
+            mount="secret",
+            path="trading-platform/web-console",
+        )
+    )
+    tokens: list[str] = field(default_factory=list)
+    dry_runs: list[str] = field(default_factory=list)
+    lost_answers: int = 0
+    name: str = "VaultStaticSecret web/web-console"
+
+    def read(self) -> StaticSecret:
+        return self.seen
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        if dry_run:
+            self.dry_runs.append(token)
+            return
+        self.tokens.append(token)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise errors.ClusterUnavailable("the answer was lost; the annotation stands")
+
+    def sync(self) -> None:
+        if self.tokens:
+            self.target.value = self.secret.read().value
+            self.target.version += 1
 
 
 @dataclass

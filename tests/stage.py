@@ -24,6 +24,7 @@ from keyturn import (
     synchronization,
     telemetry,
     validation,
+    vault_delivery,
     watch,
     wiring,
 )
@@ -55,6 +56,7 @@ from tests.fakes import (
     FakeSecretStore,
     FakeSessionStore,
     FakeTarget,
+    FakeVaultSecret,
     FakeWeb,
 )
 from tests.project import environment
@@ -87,6 +89,7 @@ class Stage:
     records: FakeRecordStore = field(default_factory=FakeRecordStore)
     channel: FakeChannel = field(default_factory=FakeChannel)
     operator: FakeOperator = field(init=False)
+    vault: FakeVaultSecret = field(default_factory=FakeVaultSecret)
     mode: str = "kubernetes-secret"
     now: datetime = NOON + timedelta(minutes=2)
 
@@ -95,6 +98,7 @@ class Stage:
         self.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}
         self.store.documents = {OLD: json.dumps({key.FIELD: self.old.base64})}
         self.target.value = self.old.base64
+        self.vault.put(**{key.FIELD: self.old.base64, "OTHER": "of somebody else"})
         self.operator = FakeOperator(self.target, self.old.base64)
         self.operator.sync(NOON - timedelta(minutes=30))
         self.cluster.workloads = {service: running(service) for service in SERVICES}
@@ -119,6 +123,7 @@ class Stage:
             "external-secrets": synchronization.ForcedSync(
                 self.target, self.operator, "session-key"
             ),
+            "vault": vault_delivery.VaultWrite(self.vault, destroys_exposed=True),
             "none": delivery.NothingToDeliver(),
         }
         return ways[self.mode]

@@ -48,6 +48,14 @@ rules:
   resources: [externalsecrets]
   resourceNames: [seen-only]
   verbs: [get]
+- apiGroups: [secrets.hashicorp.com]
+  resources: [vaultstaticsecrets]
+  resourceNames: [web-session]
+  verbs: [get, patch]
+- apiGroups: [secrets.hashicorp.com]
+  resources: [vaultstaticsecrets]
+  resourceNames: [seen-only]
+  verbs: [get]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

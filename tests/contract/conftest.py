@@ -54,6 +54,13 @@ def namespace(cluster: ClusterUnderTest) -> Iterator[str]:
 
 
 @pytest.fixture
+def processes() -> Iterator[Processes]:
+    """What starts the processes of a test, and ends them with it."""
+    with Processes() as found:
+        yield found
+
+
+@pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """An account behind the local AWS, which this process calls from now on."""
     with open_account() as account, Processes() as processes:

@@ -56,6 +56,7 @@ def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
         external_secret="",
         kubernetes_secret="session-key",
         kubernetes_secret_key=FIELD,
+        vault_static_secret="",
     )
     api = KubernetesApi(settings)
     return Adapters(api, KubernetesCluster(api), KubernetesSecret(api, settings))

@@ -244,7 +244,7 @@ def test_a_restart_by_reloader_is_seen_with_the_permissions_that_a_rotation_has(
 ) -> None:
     start(cluster, namespace)
     store(cluster, namespace)
-    delivery = DeliverySettings(DeliveryMode("kubernetes-secret"), "", "session-key", FIELD)
+    delivery = DeliverySettings(DeliveryMode("kubernetes-secret"), "", "session-key", FIELD, "")
     workloads = KubernetesCluster(adapters.api, delivery)
     searches = {"metadata": {"annotations": {"reloader.stakater.com/search": "true"}}}
     cluster.admin.patch(DEPLOYMENTS, namespace, "web", searches)

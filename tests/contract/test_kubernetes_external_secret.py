@@ -14,15 +14,12 @@ from keyturn.settings import DeliverySettings
 from keyturn.synchronization import ForcedSync
 from keyturn.variables import DeliveryMode
 from local.cluster.resources import SECRETS, Json
+from local.external_secrets import EXTERNAL_SECRETS
 from tests.conftest import NEW, OLD
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.secrets_operator import (
-    EXTERNAL_SECRETS,
-    SecretsOperator,
-    external_secrets_installed,
-)
+from tests.contract.secrets_operator import SecretsOperator, external_secrets_installed
 from tests.contract.waiting import condition, until
 from tests.fakes import FakeSecretStore
 
@@ -105,7 +102,7 @@ def operator(delivered: Delivery) -> Iterator[SecretsOperator]:
 def delivery_of(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
 ) -> Delivery:
-    settings = DeliverySettings(DeliveryMode("external-secrets"), name, SECRET, FIELD)
+    settings = DeliverySettings(DeliveryMode("external-secrets"), name, SECRET, FIELD, "")
     external = KubernetesExternalSecret(adapters.api, settings)
     return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
 
@@ -176,6 +173,27 @@ def test_a_sync_that_fails_is_waited_for(delivered: Delivery, operator: SecretsO
     until(delivered.external_secret, lambda found: not is_ready(found))
     assert delivered.call()["state"] == "waiting"
     assert delivered.token() == f"{NEW}-1"
+
+
+def test_the_operator_tries_again_by_itself_and_mends_what_others_write(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    operator.provides = None
+    delivered.call()
+    until(delivered.external_secret, lambda found: not is_ready(found))
+    operator.provides = delivered.new.base64
+    until(delivered.external_secret, is_ready)
+    assert delivered.way.target.read().holds(delivered.new)
+    theirs = {"stringData": {FIELD: "c2hvcnQ="}}
+    delivered.cluster.admin.patch(SECRETS, delivered.namespace, SECRET, theirs)
+    until(delivered.way.target.read, lambda found: found.holds(delivered.new))
+
+
+def test_the_operator_owns_the_secret_and_says_so(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    assert delivered.way.target.read().owner == f"ExternalSecret {NAME}"
+    assert [sync.name for sync in operator.syncs] == [NAME]
 
 
 @pytest.mark.parametrize(

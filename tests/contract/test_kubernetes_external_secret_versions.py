@@ -7,12 +7,14 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
+from keyturn.adapters.vault_secrets_operator import KubernetesStaticSecret
 from keyturn.settings import DeliverySettings
 from keyturn.variables import DeliveryMode
 from local.cluster.resources import Resource
+from local.external_secrets import EXTERNAL_SECRETS
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.secrets_operator import EXTERNAL_SECRETS, external_secrets_installed
+from tests.contract.secrets_operator import external_secrets_installed
 
 NAME = "web-session"
 OLDER = replace(EXTERNAL_SECRETS, version="v1beta1")
@@ -26,7 +28,7 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
 
 @pytest.fixture
 def external(adapters: Adapters) -> KubernetesExternalSecret:
-    settings = DeliverySettings(DeliveryMode("external-secrets"), NAME, "session-key", FIELD)
+    settings = DeliverySettings(DeliveryMode("external-secrets"), NAME, "session-key", FIELD, "")
     return KubernetesExternalSecret(adapters.api, settings)
 
 
@@ -65,3 +67,9 @@ def test_an_operator_that_is_replaced_by_a_newer_one_is_followed(
 def test_a_cluster_without_the_operator_is_told_so(external: KubernetesExternalSecret) -> None:
     with pytest.raises(errors.ResourceNotServed, match="neither as v1 nor as v1beta1"):
         external.read()
+
+
+def test_a_cluster_without_the_vault_secrets_operator_is_told_so(adapters: Adapters) -> None:
+    settings = DeliverySettings(DeliveryMode("vault"), "", "session-key", FIELD, NAME)
+    with pytest.raises(errors.ResourceNotServed, match=r"vaultstaticsecrets at .*/v1beta1"):
+        KubernetesStaticSecret(adapters.api, settings).read()

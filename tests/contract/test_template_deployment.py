@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from keyturn import key
+from local.aws import ACCOUNT, REGION
 from local.clock import SystemClock
 from local.cloud import Cloud
 from local.deployment import Deployment, deploy
 from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import SecretsManager
-from local.stack import ACCOUNT, REGION
 from tests.project import ROOT, parameters
 from tests.shape.test_template_parameters import EVERYTHING
 

@@ -15,7 +15,8 @@ from tests.e2e import nursery
 
 ROOT = Path(__file__).parents[2]
 NURSERY = Path(nursery.__file__)
-NO_WISH = {"SESSIONS": "50", "CLUSTER": "", "FAULT": "", "MODE": "", "FAIL": "", "BUILT": ""}
+WISHES = ("CLUSTER", "FAULT", "MODE", "FAIL", "DELIVERY", "BUILT")
+NO_WISH = {"SESSIONS": "50", **dict.fromkeys(WISHES, "")}
 WAIT_SECONDS = 90.0
 LEFT_SECONDS = 10.0
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local import console
-from local.stack import ACCOUNT, CLUSTER_NAME, REGION
+from local.aws import ACCOUNT, REGION
+from local.stack import CLUSTER_NAME
 from tests.e2e import outages
 from tests.e2e.site import Site
 from tests.project import event

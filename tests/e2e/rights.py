@@ -7,8 +7,9 @@ in the caller's name. What each call implies is from AWS's documentation, named 
 from collections.abc import Iterator
 
 from local.api_calls import ApiCall
+from local.aws import ACCOUNT, REGION
 from local.cloud import INTERPRETER_ACCESS_KEY, access_key_of
-from local.stack import ACCOUNT, REGION, LocalStack
+from local.stack import LocalStack
 from tests.policies import Call, Statement, statements
 
 MACHINE = "RotateSessionKey"

@@ -1,13 +1,10 @@
 """What runs on the stack: Deployments, their pods, the key that they read, and their sessions."""
 
-import base64
-from pathlib import Path
-
 import urllib3
 
-from keyturn import key
 from local import console
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
+from local.running_console import keys_in_use
 from local.stack import SESSION_DATABASE, LocalStack
 
 
@@ -41,24 +38,15 @@ class Workloads:
 
     def delivered(self) -> str:
         """The key that the pods read when they start."""
-        return base64.b64decode(self.kubernetes_secret()["data"][key.FIELD]).decode()
+        return self.stack.place.value()
 
     def write_over_key(self, text: str) -> None:
         """Put another key where the pods read it, as another tool might at any moment."""
-        data = {key.FIELD: base64.b64encode(text.encode()).decode()}
-        admin = self.stack.cluster.admin
-        admin.patch(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET, {"data": data})
+        self.stack.place.write(text)
 
     def keys_in_use(self) -> list[str]:
         """The key that each pod's process was started with, from its own environment."""
-        found = []
-        for process in self.stack.processes.running():
-            if not process.name.startswith("container "):
-                continue
-            variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
-            named = dict(variable.partition("=")[::2] for variable in variables)
-            found.append(named[key.FIELD])
-        return found
+        return keys_in_use(self.stack.processes)
 
     def sessions(self) -> frozenset[bytes]:
         """The names of the sessions."""

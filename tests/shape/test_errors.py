@@ -8,8 +8,9 @@ import pytest
 
 from keyturn import errors
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT
+from tests.vocabulary import retry_me, stop
 
-CONCRETE = [*errors.retry_me(), *errors.stop()]
+CONCRETE = [*retry_me(), *stop()]
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 
@@ -49,7 +50,7 @@ def test_an_error_has_no_ancestor_of_a_vendor(error: type[errors.KeyturnError]) 
 
 
 def test_an_error_is_either_retried_or_ends_the_run() -> None:
-    retried, stopped = set(errors.retry_me()), set(errors.stop())
+    retried, stopped = set(retry_me()), set(stop())
     assert not retried & stopped
     families = {"KeyturnError", "RetryMe", "Stop", "KeyInvalid"}
     assert {error.__name__ for error in retried | stopped} == defined() - families

@@ -122,6 +122,27 @@ def test_a_rotation_by_an_external_secret_says_the_key_nowhere(
     assert_hidden(" ".join([json.dumps(ledger), output.getvalue(), *rotation.said]), stage)
 
 
+def test_an_emergency_by_vault_says_the_key_nowhere(
+    output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(mode="vault")
+    rotation = Rotation(stage, monkeypatch)
+    rotation.promote()
+    (started,) = stage.runs.started
+    ledger = json.loads(json.dumps(started.as_ledger()).replace('"scheduled"', '"emergency"'))
+    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
+    exposed = {"rotation": ledger["rotation"], "exposed": ledger["deliver_key"]}
+    ledger["destroy_exposed"] = rotation.call("deliver_key", exposed)
+    ledger["record"] = rotation.call("finish_rotation", ledger)
+    assert ledger["destroy_exposed"]["destroyed"] == [1]
+    assert stage.vault.fields[2] == {key.FIELD: stage.new.base64, "OTHER": "of somebody else"}
+    assert ledger["record"]["delivery"]["vaultVersion"] == 2
+    shown = [json.dumps(ledger), output.getvalue(), *rotation.said, repr(stage.vault)]
+    shown += [repr(stage.vault.read()), repr(stage.way)]
+    assert_hidden(" ".join(shown), stage)
+    assert "of somebody else" not in " ".join(shown)
+
+
 @pytest.mark.parametrize(
     "value",
     [

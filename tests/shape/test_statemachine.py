@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors
 from tests.project import ROOT, State, functions, state_machine, states
+from tests.vocabulary import retry_me
 
 STATES = list(states(state_machine()))
 TASKS = [state for state in STATES if state.is_task]
@@ -18,11 +18,12 @@ AFTER = {
     "PurgeEarly": ("$.early_purge_failure", "DeliverKey"),
     "PurgeSessions": ("$.purge_failure", "FinishRotation"),
     "ValidateRotation": ("$.failure", "AfterValidation"),
+    "DestroyExposed": ("$.destroy_failure", "FinishRotation"),
     "RestorePreviousKey": ("$.restore_failure", "FinishRotation"),
     "FinishRotation": ("$.recording_failure", "TellUnrecorded"),
     "TellUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
 }
-RETRY_ME = {error.__name__ for error in errors.retry_me()}
+RETRY_ME = {error.__name__ for error in retry_me()}
 
 
 def named(state: State) -> str:
@@ -151,6 +152,24 @@ def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None
     assert answer("HowUrgent", rotation__mode="scheduled") == "DeliverKey"
     assert answer("EarlyPurgeDone", early_purge__finished=False) == "PurgeEarly"
     assert answer("EarlyPurgeDone", early_purge__finished=True) == "DeliverKey"
+
+
+def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_never_else() -> None:
+    assert answer("AfterProof", rotation__mode="emergency") == "FinishRotation"
+    for mode, destroys, onward in (
+        ("emergency", True, "DestroyExposed"),
+        ("emergency", False, "FinishRotation"),
+        ("scheduled", True, "FinishRotation"),
+        ("recovery", True, "FinishRotation"),
+    ):
+        facts = {"rotation__mode": mode, "deliver_key__destroysExposed": destroys}
+        assert answer("AfterProof", **facts) == onward
+    states_around = {state.name: state for state in STATES}
+    assert states_around["ValidateRotation"].body["Next"] == "AfterProof"
+    before = [state.name for state in STATES if "DestroyExposed" in successors(state)]
+    assert before == ["AfterProof"]
+    given = states_around["DestroyExposed"].body["Parameters"]
+    assert given == {"rotation.$": "$.rotation", "exposed.$": "$.deliver_key"}
 
 
 def test_a_purge_after_a_failure_is_not_followed_by_a_validation() -> None:

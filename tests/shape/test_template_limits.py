@@ -3,7 +3,7 @@
 import pytest
 from botocore.config import Config
 
-from keyturn.adapters import aws, http, kubernetes, redis_connection
+from keyturn.adapters import aws, http, kubernetes, redis_connection, vault_connection
 from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
 from keyturn.sessions import SLICE_SECONDS
 from tests.project import (
@@ -93,8 +93,9 @@ def longest_aws_call() -> float:
         sum(kubernetes.TIMEOUTS),
         http.CONNECT_SECONDS + http.READ_SECONDS,
         redis_connection.TIMEOUT_SECONDS * 2,
+        sum(vault_connection.TIMEOUTS),
     ],
-    ids=["aws", "kubernetes", "http", "redis"],
+    ids=["aws", "kubernetes", "http", "redis", "vault"],
 )
 def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
     assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())

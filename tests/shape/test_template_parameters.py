@@ -22,10 +22,19 @@ EXISTING = {"FirstSessionKey": "", "ExistingSecretArn": SECRET}
 PASSWORD = {"RedisAuthentication": "password", "RedisPasswordSecret": SECRET}
 IAM_LOGIN = {"RedisAuthentication": "iam", "RedisUser": "keyturn", "RedisCacheName": "sessions"}
 OPERATOR = {"DeliveryMode": "external-secrets", "ExternalSecret": "session-key"}
+VAULT = {
+    "DeliveryMode": "vault",
+    "VaultAddress": "https://vault.example.com:8200",
+    "VaultPath": "trading-platform/web-console",
+    "VaultAuthentication": "approle",
+    "VaultCredentialsSecret": SECRET,
+}
 VPC = {"SubnetIds": "subnet-0a1b2c3d4e5f60718,subnet-12345678", "SecurityGroupIds": "sg-12345678"}
 EVERYTHING = {
     **PASSWORD,
+    **VAULT,
     **VPC,
+    "VaultCredentialsKmsKeyArn": KMS_KEY,
     "RedisPasswordKmsKeyArn": KMS_KEY,
     "ConsumerRoles": ROLE,
     "BreakGlassPrincipals": ROLE,
@@ -45,6 +54,11 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     ("ReadersAreNamed", {"DeliveryMode": "none"}),
     ("SamplesNeedFindings", {"AllowSampleFindings": "true", "GuardDutyFindings": "off"}),
     ("ExternalSecretIsNamed", {"DeliveryMode": "external-secrets", "ConsumerRoles": ROLE}),
+    ("VaultSecretIsNamed", {**VAULT, "VaultAddress": ""}),
+    ("VaultSecretIsNamed", {**VAULT, "VaultPath": ""}),
+    ("VaultSecretIsNamed", {**VAULT, "VaultAuthentication": "iam"}),
+    ("VaultSecretIsNamed", {**VAULT, "VaultCredentialsSecret": ""}),
+    ("VaultCredentialsKmsKeyHasItsSecret", {"VaultCredentialsKmsKeyArn": KMS_KEY}),
     ("RedisPasswordIsNamed", {"RedisAuthentication": "password"}),
     ("RedisPasswordIsUsed", {"RedisPasswordSecret": SECRET}),
     ("RedisPasswordKmsKeyHasItsSecret", {"RedisPasswordKmsKeyArn": KMS_KEY}),
@@ -111,6 +125,18 @@ FORMS = [
     ("Namespace", "web", "Web"),
     ("Services", "web-console,statefulset/auth", "cronjob/nightly"),
     ("ExternalSecret", "session-key", "session_key"),
+    ("VaultAddress", "https://vault.example.com:8200", "vault.example.com"),
+    ("VaultNamespace", "team-a/web", "/team-a"),
+    ("VaultMount", "secret", "/secret"),
+    ("VaultPath", "trading-platform/web-console", "web-console/"),
+    ("VaultField", "SESSION_ENCRYPTION_KEY", ""),
+    ("VaultCertificateAuthority", "LS0tLS1CRUdJTiBD", "/etc/ssl/ca.pem"),
+    ("VaultAuthMount", "aws", "auth/aws/"),
+    ("VaultRole", "keyturn", "auth/aws/role/keyturn"),
+    ("VaultServerId", "vault.example.com", "vault example"),
+    ("VaultCredentialsSecret", SECRET, "vault-approle"),
+    ("VaultCredentialsKmsKeyArn", KMS_KEY, "alias/vault"),
+    ("VaultStaticSecret", "session-key", "session_key"),
     ("KubernetesSecret", "session.key", "-session"),
     ("KubernetesSecretKey", "SESSION_ENCRYPTION_KEY", "a/b"),
     ("RedisHost", "master.sessions.abc.euc1.cache.amazonaws.com", "rediss://host:6379"),

@@ -18,7 +18,14 @@ from tests.project import (
     template,
     variables_of,
 )
-from tests.shape.test_template_parameters import EVERYTHING, EXISTING, IAM_LOGIN, KMS_KEY
+from tests.shape.test_template_parameters import (
+    EVERYTHING,
+    EXISTING,
+    IAM_LOGIN,
+    KMS_KEY,
+    PASSWORD,
+    VAULT,
+)
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html: these name no resource.
 LOG_DELIVERY = {
@@ -79,6 +86,17 @@ def every_own_right() -> Iterator[tuple[str, str, str, Statement]]:
 
 def holders(action: str, resource: str) -> set[str]:
     return {name for name, may, on, _ in every_own_right() if (may, on) == (action, resource)}
+
+
+def readers_of(secret: str, parameters: dict[str, str]) -> set[str]:
+    """The functions that may read the secret of a parameter, where no other has the same value."""
+    read = ("secretsmanager:GetSecretValue", parameters[secret])
+    return {
+        name.removesuffix("Role")
+        for name, role in roles(**parameters).items()
+        for statement in own_calls(role)
+        if read in list(rights(statement))
+    }
 
 
 def test_every_function_and_the_machine_have_a_role_of_their_own() -> None:
@@ -181,29 +199,32 @@ def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
     talking = {name for name, own in functions().items() if "REDIS_HOST" in variables_of(own)}
     secret = EVERYTHING["RedisPasswordSecret"]
     for role in ROLES:
-        made = own_calls(roles(**{**EVERYTHING, "SlackWebhookSecret": "",
-                                  "SlackWebhookKmsKeyArn": ""})[role])  # fmt: skip
+        made = own_calls(roles(**PASSWORD)[role])
         reads = ("secretsmanager:GetSecretValue", secret) in [r for s in made for r in rights(s)]
         assert reads == (role.removesuffix("Role") in talking)
     connecting = {name for name, may, _, _ in every_own_right() if may == "elasticache:Connect"}
     assert connecting == talking
 
 
+def test_who_talks_to_vault_can_read_its_credentials_and_nobody_else_can() -> None:
+    talking = {name for name, own in functions().items() if "VAULT_ADDRESS" in variables_of(own)}
+    assert talking == {"RotateSecretFunction", "DeliverKeyFunction"}
+    assert readers_of("VaultCredentialsSecret", VAULT) == talking
+    by_role = {**VAULT, "VaultAuthentication": "iam", "VaultRole": "keyturn"}
+    assert readers_of("VaultCredentialsSecret", by_role) == set()
+
+
 def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:
     telling = {name for name, own in functions().items() if "TOPIC_ARN" in variables_of(own)}
-    made = roles(SlackWebhookSecret=EVERYTHING["SlackWebhookSecret"])
-    reading = {
-        name.removesuffix("Role")
-        for name, role in made.items()
-        for statement in own_calls(role)
-        if ("secretsmanager:GetSecretValue", EVERYTHING["SlackWebhookSecret"])
-        in list(rights(statement))
-    }
-    assert reading == telling
+    webhook = {"SlackWebhookSecret": EVERYTHING["SlackWebhookSecret"]}
+    assert readers_of("SlackWebhookSecret", webhook) == telling
 
 
 def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
-    passwords = {EVERYTHING["RedisPasswordSecret"], EVERYTHING["SlackWebhookSecret"]}
+    passwords = {
+        EVERYTHING[name]
+        for name in ("RedisPasswordSecret", "SlackWebhookSecret", "VaultCredentialsSecret")
+    }
     for _, action, resource, _ in every_own_right():
         if action.startswith("secretsmanager:"):
             reads = action == "secretsmanager:GetSecretValue"

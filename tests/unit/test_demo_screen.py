@@ -5,7 +5,7 @@ import re
 import pytest
 from rich.console import Console
 
-from local.account import Claim
+from local.claims import Claim
 from local.gauges import PodCounts, Reading
 from local.screen import Lines, Picture, Screen, StepRow, open_screen
 from local.visitors import VisitorsReport
@@ -47,6 +47,24 @@ def test_plain_lines_tell_stages_truths_and_ended_steps(capsys: pytest.CaptureFi
         "✔ createSecret      1.23 s  made [a] key",
         "  → Old and new keys are in use side by side.",
         "✘ DeliverKey                KeyInvalid",
+    ]
+
+
+def test_plain_lines_tell_once_what_a_step_waits_for_but_what_the_gauges_count(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen = Lines()
+    for name, note in (
+        ("DeliverKey", ""),
+        ("DeliverKey", "the operator is asked"),
+        ("DeliverKey", "waiting for its sync"),
+        ("DeliverKey", "waiting for its sync"),
+        ("PurgeSessions", "1,000 deleted"),
+    ):
+        screen.step(StepRow(name, "working", None, note))
+    assert [line.split(" s ")[1].strip() for line in capsys.readouterr().out.splitlines()] == [
+        "DeliverKey: the operator is asked",
+        "DeliverKey: waiting for its sync",
     ]
 
 

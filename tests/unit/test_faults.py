@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keyturn import errors
 from local import demo, faults
+from tests.vocabulary import stop
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS.values(), ids=faults.FAULTS)
 def test_every_fault_ends_in_an_error_that_stops_a_run(fault: faults.Fault) -> None:
-    assert fault.error in {error.__name__ for error in errors.stop()}
+    assert fault.error in {error.__name__ for error in stop()}
     assert fault.says.endswith(".")
 
 

@@ -15,7 +15,7 @@ from keyturn.workload import Pod, Workload
 from tests.conftest import NEW, STAMP
 
 KEY = DeliverySettings(
-    DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY"
+    DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY", ""
 )
 BY_NAME = {
     "name": "KEY",

@@ -20,7 +20,9 @@ from keyturn.variables import DeliveryMode
 from tests.conftest import NEW, NOON
 
 FIELD = "SESSION_ENCRYPTION_KEY"
-SETTINGS = DeliverySettings(DeliveryMode("external-secrets"), "web-session", "session-key", FIELD)
+SETTINGS = DeliverySettings(
+    DeliveryMode("external-secrets"), "web-session", "session-key", FIELD, ""
+)
 
 
 class Api:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from keyturn import record
+from keyturn.messages import finished_message
 from keyturn.run import Run, parse
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, caught, failed_at, ledger_until
@@ -143,3 +144,41 @@ def test_a_minimal_input_is_a_run_too() -> None:
     failed = {**by_hand, "failure": caught("AccessDenied", "no")}
     found = record.compose(failed, parse(by_hand, ARN), NOON)
     assert (found["outcome"], found["startedAt"]) == ("failed", AT)
+
+
+VAULT = {"vaultVersion": 8, "vaultVersionBefore": 7, "destroysExposed": True}
+DESTROYED = {"destroyed": [6, 7], "unreadable": [], "says": "destroyed versions 6, 7."}
+
+
+def in_vault(**later: Any) -> dict[str, Any]:
+    """The ledger of an emergency that delivered to Vault."""
+    ledger = ledger_until(None)
+    ledger["rotation"] = {**ledger["rotation"], "mode": "emergency"}
+    return {**ledger, "deliver_key": {**ledger["deliver_key"], **VAULT}, **later}
+
+
+def test_the_record_names_the_versions_in_vault_and_those_that_were_destroyed(run: Run) -> None:
+    emergency = replace(run, mode="emergency")
+    found = record.compose(in_vault(destroy_exposed=DESTROYED), emergency, NOON)
+    assert found["outcome"] == "succeeded"
+    assert found["delivery"] == {
+        "target": "Kubernetes Secret web/session-key",
+        "written": True,
+        "vaultVersion": 8,
+        "vaultVersionBefore": 7,
+        **DESTROYED,
+    }
+    assert "destroyed versions 6, 7." in finished_message(emergency, found).text
+
+
+def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> None:
+    emergency = replace(run, mode="emergency")
+    failed = in_vault(destroy_failure=caught("VaultSealed", "Vault is sealed"))
+    found = record.compose(failed, emergency, NOON)
+    assert found["outcome"] == "failed"
+    assert found["failure"] == {
+        "step": "DestroyExposed",
+        "error": "VaultSealed",
+        "says": "Vault is sealed",
+    }
+    assert "stopped at DestroyExposed" in finished_message(emergency, found).text

@@ -151,7 +151,7 @@ def test_the_secret_is_read_only_where_its_annotations_decide(
     mode: str, own: Notes, expected: bool, read: list[str]
 ) -> None:
     api = Api(own)
-    delivery = DeliverySettings(DeliveryMode(mode), "", SECRET, "SESSION_ENCRYPTION_KEY")
+    delivery = DeliverySettings(DeliveryMode(mode), "", SECRET, "SESSION_ENCRYPTION_KEY", "")
     cluster = KubernetesCluster(cast("KubernetesApi", api), delivery)
     assert cluster.workload("web").restarts_itself is expected
     assert api.read == read

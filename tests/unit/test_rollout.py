@@ -54,6 +54,23 @@ def cluster() -> FakeCluster:
     return FakeCluster({"web-console": before}, {"web-console": OLD_PODS})
 
 
+@pytest.mark.parametrize(
+    ("by_operator", "by_reloader", "named"),
+    [
+        (["deployment/web-console"], False, "the Vault Secrets Operator"),
+        (["deployment/web-console"], True, "Reloader and the Vault Secrets Operator"),
+        (["statefulset/web-console", "deployment/auth-service"], False, None),
+    ],
+)
+def test_an_operator_that_restarts_the_service_too_is_named(
+    by_operator: list[str], by_reloader: bool, named: str | None, cluster: FakeCluster
+) -> None:
+    seen = cluster.workloads["web-console"]
+    cluster.workloads["web-console"] = replace(seen, restarts_itself=by_reloader)
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top, by_operator)
+    assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
+
+
 def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
     first = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     again = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)

@@ -12,6 +12,7 @@ from keyturn.variables import (
     PURGE_MODES,
     PURGE_PACES,
     REDIS_AUTHENTICATIONS,
+    VAULT_AUTHENTICATIONS,
     Certificate,
     DeliveryMode,
     Names,
@@ -24,6 +25,7 @@ from keyturn.variables import (
     Services,
     Url,
     Urls,
+    VaultPath,
 )
 from local.cluster.certificates import CertificateAuthority
 from tests.conftest import ARN
@@ -120,6 +122,7 @@ class OneOfEach:
     services: Services
     roles: Roles
     mode: DeliveryMode
+    path: VaultPath
 
 
 GOOD = {
@@ -133,6 +136,7 @@ GOOD = {
     "SERVICES": "web-console",
     "ROLES": "eks-node,arn:aws:iam::123456789012:role/path/pods",
     "MODE": "none",
+    "PATH": "trading-platform/web-console",
 }
 
 
@@ -188,10 +192,17 @@ def test_one_of_each_type_is_read() -> None:
         ("ROLES", "eks-node,"),
         ("ROLES", "arn:aws:iam::1234:role/eks-node"),
         ("ROLES", "arn:aws:iam::123456789012:user/alice"),
-        ("MODE", "vault"),
+        ("MODE", "hashicorp-vault"),
         ("MODE", "Kubernetes-Secret"),
         ("MODE", "none "),
         ("MODE", "kubernetes-secret,none"),
+        ("PATH", "/trading-platform/web-console"),
+        ("PATH", "trading-platform/web-console/"),
+        ("PATH", "trading-platform//web-console"),
+        ("PATH", "trading-platform/../web-console"),
+        ("PATH", "trading-platform/*"),
+        ("PATH", "trading-platform/web console"),
+        ("PATH", "trading-platform/web-console?version=1"),
     ],
 )
 def test_a_malformed_value_is_refused_by_its_variables_name(variable: str, text: str) -> None:
@@ -233,8 +244,8 @@ def test_a_service_that_is_none_is_named_with_what_it_should_be() -> None:
 
 def test_a_delivery_mode_that_is_none_of_them_is_answered_with_all_of_them() -> None:
     with pytest.raises(errors.SettingsInvalid) as told:
-        settings.load(OneOfEach, {**GOOD, "MODE": "vault"})
-    assert "MODE is not one of kubernetes-secret, external-secrets, none" in str(told.value)
+        settings.load(OneOfEach, {**GOOD, "MODE": "consul"})
+    assert "MODE is not one of kubernetes-secret, external-secrets, vault, none" in str(told.value)
 
 
 def test_the_delivery_modes_of_the_template_are_those_that_are_known() -> None:
@@ -373,6 +384,92 @@ def test_roles_may_be_none_or_names_and_arns() -> None:
     }
     found = settings.load(settings.RespondToFindingSettings, given)
     assert (found.key_roles, found.finding_scope_roles) == (Roles(("rotator",)), Roles())
+
+
+VAULT = {
+    **DELIVERY,
+    "SECRET_ARN": ARN,
+    "CLUSTER_NAME": "production",
+    "CLUSTER_ENDPOINT": "https://cluster.test",
+    "CLUSTER_CERTIFICATE_AUTHORITY": "authority",
+    "NAMESPACE": "web",
+    "DELIVERY_MODE": "vault",
+    "VAULT_ADDRESS": "https://vault.test:8200",
+    "VAULT_MOUNT": "secret",
+    "VAULT_PATH": "trading-platform/web-console",
+    "VAULT_FIELD": "SESSION_ENCRYPTION_KEY",
+    "VAULT_AUTHENTICATION": "iam",
+    "VAULT_AUTH_MOUNT": "aws",
+    "VAULT_ROLE": "keyturn",
+    "VAULT_DESTROY_EXPOSED": "true",
+    "ALLOW_HTTP": "false",
+}
+OTHER_LOGIN = {"VAULT_ROLE": "", "VAULT_CREDENTIALS_SECRET": ARN}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {**OTHER_LOGIN, "VAULT_AUTHENTICATION": "approle"},
+        {**OTHER_LOGIN, "VAULT_AUTHENTICATION": "token"},
+        {"VAULT_ADDRESS": "http://127.0.0.1:8200", "ALLOW_HTTP": "true"},
+    ],
+    ids=["iam", "approle", "token", "http that is allowed"],
+)
+def test_what_vault_needs_and_is_there_is_taken(given: dict[str, str]) -> None:
+    found = settings.load(settings.DeliverKeySettings, {**VAULT, **given})
+    assert found.vault_path == "trading-platform/web-console"
+    assert found.vault_destroy_exposed
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"VAULT_ADDRESS": ""}, "VAULT_ADDRESS is missing (DELIVERY_MODE is vault)"),
+        ({"VAULT_PATH": ""}, "VAULT_PATH is missing (DELIVERY_MODE is vault)"),
+        ({"VAULT_ROLE": ""}, "VAULT_ROLE is missing (VAULT_AUTHENTICATION is iam)"),
+        (
+            {"VAULT_AUTHENTICATION": "token"},
+            "VAULT_CREDENTIALS_SECRET is missing (VAULT_AUTHENTICATION is token)",
+        ),
+        (
+            {"VAULT_ADDRESS": "http://vault.test:8200"},
+            "http://vault.test:8200 is not https (ALLOW_HTTP is false)",
+        ),
+        ({"VAULT_ADDRESS": "vault.test"}, "VAULT_ADDRESS is not an http(s) URL"),
+    ],
+)
+def test_what_vault_needs_and_is_not_there_is_told(given: dict[str, str], told: str) -> None:
+    with pytest.raises(errors.SettingsInvalid) as no:
+        settings.load(settings.DeliverKeySettings, {**VAULT, **given})
+    assert str(no.value).startswith(told)
+    other = {**VAULT, **given, "DELIVERY_MODE": "none"}
+    if "not an" not in told:
+        settings.load(settings.DeliverKeySettings, other)
+
+
+def test_the_logins_to_vault_are_those_of_the_template() -> None:
+    offered = template()["Parameters"]["VaultAuthentication"]["AllowedValues"]
+    assert tuple(offered) == VAULT_AUTHENTICATIONS
+
+
+@pytest.mark.parametrize(
+    ("mode", "static_secret", "expected"),
+    [
+        ("kubernetes-secret", "", True),
+        ("external-secrets", "", True),
+        ("vault", "", False),
+        ("vault", "web-console", True),
+        ("none", "web-console", False),
+    ],
+)
+def test_whether_pods_read_the_kubernetes_secret(
+    mode: str, static_secret: str, expected: bool
+) -> None:
+    given = {**DELIVERY, "DELIVERY_MODE": mode, "VAULT_STATIC_SECRET": static_secret}
+    found = settings.load(settings.DeliverySettings, {**given, "EXTERNAL_SECRET": "session-key"})
+    assert found.reads_kubernetes_secret is expected
 
 
 def test_settings_cannot_be_changed() -> None:

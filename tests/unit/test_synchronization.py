@@ -429,6 +429,13 @@ def test_the_operator_ignores_a_request_where_we_say_it_would(
     assert delivering.again()["state"] == "waiting"
 
 
+def test_no_sync_is_waited_for_that_cannot_come(delivering: Delivery) -> None:
+    delivering.call(NOON)
+    delivering.target.immutable = True
+    with pytest.raises(errors.DeliveryRefused, match="immutable, so the operator cannot write"):
+        delivering.again()
+
+
 def test_an_immutable_secret_is_refused(delivering: Delivery) -> None:
     delivering.target.immutable = True
     with pytest.raises(errors.DeliveryRefused, match="web/session-key is immutable"):

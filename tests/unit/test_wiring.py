@@ -5,7 +5,14 @@ from typing import Any, cast
 
 import pytest
 
-from keyturn import delivery, errors, synchronization, wiring
+from keyturn import (
+    delivery,
+    errors,
+    synchronization,
+    vault_delivery,
+    vault_synchronization,
+    wiring,
+)
 from keyturn.adapters import redis, redis_credentials
 from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
@@ -52,18 +59,59 @@ def test_mode_none_has_nothing_to_deliver(wire: Wire) -> None:
     assert isinstance(wiring.delivering().way, delivery.NothingToDeliver)
 
 
+VAULT = {
+    "DELIVERY_MODE": "vault",
+    "VAULT_ADDRESS": "https://vault.test:8200",
+    "VAULT_PATH": "trading-platform/web-console",
+    "VAULT_ROLE": "keyturn",
+}
+
+
+def test_mode_vault_writes_the_secret_that_is_named_and_asks_no_operator(wire: Wire) -> None:
+    wire("deliver_key", **VAULT, VAULT_NAMESPACE="team/", VAULT_DESTROY_EXPOSED="false")
+    way = wiring.delivering().way
+    assert isinstance(way, vault_delivery.VaultWrite)
+    assert way.secret.name == "Vault team/secret/trading-platform/web-console"
+    assert not way.destroys_exposed
+
+
+def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wire) -> None:
+    named = {"VAULT_STATIC_SECRET": "web-console", "KUBERNETES_SECRET": "the-key"}
+    wire("deliver_key", **VAULT, **named, NAMESPACE="prod")
+    way = wiring.delivering().way
+    assert isinstance(way, vault_synchronization.VaultSync)
+    assert way.operator.name == "VaultStaticSecret prod/web-console"
+    assert way.target.name == "Kubernetes Secret prod/the-key"
+    assert way.source == vault_synchronization.Source(
+        "secret", "trading-platform/web-console", "", "the-key"
+    )
+    assert way.write.destroys_exposed
+
+
+@pytest.mark.parametrize("function", ["deliver_key", "rotate_secret"])
+def test_a_vault_that_is_not_named_is_told_at_init(function: str, wire: Wire) -> None:
+    wire(function, **{**VAULT, "VAULT_ADDRESS": ""})
+    join: dict[str, Callable[[], object]] = {
+        "deliver_key": wiring.delivering,
+        "rotate_secret": wiring.rotating,
+    }
+    with pytest.raises(errors.SettingsInvalid, match="VAULT_ADDRESS is missing"):
+        join[function]()
+
+
 @pytest.mark.parametrize(
     ("mode", "way"),
     [
         ("kubernetes-secret", delivery.DirectWrite),
         ("external-secrets", synchronization.ForcedSync),
+        ("vault", vault_delivery.VaultWrite),
         ("none", delivery.NothingToDeliver),
     ],
 )
 def test_what_is_checked_before_a_promotion_is_the_way_of_the_delivery(
     mode: str, way: type, wire: Wire
 ) -> None:
-    wire("rotate_secret", DELIVERY_MODE=mode, EXTERNAL_SECRET="session-key")
+    wire("rotate_secret", **{**VAULT, "DELIVERY_MODE": mode}, EXTERNAL_SECRET="session-key")
     first, *others = wiring.rotating().checks_before_promotion
     assert type(cast("Any", first).__self__) is way
     assert len(others) == 3  # two services and Redis

@@ -1,10 +1,11 @@
 """Bring the promoted key to where the pods read it, and prove that it is there.
 
 A `Way` is one delivery mode: `DirectWrite` here (mode `kubernetes-secret`), `ForcedSync` in
-`synchronization` (mode `external-secrets`), `NothingToDeliver` (mode `none`: the pods read Secrets
-Manager themselves). The proof is the same for all: what the pods will read is read back and
-compared. A pod is never restarted on "sync requested". It is compared again once all pods were
-restarted (`confirm`): somebody may have written over it in between.
+`synchronization` (mode `external-secrets`), `VaultWrite` in `vault_delivery` (mode `vault`),
+`NothingToDeliver` (mode `none`: the pods read Secrets Manager themselves). The proof is the same
+for all: what the pods will read is read back and compared. A pod is never restarted on "sync
+requested". It is compared again once all pods were restarted (`confirm`): somebody may have written
+over it in between.
 """
 
 import hmac
@@ -57,8 +58,8 @@ class Target(Protocol):
 class Way(Protocol):
     """One way for the key to get to the pods."""
 
-    def check_ready(self) -> None:
-        """Prove that the key could be delivered; change nothing."""
+    def check_ready(self) -> str | None:
+        """Prove that the key could be delivered; change nothing. Returns what is worth a note."""
 
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Bring the key, or look how far it is; `last` is what the last call returned.
@@ -91,7 +92,7 @@ def deliver(
     """
     found = ledger.get("deliver_key") or {}
     last = found if found.get("state") == "waiting" else {}
-    promoted = _promoted(source, version)
+    promoted = promoted_key(source, version)
     started = moment(last["startedAt"]) if last else at
     progress = way.bring(promoted, last, at)
     return {
@@ -111,7 +112,7 @@ def confirm(
     It writes nothing: pods may hold another key by now, and only a restart mends that. Raises
     DeliveryOverwritten.
     """
-    promoted = _promoted(source, version)
+    promoted = promoted_key(source, version)
     if not way.holds(promoted):
         raise errors.DeliveryOverwritten(
             f"{delivered.get('target')} held the new key, and holds another now: something else"
@@ -193,7 +194,8 @@ class NothingToDeliver:
         return True
 
 
-def _promoted(source: KeySource, version: str) -> Promoted:
+def promoted_key(source: KeySource, version: str) -> Promoted:
+    """The key of a version, to be delivered. Raises KeyInvalid."""
     found = key.parse_document(source.read(version)).key
     return Promoted(found, version, partial(labels.confirm_current, source, version))
 

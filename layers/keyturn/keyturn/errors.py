@@ -9,8 +9,6 @@ A message says what is true now and what to do next; it never quotes a secret or
 Each class's meaning, check and fix is in `docs/operations.md`.
 """
 
-from typing import TypeVar
-
 
 class KeyturnError(Exception):
     """Everything that Keyturn raises on purpose."""
@@ -40,7 +38,15 @@ class ClusterUnavailable(RetryMe):
 
 
 class DeliveryConflict(RetryMe):
-    """Someone else wrote the Kubernetes Secret, or a workload, between our read and our write."""
+    """Someone else wrote the Kubernetes or Vault secret, or a workload, before our write."""
+
+
+class VaultUnavailable(RetryMe):
+    """Vault did not answer in time, or answered that it cannot now: a standby, a limit, a fault."""
+
+
+class VaultSealed(RetryMe):
+    """Vault is sealed: it serves nobody until it is unsealed."""
 
 
 class SessionStoreUnavailable(RetryMe):
@@ -76,6 +82,33 @@ class ClusterNotTrusted(Stop):
 
 class ClusterRefused(Stop):
     """The Kubernetes API calls our request invalid; nothing was changed."""
+
+
+# Stop: the secret in Vault
+
+
+class VaultNotTrusted(Stop):
+    """What answers at the Vault address has no certificate that we trust."""
+
+
+class VaultLoginRefused(Stop):
+    """Vault does not let the function in."""
+
+
+class VaultRefused(Stop):
+    """Vault calls our request invalid, or did not do what it said."""
+
+
+class VaultSecretNotFound(Stop):
+    """The mount, the path or the field does not exist in Vault."""
+
+
+class VaultNotVersioned(Stop):
+    """The mount is no KV version 2 engine, so a write could not be checked against a read."""
+
+
+class VaultVersionDeleted(Stop):
+    """The latest version of the secret in Vault is deleted, so its other fields are not known."""
 
 
 # Stop: the key
@@ -149,11 +182,11 @@ class DeliveryRefused(Stop):
 
 
 class SyncImpossible(Stop):
-    """The ExternalSecret is set up so that it never reads the new key by itself or on request."""
+    """An operator's resource is set up so that it never brings the new key, even on request."""
 
 
 class SyncOverdue(Stop):
-    """The ExternalSecret was asked to sync and has not brought the promoted key in time."""
+    """The operator was asked to sync and has not brought the promoted key in time."""
 
 
 class DeliveryNotProven(Stop):
@@ -209,24 +242,3 @@ class NotificationFailed(Stop):
 
 class UnexpectedFault(Stop):
     """A defect of Keyturn; the log line names its place, and no value."""
-
-
-Family = TypeVar("Family", bound=KeyturnError)
-
-
-def retry_me() -> list[type[RetryMe]]:
-    """Every error that the state machine retries."""
-    return _concrete(RetryMe)
-
-
-def stop() -> list[type[Stop]]:
-    """Every error that ends a run."""
-    return _concrete(Stop)
-
-
-def _concrete(family: type[Family]) -> list[type[Family]]:
-    """The classes at the ends of the tree, which are the ones that are raised."""
-    found: list[type[Family]] = []
-    for child in family.__subclasses__():
-        found.extend(_concrete(child) or [child])
-    return found

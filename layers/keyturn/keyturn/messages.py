@@ -71,6 +71,8 @@ def _succeeded(run: Run, record: Mapping[str, Any]) -> Message:
     if not _is_emergency(record):
         return _ended(run, record, "succeeded", (says, NOTHING_TO_DO), fields)
     says += " The old key opens nothing here any more, and nobody can go back to it."
+    if vault := (record.get("delivery") or {}).get("says"):
+        fields["Vault"] = vault
     todo = "The key is safe. Go on with the incident: find out how the old one got out."
     return _ended(run, record, "succeeded (emergency)", (says, todo), fields | _timings(record))
 

@@ -24,9 +24,11 @@ STEPS = {
     "PurgeSessions": "purge_sessions",
     "ValidateRotation": "validate_rotation",
 }
-# Where the state machine puts what it caught: on the way, in the purge, at the turn.
-CAUGHT = ("failure", "purge_failure", "restore_failure")
+# Where the state machine puts what it caught: on the way, in the purge, at the turn, in Vault.
+CAUGHT = ("failure", "purge_failure", "restore_failure", "destroy_failure")
 SAYS_LENGTH = 1000
+VAULT_VERSIONS = ("vaultVersion", "vaultVersionBefore")
+VAULT_DESTROYED = ("destroyed", "unreadable", "says")
 
 
 class RecordStore(Protocol):
@@ -56,7 +58,7 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
             "new": delivered.get("fingerprint"),
             "previous": delivered.get("previousFingerprint"),
         },
-        "delivery": {"target": delivered.get("target"), "written": delivered.get("written")},
+        "delivery": _delivery(forward),
         "validation": _without_times(ledger.get("validate_rotation") or {}),
         "failedChecks": list(run.failed_checks),
         "failure": _failure(forward),
@@ -77,6 +79,15 @@ def outcome(ledger: Ledger) -> Outcome:
     if caught:
         return "failed"
     return "restored" if "forward" in ledger else "succeeded"
+
+
+def _delivery(ledger: Ledger) -> dict[str, Any]:
+    """Where the key went; in Vault, to which version upon which, and which ones were destroyed."""
+    delivered = ledger.get("deliver_key") or {}
+    told = {name: delivered.get(name) for name in ("target", "written")}
+    told |= {name: delivered[name] for name in VAULT_VERSIONS if name in delivered}
+    destroyed = ledger.get("destroy_exposed") or {}
+    return told | {name: destroyed[name] for name in VAULT_DESTROYED if name in destroyed}
 
 
 def _sessions(ledger: Ledger) -> dict[str, Any]:
@@ -152,6 +163,8 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
     step: str | None = "PurgeSessions"
     if failure := ledger.get("failure"):
         step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
+    elif failure := ledger.get("destroy_failure"):
+        step = "DestroyExposed"
     elif not (failure := ledger.get("purge_failure")):
         return None
     return {"step": step, "error": failure.get("Error"), "says": _says(failure.get("Cause", ""))}

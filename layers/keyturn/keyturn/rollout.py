@@ -5,7 +5,7 @@ revision of what was delivered; a template that carries the stamp is not patched
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -62,7 +62,12 @@ def check_ready(cluster: Cluster, service: str) -> None:
 
 
 def restart(
-    cluster: Cluster, stamp: Stamp, service: str, begun: datetime, confirm: Callable[[], None]
+    cluster: Cluster,
+    stamp: Stamp,
+    service: str,
+    begun: datetime,
+    confirm: Callable[[], None],
+    by_operator: Collection[str] = (),
 ) -> dict[str, Any]:
     """Start the rollout of one service, or find that this run has started it.
 
@@ -70,9 +75,10 @@ def restart(
     run is still on top, between the look and the patch: if a later run restarts the service in the
     meantime, the patch meets another revision and is refused. The pods are read first, so that the
     two are as close as can be: in the middle of a rollout a workload's status changes all the time.
+    `by_operator` are the workloads that an operator restarts after the delivery.
 
-    Returns the pods before (name: uid), whether a restart was needed, and whether Reloader restarts
-    the service as well. Raises Superseded, and as `check_ready` does.
+    Returns the pods before (name: uid), whether a restart was needed, and who restarts the service
+    as well. Raises Superseded, and as `check_ready` does.
     """
     before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
     workload = cluster.workload(service)
@@ -84,7 +90,7 @@ def restart(
     return {
         "service": service,
         "restarted": needed,
-        "alsoRestartedBy": "Reloader" if workload.restarts_itself else None,
+        "alsoRestartedBy": _also_restarted_by(workload, by_operator),
         "podsBefore": _identities(before),
     }
 
@@ -115,6 +121,15 @@ def check(
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }
+
+
+def _also_restarted_by(workload: Workload, by_operator: Collection[str]) -> str | None:
+    """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
+    others = [
+        *(["Reloader"] if workload.restarts_itself else []),
+        *(["the Vault Secrets Operator"] if workload.argument in by_operator else []),
+    ]
+    return " and ".join(others) or None
 
 
 def _identities(pods: Iterable[Pod]) -> dict[str, str]:

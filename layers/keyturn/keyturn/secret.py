@@ -201,8 +201,9 @@ def _check(rotation: Rotation, request: Request, checks: Iterable[Check]) -> dic
     It runs them all once, in the call that promotes the key and hands on what they said (`_run`).
     """
     trigger = rotation.trigger(request.version, rotation.store.created(request.version))
-    checked = 0 if trigger.mode == "emergency" else run_checks(checks)
-    return {"mode": trigger.mode, "checked": checked}
+    notes: list[str] = []
+    checked = 0 if trigger.mode == "emergency" else run_checks(checks, notes)
+    return {"mode": trigger.mode, "checked": checked, **({"notes": notes} if notes else {})}
 
 
 def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:

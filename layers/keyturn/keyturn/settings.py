@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
 
-from keyturn import errors
+from keyturn import contradictions, errors
 from keyturn.variables import (
     PARSERS,
     Certificate,
@@ -26,6 +26,7 @@ from keyturn.variables import (
     Url,
     Urls,
 )
+from keyturn.vault_settings import VaultSettings
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class DeliverySettings:
     external_secret: str
     kubernetes_secret: str
     kubernetes_secret_key: str
+    vault_static_secret: str
+
+    @property
+    def reads_kubernetes_secret(self) -> bool:
+        """Whether the pods read the Kubernetes Secret, and not Vault or Secrets Manager."""
+        if self.delivery_mode == "vault":
+            return bool(self.vault_static_secret)
+        return self.delivery_mode != "none"
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class RotateSecretSettings(
     SecretSettings,
     ClusterSettings,
     DeliverySettings,
+    VaultSettings,
     RolloutSettings,
     SessionSettings,
     ValidationSettings,
@@ -123,7 +133,7 @@ class BeginRotationSettings(SecretSettings, RolloutSettings, SessionSettings, No
 
 
 @dataclass(frozen=True)
-class DeliverKeySettings(SecretSettings, ClusterSettings, DeliverySettings):
+class DeliverKeySettings(SecretSettings, ClusterSettings, DeliverySettings, VaultSettings):
     """Of `deliver_key`."""
 
 
@@ -181,6 +191,14 @@ OPTIONAL = {
     "record_bucket",
     "finding_scope_roles",
     "external_secret",
+    "vault_static_secret",
+    "vault_address",
+    "vault_namespace",
+    "vault_path",
+    "vault_certificate_authority",
+    "vault_role",
+    "vault_server_id",
+    "vault_credentials_secret",
     "redis_certificate_authority",
     "redis_user",
     "redis_password_secret",
@@ -209,29 +227,9 @@ def load(kind: type[Settings], environment: Mapping[str, str] | None = None) -> 
             values[field.name] = PARSERS[types[field.name]](text)
         except ValueError as problem:
             problems.append(f"{variable} {problem}")
-    problems += _contradictions(values)
+    problems += contradictions.find(values)
     if problems:
         raise errors.SettingsInvalid(
             f"{'; '.join(problems)}. Nothing was done. Correct the stack's parameters and deploy."
         )
     return kind(**values)
-
-
-def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What is well-formed by itself and wrong together."""
-    problems = []
-    if values.get("delivery_mode") == "external-secrets" and not values.get("external_secret"):
-        problems.append("EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)")
-    if values.get("redis_authentication") == "password" and not values.get("redis_password_secret"):
-        problems.append("REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)")
-    if values.get("redis_authentication") == "iam":
-        needed = ("redis_user", "redis_cache_name")
-        missing = [name.upper() for name in needed if not values.get(name)]
-        problems += [f"{name} is missing (REDIS_AUTHENTICATION is iam)" for name in missing]
-        if not values.get("redis_tls", True):
-            problems.append("REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)")
-    if not values.get("allow_http", True):
-        urls = [*values.get("health_urls", ()), values.get("login_url", "")]
-        plain = [url for url in urls if url.startswith("http:")]
-        problems += [f"{url} is not https (ALLOW_HTTP is false)" for url in plain]
-    return problems

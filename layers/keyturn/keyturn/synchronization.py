@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.delivery import Promoted, Target
+from keyturn.delivery import Delivered, Promoted, Target
 from keyturn.run import moment, timestamp
 
 SYNC_LIMIT = timedelta(minutes=5)
@@ -67,19 +67,17 @@ class ForcedSync:
         problem = hindrance(found, self.secret_name)
         if problem:
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
-        if self.target.read().immutable:
-            raise errors.DeliveryRefused(
-                f"{self.target.name} is immutable, so the operator cannot write the new key."
-            )
+        self._refuse_immutable(self.target.read())
         self.operator.force_sync("dry-run", dry_run=True)
 
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
-        """Ask for a sync, or look how far it is. Raises SyncOverdue."""
+        """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
         seen = self.operator.read()
         held = self.target.read()
         if held.holds(promoted.key) and (not last or synced_since(seen, last)):
             done = self._progress("done", last, says="the operator has brought the key")
             return {**done, "delivery": held.resource_version}
+        self._refuse_immutable(held)
         if last and at - moment(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), did not finish a"
@@ -93,6 +91,14 @@ class ForcedSync:
     def holds(self, promoted: Promoted) -> bool:
         """Whether the Secret holds the promoted key, whoever wrote it last."""
         return self.target.read().holds(promoted.key)
+
+    def _refuse_immutable(self, held: Delivered) -> None:
+        """Wait for no sync that cannot come."""
+        if held.immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the operator cannot write the new key."
+                " Replace it with one that is not."
+            )
 
     def _ask(
         self, promoted: Promoted, seen: ExternalSecret, last: Mapping[str, Any], at: datetime

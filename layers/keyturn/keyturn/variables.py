@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-DELIVERY_MODES = ("kubernetes-secret", "external-secrets", "none")
+DELIVERY_MODES = ("kubernetes-secret", "external-secrets", "vault", "none")
+VAULT_AUTHENTICATIONS = ("iam", "approle", "token")
 MANUAL_ROTATION_MODES = ("emergency", "scheduled")
 REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
@@ -23,6 +24,12 @@ class SecretArn(str):
 
 class Url(str):
     """An http(s) URL without a user, a query or a fragment."""
+
+    __slots__ = ()
+
+
+class OptionalUrl(str):
+    """A Url, or nothing."""
 
     __slots__ = ()
 
@@ -57,6 +64,18 @@ class Roles(tuple[str, ...]):
 
 class DeliveryMode(str):
     """How the key gets to where the pods read it."""
+
+    __slots__ = ()
+
+
+class VaultAuthentication(str):
+    """How we log in to Vault."""
+
+    __slots__ = ()
+
+
+class VaultPath(str):
+    """A path in Vault without a slash at its ends and the API's `data/`, or nothing."""
 
     __slots__ = ()
 
@@ -106,6 +125,19 @@ def _url(text: str) -> Url:
     if not re.fullmatch(r"https?://([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?(/[^\s?#]*)?", text, re.ASCII):
         raise ValueError("is not an http(s) URL without a user, a query or a fragment")
     return Url(text)
+
+
+def _optional_url(text: str) -> OptionalUrl:
+    return OptionalUrl(_url(text) if text else "")
+
+
+def _vault_path(text: str) -> VaultPath:
+    segments = text.split("/") if text else []
+    if not all(re.fullmatch(r"[\w.@=:,-]+", one, re.ASCII) for one in segments):
+        raise ValueError("is not a path such as trading-platform/web-console, without /data/")
+    if {".", ".."} & {*segments}:
+        raise ValueError("has a segment of dots")
+    return VaultPath(text)
 
 
 def _number(text: str) -> int:
@@ -179,12 +211,15 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     bool: _truth,
     SecretArn: _secret_arn,
     Url: _url,
+    OptionalUrl: _optional_url,
     Port: _port,
     Names: _names,
     Urls: _urls,
     Services: _services,
     Roles: _roles,
     DeliveryMode: _one_of(DeliveryMode, *DELIVERY_MODES),
+    VaultAuthentication: _one_of(VaultAuthentication, *VAULT_AUTHENTICATIONS),
+    VaultPath: _vault_path,
     ManualRotationMode: _one_of(ManualRotationMode, *MANUAL_ROTATION_MODES),
     RedisAuthentication: _one_of(RedisAuthentication, *REDIS_AUTHENTICATIONS),
     PurgeMode: _one_of(PurgeMode, *PURGE_MODES),

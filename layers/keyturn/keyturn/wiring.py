@@ -21,6 +21,8 @@ from keyturn import (
     sessions,
     synchronization,
     validation,
+    vault_delivery,
+    vault_synchronization,
     watch,
 )
 from keyturn.equipment import (
@@ -37,7 +39,6 @@ from keyturn.settings import (
     BeginRotationSettings,
     ClusterSettings,
     DeliverKeySettings,
-    DeliverySettings,
     FinishRotationSettings,
     NotificationSettings,
     PurgeSessionsSettings,
@@ -200,14 +201,40 @@ def _api(settings: ClusterSettings) -> "KubernetesApi":
     return KubernetesApi(settings)
 
 
-def _way(api: "KubernetesApi", settings: DeliverySettings) -> delivery.Way:
+def _way(api: "KubernetesApi", settings: RotateSecretSettings | DeliverKeySettings) -> delivery.Way:
     """The delivery mode that is configured."""
     from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
 
     if settings.delivery_mode == "none":
         return delivery.NothingToDeliver()
+    if settings.delivery_mode == "vault":
+        return _vault(api, settings)
     target = KubernetesSecret(api, settings)
     if settings.delivery_mode == "external-secrets":
         operator = KubernetesExternalSecret(api, settings)
         return synchronization.ForcedSync(target, operator, settings.kubernetes_secret)
     return delivery.DirectWrite(target)
+
+
+def _vault(
+    api: "KubernetesApi", settings: RotateSecretSettings | DeliverKeySettings
+) -> delivery.Way:
+    """Delivery to Vault, and on by the Vault Secrets Operator where its resource is named."""
+    from keyturn.adapters.kubernetes_secret import KubernetesSecret
+    from keyturn.adapters.vault import KvSecret
+    from keyturn.adapters.vault_secrets_operator import KubernetesStaticSecret
+
+    write = vault_delivery.VaultWrite(KvSecret(settings), settings.vault_destroy_exposed)
+    if not settings.vault_static_secret:
+        return write
+    return vault_synchronization.VaultSync(
+        write,
+        KubernetesSecret(api, settings),
+        KubernetesStaticSecret(api, settings),
+        vault_synchronization.Source(
+            settings.vault_mount,
+            settings.vault_path,
+            settings.vault_namespace,
+            settings.kubernetes_secret,
+        ),
+    )

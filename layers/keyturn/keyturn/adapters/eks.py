@@ -6,7 +6,7 @@ Source: aws-cli `eks get-token`; aws-iam-authenticator, "API Authorization from 
 
 import base64
 
-from keyturn.adapters.presign import Presigner
+from keyturn.adapters.presign import Presigner, sts_endpoint
 
 TOKEN_PREFIX = "k8s-aws-v1."  # nosec B105  # noqa: S105 - the token format's name, not a secret
 CLUSTER_HEADER = "x-k8s-aws-id"
@@ -23,13 +23,8 @@ class EksTokens:
     def mint(self) -> str:
         """A token that the cluster takes for 15 minutes. Raises AccessDenied."""
         url = self._presigner.sign(
-            f"{_sts_endpoint(self._presigner.region)}/?Action=GetCallerIdentity&Version=2011-06-15",
+            f"{sts_endpoint(self._presigner.region)}/?Action=GetCallerIdentity&Version=2011-06-15",
             URL_LIFETIME_SECONDS,
             {CLUSTER_HEADER: self._cluster_name},
         )
         return TOKEN_PREFIX + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
-
-
-def _sts_endpoint(region: str) -> str:
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://sts.{region}.{suffix}"

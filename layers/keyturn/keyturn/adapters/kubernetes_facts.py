@@ -149,7 +149,7 @@ def log_line(text: str) -> Line:
 
 
 def _takes_key(pod_spec: Object, delivery: "DeliverySettings | None") -> bool:
-    if delivery is None or delivery.delivery_mode == "none":
+    if delivery is None or not delivery.reads_kubernetes_secret:
         return True
     return refers_to_key(pod_spec, delivery)
 

@@ -69,7 +69,7 @@ class KubernetesCluster:
 
     def _reloaded(self, found: facts.Object, delivery: "DeliverySettings") -> bool:
         """Whether Reloader restarts it too; of the Secret, only its annotations are looked at."""
-        if delivery.delivery_mode == "none":  # no Secret changes, and the role may read none
+        if not delivery.reads_kubernetes_secret:  # none changes, and the role may read none
             return False
         path = f"{self._core}/secrets/{delivery.kubernetes_secret}"
         return reloader.restarts(

@@ -1,4 +1,4 @@
-"""A presigned AWS request: proof of who we are that another service checks.
+"""A signed AWS request that another service sends: proof of who we are.
 
 Signing is offline and takes about a millisecond, so nothing is cached that could outlive its
 credentials.
@@ -7,6 +7,9 @@ credentials.
 from collections.abc import Mapping
 
 import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
@@ -15,7 +18,7 @@ from keyturn import errors
 
 
 class Presigner:
-    """Signs GET requests of one service with the function's own credentials."""
+    """Signs requests of one service with the function's own credentials."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -28,19 +31,12 @@ class Presigner:
 
     def sign(self, url: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
         """The URL with a signature that is good for so many seconds. Raises AccessDenied."""
-        try:
-            # Not `session.get_credentials()`, which keeps what it found first.
-            credentials = self._session.get_component("credential_provider").load_credentials()
-        except BotoCoreError as error:
-            raise _no_credentials() from error
-        if credentials is None:
-            raise _no_credentials()
         signer = RequestSigner(
             ServiceId(self._service),
             self.region,
             self._service,
             "v4",
-            credentials,
+            self._credentials(),
             self._session.get_component("event_emitter"),
         )
         request = {
@@ -54,6 +50,28 @@ class Presigner:
             request, operation_name="", region_name=self.region, expires_in=seconds
         )
         return signed
+
+    def sign_post(self, url: str, body: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """All headers of a POST, those given and its signature over them. Raises AccessDenied."""
+        request = AWSRequest(method="POST", url=url, data=body, headers=dict(headers))
+        SigV4Auth(self._credentials(), self._service, self.region).add_auth(request)
+        return dict(request.headers.items())
+
+    def _credentials(self) -> Credentials:
+        """Not `session.get_credentials()`, which keeps what it found first."""
+        try:
+            credentials = self._session.get_component("credential_provider").load_credentials()
+        except BotoCoreError as error:
+            raise _no_credentials() from error
+        if credentials is None:
+            raise _no_credentials()
+        return credentials
+
+
+def sts_endpoint(region: str) -> str:
+    """The address of the Security Token Service in a region."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://sts.{region}.{suffix}"
 
 
 def _no_credentials() -> errors.AccessDenied:

@@ -1,0 +1,173 @@
+"""A connection to Vault: hvac over a session of our own.
+
+hvac and requests would by themselves take an address, a token, certificates, proxies and passwords
+from the environment and from files, and follow a redirect with the token in hand. Here nothing is
+taken from anywhere but the settings, a redirect is an error, and a call has an end.
+"""
+
+import base64
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import hvac
+import requests
+from hvac.adapters import JSONAdapter
+from hvac.exceptions import (
+    Forbidden,
+    InvalidPath,
+    InvalidRequest,
+    Unauthorized,
+    VaultDown,
+    VaultError,
+)
+from requests.adapters import HTTPAdapter
+
+from keyturn import errors
+
+if TYPE_CHECKING:
+    from keyturn.vault_settings import VaultSettings
+
+TIMEOUTS = (3.0, 7.0)
+SAFE = "It is safe to try again."
+
+
+def connect(settings: "VaultSettings") -> hvac.Client:
+    """A client that is not logged in yet, and has opened no connection."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", _Trusting(_trust(settings.vault_certificate_authority)))
+    return hvac.Client(
+        url=settings.vault_address.rstrip("/"),
+        token="",
+        cert=(),
+        verify=True,
+        timeout=TIMEOUTS,
+        proxies={},
+        allow_redirects=False,
+        session=session,
+        adapter=_Here,
+        namespace=settings.vault_namespace or None,
+    )
+
+
+@contextmanager
+def translated(where: str, capability: str, path: str) -> Iterator[None]:
+    """Turn the failures of one request into ours; what the caller knows better it catches itself.
+
+    Errors of requests are not chained: they carry the request, and so its token and its body.
+    """
+    try:
+        yield
+    except requests.RequestException as failed:
+        raise _unanswered(failed, where) from None
+    except Forbidden as error:
+        raise errors.AccessDenied(
+            f"Vault {where} does not let our token `{capability}` {path} (403). Nothing was changed"
+            " by this call. Give the role the policy of vault/policy.hcl, with your names."
+        ) from error
+    except InvalidPath as error:
+        raise errors.VaultSecretNotFound(
+            f"Vault {where} has nothing at {path}. Nothing was changed by this call."
+        ) from error
+    except VaultDown as error:
+        raise _down(error, where) from error
+    except (InvalidRequest, Unauthorized) as error:
+        raise errors.VaultRefused(
+            f"Vault {where} refuses our request to `{capability}` {path}. Nothing was changed by"
+            " this call. Vault's own log says why."
+        ) from error
+    except VaultError as error:
+        raise errors.VaultUnavailable(
+            f"Vault {where} cannot `{capability}` {path} now ({type(error).__name__}). {SAFE}"
+        ) from error
+
+
+def _unanswered(failed: requests.RequestException, where: str) -> errors.KeyturnError:
+    if isinstance(failed, requests.exceptions.SSLError):
+        return errors.VaultNotTrusted(
+            f"What answers at {where} has no certificate that we trust for that address. No token"
+            " and no key was sent. Check VaultAddress and VaultCertificateAuthority."
+        )
+    if isinstance(failed, _Elsewhere):
+        return errors.VaultUnavailable(
+            f"Vault {where} is a standby that sends us elsewhere, where no token of ours goes."
+            f" {SAFE} Name the active node, or a balancer that finds it, in VaultAddress."
+        )
+    if isinstance(failed, requests.Timeout):
+        seconds = sum(TIMEOUTS)
+        return errors.VaultUnavailable(
+            f"Vault {where} does not answer within {seconds:g} s. {SAFE}"
+        )
+    return errors.VaultUnavailable(
+        f"Vault {where} does not answer ({type(failed).__name__}). {SAFE}"
+    )
+
+
+def _down(error: VaultDown, where: str) -> errors.KeyturnError:
+    if any("sealed" in str(one) for one in error.errors or ()):
+        return errors.VaultSealed(
+            f"Vault {where} is sealed and serves nobody. Nothing was changed by this call. Unseal"
+            " it: vault operator unseal"
+        )
+    return errors.VaultUnavailable(f"Vault {where} answers that it is down (503). {SAFE}")
+
+
+class _Elsewhere(requests.RequestException):  # type: ignore[misc]
+    """Vault answered with a redirect."""
+
+
+class _Here(JSONAdapter):  # type: ignore[misc]
+    """hvac's own adapter, in which a redirect does not pass for an answer."""
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer's JSON, or nothing; what is neither is no answer of Vault's."""
+        answer = super().request(*args, **kwargs)
+        if not isinstance(answer, requests.Response):
+            return answer
+        if 300 <= answer.status_code < 400:
+            raise _Elsewhere
+        if answer.content:
+            raise requests.exceptions.InvalidJSONError
+        return {}
+
+
+class _Trusting(HTTPAdapter):  # type: ignore[misc]
+    """HTTPS with a context of ours, to which requests adds no authorities of its own."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+
+    def build_connection_pool_key_attributes(
+        self, request: Any, verify: Any, cert: Any = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing to set: the context says it all."""
+
+
+def _trust(certificate_authority: str) -> ssl.SSLContext:
+    """Trust the configured authority and no other, or those of the system.
+
+    A private authority often has no Authority Key Identifier, which VERIFY_X509_STRICT, the default
+    since Python 3.13, refuses; that one flag is cleared. Certificate and host name are checked.
+    """
+    if not certificate_authority:
+        return ssl.create_default_context()
+    try:
+        context = ssl.create_default_context(
+            cadata=base64.b64decode(certificate_authority).decode("ascii")
+        )
+    except (ssl.SSLError, UnicodeDecodeError) as malformed:
+        raise errors.SettingsInvalid(
+            "VAULT_CERTIFICATE_AUTHORITY is not base64 of certificates in PEM. Nothing was done."
+        ) from malformed
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context

@@ -1,0 +1,49 @@
+"""Settings that are well-formed by themselves and wrong together. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Values = Mapping[str, Any]
+
+
+def find(values: Values) -> list[str]:
+    """Each contradiction in words; `values` are the settings that could be read, by field."""
+    return [*_of_delivery(values), *_of_vault(values), *_of_redis(values), *_of_urls(values)]
+
+
+def _of_delivery(values: Values) -> Iterator[str]:
+    if values.get("delivery_mode") == "external-secrets" and not values.get("external_secret"):
+        yield "EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)"
+
+
+def _of_vault(values: Values) -> Iterator[str]:
+    if values.get("delivery_mode") != "vault" or "vault_authentication" not in values:
+        return
+    for name in ("vault_address", "vault_path"):
+        if name in values and not values[name]:
+            yield f"{name.upper()} is missing (DELIVERY_MODE is vault)"
+    way = values["vault_authentication"]
+    needed = "vault_role" if way == "iam" else "vault_credentials_secret"
+    if not values.get(needed):
+        yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {way})"
+    address = values.get("vault_address", "")
+    if not values.get("allow_http", True) and address.startswith("http:"):
+        yield f"{address} is not https (ALLOW_HTTP is false)"
+
+
+def _of_redis(values: Values) -> Iterator[str]:
+    if values.get("redis_authentication") == "password" and not values.get("redis_password_secret"):
+        yield "REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"
+    if values.get("redis_authentication") == "iam":
+        for name in ("redis_user", "redis_cache_name"):
+            if not values.get(name):
+                yield f"{name.upper()} is missing (REDIS_AUTHENTICATION is iam)"
+        if not values.get("redis_tls", True):
+            yield "REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)"
+
+
+def _of_urls(values: Values) -> Iterator[str]:
+    if not values.get("allow_http", True):
+        for url in (*values.get("health_urls", ()), values.get("login_url", "")):
+            if url.startswith("http:"):
+                yield f"{url} is not https (ALLOW_HTTP is false)"

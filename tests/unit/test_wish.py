@@ -1,0 +1,76 @@
+"""`local.wish`: what the demo is asked for, and what it answers to a wish that is none."""
+
+import pytest
+
+from keyturn import record
+from local import demo, faults, wish
+from local.places import PLACES
+
+
+def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -> None:
+    found = wish.read({})
+    assert (found.sessions, found.mode, found.delivery) == (2000, "scheduled", "kubernetes-secret")
+    assert not found.real_cluster
+    assert found.fault is None
+
+
+@pytest.mark.parametrize("delivery", PLACES)
+def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
+    fault = wish.read({"DELIVERY": delivery, "FAIL": "delivery"}).fault
+    assert fault
+    assert (fault.says, fault.error) == PLACES[delivery].refusal
+
+
+@pytest.mark.parametrize("delivery", PLACES)
+@pytest.mark.parametrize("fault", [*faults.FAULTS, *faults.FAILURES])
+def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) -> None:
+    named = {"FAIL" if fault in faults.FAILURES else "FAULT": fault, "DELIVERY": delivery}
+    if (fault, delivery) == ("key-crash", "external-secrets"):
+        with pytest.raises(ValueError, match="External Secrets Operator mends that at once"):
+            wish.read(named)
+    else:
+        assert wish.read(named).delivery == delivery
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        (
+            {"DELIVERY": "pigeon"},
+            "DELIVERY is one of kubernetes-secret, external-secrets, vault, not 'pigeon'.",
+        ),
+        ({"CLUSTER": "paper"}, "CLUSTER is emulated or real, not 'paper'."),
+        ({"MODE": "sleepy"}, "MODE is one of scheduled, emergency, finding, not 'sleepy'."),
+        ({"FAULT": "paused", "FAIL": "rollout"}, "FAULT and FAIL are two ways to say what goes"),
+    ],
+)
+def test_a_wish_that_is_none_is_answered_in_a_sentence(
+    named: dict[str, str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for variable, text in named.items():
+        monkeypatch.setenv(variable, text)
+    assert demo.main() == 2
+    assert capsys.readouterr().err.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("named", "also"),
+    [
+        ({}, set()),
+        ({"MODE": "emergency"}, {"PurgeEarly"}),
+        ({"DELIVERY": "vault"}, set()),
+        ({"DELIVERY": "vault", "MODE": "emergency"}, {"PurgeEarly", "DestroyExposed"}),
+        ({"FAIL": "rollout"}, {"RestorePreviousKey"}),
+        ({"FAIL": "rollout", "MODE": "finding"}, {"PurgeEarly"}),
+        ({"FAULT": "paused"}, set()),
+    ],
+)
+def test_the_states_are_shown_that_such_a_run_can_enter(
+    named: dict[str, str], also: set[str]
+) -> None:
+    states = wish.read(named).states
+    assert {*states} - {*record.STEPS} == {*also, "FinishRotation"}
+    assert states[-1] == "FinishRotation"
