@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import nursery
 
 ROOT = Path(__file__).parents[2]
@@ -145,3 +147,14 @@ def running_demo(folder: Path, **wish: str) -> Iterator[Demo]:
         yield demo
     finally:
         demo.close()
+
+
+def names_asked_for(session: pytest.Session) -> set[str]:
+    """The demos that the tests of a session are about: the values of their parameter `name`."""
+    return {
+        str(item.callspec.params["name"])
+        for item in session.items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and "name" in item.callspec.params
+    }

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import pytest
 
 from local.redis_server import find_binary
-from tests.e2e.demo_process import Demo, running_demo
+from tests.e2e.demo_process import Demo, names_asked_for, running_demo
 from tests.project import ROOT
 
 pytestmark = [
@@ -112,11 +112,7 @@ def demos(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Demo]:
     """Those that tests ask for, a few at once to save time; each has ended."""
-    asked = {
-        item.callspec.params.get("name")
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-    }
+    asked = names_asked_for(request.session)
     wishes = {"finding": {"MODE": "finding"}}
     wishes |= {name: ending.wish for name, ending in ENDINGS.items() if name in asked}
     folders = {name: tmp_path_factory.mktemp(name.replace(", ", "-")) for name in wishes}
