@@ -12,9 +12,10 @@ from local.deployment import Deployment, deploy
 from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import SecretsManager
-from local.stack import ACCOUNT, REGION
 from tests.project import ROOT, parameters
 from tests.shape.test_template_parameters import EVERYTHING
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"  # not those of the end-to-end stack
 
 
 @pytest.fixture
