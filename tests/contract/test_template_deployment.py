@@ -16,6 +16,8 @@ from local.secrets_manager import SecretsManager
 from tests.project import ROOT, parameters
 from tests.shape.test_template_parameters import EVERYTHING
 
+ACCOUNT, REGION = "111122223333", "eu-west-1"  # not those of the end-to-end stack
+
 
 @pytest.fixture
 def functions() -> Iterator[Functions]:
