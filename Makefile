@@ -40,7 +40,7 @@ demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole
 
 test: $(VENV)/.dev $(SAM)/.sam ## All kinds of tests (FULL=1: in all their cases)
 	@echo "Running the tests, a file on each core at a time (some minutes)."
-	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile -m "$(if $(FULL),,not exhaustive)"
+	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "$(if $(FULL),,not exhaustive)"
 
 check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, template, weaknesses
 	@echo "Checking format, lint, types, imports, the template, and for weaknesses."

@@ -6,6 +6,7 @@ from typing import Any
 
 from keyturn.key import FIELD, SessionKey
 from local import console
+from local.aws import ACCOUNT
 from local.claims import Claim
 from local.cluster import Cluster
 from local.cluster.resources import PODS, Json, Objects
@@ -20,6 +21,7 @@ from local.places.kubernetes_secret import KubernetesSecretPlace
 from local.places.place import Ground, PlaceProblem, controller_of
 
 NAME = "web-session"
+OPERATOR_ROLE = f"arn:aws:iam::{ACCOUNT}:role/external-secrets"
 SYNC_SECONDS = 3.0
 
 
@@ -59,9 +61,9 @@ class ExternalSecretPlace(KubernetesSecretPlace):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The delivery mode, and the ExternalSecret to ask."""
+        """The delivery mode, the ExternalSecret to ask, and who reads the secret for it."""
         mode = {"DeliveryMode": "external-secrets", "ExternalSecret": NAME}
-        return {**super().parameters, **mode}
+        return {**super().parameters, **mode, "ConsumerRoles": OPERATOR_ROLE}
 
     def take_over(self, secret_arn: str) -> None:
         """Start the operator, and have the Secret filled from Secrets Manager from now on."""

@@ -19,7 +19,7 @@ from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.waiting import until, wait_for_rollout
+from tests.contract.waiting import insist, until, wait_for_rollout
 
 TWO = Stamp("two", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -48,16 +48,11 @@ def start(cluster: ClusterUnderTest, namespace: str, *containers: Json) -> None:
 def restart(adapters: Adapters, annotations: dict[str, str], *, dry_run: bool = False) -> Workload:
     """Restart the service as it is; its controller may write its status in between."""
 
-    def attempt() -> Workload | None:
+    def attempt() -> Workload:
         version = adapters.cluster.workload("web").resource_version
-        try:
-            return adapters.cluster.restart("web", annotations, version, dry_run=dry_run)
-        except errors.DeliveryConflict:
-            return None
+        return adapters.cluster.restart("web", annotations, version, dry_run=dry_run)
 
-    found = until(attempt, bool)
-    assert found
-    return found
+    return insist(attempt)
 
 
 def store(

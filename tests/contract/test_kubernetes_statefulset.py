@@ -4,7 +4,7 @@ A StatefulSet ends its pods one by one, and each new one takes the old one's nam
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from tests.contract.rotation_adapters import (
     signing_as,
     still_on_top,
 )
-from tests.contract.waiting import until
+from tests.contract.waiting import insist, until
 
 pytestmark = WITHOUT_IT
 
@@ -58,6 +58,11 @@ def cluster(real_cluster: ClusterUnderTest) -> ClusterUnderTest:
 def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
     with signing_as(KEY_ID, cluster.entries[KEY_ID].secret_key):
         yield adapters_of(cluster, namespace)
+
+
+def restart(adapters: Adapters, begun: datetime) -> dict[str, Any]:
+    """Restart it, whatever its controller writes in between."""
+    return insist(lambda: rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top))
 
 
 def start(
@@ -153,7 +158,7 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     start(cluster, namespace)
     old = versions(cluster, namespace)
     rollout.check_ready(adapters.cluster, SERVICE)
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
+    restarted = restart(adapters, now())
     looks = look_until_done(cluster, namespace, adapters, restarted)
     assert restarted["restarted"]
     assert looks[0]["state"] == "waiting"
@@ -170,9 +175,9 @@ def test_the_same_restart_again_patches_nothing(
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
     begun, asked = now(), patches(cluster)
-    rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
+    restart(adapters, begun)
     once, generation = patches(cluster), read(cluster, namespace)["metadata"]["generation"]
-    again = rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
+    again = restart(adapters, begun)
     assert not again["restarted"]
     assert (once, patches(cluster)) == (asked + 1, asked + 1)
     assert read(cluster, namespace)["metadata"]["generation"] == generation
@@ -185,7 +190,7 @@ def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_be
     start(cluster, namespace, THE_THIRD_STAYS, replicas=3, podManagementPolicy="Parallel")
     until(lambda: started(cluster, namespace, f"{NAME}-2"), bool)
     cluster.admin.patch(STATEFUL_SETS, namespace, NAME, {"spec": {"replicas": 2}})
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
+    restarted = restart(adapters, now())
     looks = look_until_done(cluster, namespace, adapters, restarted)
     assert "queue-2" in restarted["podsBefore"]
     assert any("2 of 2 new, 1 old terminating" in look["says"] for look in looks)
@@ -201,7 +206,7 @@ def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_
     stray["metadata"] |= {"labels": {"app": NAME}, "annotations": {KEY_VERSION: OLD}}
     cluster.admin.create(PODS, namespace, stray)
     until(lambda: started(cluster, namespace, "stray"), bool)
-    restarted = rollout.restart(adapters.cluster, STAMP, SERVICE, now(), still_on_top)
+    restarted = restart(adapters, now())
     until(lambda: read(cluster, namespace), rolled_out)
     ledger = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from keyturn import key
-from local.aws import ACCOUNT, REGION
 from local.clock import SystemClock
 from local.cloud import Cloud
 from local.deployment import Deployment, deploy

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from keyturn import errors
 from local.cluster.resources import DEPLOYMENTS, PODS, Json
 from tests.contract.cluster_under_test import ClusterUnderTest
 
@@ -19,6 +20,16 @@ def until(facts: Callable[[], T], holds: Callable[[T], bool]) -> T:
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
+
+
+def insist(call: Callable[[], T]) -> T:
+    """Call again while a controller writes first, as the state machine does."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            return call()
+        except errors.DeliveryConflict:
+            assert time.monotonic() < deadline, "somebody else writes all the time"
 
 
 def rolled_out(item: Json) -> bool:

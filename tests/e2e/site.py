@@ -282,9 +282,40 @@ def _shorten_pauses(patches: pytest.MonkeyPatch) -> None:
     patches.setattr(wait_function.WaitFunction, "_wait_interval", wait)
 
 
+class Loan:
+    """Lends one stack after another; there is never more than one in a process."""
+
+    def __init__(self) -> None:
+        self._running: contextlib.ExitStack | None = None
+        self._site: Site | None = None
+
+    def take(self) -> Site:
+        """The stack, started where there is none."""
+        if self._site is None:
+            running = contextlib.ExitStack()
+            self._site = running.enter_context(running_site())
+            self._running = running
+        return self._site
+
+    def give_back(self) -> None:
+        """Keep the stack for the next test if it is sound, end it otherwise."""
+        if self._site and not self._site.settle():
+            self.end()
+
+    def end(self) -> None:
+        """End the stack."""
+        if self._running:
+            self._running.close()
+        self._running = self._site = None
+
+
+LOAN = Loan()
+
+
 @contextlib.contextmanager
 def running_site(**properties: Any) -> Iterator[Site]:
-    """Start a stack of one's own, with properties of `LocalStack`."""
+    """Start a stack of one's own, with properties of `LocalStack`; the one that is lent ends."""
+    LOAN.end()
     log: list[str] = []
     listeners = Listeners(on_function_log=lambda name, line: log.append(f"{name} {line}"))
     given = {**OFTEN, **properties.pop("parameters", {})}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import pytest
 
 from local.redis_server import find_binary
+from tests.e2e.choice import cases
 from tests.e2e.demo_process import Demo, names_asked_for, running_demo
 from tests.project import ROOT
 
@@ -137,13 +138,7 @@ def account_of(demo: Demo) -> list[str]:
     return re.findall(r"^  ([✔✘] .*)$", told, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.exhaustive)
-        for name in ENDINGS
-    ],
-)
+@pytest.mark.parametrize("name", cases(ENDINGS, ALWAYS))
 def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
     demos: dict[str, Demo], name: str
 ) -> None:

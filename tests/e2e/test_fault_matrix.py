@@ -22,7 +22,6 @@ import pytest
 from keyturn import key
 from tests.e2e import findings, outages
 from tests.e2e.call_faults import Fate, Fault
-from tests.e2e.conftest import Loan
 from tests.e2e.interruptions import Call
 from tests.e2e.key_forms import found, pieces_of
 from tests.e2e.site import Ended, Site
@@ -41,8 +40,7 @@ SESSIONS = 20
 
 
 @pytest.fixture(scope="module")
-def stand(loan: Loan) -> Iterator[Stand]:
-    loan.end()  # there is never more than one stack in a process
+def stand() -> Iterator[Stand]:
     with running_stand() as stand:
         yield stand
 

@@ -16,7 +16,6 @@ import yaml
 from keyturn.run import timestamp
 from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e import findings
-from tests.e2e.conftest import Loan
 from tests.e2e.failures import FAILURES, fail
 from tests.e2e.rights import MACHINE, called, given, role_arn
 from tests.e2e.site import Site, running_site
@@ -26,9 +25,8 @@ RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 
 
 @pytest.fixture(scope="module")
-def rotated(loan: Loan) -> Iterator[Site]:
+def rotated() -> Iterator[Site]:
     """A stack of its own that has seen every kind of story; Redis wants a login there."""
-    loan.end()  # there is never more than one stack in a process
     with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
         assert site.rotate_to_end().status == "SUCCEEDED"
         fail(site, FAILURES["a Secret that is immutable"], turns=True)

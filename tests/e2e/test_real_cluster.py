@@ -15,7 +15,7 @@ from local.cluster.audit import AuditEntry
 from local.cluster.control_plane_binaries import ASSETS, REMEDY
 from local.cluster.resources import PODS
 from local.stack import LocalStack
-from tests.e2e.conftest import Loan
+from tests.e2e.site import LOAN
 
 MANIFEST = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
 RULES = next(yaml.safe_load_all(MANIFEST.read_text()))["rules"]
@@ -34,10 +34,10 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(loan: Loan) -> Iterator[Story]:
+def story() -> Iterator[Story]:
     if not os.environ.get(ASSETS):
         pytest.skip(f"no real control plane: {ASSETS} is not set. {REMEDY}")
-    loan.end()  # there is never more than one stack in a process
+    LOAN.end()
     with LocalStack(real_cluster=True) as stack:
         before = pod_names(stack)
         rotation_id = stack.rotate()

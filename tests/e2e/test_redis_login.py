@@ -11,7 +11,6 @@ from local.installation import REDIS_SECRET, REDIS_USER
 from local.stack import SESSION_DATABASE
 from local.users import can_open_page, log_in
 from tests.contract.test_session_store_refusals import RIGHTS
-from tests.e2e.conftest import Loan
 from tests.e2e.key_forms import found, pieces_of
 from tests.e2e.site import Ended, Site, running_site
 from tests.e2e.test_secrecy import PLACES, all_that_was_said
@@ -30,8 +29,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(loan: Loan) -> Iterator[Story]:
-    loan.end()  # there is never more than one stack in a process
+def story() -> Iterator[Story]:
     with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
         with site.stack.redis.client(SESSION_DATABASE) as redis:
             redis.execute_command("ACL", "SETUSER", "default", *FORBIDDEN)

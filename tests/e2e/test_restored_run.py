@@ -6,6 +6,7 @@ import pytest
 
 from keyturn import key
 from local.users import can_open_page, log_in_once
+from tests.e2e.choice import cases
 from tests.e2e.failures import (
     FAILURES,
     STEPS,
@@ -19,8 +20,11 @@ from tests.e2e.failures import (
 from tests.e2e.outages import CONSOLE
 from tests.e2e.site import Ended, Site, Snapshot
 
+# Before any pod has met the key, while pods are restarted, and after.
+ALWAYS = {"a Secret that is immutable", "an image that cannot be pulled", "a broken login"}
 
-@pytest.mark.parametrize("cause", FAILURES)
+
+@pytest.mark.parametrize("cause", cases(FAILURES, ALWAYS))
 def test_a_scheduled_run_that_fails_is_undone_and_its_command_rotates_after(
     site: Site, cause: str
 ) -> None:
