@@ -99,6 +99,22 @@ def test_a_field_that_vanishes_in_between_is_not_made_anew(
     assert len(secret.fields) == 2
 
 
+def test_the_version_that_is_named_is_the_one_that_was_written(
+    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+) -> None:
+    """Somebody else writes another field before it is read back."""
+    write = secret.write
+
+    def write_and_be_followed(kept: Kept, value: str) -> None:
+        write(kept, value)
+        secret.put(**{**secret.read().fields, "OTHER": "changed"})
+
+    secret.write = write_and_be_followed  # type: ignore[method-assign]
+    found = way.bring(promoted(new), {}, NOON)
+    assert (found["vaultVersionBefore"], found["vaultVersion"]) == (1, 2)
+    assert secret.read().version == 3
+
+
 def test_what_is_read_back_is_the_proof(
     way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
 ) -> None:

@@ -95,8 +95,8 @@ class VaultWrite:
     def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
         """Write the key where it is not there yet, and read it back.
 
-        Returns the version that holds it, and the one that it was written upon. Raises Superseded,
-        DeliveryConflict, DeliveryNotProven, the errors of Vault.
+        Returns the version that was written, or holds it already, and the one that it was written
+        upon. Raises Superseded, DeliveryConflict, DeliveryNotProven, the errors of Vault.
         """
         found = self.secret.read()
         before = None
@@ -112,7 +112,8 @@ class VaultWrite:
             "state": "done",
             "target": self.secret.name,
             "written": before is not None,
-            "vaultVersion": found.version,
+            # Somebody else may have written another field since: check-and-set made ours the next.
+            "vaultVersion": found.version if before is None else before + 1,
             "vaultVersionBefore": before,
             "destroysExposed": self.destroys_exposed,
             "delivery": f"vault-{found.version}",
