@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 
-def cases(names: Iterable[str], always: Collection[str]) -> list[Any]:
-    """Every case by its name, for `parametrize`; those that are not `always` run are marked."""
-    named = list(names)
-    assert {*always} <= {*named}
+def cases(every: Iterable[Any], always: Collection[Any]) -> list[Any]:
+    """Every case, for `parametrize`; those that are not `always` run are marked."""
+    found = list(every)
+    assert {*always} <= {*found}
     return [
-        pytest.param(name, marks=[] if name in always else [pytest.mark.exhaustive])
-        for name in named
+        pytest.param(case, marks=[] if case in always else [pytest.mark.exhaustive])
+        for case in found
     ]

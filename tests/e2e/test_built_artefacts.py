@@ -78,6 +78,7 @@ def contents(build: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+@pytest.mark.exhaustive
 def test_two_builds_are_the_same_to_the_last_byte(builds: tuple[Path, Path]) -> None:
     one, other = map(contents, builds)
     assert [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)] == []
@@ -86,6 +87,7 @@ def test_two_builds_are_the_same_to_the_last_byte(builds: tuple[Path, Path]) -> 
     assert all(mode & readable == readable for mode, _ in one.values())
 
 
+@pytest.mark.exhaustive
 def test_sam_names_both_builds_alike_and_so_uploads_the_second_nowhere(
     builds: tuple[Path, Path],
 ) -> None:
@@ -100,6 +102,7 @@ def test_sam_names_both_builds_alike_and_so_uploads_the_second_nowhere(
     assert len(set(one)) == 2
 
 
+@pytest.mark.exhaustive
 def test_a_function_is_the_file_of_its_handler_and_the_layer_is_all_else(
     builds: tuple[Path, Path],
 ) -> None:
@@ -121,6 +124,7 @@ def sources(package: Path) -> dict[Path, bytes]:
     }
 
 
+@pytest.mark.exhaustive
 def test_the_layer_is_for_the_functions_runtime_and_fits(builds: tuple[Path, Path]) -> None:
     python = builds[0] / "KeyturnLayer" / "python"
     assert sum(p.stat().st_size for p in python.rglob("*")) < MOST_MEGABYTES * MEGABYTE
@@ -137,6 +141,7 @@ def test_the_layer_is_for_the_functions_runtime_and_fits(builds: tuple[Path, Pat
     assert not [*python.rglob("*.pyc"), *python.glob("bin")]
 
 
+@pytest.mark.exhaustive
 def test_the_bill_of_materials_names_what_is_in_the_layer(builds: tuple[Path, Path]) -> None:
     one, other = ((build.parent / "sbom.cdx.json").read_bytes() for build in builds)
     assert one == other

@@ -11,6 +11,7 @@ from local.cluster.control_plane_binaries import ASSETS
 from local.redis_server import find_binary
 from local.vault_server import find_binary as find_vault
 from tests.contract.cluster_under_test import NO_REAL_CLUSTER
+from tests.e2e.choice import cases
 from tests.e2e.demo_process import Demo, names_asked_for, running_demo
 
 pytestmark = [
@@ -91,11 +92,7 @@ def assert_claimed(demo: Demo, patterns: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "external-secrets",
-        pytest.param("external-secrets, emergency", marks=pytest.mark.exhaustive),
-    ],
+    "name", cases(["external-secrets", "external-secrets, emergency"], {"external-secrets"})
 )
 def test_no_pod_is_restarted_before_the_operator_has_brought_the_key(
     demos: dict[str, Demo], name: str
@@ -123,7 +120,12 @@ def test_no_pod_is_restarted_before_the_operator_has_brought_the_key(
             "the Kubernetes Secret",
             marks=pytest.mark.exhaustive,
         ),
-        pytest.param("vault, refused", "AccessDenied", "Vault", marks=NEEDS_VAULT),
+        pytest.param(
+            "vault, refused",
+            "AccessDenied",
+            "Vault",
+            marks=[NEEDS_VAULT, pytest.mark.exhaustive],
+        ),
         pytest.param(
             "vault, spoilt",
             "KeyErrorsInLogs",
@@ -148,7 +150,7 @@ def test_a_delivery_that_fails_is_turned_back(
 
 
 @NEEDS_VAULT
-@pytest.mark.parametrize("name", ["vault"])
+@pytest.mark.parametrize("name", cases(["vault"], {}))
 def test_vault_holds_the_new_key_and_the_pods_have_read_it_there(
     demos: dict[str, Demo], name: str
 ) -> None:

@@ -145,8 +145,13 @@ def test_the_reaper_ends_everything_after_a_kill(tmp_path: Path) -> None:
     ("name", "word", "moment"),
     [
         ("redis", "-server ", IN_THE_MIDDLE),
-        ("oauth2-provider", "local.services.oauth2_provider", "Console: "),
-        ("reaper", "local.reaper", "Users: "),
+        pytest.param(
+            "oauth2-provider",
+            "local.services.oauth2_provider",
+            "Console: ",
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param("reaper", "local.reaper", "Users: ", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_part_that_dies_is_named_and_everything_ends(

@@ -11,6 +11,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from keyturn import key
+from tests.e2e.choice import cases
 from tests.e2e.site import Site
 from tests.e2e.stories import MODES, misroute, route, tell
 from tests.e2e.test_watch_key import daily_look
@@ -42,7 +43,7 @@ def deny_at(site: Site, state: str, mode: str) -> None:
         site.interruptions.refuse(function, FIRST_CALL, code=DENIED)
 
 
-def cases() -> Iterator[ParameterSet]:
+def runs() -> Iterator[ParameterSet]:
     """Mode, state, and how the run has to end: each state always in one mode, in turns."""
     for number, state in enumerate(STATES):
         modes = [mode for mode in MODES if ONLY_IN.get(state, mode) == mode]
@@ -58,7 +59,7 @@ def outcome_of(mode: str, state: str) -> str:
     return "succeeded" if state == "PurgeEarly" else "failed"  # they end after the restart too
 
 
-@pytest.mark.parametrize(("mode", "state", "outcome"), list(cases()))
+@pytest.mark.parametrize(("mode", "state", "outcome"), list(runs()))
 def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_afterwards(
     module_site: Site, mode: str, state: str, outcome: str
 ) -> None:
@@ -84,7 +85,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
     assert daily_look(site) == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", cases(MODES, {"emergency"}))
 def test_a_run_whose_record_is_denied_has_done_its_work_and_says_that_it_is_not_recorded(
     module_site: Site, mode: str
 ) -> None:
