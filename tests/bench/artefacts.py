@@ -17,6 +17,7 @@ from local.cloud import access_key_of
 from local.deployment.template import read_template
 from local.processes import Child, Processes
 from local.stack import Listeners, LocalStack
+from tests import monitoring
 from tests.bench import imports
 from tests.bench.commands import Command, run
 from tests.bench.cost import Calls, Usage
@@ -90,14 +91,9 @@ def measure(sessions: int, tell: Callable[[str], None]) -> Measured:
 
 
 def billed_resources() -> tuple[Counter[str], int]:
-    """How many resources of each type the template has, and how many metrics its alarms watch."""
+    """How many resources of each type the template has, and how many metrics of our own."""
     resources = read_template(artefacts.SOURCE)["Resources"].values()
-    watched = [one["Properties"] for one in resources if one["Type"] == "AWS::CloudWatch::Alarm"]
-    ours = {
-        (one.get("Namespace"), one.get("MetricName"))
-        for one in watched
-        if not str(one.get("Namespace")).startswith("AWS/")
-    }
+    ours = {shown for shown in monitoring.shown_by(monitoring.dashboard()) if shown[0] == "Keyturn"}
     return Counter(one["Type"] for one in resources), len(ours)
 
 

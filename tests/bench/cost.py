@@ -34,7 +34,8 @@ SECRET = Price(0.40, "secret a month", f"{_AWS}/secrets-manager/pricing/")
 KMS_KEY = Price(1.00, "customer key a month", f"{_AWS}/kms/pricing/")
 ALARM = Price(0.10, "alarm a month", f"{_AWS}/cloudwatch/pricing/")
 DASHBOARD = Price(3.00, "dashboard a month", f"{_AWS}/cloudwatch/pricing/")
-METRIC = Price(0.30, "metric of one's own a month", f"{_AWS}/cloudwatch/pricing/")
+# A metric of one's own is paid for in the hours in which something is measured.
+METRIC_HOUR = Price(0.30 / HOURS, "metric of one's own an hour", f"{_AWS}/cloudwatch/pricing/")
 ENDPOINT = Price(0.01 * HOURS, "interface endpoint a month", f"{_AWS}/privatelink/pricing/")
 
 FIXED = {
@@ -48,6 +49,7 @@ FIXED = {
 SECONDS_A_POD = 30.0  # a new pod is started, ready, and the old one gone
 KEYS_A_SECOND = 100_000.0  # `make bench` measures it
 SLICE_SECONDS = 20.0
+DAILY_METRICS = 3  # the key's: `watch_key` measures them once a day
 CHECK_STATES = 3  # WaitForPods, CheckRollout, RolloutDone
 SERVICE_STATES = 2  # RestartService, ServiceRestarted
 PURGE_STATES = 2  # PurgeSessions, PurgeDone
@@ -164,7 +166,11 @@ def month(rotation: Usage, watch: Calls, fixed: float, rotations: int, days: int
     return rotations * rotation.usd + idle.usd + fixed
 
 
-def fixed_usd(kinds: Mapping[str, int], metrics: int) -> float:
-    """What the stack's own resources cost a month, by how many of each kind the template has."""
+def fixed_usd(kinds: Mapping[str, int], metrics: int, rotations: int, days: int = 30) -> float:
+    """What the stack itself costs a month, whatever its size: its resources and its metrics.
+
+    `kinds` says how many resources of each kind the template has, `metrics` how many metrics there
+    are; a rotation measures all of them within an hour.
+    """
     priced = sum(number * FIXED[kind].usd for kind, number in kinds.items() if kind in FIXED)
-    return priced + metrics * METRIC.usd
+    return priced + METRIC_HOUR.usd * (metrics * rotations + DAILY_METRICS * days)

@@ -86,7 +86,7 @@ def rotation(usage: Usage) -> list[str]:
 
 def growth(usage: Usage, kinds: Mapping[str, int], metrics: int) -> list[str]:
     """How a rotation and a month grow with services, pods and sessions."""
-    fixed, rows = fixed_usd(kinds, metrics), []
+    fixed, rows = fixed_usd(kinds, metrics, ROTATIONS_A_MONTH), []
     for name, size in SIZES:
         one = grown(usage, size)
         watched = month(one, usage.calls["watch_key"], fixed, ROTATIONS_A_MONTH)

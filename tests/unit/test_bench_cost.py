@@ -69,8 +69,10 @@ def test_the_cost_of_many_sessions_is_linear_in_their_number() -> None:
 
 
 def test_a_month_has_its_rotations_a_look_a_day_and_what_is_there_anyway() -> None:
-    fixed = cost.fixed_usd({"AWS::KMS::Key": 1, "AWS::CloudWatch::Alarm": 5, "Other": 9}, 2)
-    assert fixed == pytest.approx(1.0 + 0.5 + 0.6)
+    fixed = cost.fixed_usd(
+        {"AWS::KMS::Key": 1, "AWS::CloudWatch::Alarm": 5, "Other": 9}, 40, rotations=2
+    )
+    assert fixed == pytest.approx(1.0 + 0.5 + 0.30 / 730 * (2 * 40 + 3 * 30))
     nothing = Usage({}, 0, 0, 0, 0)
     look = 0.5 * 0.0000133334 + 0.0000002 + 0.000005
     watched = cost.month(nothing, CALLS["watch_key"], fixed, rotations=2)
