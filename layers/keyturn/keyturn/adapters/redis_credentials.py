@@ -7,11 +7,10 @@ password and the token are not kept, logged or put into an error.
 import json
 from urllib.parse import urlencode
 
-from botocore.exceptions import ClientError
 from redis import CredentialProvider
 
 from keyturn import errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, stored_login
 from keyturn.adapters.presign import Presigner
 
 # AWS takes a token for 15 minutes; a connection that is open stays so for 12 hours.
@@ -43,18 +42,11 @@ class StoredPassword(CredentialProvider):
         return (str(user), password) if user else (password,)
 
     def _read(self) -> str:
-        doing = f"secretsmanager:GetSecretValue on {self._secret_arn}"
-        with aws.translated(doing, errors.SecretsManagerUnavailable):
-            try:
-                found = self._client.get_secret_value(SecretId=self._secret_arn)
-            except ClientError as error:
-                if aws.code(error) != "ResourceNotFoundException":
-                    raise
-                raise errors.SessionStoreRefused(
-                    f"The secret {self._secret_arn}, which should hold the password of Redis, does"
-                    " not exist or has no value. Nothing was deleted. Check RedisPasswordSecret."
-                ) from error
-        return str(found.get("SecretString", ""))
+        missing = errors.SessionStoreRefused(
+            f"The secret {self._secret_arn}, which should hold the password of Redis, does not"
+            " exist or has no value. Nothing was deleted. Check RedisPasswordSecret."
+        )
+        return stored_login.read(self._client, self._secret_arn, missing)
 
 
 class ElastiCacheToken(CredentialProvider):

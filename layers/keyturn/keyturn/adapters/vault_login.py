@@ -12,11 +12,10 @@ import json
 from typing import TYPE_CHECKING, Protocol
 
 import hvac
-from botocore.exceptions import ClientError
 from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized
 
 from keyturn import errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, stored_login
 from keyturn.adapters.presign import Presigner, sts_endpoint
 from keyturn.adapters.vault_connection import translated
 
@@ -120,19 +119,11 @@ class StoredCredentials:
         return [str(one) for one in found]
 
     def _document(self) -> str:
-        doing = f"secretsmanager:GetSecretValue on {self._secret_arn}"
-        with aws.translated(doing, errors.SecretsManagerUnavailable):
-            try:
-                found = self._client.get_secret_value(SecretId=self._secret_arn)
-            except ClientError as error:
-                if aws.code(error) != "ResourceNotFoundException":
-                    raise
-                raise errors.VaultLoginRefused(
-                    f"The secret {self._secret_arn}, which should hold the credentials for Vault,"
-                    " does not exist or has no value. Nothing was changed. Check"
-                    " VaultCredentialsSecret."
-                ) from error
-        return str(found.get("SecretString", ""))
+        missing = errors.VaultLoginRefused(
+            f"The secret {self._secret_arn}, which should hold the credentials for Vault, does not"
+            " exist or has no value. Nothing was changed. Check VaultCredentialsSecret."
+        )
+        return stored_login.read(self._client, self._secret_arn, missing)
 
 
 def _log_in(client: hvac.Client, where: str, mount: str, call: dict[str, str]) -> None:
