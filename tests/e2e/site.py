@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from botocore.exceptions import ClientError
 
 from keyturn import key
 from local import console
@@ -203,10 +204,27 @@ class Site(Workloads):
         return f"-{int(time.time())}"
 
     def history(self, rotation_id: str, *, suffix: str = "") -> list[dict[str, Any]]:
-        """The events of a run."""
+        """The events of a run.
+
+        A Map iteration that a failed one has ended may still write into moto's history while it is
+        read, which is answered with 500: it is read again, as AWS's own clients do.
+        """
         pages = self.stack.cloud.client("stepfunctions").get_paginator("get_execution_history")
         arn = f"{self.stack.execution_arn(rotation_id)}{suffix}"
-        return [event for page in pages.paginate(executionArn=arn) for event in page["events"]]
+        found: list[dict[str, Any]] = []
+
+        def whole() -> bool:
+            try:
+                read = pages.paginate(executionArn=arn)
+                found[:] = [event for page in read for event in page["events"]]
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 500:
+                    raise
+                return False
+            return True
+
+        self.stack.wait(whole, f"the history of {arn} is read")
+        return found
 
     def executions(self) -> list[str]:
         """The names of every run there was."""
