@@ -56,8 +56,16 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     ("ExternalSecretIsNamed", {"DeliveryMode": "external-secrets", "ConsumerRoles": ROLE}),
     ("VaultSecretIsNamed", {**VAULT, "VaultAddress": ""}),
     ("VaultSecretIsNamed", {**VAULT, "VaultPath": ""}),
-    ("VaultSecretIsNamed", {**VAULT, "VaultAuthentication": "iam"}),
+    (
+        "VaultSecretIsNamed",
+        {**VAULT, "VaultAuthentication": "iam", "VaultCredentialsSecret": ""},
+    ),
     ("VaultSecretIsNamed", {**VAULT, "VaultCredentialsSecret": ""}),
+    ("VaultCredentialsAreUsed", {"VaultCredentialsSecret": SECRET}),
+    (
+        "VaultCredentialsAreUsed",
+        {**VAULT, "VaultAuthentication": "iam", "VaultRole": "keyturn"},
+    ),
     ("VaultCredentialsKmsKeyHasItsSecret", {"VaultCredentialsKmsKeyArn": KMS_KEY}),
     ("RedisPasswordIsNamed", {"RedisAuthentication": "password"}),
     ("RedisPasswordIsUsed", {"RedisPasswordSecret": SECRET}),

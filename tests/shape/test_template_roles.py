@@ -210,8 +210,6 @@ def test_who_talks_to_vault_can_read_its_credentials_and_nobody_else_can() -> No
     talking = {name for name, own in functions().items() if "VAULT_ADDRESS" in variables_of(own)}
     assert talking == {"RotateSecretFunction", "DeliverKeyFunction"}
     assert readers_of("VaultCredentialsSecret", VAULT) == talking
-    by_role = {**VAULT, "VaultAuthentication": "iam", "VaultRole": "keyturn"}
-    assert readers_of("VaultCredentialsSecret", by_role) == set()
 
 
 def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() -> None:

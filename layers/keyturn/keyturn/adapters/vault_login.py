@@ -127,7 +127,7 @@ class StoredCredentials:
 
 
 def _log_in(client: hvac.Client, where: str, mount: str, call: dict[str, str]) -> None:
-    client.token = ""
+    client.token = ""  # nosec B105 - a login is sent without the token before
     with translated(where, "update", f"auth/{mount}/login"):
         try:
             client.adapter.login(f"/v1/auth/{mount}/login", json=call)
