@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,19 @@ def names_asked_for(session: pytest.Session) -> set[str]:
         and hasattr(item, "callspec")
         and "name" in item.callspec.params
     }
+
+
+def run_demos(
+    factory: pytest.TempPathFactory, wishes: Mapping[str, dict[str, str]], *, at_once: int
+) -> dict[str, Demo]:
+    """Run demos to their ends, a few at once to save time; nothing is left of any."""
+    folders = {name: factory.mktemp(name.replace(", ", "-")) for name in wishes}
+
+    def run(name: str) -> Demo:
+        with running_demo(folders[name], **wishes[name]) as demo:
+            demo.end()
+            demo.assert_nothing_is_left()
+        return demo
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return dict(zip(wishes, pool.map(run, wishes), strict=True))

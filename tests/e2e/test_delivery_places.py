@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,7 +11,7 @@ from local.redis_server import find_binary
 from local.vault_server import find_binary as find_vault
 from tests.contract.cluster_under_test import NO_REAL_CLUSTER
 from tests.e2e.choice import cases
-from tests.e2e.demo_process import Demo, names_asked_for, running_demo
+from tests.e2e.demo_process import Demo, names_asked_for, run_demos, running_demo
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: orphans are told by prctl"),
@@ -62,16 +61,8 @@ def demos(
     asked = names_asked_for(request.session)
     possible = {name: wish for name, wish in WISHES.items() if wish | VAULT != wish or find_vault()}
     wanted = {name: wish for name, wish in possible.items() if name in asked}
-    folders = {name: tmp_path_factory.mktemp(name.replace(", ", "-")) for name in wanted}
-
-    def run(name: str) -> Demo:
-        with running_demo(folders[name], SESSIONS="20", **wanted[name]) as demo:
-            demo.end()
-            demo.assert_nothing_is_left()
-        return demo
-
-    with ThreadPoolExecutor(AT_ONCE) as at_once:
-        return dict(zip(wanted, at_once.map(run, wanted), strict=True))
+    few = {name: {"SESSIONS": "20", **wish} for name, wish in wanted.items()}
+    return run_demos(tmp_path_factory, few, at_once=AT_ONCE)
 
 
 def account_of(demo: Demo) -> list[str]:

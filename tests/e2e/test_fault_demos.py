@@ -11,14 +11,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
 from local.redis_server import find_binary
 from tests.e2e.choice import cases
-from tests.e2e.demo_process import Demo, names_asked_for, running_demo
+from tests.e2e.demo_process import Demo, names_asked_for, run_demos
 from tests.project import ROOT
 
 pytestmark = [
@@ -116,16 +115,8 @@ def demos(
     asked = names_asked_for(request.session)
     wishes = {"finding": {"MODE": "finding"}}
     wishes |= {name: ending.wish for name, ending in ENDINGS.items() if name in asked}
-    folders = {name: tmp_path_factory.mktemp(name.replace(", ", "-")) for name in wishes}
-
-    def run(name: str) -> Demo:
-        with running_demo(folders[name], SESSIONS="4", **wishes[name]) as demo:
-            demo.end()
-            demo.assert_nothing_is_left()
-        return demo
-
-    with ThreadPoolExecutor(AT_ONCE) as at_once:
-        return dict(zip(wishes, at_once.map(run, wishes), strict=True))
+    few = {name: {"SESSIONS": "4", **wish} for name, wish in wishes.items()}
+    return run_demos(tmp_path_factory, few, at_once=AT_ONCE)
 
 
 def account_of(demo: Demo) -> list[str]:
