@@ -36,6 +36,8 @@ from local.running_console import RunningConsole
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"
 READY_SECONDS = 60.0
+# A look takes its time from what is waited for: the longer a wait, the fewer the looks.
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.15
 SESSION_DATABASE = 1
 
 Tell = Callable[[str], None]
@@ -164,11 +166,13 @@ class LocalStack:
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition. Raises StackProblem when it does not come or a part dies."""
         deadline = time.monotonic() + READY_SECONDS
+        pause = SHORTEST_PAUSE_SECONDS
         while not condition():
             self.check()
             if time.monotonic() > deadline:
                 raise StackProblem(f"{what}: not after {READY_SECONDS:.0f} s.")
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _start(self, parts: contextlib.ExitStack) -> None:
         tell = self.listeners.on_stage

@@ -74,7 +74,7 @@ class Controllers:
         return [moment for moment in moments if moment]
 
     def _all(self, resource: Resource, namespace: str = "") -> Objects:
-        return self._store.list(resource, namespace)[0]
+        return self._store.look_at(resource, namespace)
 
     def _reconcile_replica_set(self, replica_set: Json, now: datetime) -> datetime | None:
         namespace, _ = _place(replica_set)

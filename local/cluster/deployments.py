@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from local.cluster.replica_sets import controller_reference
 from local.cluster.resources import Json, Objects, owner_uid
@@ -60,13 +61,13 @@ class Family:
     deployment: Json
     replica_sets: Objects
 
-    @property
+    @cached_property
     def new(self) -> Json | None:
         """The replica set of the template as it is now, None if there is none yet."""
         name = new_name(self.deployment)
         return next((one for one in self.replica_sets if one["metadata"]["name"] == name), None)
 
-    @property
+    @cached_property
     def old(self) -> Objects:
         """The replica sets of other templates."""
         return [one for one in self.replica_sets if one is not self.new]

@@ -2,7 +2,8 @@
 
 It does what etcd and the API server's registry do together: one counter is the `resourceVersion` of
 every object, a precondition on it is checked under the lock, `generation` moves when the spec does,
-and a write that changes nothing is no write. What goes in and what comes out are copies.
+and a write that changes nothing is no write. What goes in and what comes out are copies, but for
+the controllers, who look at everything at every change, and only read.
 """
 
 import copy
@@ -82,12 +83,20 @@ class ObjectStore:
     def list(self, resource: Resource, namespace: str = "") -> tuple[Objects, int]:
         """Return a namespace's objects ('': all), oldest first, and the version of that view."""
         with self._changed:
-            found = [
-                copy.deepcopy(item)
+            found = self.look_at(resource, namespace)
+            return [copy.deepcopy(item) for item in found], self.version
+
+    def look_at(self, resource: Resource, namespace: str = "") -> Objects:
+        """Return what `list` does, but the stored objects themselves: for who only reads.
+
+        A write replaces an object and never changes it, so what is looked at stays as it was.
+        """
+        with self._changed:
+            return [
+                item
                 for (plural, place, _), item in self._objects.items()
                 if plural == resource.plural and namespace in {"", place}
             ]
-            return found, self.version
 
     def modify(
         self,

@@ -16,7 +16,7 @@ from keyturn import key
 from local import console
 from local.cluster import StatusError
 from local.secrets_manager import RotationReport
-from local.stack import RECORD_BUCKET, Listeners, LocalStack
+from local.stack import RECORD_BUCKET, SESSION_DATABASE, Listeners, LocalStack
 from tests.e2e.interruptions import Interruptions
 from tests.e2e.mailboxes import Mailboxes
 from tests.e2e.workloads import Workloads
@@ -266,11 +266,14 @@ class Site(Workloads):
     # Whether the next test may have it
 
     def settle(self) -> bool:
-        """Wait a while for the stack to be as it should; whether it is."""
+        """Wait a while for the stack to be as it should, with nobody logged in; whether it is."""
         self.interruptions.clear()
         deadline = time.monotonic() + SETTLE_SECONDS
         while not (sound := self._sound()) and time.monotonic() < deadline:
             time.sleep(0.05)
+        if sound:
+            with self.stack.redis.client(SESSION_DATABASE) as client:
+                client.flushall()
         return sound
 
     def _sound(self) -> bool:
