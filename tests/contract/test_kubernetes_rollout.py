@@ -15,6 +15,7 @@ import pytest
 from keyturn import errors, rollout
 from keyturn.run import now, timestamp
 from keyturn.stamp import KEY_VERSION, Stamp
+from keyturn.workload import CRASHES_ALLOWED
 from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
 from tests.conftest import OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
@@ -45,6 +46,11 @@ SHOWS_ITS_VALUE_AND_ENDS_AT_THE_GATE = (
     "print('value=' + os.environ['VALUE'], flush=True)\n"
     "while not pathlib.Path(os.environ['GATE']).exists(): time.sleep(0.01)\n"
     "os.unlink(os.environ['GATE'])"
+)
+CRASHES_UNTIL_THE_GATE = (
+    "import os, pathlib, time\n"
+    "if not pathlib.Path(os.environ['GATE']).exists(): raise SystemExit(3)\n"
+    "time.sleep(600)"
 )
 
 
@@ -77,6 +83,7 @@ class Rotation:
     def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
         begun = now()
         restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun, confirm)
+        self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
         self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
         return restarted
 
@@ -153,6 +160,24 @@ def test_a_new_pod_that_cannot_run_fails_the_rollout_at_once_and_the_old_one_ser
     assert isinstance(refused, errors.RolloutFailed)
     assert re.search(named, str(refused))
     assert serving in rotation.adapters.cluster.pods("web")
+
+
+def test_a_run_that_is_run_again_holds_nothing_against_pods_that_have_recovered(
+    rotation: Rotation, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    spoilt = container(CRASHES_UNTIL_THE_GATE, env=[{"name": "GATE", "value": str(gate)}])
+    rotation.start(replicas=1)
+    rotation.patch({"template": {"spec": {"containers": [spoilt]}}})
+    rotation.restart()
+    assert isinstance(rotation.look_until_refused(), errors.RolloutFailed)
+    gate.touch()
+    until(rotation.deployment, rolled_out)
+    (pod,) = until(lambda: rotation.adapters.cluster.pods("web"), lambda pods: len(pods) == 1)
+    assert pod.restarts > CRASHES_ALLOWED
+    until(now, lambda at: bool(pod.crashed and at.replace(microsecond=0) > pod.crashed))
+    assert not rotation.restart()["restarted"]
+    assert rotation.look_until_done()["podsAfter"] == {pod.name: pod.uid}
 
 
 def test_a_rollout_that_kubernetes_gives_all_the_time_is_overdue_at_our_own_deadline(

@@ -132,11 +132,17 @@ def patches(cluster: ClusterUnderTest) -> int:
     return sum(tuple(entry[1:]) == wanted for entry in cluster.running.audit)
 
 
+def ledger_of(restarted: Json) -> dict[str, Any]:
+    """What a run knows that began now and has restarted the service."""
+    begun = {"startedAt": timestamp(now())}
+    return {"begin_rotation": begun, "restart_service": {**restarted, **begun}}
+
+
 def look_until_done(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters, restarted: Json
 ) -> list[dict[str, Any]]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
-    ledger: dict[str, Any] = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
+    ledger = ledger_of(restarted)
     looks: list[dict[str, Any]] = []
 
     def look() -> dict[str, Any]:
@@ -208,7 +214,7 @@ def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_
     until(lambda: started(cluster, namespace, "stray"), bool)
     restarted = restart(adapters, now())
     until(lambda: read(cluster, namespace), rolled_out)
-    ledger = {"restart_service": {**restarted, "startedAt": timestamp(now())}}
+    ledger = ledger_of(restarted)
 
     def look() -> tuple[str, str]:
         seen = rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now())

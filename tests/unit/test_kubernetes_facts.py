@@ -1,6 +1,7 @@
 """`keyturn.adapters.kubernetes_facts`: what the API's objects say, absent fields included."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from keyturn.settings import DeliverySettings
 from keyturn.stamp import KEY_VERSION
 from keyturn.variables import DeliveryMode
 from keyturn.workload import Pod, Workload
-from tests.conftest import NEW, STAMP
+from tests.conftest import NEW, NOON, STAMP
 
 KEY = DeliverySettings(
     DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY", ""
@@ -189,9 +190,15 @@ def pod(*statuses: dict[str, Any], kind: str = "containerStatuses", **meta: Any)
 
 def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
     seen = pod(
-        {"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 4},
-        {"name": "proxy", "state": {"running": {}}, "restartCount": 1},
+        {
+            "name": "app",
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"finishedAt": "2026-11-24T11:59:58Z"}},
+            "restartCount": 4,
+        },
+        {"name": "proxy", "state": {"running": {}}, "lastState": {}, "restartCount": 1},
         annotations=STAMP.annotations(),
+        creationTimestamp="2026-11-24T11:58:00Z",
         deletionTimestamp="2026-11-24T12:00:00Z",
     )
     assert facts.pod(seen) == Pod(
@@ -202,7 +209,19 @@ def test_a_pod_is_read_from_its_annotations_and_its_containers() -> None:
         waiting_reasons=("CrashLoopBackOff",),
         restarts=4,
         uid="uid-1",
+        created=NOON - timedelta(minutes=2),
+        crashed=NOON - timedelta(seconds=2),
     )
+
+
+def test_a_container_that_has_just_ended_crashed_then_and_not_the_time_before() -> None:
+    status = {
+        "name": "app",
+        "state": {"terminated": {"finishedAt": "2026-11-24T12:00:00Z"}},
+        "lastState": {"terminated": {"finishedAt": "2026-11-24T11:59:00Z"}},
+    }
+    never_ended = {"name": "proxy", "state": {"terminated": {"finishedAt": None}}}
+    assert facts.pod(pod(status, never_ended)).crashed == NOON
 
 
 @pytest.mark.parametrize(

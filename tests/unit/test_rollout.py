@@ -222,7 +222,8 @@ def look(
         "podsBefore": {"old": "uid-8", "old-2": "uid-9"},
         "startedAt": timestamp(NOON),
     }
-    ledger = {"restart_service": restarted} | ({} if last is None else {"check_rollout": last})
+    ledger = {"begin_rotation": {"startedAt": timestamp(NOON)}, "restart_service": restarted}
+    ledger |= {} if last is None else {"check_rollout": last}
     return rollout.check(cluster, STAMP, ledger, LIMIT, NOON + after)
 
 

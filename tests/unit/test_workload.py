@@ -1,7 +1,7 @@
 """`keyturn.workload`: a verdict that is never too early, for both kinds of workload."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,10 +48,15 @@ def seen_as(seen: Workload, **changes: Any) -> Workload:
 
 
 def judge(
-    seen: Workload, pods: list[Pod], *, overdue: bool = False, stalled_before: bool = False
+    seen: Workload,
+    pods: list[Pod],
+    *,
+    overdue: bool = False,
+    stalled_before: bool = False,
+    begun: datetime | None = None,
 ) -> Verdict:
     at = NOON + LIMIT if overdue else NOON
-    return workload.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, stalled_before))
+    return workload.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, stalled_before, begun))
 
 
 @BOTH
@@ -255,6 +260,39 @@ def test_a_new_pod_that_crashes_again_and_again_fails(rolled_out: Workload) -> N
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutFailed
     assert "kubectl logs -p new-9" in answer.says
+
+
+BEFORE = timedelta(seconds=1)
+BEGUN = NOON - timedelta(seconds=29.5)
+SECOND_BEGUN = BEGUN.replace(microsecond=0)
+STUCK = replace(ROLLED_OUT, updated=1, available=0)
+
+
+@pytest.mark.parametrize(
+    ("created", "begun", "fails"),
+    [
+        (SECOND_BEGUN - BEFORE, BEGUN, False),
+        (SECOND_BEGUN, BEGUN, True),  # Kubernetes' moments are whole seconds
+        (None, BEGUN, True),
+        (NOON - workload.LONGEST_BACK_OFF - BEFORE, NOON - workload.LONGEST_BACK_OFF, True),
+    ],
+    ids=["made before", "made in the same second", "made nobody knows when", "tried again since"],
+)
+def test_a_pod_of_the_attempt_before_is_given_the_time_to_be_tried_again(
+    created: datetime | None, begun: datetime, fails: bool
+) -> None:
+    stuck = new_pod("new-9", waiting_reasons=("ImagePullBackOff",), created=created)
+    assert isinstance(judge(STUCK, [stuck, old_pod()], begun=begun), Failed) is fails
+
+
+@pytest.mark.parametrize(
+    ("crashed", "fails"),
+    [(SECOND_BEGUN - BEFORE, False), (SECOND_BEGUN, True), (None, True)],
+    ids=["before", "since", "nobody knows when"],
+)
+def test_crashes_of_the_attempt_before_do_not_count(crashed: datetime | None, fails: bool) -> None:
+    crashing = new_pod("new-9", restarts=workload.CRASHES_ALLOWED + 1, crashed=crashed)
+    assert isinstance(judge(STUCK, [crashing, old_pod()], begun=BEGUN), Failed) is fails
 
 
 def test_an_old_pod_may_be_as_broken_as_it_likes() -> None:

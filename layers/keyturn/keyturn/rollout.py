@@ -100,12 +100,15 @@ def check(
 ) -> dict[str, Any]:
     """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
 
+    The ledger also has when the run began.
+
     Returns `state` 'waiting' or 'done' with a sentence. Raises the error of a failed verdict.
     """
     restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
     service, started = restarted["service"], moment(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
-    look = Look(at, started + limit, stalled_before=last.get("stalled", False))
+    begun = moment(entry(ledger, "begin_rotation")["startedAt"])
+    look = Look(at, started + limit, last.get("stalled", False), begun)
     answer = verdict(workload, pods, stamp, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.says}")

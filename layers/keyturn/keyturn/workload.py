@@ -8,7 +8,7 @@ all. A workload is a Deployment or a StatefulSet.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from keyturn import errors
@@ -25,13 +25,16 @@ HOPELESS = {
     "RunContainerError",
 }
 CRASHES_ALLOWED = 2
+# By then the kubelet has tried a stuck pod again (MaxContainerBackOff, pkg/kubelet/kubelet.go).
+LONGEST_BACK_OFF = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Pod:
     """What matters of a pod: which key and delivery it was made for, and how it fares.
 
-    The uid tells it from another pod of its name: those of a StatefulSet come back.
+    The uid tells it from another pod of its name: those of a StatefulSet come back. `crashed` is
+    when a container of it ended last, as far as Kubernetes knows.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Pod:
     restarts: int = 0
     uid: str = ""
     key_delivery: str | None = None
+    created: datetime | None = None
+    crashed: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,26 @@ Verdict = Done | Waiting | Failed
 
 @dataclass(frozen=True)
 class Look:
-    """When a rollout is looked at, by when it has to be done, whether it seemed stalled before."""
+    """When a rollout is looked at, by when it has to be done, whether it seemed stalled before.
+
+    `begun` is when the run began. A run that is run again finds the pods of the attempt before, and
+    what went wrong then, and may be mended, does not count.
+    """
 
     at: datetime
     deadline: datetime
     stalled_before: bool = False
+    begun: datetime | None = None
+
+    def is_of_this_run(self, moment: datetime | None) -> bool:
+        """Whether a moment of Kubernetes', which are whole seconds, is not before the run."""
+        return not (self.begun and moment) or moment >= self.begun.replace(microsecond=0)
+
+    def may_be_tried_again(self, pod: Pod) -> bool:
+        """Whether the kubelet may not have tried a stuck pod again since the run began."""
+        if self.begun is None or self.is_of_this_run(pod.created):
+            return False
+        return self.at < self.begun + LONGEST_BACK_OFF
 
 
 def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -> Verdict:
@@ -121,7 +141,7 @@ def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -
     old = [pod for pod in pods if not stamp.is_on(pod)]
     new = [pod for pod in pods if stamp.is_on(pod) and not pod.terminating]
     counts = _counts(workload, new, old)
-    if failure := _failure(workload, new, stamp):
+    if failure := _failure(workload, new, stamp, look):
         return Failed(failure.error, f"{counts}; {failure.says}")
     waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
     if not waiting:
@@ -190,7 +210,7 @@ def _kubectl_waits(workload: Workload) -> str | None:
     return None
 
 
-def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp) -> Failed | None:
+def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp, look: Look) -> Failed | None:
     """Why waiting is of no use, if it is."""
     if not stamp.is_on(workload):
         return Failed(
@@ -200,18 +220,23 @@ def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp) -> Failed | N
         )
     if hindrance := unready(workload):
         return hindrance
-    for pod in new:
-        if hopeless := HOPELESS.intersection(pod.waiting_reasons):
-            return Failed(
-                errors.RolloutFailed,
-                f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}."
-                f" See: kubectl describe pod {pod.name}",
-            )
-        if pod.restarts > CRASHES_ALLOWED:
-            return Failed(
-                errors.RolloutFailed,
-                f"new pod {pod.name} crashed {pod.restarts} times. See: kubectl logs -p {pod.name}",
-            )
+    return next((failure for pod in new if (failure := _lost(pod, look))), None)
+
+
+def _lost(pod: Pod, look: Look) -> Failed | None:
+    """Why a new pod will not start by itself, if it will not."""
+    hopeless = HOPELESS.intersection(pod.waiting_reasons)
+    if hopeless and not look.may_be_tried_again(pod):
+        return Failed(
+            errors.RolloutFailed,
+            f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}."
+            f" See: kubectl describe pod {pod.name}",
+        )
+    if pod.restarts > CRASHES_ALLOWED and look.is_of_this_run(pod.crashed):
+        return Failed(
+            errors.RolloutFailed,
+            f"new pod {pod.name} crashed {pod.restarts} times. See: kubectl logs -p {pod.name}",
+        )
     return None
 
 

@@ -58,6 +58,8 @@ def pod(found: Object) -> Pod:
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
         uid=found["metadata"]["uid"],
         key_delivery=_annotations(found).get(KEY_DELIVERY),
+        created=_moment(found["metadata"].get("creationTimestamp")),
+        crashed=max(filter(None, map(_crashed, statuses)), default=None),
     )
 
 
@@ -180,6 +182,17 @@ def _reads(container: Object, secret: str, field: str, volumes: set[str]) -> boo
         or secret in whole
         or bool(volumes & mounts)
     )
+
+
+def _crashed(status: Object) -> datetime | None:
+    """When a container ended last: it waits to start again, or has."""
+    kept = (status.get(name) or {} for name in ("state", "lastState"))
+    ended = (_moment((state.get("terminated") or {}).get("finishedAt")) for state in kept)
+    return max(filter(None, ended), default=None)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _container_statuses(found: Object) -> Iterator[Object]:
