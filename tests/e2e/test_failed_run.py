@@ -86,7 +86,7 @@ def run_command_of_the_message(site: Site, rotation_id: str) -> Ended:
 
 
 def test_the_command_of_the_message_may_be_given_until_the_cause_is_mended(site: Site) -> None:
-    failure = FAILURES["an image that cannot be pulled"]
+    failure = FAILURES["pods that crash"]
     with failure.happening(site, turns=False):
         rotation_id = site.rotate(**emergency_token())
         assert site.promotion(rotation_id).outcome == "succeeded"
