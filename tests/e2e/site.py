@@ -25,6 +25,7 @@ RETRY_SECONDS = 0.3
 WAIT_SECONDS = 60.0
 SETTLE_SECONDS = 8.0
 OFTEN = {"FindingCooldownMinutes": "0", "FindingDailyLimit": "100"}  # a stack serves many tests
+FEW_REPLICAS = {"web-console": 2, "auth-service": 1}  # each is a process; a demo has 3 and 2
 RETRIES_SOONER, WAITS_SHORTER = 50.0, 4.0
 
 
@@ -341,6 +342,9 @@ def running_site(**properties: Any) -> Iterator[Site]:
     listeners = Listeners(on_function_log=lambda name, line: log.append(f"{name} {line}"))
     given = {**OFTEN, **properties.pop("parameters", {})}
     stack = LocalStack(listeners, given, rotation_retry_seconds=RETRY_SECONDS, **properties)
-    with pytest.MonkeyPatch.context() as patches, stack:
-        _shorten_pauses(patches)
-        yield Site(stack, log, patches)
+    with pytest.MonkeyPatch.context() as patches:
+        for service, count in FEW_REPLICAS.items():
+            patches.setitem(console.REPLICAS, service, count)
+        with stack:
+            _shorten_pauses(patches)
+            yield Site(stack, log, patches)

@@ -1,7 +1,8 @@
 """What `make build` makes: the same bytes each time, and artefacts that rotate a key by themselves.
 
 Those for Lambda are built twice, in two folders and by users of two umasks, and compared. Those for
-this machine, by the same recipe, run in the local stack in place of the source tree.
+this machine, by the same recipe, run in the local stack in place of the source tree: `make demo
+BUILT=1` shows that too, and where the modules came from is seen here.
 """
 
 import contextlib
@@ -204,12 +205,14 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
         yield Rotated(built, ended, frozenset(Path(m[1]) for m in found if m), before)
 
 
+@pytest.mark.exhaustive
 def test_built_artefacts_rotate_a_key(rotated: Rotated) -> None:
     assert rotated.ended.status == "SUCCEEDED"
     assert rotated.ended.output["outcome"] == "succeeded"
     assert rotated.ended.output["sessions"]["left"] == 0
 
 
+@pytest.mark.exhaustive
 def test_the_code_that_ran_came_from_the_artefacts_and_not_from_the_source(
     rotated: Rotated,
 ) -> None:
@@ -227,10 +230,12 @@ def test_the_code_that_ran_came_from_the_artefacts_and_not_from_the_source(
     assert not others & ours
 
 
+@pytest.mark.exhaustive
 def test_an_artefact_that_has_run_is_the_one_that_was_built(rotated: Rotated) -> None:
     assert contents(rotated.build) == rotated.before
 
 
+@pytest.mark.exhaustive
 def test_they_are_built_for_this_machine(rotated: Rotated) -> None:
     layer = rotated.build / "KeyturnLayer" / "python"
     version = f"cpython-{sys.version_info.major}{sys.version_info.minor}"

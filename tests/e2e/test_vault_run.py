@@ -10,6 +10,7 @@ import pytest
 from hvac.exceptions import InvalidRequest
 
 from keyturn import key
+from local import console
 from local.places.vault import PATH, VaultPlace
 from local.redis_server import find_binary
 from local.vault_server import MOUNT
@@ -92,10 +93,10 @@ def test_what_another_client_writes_at_the_same_moment_survives(
 
 
 def test_a_pod_that_starts_later_reads_the_same_key(site: Site, place: VaultPlace) -> None:
-    name = "auth-service"
+    name, pods = "auth-service", sum(console.REPLICAS.values())
     site.patch(name, {"template": {"metadata": {"annotations": {"moved": "1"}}}})
     site.stack.wait(lambda: site.rolled_out(name), f"{name} is rolled out")
-    site.stack.wait(lambda: len(site.pods()) == 5, "the old pods are gone")
+    site.stack.wait(lambda: len(site.pods()) == pods, "the old pods are gone")
     assert set(site.keys_in_use()) == {place.value()}
 
 
