@@ -23,7 +23,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 _correction = threading.Lock()
 
 

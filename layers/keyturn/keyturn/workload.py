@@ -116,8 +116,7 @@ Verdict = Done | Waiting | Failed
 class Look:
     """When a rollout is looked at, by when it has to be done, whether it seemed stalled before.
 
-    `begun` is when the run began. A run that is run again finds the pods of the attempt before, and
-    what went wrong then, and may be mended, does not count.
+    `begun` is when the run began: what happened to the pods of an earlier attempt does not count.
     """
 
     at: datetime
