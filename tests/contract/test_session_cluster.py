@@ -14,6 +14,7 @@ from keyturn.adapters.redis import RedisSessions
 from local.processes import Processes
 from local.redis_server import Product, find_binary
 from tests import session_fill
+from tests.choice import cases
 from tests.contract.purging import SHORT_SLICES, HurriedClock, Purging
 from tests.contract.session_stores import purge_all, settings_of, store_of_cluster
 from tests.contract.test_session_store_refusals import CLUSTER_RIGHTS, RIGHTS
@@ -40,7 +41,7 @@ def need(product: Product) -> Product:
     return product
 
 
-@pytest.fixture(scope="module", params=PRODUCTS)
+@pytest.fixture(scope="module", params=cases(PRODUCTS, {"valkey"}))
 def cluster(request: pytest.FixtureRequest, processes: Processes) -> Iterator[RedisCluster]:
     """Three primaries; no test leaves it other than whole and with the slots that it had."""
     with RedisCluster(processes, product=need(request.param), options=OPTIONS) as cluster:
@@ -149,7 +150,7 @@ class LosingStore:
         self.store.check_permissions(flush=flush)
 
 
-@pytest.fixture(scope="module", params=PRODUCTS)
+@pytest.fixture(scope="module", params=cases(PRODUCTS, {"valkey"}))
 def replicated(request: pytest.FixtureRequest, processes: Processes) -> Iterator[RedisCluster]:
     with RedisCluster(
         processes, product=need(request.param), replicas=1, options=OPTIONS

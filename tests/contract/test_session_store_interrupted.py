@@ -17,6 +17,7 @@ from keyturn import purge_progress
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests import session_fill
+from tests.choice import cases
 from tests.contract.purging import SHORT_CALLS, SHORT_SLICES, Purging, Running
 from tests.contract.session_stores import DATABASE, store_of
 from tests.local_services import ROOT, wait_for
@@ -38,7 +39,7 @@ def processes() -> Iterator[Processes]:
         yield processes
 
 
-@pytest.fixture(scope="module", params=PRODUCTS)
+@pytest.fixture(scope="module", params=cases(PRODUCTS, {"valkey"}))
 def server(request: pytest.FixtureRequest, processes: Processes) -> Iterator[RedisServer]:
     """A server that keeps its data over a restart."""
     if find_binary(request.param) is None:

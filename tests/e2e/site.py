@@ -267,15 +267,17 @@ class Site(Workloads):
     # Whether the next test may have it
 
     def settle(self) -> bool:
-        """Wait a while for the stack to be as it should, with nobody logged in; whether it is."""
+        """Wait a while for the stack to be as it should; whether it is."""
         self.interruptions.clear()
         deadline = time.monotonic() + SETTLE_SECONDS
         while not (sound := self._sound()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        if sound:
-            with self.stack.redis.client(SESSION_DATABASE) as client:
-                client.flushall()
         return sound
+
+    def empty(self) -> None:
+        """Let nobody be logged in, and nothing else be in Redis."""
+        with self.stack.redis.client(SESSION_DATABASE) as client:
+            client.flushall()
 
     def _sound(self) -> bool:
         pending = [v for v, held in self.stack.labels().items() if "AWSPENDING" in held]
@@ -320,8 +322,10 @@ class Loan:
         return self._site
 
     def give_back(self) -> None:
-        """Keep the stack for the next test if it is sound, end it otherwise."""
-        if self._site and not self._site.settle():
+        """Keep the stack, with no sessions, for the next test if it is sound; else end it."""
+        if self._site and self._site.settle():
+            self._site.empty()
+        else:
             self.end()
 
     def end(self) -> None:

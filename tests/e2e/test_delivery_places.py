@@ -9,8 +9,8 @@ import pytest
 from local.cluster.control_plane_binaries import ASSETS
 from local.redis_server import find_binary
 from local.vault_server import find_binary as find_vault
+from tests.choice import cases
 from tests.contract.cluster_under_test import NO_REAL_CLUSTER
-from tests.e2e.choice import cases
 from tests.e2e.demo_process import Demo, names_asked_for, run_demos, running_demo
 
 pytestmark = [

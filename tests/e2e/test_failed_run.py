@@ -14,8 +14,8 @@ from keyturn import key
 from local import console
 from local.state_machines import locate
 from local.users import log_in_once
+from tests.choice import cases
 from tests.e2e import outages
-from tests.e2e.choice import cases
 from tests.e2e.failures import (
     FAILURES,
     PURGE_FAILURES,

@@ -11,7 +11,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from keyturn import key
-from tests.e2e.choice import cases
+from tests.choice import cases
 from tests.e2e.site import Site
 from tests.e2e.stories import MODES, misroute, route, tell
 from tests.e2e.test_watch_key import daily_look

@@ -15,8 +15,8 @@ import pytest
 from keyturn import key
 from local import console, ways
 from local.cluster.resources import SECRETS
+from tests.choice import cases
 from tests.e2e import outages
-from tests.e2e.choice import cases
 from tests.e2e.site import Site, running_site
 from tests.e2e.stories import (
     MODES,
@@ -195,7 +195,7 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("what", cases(BREAKS, {"delivery"}))
+@pytest.mark.parametrize("what", cases(BREAKS, {"validation"}))
 def test_a_scheduled_run_that_fails_for_good_restores_the_previous_key_once(
     site: Site, what: str
 ) -> None:

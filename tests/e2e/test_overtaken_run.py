@@ -11,7 +11,7 @@ import pytest
 from keyturn import key
 from keyturn.stamp import KEY_VERSION
 from local import console
-from tests.e2e.choice import cases
+from tests.choice import cases
 from tests.e2e.site import Ended, Site
 from tests.e2e.stories import misroute, planned, route, states, tell
 
