@@ -53,10 +53,10 @@ def judge(
     *,
     overdue: bool = False,
     stalled_before: bool = False,
-    begun: datetime | None = None,
+    begun: datetime = NOON,
 ) -> Verdict:
     at = NOON + LIMIT if overdue else NOON
-    return workload.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, stalled_before, begun))
+    return workload.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, begun, stalled_before))
 
 
 @BOTH

@@ -108,7 +108,7 @@ def check(
     service, started = restarted["service"], moment(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
     begun = moment(entry(ledger, "begin_rotation")["startedAt"])
-    look = Look(at, started + limit, last.get("stalled", False), begun)
+    look = Look(at, started + limit, begun, stalled_before=last.get("stalled", False))
     answer = verdict(workload, pods, stamp, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.says}")

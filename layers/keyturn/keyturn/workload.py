@@ -121,18 +121,17 @@ class Look:
 
     at: datetime
     deadline: datetime
+    begun: datetime
     stalled_before: bool = False
-    begun: datetime | None = None
 
     def is_of_this_run(self, moment: datetime | None) -> bool:
         """Whether a moment of Kubernetes', which are whole seconds, is not before the run."""
-        return not (self.begun and moment) or moment >= self.begun.replace(microsecond=0)
+        return moment is None or moment >= self.begun.replace(microsecond=0)
 
     def may_be_tried_again(self, pod: Pod) -> bool:
         """Whether the kubelet may not have tried a stuck pod again since the run began."""
-        if self.begun is None or self.is_of_this_run(pod.created):
-            return False
-        return self.at < self.begun + LONGEST_BACK_OFF
+        made_before = not self.is_of_this_run(pod.created)
+        return made_before and self.at < self.begun + LONGEST_BACK_OFF
 
 
 def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -> Verdict:
