@@ -3,21 +3,21 @@
 import time
 from typing import Any
 
-from keyturn import channels, labels, messages, run, sessions, wiring
+from keyturn import channels, labels, messages, questions, run, sessions, wiring
 from keyturn.telemetry import Event, Result, step
 
 begin = wiring.beginning()
 
 
 @step("BeginRotation")
-def handler(event: Event, _context: Any) -> Result:
+def handler(event: Event, context: Any) -> Result:
     """Count the sessions that will end, and announce the rotation."""
+    if "question" in event:
+        return questions.answer_preflight("begin_rotation", begin.checks)
     this = run.parse(event, begin.settings.secret_arn)
+    begin.confirm(this, event, context)
     labels.confirm_current(begin.secret, this.version)
-    begun = {
-        "services": list(begin.settings.services),
-        "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
-        **sessions.count_for(this.mode, begin.sessions, begin.pace, time),
-    }
+    counted = sessions.count_for(this.mode, begin.sessions, begin.pace, time)
+    begun = {**run.entry(event, "begin_rotation"), **counted}
     told = channels.tell(begin.channels, messages.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

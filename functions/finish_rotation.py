@@ -3,19 +3,24 @@
 import json
 from typing import Any
 
-from keyturn import channels, measures, messages, record, run, wiring
+from keyturn import channels, measures, messages, questions, record, run, wiring
 from keyturn.telemetry import Event, Result, emit, step
 
 finish = wiring.finishing()
 
 
 @step("FinishRotation")
-def handler(event: Event, _context: Any) -> Result:
+def handler(event: Event, context: Any) -> Result:
     """Compose, keep, announce and measure the record."""
+    if "question" in event:
+        return questions.answer_preflight("finish_rotation", finish.checks)
     this = run.parse(event, finish.settings.secret_arn)
-    document = record.compose(event, this, run.now())
+    finish.confirm(this, event, context)
+    document = record.compose(event, this, run.now(), finish.problems_of(this))
     if "recording_failure" not in event:
-        finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
-    told = channels.tell(finish.channels, messages.finished_message(this, document))
+        name = record.name_of(this, event)
+        document["keptAt"] = finish.records.keep(name, json.dumps(document, indent=2))
+    arn = finish.settings.state_machine_arn
+    told = channels.tell(finish.channels, messages.finished_message(this, document, arn))
     emit(measures.of_run(document), measures.said_of_run(document))
     return {**document, "announced": told}

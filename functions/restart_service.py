@@ -2,16 +2,19 @@
 
 from typing import Any
 
-from keyturn import labels, rollout, run, stamp, wiring
+from keyturn import labels, questions, rollout, run, stamp, wiring
 from keyturn.telemetry import Event, Result, step
 
 restart = wiring.restarting()
 
 
 @step("RestartService")
-def handler(event: Event, _context: Any) -> Result:
+def handler(event: Event, context: Any) -> Result:
     """Stamp the service's pod template with the run's version and its delivery."""
+    if "question" in event:
+        return questions.answer_preflight("restart_service", restart.checks)
     this = run.parse(event, restart.settings.secret_arn)
+    restart.confirm(this, event, context)
 
     def confirm() -> None:
         labels.confirm_current(restart.secret, this.version)

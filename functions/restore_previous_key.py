@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from keyturn import recovery, run, wiring
+from keyturn import questions, recovery, run, wiring
 from keyturn.telemetry import Event, Result, step
 
 restoring = wiring.restoring()
 
 
 @step("RestorePreviousKey")
-def handler(event: Event, _context: Any) -> Result:
+def handler(event: Event, context: Any) -> Result:
     """Move AWSCURRENT back, and say how far the way back goes."""
+    if "question" in event:
+        return questions.answer_preflight("restore_previous_key", restoring.checks)
     this = run.parse(event, restoring.settings.secret_arn)
+    restoring.confirm(this, event, context)
     return recovery.restore(restoring.secret, this, event, run.now())

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, run, stamp, validation, wiring
+from keyturn import labels, logs, questions, run, stamp, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -12,6 +12,8 @@ validate = wiring.validating()
 @step("ValidateRotation")
 def handler(event: Event, _context: Any) -> Result:
     """Look at the health URLs, the login and the new pods' logs."""
+    if "question" in event:
+        return questions.answer_preflight("validate_rotation", validate.checks)
     this = run.parse(event, validate.settings.secret_arn)
     labels.confirm_current(validate.secret, this.version)
     settings = validate.settings

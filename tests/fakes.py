@@ -13,6 +13,7 @@ from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
 from keyturn.logs import ContainerLog
+from keyturn.questions import Answers, Question
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
@@ -125,11 +126,50 @@ class FakeRuns:
     def executions(self) -> list[watch.Execution]:
         return list(self.known)
 
-    def ensure_started(self, run: Run) -> None:
+    def ensure_started(self, run: Run) -> str:
         if self.down:
             raise errors.StateMachineUnavailable("Step Functions does not answer")
-        if run not in self.started:
+        if not any(run.is_input(started.as_ledger()) for started in self.started):
             self.started.append(run)
+        return run.execution_name
+
+
+@dataclass
+class FakeExecutions:
+    """The history of one state machine: it has made every call, unless a test says otherwise."""
+
+    state_machine_arn: str = ""
+    made_the_call: bool = True
+    asked: list[tuple[str, str]] = field(default_factory=list, repr=False)
+
+    def check_ready(self) -> None:
+        """Its history can always be read."""
+
+    def wait_for_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
+        self.asked.append((execution_arn, function_arn))
+        return self.made_the_call
+
+
+@dataclass
+class FakeQuestions:
+    """Functions that answer what a test says; those that are asked under a name, later."""
+
+    answers: Answers | None = field(default_factory=lambda: [{"function": "purge_sessions"}])
+    down: bool = False
+    asked: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+
+    def ask(self, question: Question, seconds: float) -> Answers | None:
+        self.asked.append(question)
+        return self.answers
+
+    def start(self, question: Question, name: str) -> None:
+        if self.down:
+            raise errors.StateMachineUnavailable("Step Functions does not answer")
+        self.started.append(name)
+
+    def answers_of(self, name: str) -> Answers | None:
+        return self.answers if name in self.started else None
 
 
 @dataclass
@@ -515,11 +555,16 @@ class FakeRecordStore:
     documents: dict[str, str] = field(default_factory=dict)
     down: bool = False
 
-    def keep(self, rotation_id: str, document: str) -> str | None:
+    def keep(self, name: str, document: str) -> str | None:
+        self.check_ready()
+        while name in self.documents:
+            name += "+"
+        self.documents[name] = document
+        return f"memory://{name}"
+
+    def check_ready(self) -> None:
         if self.down:
             raise errors.RecordNotStored("the bucket does not answer")
-        self.documents[rotation_id] = document
-        return f"memory://{rotation_id}"
 
 
 @dataclass

@@ -28,7 +28,7 @@ def rolled(service: str, second: int) -> dict[str, Any]:
 
 ENTRIES: dict[str, Any] = {
     "begin_rotation": {
-        "startedAt": "2026-11-24T11:58:00.000Z",
+        "startedAt": "2026-11-24T11:59:10.000Z",
         "seconds": 0.5,
         "services": ["web-console", "auth-service"],
         "rolloutPollSeconds": 5,
@@ -79,6 +79,12 @@ ENTRIES: dict[str, Any] = {
         "logs": {"findings": [], "logs": 4, "complete": True},
     },
 }
+# What every run begins with.
+PREPARED = {
+    "startedAt": "2026-11-24T11:59:10.000Z",
+    "services": ["web-console", "auth-service"],
+    "rolloutPollSeconds": 5,
+}
 WAITING = {
     "startedAt": AT,
     "seconds": 35.0,
@@ -99,7 +105,12 @@ def ledger_until(state: str | None) -> dict[str, Any]:
     names = list(record.STEPS)
     done = names if state is None else names[: names.index(state)]
     written = {record.STEPS[name]: ENTRIES[record.STEPS[name]] for name in done}
-    return {**Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(), **written}
+    begun = {"begin_rotation": PREPARED} | written
+    return {
+        **Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(),
+        "execution": f"arn:aws:states:eu-central-1:123456789012:execution:keyturn:rot-{NEW}",
+        **begun,
+    }
 
 
 def caught(error: str, says: str) -> dict[str, str]:

@@ -37,7 +37,10 @@ PSEUDO = {
 }
 PHYSICAL_IDS = {
     "SessionKeySecret": ARN,
-    "RotateSessionKey": ACCOUNT.format(service="states", name="stateMachine:RotateSessionKey"),
+    "RotateSessionKey": ACCOUNT.format(
+        service="states", name="stateMachine:keyturn-rotate-session-key"
+    ),
+    "Preflight": ACCOUNT.format(service="states", name="stateMachine:keyturn-preflight"),
     "RotateSecretFunctionRole": "keyturn-RotateSecretFunctionRole",
     "DeliverKeyFunctionRole": "keyturn-DeliverKeyFunctionRole",
     "RotationTopic": ACCOUNT.format(service="sns", name="rotations"),
@@ -60,8 +63,8 @@ class State:
 
     @property
     def is_task(self) -> bool:
-        """Whether it calls a function."""
-        return bool(self.body["Type"] == "Task")
+        """Whether it calls a function, and waits for it."""
+        return bool(self.body["Type"] == "Task" and "FunctionArn" in self.body["Resource"])
 
 
 @functools.cache

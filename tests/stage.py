@@ -17,13 +17,11 @@ from keyturn import (
     equipment,
     finding,
     key,
-    rollout,
     run,
     secret,
     sessions,
     synchronization,
     telemetry,
-    validation,
     vault_delivery,
     watch,
     wiring,
@@ -31,13 +29,13 @@ from keyturn import (
 from keyturn.logs import ContainerLog, Line
 from keyturn.settings import (
     BeginRotationSettings,
+    CheckRolloutSettings,
     DeliverKeySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
     RespondToFindingSettings,
-    RestartSettings,
-    RotateSecretSettings,
-    SecretSettings,
+    RestartServiceSettings,
+    RestorePreviousKeySettings,
     ValidateRotationSettings,
     WatchKeySettings,
     load,
@@ -50,7 +48,9 @@ from tests.fakes import (
     FakeChannel,
     FakeClock,
     FakeCluster,
+    FakeExecutions,
     FakeOperator,
+    FakeQuestions,
     FakeRecordStore,
     FakeRuns,
     FakeSecretStore,
@@ -62,6 +62,7 @@ from tests.fakes import (
 from tests.project import environment
 
 SERVICES = ("web-console", "auth-service")
+MACHINE = environment("deliver_key")["STATE_MACHINE_ARN"]
 
 
 def running(service: str) -> Workload:
@@ -82,6 +83,8 @@ class Stage:
     old: key.SessionKey = field(default_factory=key.generate)
     store: FakeSecretStore = field(default_factory=FakeSecretStore)
     runs: FakeRuns = field(default_factory=FakeRuns)
+    executions: FakeExecutions = field(default_factory=lambda: FakeExecutions(MACHINE))
+    functions: FakeQuestions = field(default_factory=FakeQuestions)
     target: FakeTarget = field(default_factory=FakeTarget)
     cluster: FakeCluster = field(default_factory=FakeCluster)
     sessions: FakeSessionStore = field(default_factory=FakeSessionStore)
@@ -104,7 +107,7 @@ class Stage:
         self.cluster.workloads = {service: running(service) for service in SERVICES}
         self.cluster.pods_of = {service: two_pods(service, OLD) for service in SERVICES}
         self.sessions.keys = {"session:1", "session:2", "session:3", "sessions:4"}
-        settings = load(RotateSecretSettings, environment("rotate_secret"))
+        settings = load(ValidateRotationSettings, environment("validate_rotation"))
         self.web.answers = {url: Answer(url, 200) for url in settings.health_urls}
         self.web.answers[settings.login_url] = Answer(
             settings.login_url, 302, f"https://{settings.login_redirect_hosts[0]}/authorize"
@@ -131,23 +134,27 @@ class Stage:
     def wire(self, patch: pytest.MonkeyPatch) -> None:
         """Have `wiring` join these fakes, with the template's settings, two minutes after noon."""
         store = cast("Any", self.store)
-        restart = load(RestartSettings, environment("restart_service"))
+        restart = load(RestartServiceSettings, environment("restart_service"))
+        check = load(CheckRolloutSettings, environment("check_rollout"))
         begin = load(BeginRotationSettings, environment("begin_rotation"))
         deliver = load(DeliverKeySettings, environment("deliver_key"))
         purge = load(PurgeSessionsSettings, environment("purge_sessions"))
         validate = load(ValidateRotationSettings, environment("validate_rotation"))
+        restore = load(RestorePreviousKeySettings, environment("restore_previous_key"))
         finish = load(FinishRotationSettings, environment("finish_rotation"))
         respond = load(RespondToFindingSettings, environment("respond_to_finding"))
+        calls, told, cluster = self.executions, [self.channel], self.cluster
         wired: dict[str, Any] = {
-            "responding": equipment.Responding(store, [self.channel], finding.scope_of(respond)),
+            "responding": equipment.Responding(store, told, finding.scope_of(respond)),
             "rotating": self._rotation(),
-            "beginning": equipment.Beginning(begin, store, self.sessions, [self.channel]),
-            "delivering": equipment.Delivering(deliver, store, self.way),
-            "restarting": equipment.Restarting(restart, store, self.cluster, self.cluster),
-            "purging": equipment.Purging(purge, store, self.sessions),
-            "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
-            "validating": equipment.Validating(validate, store, self.web, self.cluster),
-            "finishing": equipment.Finishing(finish, self.records, [self.channel]),
+            "beginning": equipment.Beginning(calls, begin, store, self.sessions, told),
+            "delivering": equipment.Delivering(calls, deliver, store, self.way),
+            "restarting": equipment.Restarting(calls, restart, store, cluster),
+            "checking": equipment.Checking(check, store, cluster, cluster),
+            "purging": equipment.Purging(calls, purge, store, self.sessions),
+            "restoring": equipment.Restoring(calls, restore, store),
+            "validating": equipment.Validating(validate, store, self.web, cluster, cluster),
+            "finishing": equipment.Finishing(calls, finish, self.records, told, self.functions),
             "watching": self._watch(),
         }
         for name, joined in wired.items():
@@ -183,19 +190,15 @@ class Stage:
         )
 
     def _rotation(self) -> secret.Rotation:
-        urls = load(RotateSecretSettings, environment("rotate_secret")).health_urls
-        return secret.Rotation(
-            ARN,
-            self.store,
-            self.runs,
-            checks_before_promotion=[
-                self.way.check_ready,
-                *(partial(rollout.check_ready, self.cluster, service) for service in SERVICES),
-                partial(sessions.check_ready, self.sessions, flush=False),
-            ],
-            checks_of_health=[partial(validation.check_health, self.web, urls)],
-            manual_mode="emergency",
-        )
+        return secret.Rotation(ARN, self.store, self.runs, self.functions, "emergency")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What Lambda tells a function of its call."""
+
+    invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:keyturn"
+    aws_request_id: str = "1"
 
 
 def handler_of(function: str, patch: pytest.MonkeyPatch) -> Handler:

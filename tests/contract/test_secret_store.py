@@ -20,7 +20,7 @@ from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import AwsError
 from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account, until
-from tests.fakes import FakeRuns, FakeSecretStore
+from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
@@ -205,7 +205,7 @@ def test_the_pending_label_can_be_taken_off_more_than_once(bench: Bench) -> None
 
 def test_a_whole_rotation_ends_with_a_new_key_also_when_it_is_repeated(bench: Bench) -> None:
     runs = FakeRuns()
-    rotation = secret.Rotation(bench.arn, bench.store, runs, [], [], "scheduled")
+    rotation = secret.Rotation(bench.arn, bench.store, runs, FakeQuestions(), "scheduled")
     for step in STEPS * 2:
         event = {"Step": step, "SecretId": bench.arn, "ClientRequestToken": bench.pending}
         secret.take_step(rotation, secret.parse(event, bench.arn))

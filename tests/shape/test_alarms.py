@@ -229,6 +229,10 @@ def test_every_function_that_no_state_machine_stands_behind_is_watched_for_error
         for _, value in dimensions
         if (namespace, metric) == ("AWS/Lambda", "Errors")
     }
-    (machine,) = resources("AWS::Serverless::StateMachine").values()
-    of_states = {name.removesuffix("Arn") for name in machine["DefinitionSubstitutions"]}
+    machines = resources("AWS::Serverless::StateMachine").values()
+    of_states = {
+        name.removesuffix("Arn")
+        for machine in machines
+        for name in machine["DefinitionSubstitutions"]
+    }
     assert watched == set(functions()) - of_states

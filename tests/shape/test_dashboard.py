@@ -16,7 +16,7 @@ from tests import emf, monitoring
 from tests.conftest import NOON
 from tests.ledgers import caught
 from tests.project import FUNCTIONS, event, resources
-from tests.stage import Stage, handler_of
+from tests.stage import Context, Stage, handler_of
 
 NAMESPACE = "Keyturn"
 BODY = monitoring.dashboard()
@@ -74,14 +74,14 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     stage.wire(monkeypatch)
     rules = stage.store.rules
     stage.store.rules = replace(rules, enabled=True, next_rotation=NOON + timedelta(days=9))
-    handler_of("watch_key", monkeypatch)(event("watch_key"), None)
+    handler_of("watch_key", monkeypatch)(event("watch_key"), Context())
     for function in FUNCTIONS:
         with pytest.raises(errors.RequestRefused):
-            handler_of(function, monkeypatch)({}, None)
+            handler_of(function, monkeypatch)({}, Context())
     for ledger in endings():
-        handler_of("finish_rotation", monkeypatch)(ledger, None)
+        handler_of("finish_rotation", monkeypatch)(ledger, Context())
     for finding in findings():
-        handler_of("respond_to_finding", monkeypatch)(finding, None)
+        handler_of("respond_to_finding", monkeypatch)(finding, Context())
     return [*capsys.readouterr().out.splitlines(), *said.getvalue().splitlines()]
 
 

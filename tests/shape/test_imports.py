@@ -10,6 +10,7 @@ from tests.project import FUNCTION_FILES, PACKAGE
 
 NOUNS = [
     "alerts",
+    "caller",
     "care",
     "channels",
     "checks",
@@ -27,6 +28,7 @@ NOUNS = [
     "messages",
     "purge",
     "purge_progress",
+    "questions",
     "record",
     "recovery",
     "response",

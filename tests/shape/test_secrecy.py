@@ -16,7 +16,7 @@ import pytest
 from keyturn import errors, key, run, telemetry
 from tests.conftest import ARN, NEW
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT, event, resources, template
-from tests.stage import SERVICES, Stage, handler_of
+from tests.stage import SERVICES, Context, Stage, handler_of
 
 SOURCES = [*sorted(PACKAGE.rglob("*.py")), *FUNCTION_FILES]
 FOLDERS = ("docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests")
@@ -45,6 +45,9 @@ def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return written
 
 
+CALLER = {"execution": event("deliver_key")["execution"]}
+
+
 class Rotation:
     """A whole rotation on fakes that keeps all that was said."""
 
@@ -54,7 +57,7 @@ class Rotation:
         stage.wire(patch)
 
     def call(self, function: str, given: dict[str, Any]) -> dict[str, Any]:
-        result = handler_of(function, self.patch)(given, None)
+        result = handler_of(function, self.patch)(given, Context())
         self.said.append(f"{json.dumps(result)} {result!r}")
         return result
 
@@ -64,11 +67,16 @@ class Rotation:
 
     def run(self) -> dict[str, Any]:
         (started,) = self.stage.runs.started
-        ledger: dict[str, Any] = {**started.as_ledger()}
+        ledger: dict[str, Any] = {
+            **started.as_ledger(),
+            **CALLER,
+            "begin_rotation": event("begin_rotation")["begin_rotation"],
+        }
         ledger["begin_rotation"] = self.call("begin_rotation", ledger)
         ledger["deliver_key"] = self.call("deliver_key", ledger)
         ledger["restart_services"] = [self.restart(ledger, service) for service in SERVICES]
-        looked = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+        kept = {name: ledger[name] for name in ("rotation", "execution")}
+        looked = {**kept, "delivered": ledger["deliver_key"]}
         ledger["confirm_delivery"] = self.call("deliver_key", looked)
         ledger["purge_sessions"] = self.call("purge_sessions", ledger)
         ledger["validate_rotation"] = self.call("validate_rotation", ledger)
@@ -112,7 +120,7 @@ def test_a_rotation_by_an_external_secret_says_the_key_nowhere(
     rotation.promote()
     stage.operator.provides = stage.new.base64
     (started,) = stage.runs.started
-    ledger: dict[str, Any] = {**started.as_ledger()}
+    ledger: dict[str, Any] = {**started.as_ledger(), **CALLER}
     ledger["deliver_key"] = rotation.call("deliver_key", ledger)
     stage.operator.sync(stage.now)
     stage.now += timedelta(seconds=5)
@@ -130,8 +138,9 @@ def test_an_emergency_by_vault_says_the_key_nowhere(
     rotation.promote()
     (started,) = stage.runs.started
     ledger = json.loads(json.dumps(started.as_ledger()).replace('"scheduled"', '"emergency"'))
+    ledger |= CALLER
     ledger["deliver_key"] = rotation.call("deliver_key", ledger)
-    exposed = {"rotation": ledger["rotation"], "exposed": ledger["deliver_key"]}
+    exposed = {"rotation": ledger["rotation"], **CALLER, "exposed": ledger["deliver_key"]}
     ledger["destroy_exposed"] = rotation.call("deliver_key", exposed)
     ledger["record"] = rotation.call("finish_rotation", ledger)
     assert ledger["destroy_exposed"]["destroyed"] == [1]
@@ -200,8 +209,8 @@ def test_the_input_of_an_execution_is_names_and_ids() -> None:
             "mode": "scheduled",
             "version": NEW,
             "previousVersion": None,
-            "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ""},
-            "failedChecks": [],
+            "trigger": {"kind": "schedule", "at": ""},
+            "fingerprint": None,
         }
     }
 
@@ -229,8 +238,8 @@ def test_the_tracer_is_not_deployed() -> None:
 
 
 def test_the_state_machines_log_holds_no_data_and_the_first_key_is_not_echoed() -> None:
-    (machine,) = resources("AWS::Serverless::StateMachine").values()
-    assert machine["Logging"]["IncludeExecutionData"] is False
+    for machine in resources("AWS::Serverless::StateMachine").values():
+        assert machine["Logging"]["IncludeExecutionData"] is False
     assert template()["Parameters"]["FirstSessionKey"]["NoEcho"] is True
     assert template()["Parameters"]["FirstSessionKey"]["Default"] == ""
     assert "FirstSessionKey" not in json.dumps(template()["Outputs"])

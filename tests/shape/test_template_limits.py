@@ -74,7 +74,8 @@ def test_every_topic_is_encrypted() -> None:
 def test_the_machine_logs_every_state_and_what_none_of_them_was_given() -> None:
     for properties in of_type("AWS::Serverless::StateMachine", stack()).values():
         assert properties["Type"] == "STANDARD"
-        assert properties["Logging"]["Level"] == "ALL"
+        asks = properties["Name"].endswith("-preflight")  # every few minutes: its errors suffice
+        assert properties["Logging"]["Level"] == ("ERROR" if asks else "ALL")
         assert properties["Logging"]["IncludeExecutionData"] is False
 
 

@@ -92,7 +92,7 @@ def every_message() -> list[Message]:
 
 def test_a_key_changed_by_hand_is_carried_to_the_services(scene: Scene) -> None:
     assert scene.look() == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
-    origin = Origin("watch", alerts.FOUND, timestamp(NOON - HOUR))
+    origin = Origin("watch", timestamp(NOON - HOUR))
     assert scene.runs.started == [Run(NEW, ARN, "scheduled", OLD, origin)]
     assert scene.channel.told == []  # BeginRotation tells
 

@@ -16,11 +16,10 @@ from keyturn.logs import ContainerLog, Line
 from keyturn.run import timestamp
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
-from tests.stage import SERVICES, Stage, handler_of
+from tests.stage import SERVICES, Context, Stage, handler_of
 
-TALK_TO_REDIS = {"rotate_secret", "begin_rotation", "purge_sessions", "watch_key"}
+TALK_TO_REDIS = {"begin_rotation", "purge_sessions", "watch_key"}
 TALK_TO_THE_CLUSTER = {
-    "rotate_secret",
     "deliver_key",
     "restart_service",
     "check_rollout",
@@ -43,7 +42,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], dict[str, Any]]:
-    return lambda function, given: handler_of(function, monkeypatch)(given, None)
+    return lambda function, given: handler_of(function, monkeypatch)(given, Context())
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +200,36 @@ def test_a_function_refuses_what_is_not_its_input_and_touches_nothing(
     assert repr(stage) == before
 
 
+CHANGE_SOMETHING = [n for n in OF_THE_STATE_MACHINE if not n.startswith(("check", "validate"))]
+
+
+@pytest.mark.parametrize("function", CHANGE_SOMETHING)
+def test_a_call_that_no_execution_has_made_changes_nothing(
+    function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.executions.made_the_call = False
+    before = repr(stage)
+    with pytest.raises(errors.CallNotConfirmed, match="Nothing was changed"):
+        call(function, event(function))
+    (asked,) = stage.executions.asked
+    assert asked == (event(function)["execution"], Context().invoked_function_arn)
+    assert repr(stage) == before
+
+
+@pytest.mark.parametrize("function", CHANGE_SOMETHING)
+@pytest.mark.parametrize(
+    "other", ["rot-other", "pre-" + NEW, f"rot-{NEW}-", f"rot-{NEW}-x", f"rot-{NEW}:rot-{NEW}"]
+)
+def test_a_call_that_names_no_execution_of_the_run_is_refused_unasked(
+    function: str, other: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    given = event(function)
+    given["execution"] = given["execution"].replace(f"rot-{NEW}", other)
+    with pytest.raises(errors.RequestRefused, match="does not name an execution"):
+        call(function, given)
+    assert stage.executions.asked == []
+
+
 @pytest.mark.parametrize("function", [n for n in OF_THE_STATE_MACHINE if n != "finish_rotation"])
 def test_a_function_of_a_run_that_was_overtaken_does_nothing(
     function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
@@ -327,8 +356,10 @@ def test_what_a_delivery_needs_is_checked_before_the_promotion(
 ) -> None:
     stage = Stage(mode=mode)
     stage.wire(monkeypatch)
-    for step in ("createSecret", "setSecret"):
-        call("rotate_secret", {**event("rotate_secret"), "Step": step})
+    for function in OF_THE_STATE_MACHINE:
+        answer = call(function, {"question": "preflight"})
+        assert (answer["function"], answer["problems"]) == (function, [])
+        assert answer["checks"] >= 2
     assert stage.operator.dry_runs == (["dry-run"] if mode == "external-secrets" else [])
     assert (stage.target.writes, stage.operator.tokens) == (0, [])
     assert stage.cluster.restarts == [(service, True) for service in SERVICES]
@@ -342,7 +373,8 @@ def test_a_key_that_was_delivered_is_looked_at_again_and_not_written_again(
     stage.promote()
     stage.wire(monkeypatch)
     ledger = event("purge_sessions")
-    given = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+    kept = {name: ledger[name] for name in ("rotation", "execution")}
+    given = {**kept, "delivered": ledger["deliver_key"]}
     stage.target.value = stage.new.base64
     assert call("deliver_key", given)["fingerprint"] == stage.new.fingerprint
     stage.target.value = stage.old.base64
@@ -459,7 +491,8 @@ def test_a_whole_rotation_goes_from_function_to_function(
         assert call("check_rollout", item)["state"] == "waiting"
         stage.roll_out(service)
         ledger["restart_services"].append(call("check_rollout", item))
-    looked = {"rotation": ledger["rotation"], "delivered": ledger["deliver_key"]}
+    kept = {name: ledger[name] for name in ("rotation", "execution")}
+    looked = {**kept, "delivered": ledger["deliver_key"]}
     ledger["confirm_delivery"] = call("deliver_key", looked)
     for function in ("purge_sessions", "purge_sessions", "validate_rotation"):
         ledger[function] = call(function, ledger)

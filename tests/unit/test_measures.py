@@ -32,7 +32,7 @@ def test_a_whole_run_is_measured_in_every_way(run: Run) -> None:
     found = measures.of_run(recorded(ledger_until(None), run))
     assert by_name(found) == {
         "RotationsSucceeded": 1,
-        "RotationTime": 120.0,
+        "RotationTime": 50.0,
         "SessionsEnded": 40,
         "SessionsLeft": 1,
         "PodsReplaced": 4,
@@ -115,7 +115,7 @@ def test_beside_a_runs_measures_stands_what_people_ask_first(run: Run) -> None:
     assert said == {
         "rotationId": NEW,
         "outcome": "failed",
-        "reason": "the rotation schedule",
+        "reason": "The rotation window of the secret's schedule was open.",
         "error": "DeliveryRefused",
         "failedAt": "DeliverKey",
     }

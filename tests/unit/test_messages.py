@@ -10,13 +10,13 @@ import pytest
 
 from keyturn import commands, messages, record
 from keyturn.channels import Message
-from keyturn.run import Run, timestamp
+from keyturn.run import Origin, Run, timestamp
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.ledgers import ENTRIES, WAITING, failed_at, ledger_until
 
-REASON = "GuardDuty reported that the node's credentials are used elsewhere"
-TRIGGER = {"kind": "finding", "reason": REASON, "at": "2026-11-24T11:57:58.000Z"}
+MACHINE = "arn:of-the-stack"
+FINDING = Origin("finding", "2026-11-24T11:57:58.000Z")
 TIMINGS = {"secondsToLastOldPod": 41.5, "secondsToLastOldSession": 12.0}
 NO_WAY_BACK = {"step": "RestorePreviousKey", "error": "LabelMoved", "says": "it moved on"}
 
@@ -26,7 +26,7 @@ def record_of(run: Run, ledger: Mapping[str, Any], **changes: Any) -> dict[str, 
 
 
 def message_of(run: Run, ledger: Mapping[str, Any], **changes: Any) -> Message:
-    return messages.finished_message(run, record_of(run, ledger, **changes))
+    return messages.finished_message(run, record_of(run, ledger, **changes), MACHINE)
 
 
 def started(run: Run, **seen: Any) -> Message:
@@ -40,7 +40,7 @@ def emergency(run: Run) -> Run:
 def every_message(run: Run) -> list[Message]:
     waiting = {**failed_at("DeliverKey", "SyncOverdue"), "deliver_key": WAITING}
     stopped = [*(failed_at(state) for state in record.STEPS), waiting]
-    urgent: dict[str, Any] = {"mode": "emergency", "trigger": TRIGGER}
+    urgent: dict[str, Any] = {"mode": "emergency"}
     return [
         started(run),
         started(emergency(run)),
@@ -60,10 +60,10 @@ def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:
     assert message.subject == "Session key rotation succeeded"
     assert message.text == (
         "Every service runs the new session key, and login works.\n\n"
-        f"When:     {timestamp(NOON)}, 120.0 s after its start\n"
+        f"When:     {timestamp(NOON)}, 50.0 s after its start\n"
         "Impact:   Users have to log in again. Sessions: 40 ended; of those that existed when the"
         " purge began, 1 could not be deleted; 3 created since (1.5 a second).\n"
-        f"Reason:   the rotation schedule\n"
+        f"Reason:   The rotation window of the secret's schedule was open.\n"
         "Services: web-console: 2 new pods, none of the old ones is left;"
         " auth-service: 2 new pods, none of the old ones is left\n"
         "Key:      aaaaaaaaaaaaaaaa (was bbbbbbbbbbbbbbbb)\n"
@@ -73,9 +73,10 @@ def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:
 
 
 def test_the_end_of_an_emergency_says_how_long_the_old_key_was_in_use(run: Run) -> None:
-    told = message_of(run, ledger_until(None), mode="emergency", trigger=TRIGGER, timings=TIMINGS)
+    found = replace(run, origin=FINDING)
+    told = message_of(found, ledger_until(None), mode="emergency", timings=TIMINGS)
     assert told.subject == "Session key rotation succeeded (emergency)"
-    assert told.fields["Reason"] == REASON
+    assert told.fields["Reason"] == FINDING.reason
     assert told.fields["Pods"] == "the last old pod was gone 41.5 s after the trigger"
     assert told.fields["Sessions"] == "the last old session was gone 12 s after the trigger"
     assert "nobody can go back to it" in told.text
@@ -113,7 +114,7 @@ def test_a_step_that_stopped_half_way_is_not_told_as_done(
 @pytest.mark.parametrize("mode", ["scheduled", "emergency"])
 def test_the_command_of_a_failure_starts_the_same_run_again(mode: str, run: Run) -> None:
     command = message_of(run, failed_at("PurgeSessions"), mode=mode).command
-    given = shell.options(command.replace(commands.ANY_MACHINE, "arn:of-the-stack"))
+    given = shell.options(command.replace(MACHINE, "arn:of-the-stack"))
     assert json.loads(given["--input"]) == run.as_ledger()
     name = given["--name"]
     assert abs(int(name.removeprefix(f"rot-{NEW}-")) - time.time()) < 60
@@ -125,15 +126,14 @@ def test_the_name_of_the_longest_run_that_is_run_again_fits_step_functions(run: 
     assert len(shell.options(command)["--name"]) <= 80
 
 
-def test_the_command_of_a_run_survives_a_quote_in_its_reason(run: Run) -> None:
+def test_the_command_of_a_run_survives_a_quote_in_its_input(run: Run) -> None:
     class Told(Run):
         def as_ledger(self) -> dict[str, Any]:
-            return {"rotation": {"trigger": {"reason": 'it\'s "out"; $(id)'}}}
+            return {"rotation": {"previousVersion": 'it\'s "out"; $(id)'}}
 
     told = Told(run.rotation_id, run.secret_arn, run.mode)
     given = shell.options(commands.run_again(told, "arn:of-the-stack"))
     assert json.loads(given["--input"]) == told.as_ledger()
-    assert started(told).fields["Reason"] == 'it\'s "out"; $(id)'
 
 
 def test_a_run_that_was_undone_says_so_why_and_how_to_try_again(run: Run) -> None:
@@ -157,25 +157,25 @@ def test_a_way_back_that_failed_too_is_told_with_both_causes(run: Run) -> None:
 
 
 def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run) -> None:
-    told = message_of(run, failed_at("RestartServices"), mode="emergency", trigger=TRIGGER)
+    found = replace(run, origin=FINDING)
+    told = message_of(found, failed_at("RestartServices"), mode="emergency")
     assert told.subject == "Session key rotation FAILED IN AN EMERGENCY"
     assert "The new session key stays" in told.says
     assert "never put back" in told.says
     assert told.todo.startswith("Act now. ")
-    assert told.fields["Reason"] == REASON
+    assert told.fields["Reason"] == FINDING.reason
     assert told.fields["Pods"] == "not known yet to be rid of the last old pod"
 
 
-def test_what_the_checks_had_against_an_emergency_is_told_at_its_start_and_at_its_end(
+def test_what_would_have_stopped_a_scheduled_rotation_is_told_at_the_end_of_an_emergency(
     run: Run,
 ) -> None:
-    failed = ("ClusterUnavailable: the API is silent.", "ServiceUnhealthy: 503")
-    urgent = replace(emergency(run), failed_checks=failed)
+    failed = ["ClusterUnavailable: the API is silent.", "ServiceUnhealthy: 503"]
     said = f"failed, and did not stop it: {'; '.join(failed)}"
-    assert started(urgent).fields["Checks"] == said
     for ledger in (ledger_until(None), failed_at("RestartServices")):
-        assert message_of(urgent, ledger, mode="emergency").fields["Checks"] == said
-    assert "Checks" not in started(emergency(run)).fields
+        told = message_of(emergency(run), ledger, mode="emergency", failedChecks=failed)
+        assert told.fields["Checks"] == said
+        assert "Checks" not in message_of(emergency(run), ledger, mode="emergency").fields
 
 
 def test_the_message_of_an_overtaken_run_says_whom_to_follow(run: Run) -> None:
@@ -208,7 +208,7 @@ def test_the_first_message_says_when_what_for_and_what_it_does_to_users(run: Run
     assert message.fields == {
         "When": timestamp(NOON),
         "Impact": "41 sessions will end. Users have to log in again.",
-        "Reason": "the rotation schedule",
+        "Reason": run.origin.reason,
         "Mode": "scheduled",
         "Restart": "web-console, auth-service, one rolling restart each.",
         "Run": f"rot-{NEW}",

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from keyturn import errors, record
+from keyturn.checks import Problem
 from keyturn.run import Run, timestamp
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, FINGERPRINTS, WAITING, failed_at, ledger_until
@@ -22,7 +22,11 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "rotationId": NEW,
         "mode": "scheduled",
         "outcome": "succeeded",
-        "trigger": {"kind": "schedule", "reason": "the rotation schedule", "at": ASKED},
+        "trigger": {
+            "kind": "schedule",
+            "reason": "The rotation window of the secret's schedule was open.",
+            "at": ASKED,
+        },
         "versions": {"new": NEW, "previous": OLD},
         "sessions": {
             "before": 41,
@@ -52,14 +56,18 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             )
         ],
         "steps": [
-            {"name": "BeginRotation", "startedAt": "2026-11-24T11:58:00.000Z", "seconds": 0.5},
+            {"name": "BeginRotation", "startedAt": "2026-11-24T11:59:10.000Z", "seconds": 0.5},
             {"name": "DeliverKey", "startedAt": AT, "seconds": 0.2},
             {"name": "RestartServices", "startedAt": "2026-11-24T12:00:04.000Z", "seconds": 39.0},
             {"name": "ConfirmDelivery", "startedAt": AT, "seconds": 0.1},
             {"name": "PurgeSessions", "startedAt": AT, "seconds": 2.0},
             {"name": "ValidateRotation", "startedAt": AT, "seconds": 1.0},
         ],
-        "timings": {"secondsToLastOldPod": 108.0, "secondsToLastOldSession": 62.0},
+        "timings": {
+            "secondsToPromotion": 10.0,
+            "secondsToLastOldPod": 108.0,
+            "secondsToLastOldSession": 62.0,
+        },
         "fingerprints": {"new": FINGERPRINTS[0], "previous": FINGERPRINTS[1]},
         "delivery": {"target": "Kubernetes Secret web/session-key", "written": True},
         "validation": {
@@ -72,16 +80,16 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "restored": None,
         "restoreFailure": None,
         "secretArn": ARN,
-        "startedAt": "2026-11-24T11:58:00.000Z",
+        "startedAt": "2026-11-24T11:59:10.000Z",
         "finishedAt": timestamp(NOON),
-        "seconds": 120.0,
+        "seconds": 50.0,
     }
 
 
 def test_the_record_has_what_the_checks_had_against_an_emergency(run: Run) -> None:
-    failed = ("ClusterUnavailable: the API is silent.",)
-    found = compose(ledger_until(None), replace(run, failed_checks=failed))
-    assert found["failedChecks"] == [*failed]
+    failed = [Problem("ClusterUnavailable", "deliver_key: the API is silent.")]
+    found = record.compose(ledger_until(None), run, NOON, failed)
+    assert found["failedChecks"] == ["ClusterUnavailable: deliver_key: the API is silent."]
 
 
 def test_the_first_fields_of_a_record_are_those_that_people_look_for(run: Run) -> None:

@@ -105,7 +105,11 @@ def test_an_emergency_tells_what_ended_first_and_how_long_it_took(run: Run) -> N
     found = record.compose(emergency(ledger_until(None)), replace(run, mode="emergency"), NOON)
     assert (found["mode"], found["outcome"]) == ("emergency", "succeeded")
     assert (found["sessions"]["endedFirst"], found["sessions"]["deleted"]) == (1990, 40)
-    assert found["timings"] == {"secondsToLastOldPod": 108.0, "secondsToLastOldSession": 62.0}
+    assert found["timings"] == {
+        "secondsToPromotion": 10.0,
+        "secondsToLastOldPod": 108.0,
+        "secondsToLastOldSession": 62.0,
+    }
 
 
 def test_an_emergency_that_failed_has_ended_the_sessions_all_the_same(run: Run) -> None:
@@ -168,7 +172,9 @@ def test_the_record_names_the_versions_in_vault_and_those_that_were_destroyed(ru
         "vaultVersionBefore": 7,
         **DESTROYED,
     }
-    assert "destroyed versions 6, 7." in finished_message(emergency, found).text
+    assert (
+        "destroyed versions 6, 7." in finished_message(emergency, found, "arn:of-the-machine").text
+    )
 
 
 def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> None:
@@ -181,4 +187,6 @@ def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> 
         "error": "VaultSealed",
         "says": "Vault is sealed",
     }
-    assert "stopped at DestroyExposed" in finished_message(emergency, found).text
+    assert (
+        "stopped at DestroyExposed" in finished_message(emergency, found, "arn:of-the-machine").text
+    )

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import errors, run
-from keyturn.run import Run
-from tests.conftest import ARN, NEW, NOON
+from keyturn.run import Origin, Run
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 
 
 def test_a_run_comes_back_from_its_own_ledger() -> None:
-    urgent = Run(NEW, ARN, "emergency", failed_checks=("ServicePaused: it is paused", "and more"))
+    urgent = Run(
+        NEW, ARN, "emergency", OLD, Origin("finding", ASKED), fingerprint="0123456789abcdef"
+    )
     for begun in (Run(NEW, ARN, "scheduled"), urgent):
         assert run.parse(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
 
@@ -52,6 +54,13 @@ def ledger(**fields: Any) -> dict[str, Any]:
         ledger(secretArn=ARN + "x"),
         ledger(secretArn=None),
         ledger(mode="manual"),
+        ledger(previousVersion="x" * 65),
+        ledger(previousVersion="two words"),
+        ledger(fingerprint="hunter2"),
+        ledger(trigger={"kind": "ATTACKER TEXT: visit example.org"}),
+        ledger(trigger={"kind": "finding", "at": "yesterday"}),
+        ledger(trigger={"kind": "finding", "at": 7}),
+        ledger(version=OLD),
         ledger(mode=None),
     ],
 )

@@ -5,14 +5,13 @@ import json
 
 import pytest
 
-from keyturn import errors, key, secret
-from keyturn.checks import PATIENCE_SECONDS, Check, find_problems, run_checks
+from keyturn import errors, key, questions, secret
 from keyturn.labels import confirm_current, labelled
 from keyturn.run import Origin, Run
 from keyturn.secret import Move
 from keyturn.trigger import classify
 from tests.conftest import ARN, ASKED, NEW, OLD
-from tests.fakes import FakeRuns, FakeSecretStore, FakeStopwatch
+from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
@@ -27,13 +26,10 @@ class Bench:
     def __init__(self, document: str) -> None:
         self.store = FakeSecretStore({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: document})
         self.runs = FakeRuns()
-        self.checks: list[Check] = []
-        self.health: list[Check] = []
+        self.functions = FakeQuestions()
 
     def take(self, step: str, version: str = NEW) -> dict[str, object]:
-        rotation = secret.Rotation(
-            ARN, self.store, self.runs, self.checks, self.health, "emergency"
-        )
+        rotation = secret.Rotation(ARN, self.store, self.runs, self.functions, "emergency")
         return secret.take_step(rotation, secret.parse(event(step, version), ARN))
 
     def rotate(self) -> None:
@@ -50,7 +46,8 @@ def started(bench: Bench) -> Run:
     asked = bench.store.created(NEW)
     why = classify(NEW, bench.store.schedule(), asked, "emergency")
     assert (why.kind, why.mode) == ("schedule", "scheduled")
-    return Run(NEW, ARN, why.mode, OLD, Origin(why.kind, why.reason, ASKED))
+    made = key.parse_document(bench.store.documents[NEW]).key
+    return Run(NEW, ARN, why.mode, OLD, Origin(why.kind, ASKED), fingerprint=made.fingerprint)
 
 
 @pytest.fixture
@@ -216,99 +213,88 @@ def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
     assert "a-very-secret-token" not in repr(request)
 
 
-def failing(error: errors.KeyturnError) -> Check:
-    def check() -> None:
-        raise error
+def answered(**problems: str) -> list[questions.Answer]:
+    """What the functions answer: those that have a problem, and one that has none."""
+    found: list[questions.Answer] = [
+        {"function": name, "problems": [{"error": error, "message": "it is so"}]}
+        for name, error in problems.items()
+    ]
+    return [*found, {"function": "purge_sessions", "problems": [], "notes": []}]
 
-    return check
 
-
-def test_a_failed_check_stops_the_rotation_before_the_promotion(bench: Bench) -> None:
-    bench.checks = [lambda: None, failing(errors.ServicePaused("it is paused"))]
+def test_a_function_that_could_not_work_stops_the_rotation_before_the_promotion(
+    bench: Bench,
+) -> None:
+    bench.functions.answers = answered(restart_service="ServicePaused")
     bench.take("createSecret")
-    with pytest.raises(errors.ServicePaused):
+    with pytest.raises(errors.ServicePaused, match="restart_service: it is so"):
         bench.take("setSecret")
-    assert bench.current == OLD
+    assert (bench.current, bench.runs.started) == (OLD, [])
 
 
-def test_an_unhealthy_service_stops_the_rotation_before_the_promotion(bench: Bench) -> None:
-    bench.health = [failing(errors.ServiceUnhealthy("503"))]
+def test_every_problem_is_named_at_once(bench: Bench) -> None:
+    bench.functions.answers = answered(deliver_key="AccessDenied", purge_sessions="FlushRefused")
+    bench.take("createSecret")
+    with pytest.raises(errors.AccessDenied, match="Also: FlushRefused: purge_sessions: it is so"):
+        bench.take("setSecret")
+
+
+@pytest.mark.parametrize("answers", [None, []], ids=["not in time", "ended without"])
+def test_a_scheduled_rotation_without_answers_is_not_promoted(
+    bench: Bench, answers: questions.Answers | None
+) -> None:
+    bench.functions.answers = answers
+    bench.take("createSecret")
+    with pytest.raises(errors.PreflightUnanswered):
+        bench.take("setSecret")
+
+
+def test_the_dry_run_asks_what_a_scheduled_rotation_asks(bench: Bench) -> None:
+    bench.store.documents[NEW] = bench.store.documents[OLD]
+    assert bench.take("testSecret")["asked"] == 1
+    bench.functions.answers = answered(validate_rotation="ServiceUnhealthy")
     with pytest.raises(errors.ServiceUnhealthy):
-        bench.rotate()
-    assert bench.current == OLD
-    assert bench.runs.started == []
+        bench.take("testSecret")
+    assert bench.functions.asked == ["preflight", "preflight"]
 
 
 URGENT = "emergency-00000000000000000000000000"
 
 
-def test_an_emergency_hands_on_what_the_checks_had_against_it(bench: Bench) -> None:
-    """Once, by the call that starts the run: the steps share nothing but the secret."""
-    asked: list[str] = []
+def test_an_emergency_is_promoted_and_started_before_anybody_is_asked(bench: Bench) -> None:
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
-    bench.checks = [lambda: asked.append("consumers"), failing(errors.ServicePaused("paused"))]
-    bench.health = [failing(errors.ServiceUnhealthy("503"))]
+    bench.functions.answers = None  # nobody answers
+    at_the_question: list[tuple[str | None, int]] = []
+    start = bench.functions.start
+
+    def asked(question: questions.Question, name: str) -> None:
+        at_the_question.append((bench.current, len(bench.runs.started)))
+        start(question, name)
+
+    bench.functions.start = asked  # type: ignore[method-assign]
     for step in STEPS:
-        facts = bench.take(step, URGENT)
-    (run,) = bench.runs.started
-    assert run.failed_checks == ("ServicePaused: paused", "ServiceUnhealthy: 503")
-    assert facts["failedChecks"] == run.failed_checks
-    assert asked == ["consumers"]
-    assert bench.current == URGENT
+        bench.take(step, URGENT)
+    assert at_the_question == [(URGENT, 1)]
+    assert bench.functions.asked == []
+    assert bench.functions.started == [f"pre-{URGENT}"]
     assert bench.store.stages[OLD] == []
 
 
-def test_a_retry_of_an_emergency_whose_run_could_not_be_started_looks_again(bench: Bench) -> None:
+def test_an_emergency_goes_on_where_nobody_can_be_asked(bench: Bench) -> None:
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
-    bench.checks, bench.runs.down = [failing(errors.ServicePaused("paused"))], True
-    for step in STEPS[:3]:
+    bench.functions.down = True
+    for step in STEPS:
         bench.take(step, URGENT)
-    with pytest.raises(errors.StateMachineUnavailable):
-        bench.take("finishSecret", URGENT)
-    bench.checks, bench.runs.down = [failing(errors.ClusterUnavailable("silent"))], False
+    assert (bench.current, len(bench.runs.started)) == (URGENT, 1)
+
+
+def test_a_retry_of_an_emergency_is_the_same_run_though_the_label_is_gone(bench: Bench) -> None:
+    bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
+    for step in STEPS:
+        bench.take(step, URGENT)
     bench.take("finishSecret", URGENT)
     (run,) = bench.runs.started
-    assert run.failed_checks == ("ClusterUnavailable: silent",)
-
-
-def test_a_scheduled_run_has_no_failed_check(bench: Bench) -> None:
-    bench.rotate()
-    assert bench.runs.started[0].failed_checks == ()
-
-
-def test_an_emergency_does_not_wait_for_an_environment_that_is_slow() -> None:
-    watch = FakeStopwatch()
-
-    def slow() -> None:
-        watch.seconds += PATIENCE_SECONDS * 0.6
-        raise errors.ClusterUnavailable("silent")
-
-    assert find_problems([slow, slow, slow, slow], watch) == (
-        "ClusterUnavailable: silent",
-        "ClusterUnavailable: silent",
-        "2 of 4 checks were not made, since those before took too long.",
-    )
-
-
-def test_no_defect_of_a_check_stops_an_emergency_or_shows_a_value() -> None:
-    def broken() -> None:
-        raise ValueError("a value")
-
-    said = find_problems([broken, failing(errors.ServicePaused("paused")), lambda: None])
-    assert said == (
-        "UnexpectedFault: a check met a defect, ValueError.",
-        "ServicePaused: paused",
-    )
-
-
-def test_all_failed_checks_are_told_at_once() -> None:
-    checks = [
-        failing(errors.ServiceNotFound("no Deployment web-console")),
-        lambda: None,
-        failing(errors.SessionStoreUnavailable("Redis is down")),
-    ]
-    with pytest.raises(errors.ServiceNotFound, match="SessionStoreUnavailable: Redis is down"):
-        run_checks(checks)
+    assert run.previous == OLD
 
 
 def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, run: Run) -> None:

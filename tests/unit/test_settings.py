@@ -363,7 +363,8 @@ def test_an_authority_is_a_certificate_in_base64_or_nothing() -> None:
 
 
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
-    given = {"SECRET_ARN": ARN, "ALLOW_HTTP": "false"}
+    machines = {"STATE_MACHINE_ARN": "arn:of-the-machine", "PREFLIGHT_ARN": "arn:of-another"}
+    given = {"SECRET_ARN": ARN, "ALLOW_HTTP": "false", **machines}
     found = settings.load(settings.FinishRotationSettings, given)
     assert (found.topic_arn, found.event_bus, found.record_bucket) == ("", "", "")
     assert found.slack_webhook_secret == ""
@@ -393,6 +394,7 @@ VAULT = {
     "CLUSTER_ENDPOINT": "https://cluster.test",
     "CLUSTER_CERTIFICATE_AUTHORITY": "authority",
     "NAMESPACE": "web",
+    "STATE_MACHINE_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:keyturn",
     "DELIVERY_MODE": "vault",
     "VAULT_ADDRESS": "https://vault.test:8200",
     "VAULT_MOUNT": "secret",

@@ -7,7 +7,7 @@ from tests.conftest import ARN, NEW, NOON
 AT = "2026-11-24T12:00:00.000Z"
 LEDGER = {
     **Run(NEW, ARN, "scheduled").as_ledger(),
-    "begin_rotation": {"startedAt": AT, "seconds": 0.1},
+    "begin_rotation": {"startedAt": AT, "seconds": 0.1, "announced": {}},
     "deliver_key": {"startedAt": AT, "seconds": 0.1},
     "restart_services": [
         {
@@ -27,7 +27,7 @@ LEDGER = {
 
 def test_the_message_does_not_count_an_unfinished_purge_as_done(run: Run) -> None:
     composed = record.compose(LEDGER, run, NOON)
-    message = messages.finished_message(run, composed)
+    message = messages.finished_message(run, composed, "arn:of-the-machine")
     assert composed["failure"]["step"] == "PurgeSessions"
     assert composed["steps"][-1] == {"name": "PurgeSessions", "startedAt": AT, "seconds": 20.0}
     assert "The rotation stopped at PurgeSessions." in message.text

@@ -9,13 +9,19 @@ import pytest
 
 from keyturn import delivery, errors, key
 from keyturn.adapters.vault_secrets_operator import static_secret
-from keyturn.checks import run_checks
+from keyturn.checks import find_problems
 from keyturn.run import Run
 from keyturn.synchronization import ANSWER_LIMIT, SYNC_LIMIT
 from keyturn.vault_delivery import VaultWrite
 from keyturn.vault_synchronization import Source, StaticSecret, VaultSync, hindrance
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeSecretStore, FakeTarget, FakeVaultOperator, FakeVaultSecret
+from tests.fakes import (
+    FakeSecretStore,
+    FakeStopwatch,
+    FakeTarget,
+    FakeVaultOperator,
+    FakeVaultSecret,
+)
 
 POLL = timedelta(seconds=5)
 SOURCE = Source("secret", "trading-platform/web-console", "", "session-key")
@@ -133,9 +139,8 @@ def test_the_checks_ask_vault_the_operator_and_the_secret_and_change_nothing(
 
 def test_whom_the_operator_restarts_is_noted_before_the_promotion(delivering: Delivery) -> None:
     delivering.operator.seen = replace(GOOD, restarts=("deployment/web-console",))
-    notes: list[str] = []
-    assert run_checks([delivering.way.check_ready, lambda: None], notes) == 2
-    (note,) = notes
+    problems, (note,) = find_problems([delivering.way.check_ready, lambda: None], FakeStopwatch())
+    assert problems == []
     assert "VaultStaticSecret web/web-console restarts deployment/web-console by itself" in note
 
 

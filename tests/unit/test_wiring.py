@@ -88,15 +88,10 @@ def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wir
     assert way.write.destroys_exposed
 
 
-@pytest.mark.parametrize("function", ["deliver_key", "rotate_secret"])
-def test_a_vault_that_is_not_named_is_told_at_init(function: str, wire: Wire) -> None:
-    wire(function, **{**VAULT, "VAULT_ADDRESS": ""})
-    join: dict[str, Callable[[], object]] = {
-        "deliver_key": wiring.delivering,
-        "rotate_secret": wiring.rotating,
-    }
+def test_a_vault_that_is_not_named_is_told_at_init(wire: Wire) -> None:
+    wire("deliver_key", **{**VAULT, "VAULT_ADDRESS": ""})
     with pytest.raises(errors.SettingsInvalid, match="VAULT_ADDRESS is missing"):
-        join[function]()
+        wiring.delivering()
 
 
 @pytest.mark.parametrize(
@@ -108,26 +103,29 @@ def test_a_vault_that_is_not_named_is_told_at_init(function: str, wire: Wire) ->
         ("none", delivery.NothingToDeliver),
     ],
 )
-def test_what_is_checked_before_a_promotion_is_the_way_of_the_delivery(
+def test_a_delivery_is_checked_by_the_way_that_will_deliver(
     mode: str, way: type, wire: Wire
 ) -> None:
-    wire("rotate_secret", **{**VAULT, "DELIVERY_MODE": mode}, EXTERNAL_SECRET="session-key")
-    first, *others = wiring.rotating().checks_before_promotion
-    assert type(cast("Any", first).__self__) is way
-    assert len(others) == 3  # two services and Redis
+    wire("deliver_key", **{**VAULT, "DELIVERY_MODE": mode}, EXTERNAL_SECRET="session-key")
+    *_, last = wiring.delivering().checks
+    assert type(cast("Any", last).__self__) is way
 
 
 @pytest.mark.parametrize("function", ["deliver_key", "restart_service", "check_rollout"])
 def test_an_external_secret_that_is_not_named_is_told_at_init(function: str, wire: Wire) -> None:
     wire(function, DELIVERY_MODE="external-secrets", EXTERNAL_SECRET="")
-    join = wiring.delivering if function == "deliver_key" else wiring.restarting
+    join: dict[str, Callable[[], object]] = {
+        "deliver_key": wiring.delivering,
+        "restart_service": wiring.restarting,
+        "check_rollout": wiring.checking,
+    }
     with pytest.raises(errors.SettingsInvalid, match="EXTERNAL_SECRET is missing"):
-        join()
+        join[function]()
 
 
 def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: Wire) -> None:
     wire("check_rollout")
-    joined = wiring.restarting()
+    joined = wiring.checking()
     assert isinstance(joined.cluster, KubernetesCluster)
     assert joined.logs is cast("Any", joined.cluster)
 
@@ -151,7 +149,7 @@ PROVIDERS = {
 }
 
 
-@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions", "rotate_secret"])
+@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions"])
 @pytest.mark.parametrize("authentication", PROVIDERS)
 def test_redis_is_logged_in_to_as_is_configured(
     authentication: str, function: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
@@ -165,21 +163,23 @@ def test_redis_is_logged_in_to_as_is_configured(
             opened.append((settings.redis_authentication, type(credentials)))
 
     monkeypatch.setattr(redis, "RedisSessions", Opened)
-    join = {
+    join: dict[str, Callable[[], object]] = {
         "begin_rotation": wiring.beginning,
         "purge_sessions": wiring.purging,
-        "rotate_secret": wiring.rotating,
     }
     join[function]()
     assert opened == [(authentication, PROVIDERS[authentication])]
 
 
-@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions", "rotate_secret"])
+@pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions"])
 def test_a_login_that_lacks_something_is_told_at_init(function: str, wire: Wire) -> None:
     wire(function, REDIS_AUTHENTICATION="password", REDIS_PASSWORD_SECRET="")
-    join = {"begin_rotation": wiring.beginning, "purge_sessions": wiring.purging}
+    join: dict[str, Callable[[], object]] = {
+        "begin_rotation": wiring.beginning,
+        "purge_sessions": wiring.purging,
+    }
     with pytest.raises(errors.SettingsInvalid, match="REDIS_PASSWORD_SECRET is missing"):
-        join.get(function, wiring.rotating)()
+        join[function]()
 
 
 @pytest.mark.parametrize("mode", ["scan", "flush"])
@@ -195,7 +195,7 @@ def test_a_purge_has_the_mode_and_the_pace_that_are_configured(
 
 
 @pytest.mark.parametrize("mode", ["scan", "flush"])
-def test_what_is_checked_of_redis_before_a_promotion_is_the_mode(mode: str, wire: Wire) -> None:
-    wire("rotate_secret", PURGE_MODE=mode)
-    *_, last = wiring.rotating().checks_before_promotion
+def test_what_is_checked_of_redis_is_the_mode(mode: str, wire: Wire) -> None:
+    wire("purge_sessions", PURGE_MODE=mode)
+    *_, last = wiring.purging().checks
     assert cast("Any", last).keywords == {"flush": mode == "flush"}

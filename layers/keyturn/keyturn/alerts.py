@@ -13,7 +13,6 @@ from keyturn.run import Origin, Run, timestamp
 from keyturn.trigger import EMERGENCY
 from keyturn.watch import Concern, Judgement
 
-FOUND = "AWSCURRENT was found on a version that no run had carried to the services."
 SUGGESTED = {"ScheduleExpression": "cron(0 3 2,16 * ? *)", "Duration": "2h"}
 
 
@@ -35,7 +34,7 @@ class Place:
             self.secret_arn,
             "emergency" if urgent else "scheduled",
             judgement.previous,
-            Origin("watch", FOUND, timestamp(judgement.since)),
+            Origin("watch", timestamp(judgement.since)),
         )
 
 

@@ -21,8 +21,8 @@ SETTLED_SECONDS = 10.0
 class Runs(watch.WatchedRuns, Protocol):
     """The executions of the state machine, which can be started."""
 
-    def ensure_started(self, run: Run) -> None:
-        """Start the run's execution, or find that it was started."""
+    def ensure_started(self, run: Run) -> str:
+        """Start the run's execution, or find that it was started; returns its name."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def _carry(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[st
     if not ROTATION_ID.fullmatch(run.rotation_id):
         message = alerts.unnamable(judgement, watching.place, at)
         return {"told": channels.tell(watching.channels, message)}
-    watching.runs.ensure_started(run)
-    return {"started": run.execution_name}
+    return {"started": watching.runs.ensure_started(run)}
 
 
 def _users(watching: Watch) -> Mapping[str, Any] | None:

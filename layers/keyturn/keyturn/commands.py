@@ -5,8 +5,6 @@ import shlex
 
 from keyturn.run import Run
 
-ANY_MACHINE = "<StateMachineArn of the stack>"
-
 
 def rotate(secret_arn: str, why: str = "planned") -> str:
     """Rotate now; `why` begins the token: `planned` or `emergency`."""
@@ -16,7 +14,7 @@ def rotate(secret_arn: str, why: str = "planned") -> str:
     )
 
 
-def run_again(run: Run, state_machine_arn: str = ANY_MACHINE) -> str:
+def run_again(run: Run, state_machine_arn: str) -> str:
     """Run a run again, with the same input, as often as the command is given."""
     return _start(run, state_machine_arn, shlex.quote(json.dumps(run.as_ledger())))
 

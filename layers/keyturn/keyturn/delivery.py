@@ -194,6 +194,13 @@ class NothingToDeliver:
         return True
 
 
+def check_readable(source: KeySource) -> None:
+    """See that the key in use can be read, and is one. Raises KeyInvalid, AccessDenied."""
+    current = labels.labelled(source.labels(), labels.AWSCURRENT)
+    if current is not None:
+        key.parse_document(source.read(current))
+
+
 def promoted_key(source: KeySource, version: str) -> Promoted:
     """The key of a version, to be delivered. Raises KeyInvalid."""
     found = key.parse_document(source.read(version)).key

@@ -1,29 +1,39 @@
-"""What each function works with: its settings, and the parts that `wiring` has joined for it."""
+"""What each function works with: its settings, and the parts that `wiring` has joined for it.
 
-from collections.abc import Sequence
+Each knows the checks by which its function answers the preflight, in the order of its work.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from keyturn import (
+    caller,
     delivery,
+    errors,
     finding,
     labels,
     logs,
     purge,
+    questions,
     recovery,
     response,
     rollout,
     sessions,
     validation,
 )
+from keyturn.checks import Check, Problem
+from keyturn.run import Run
 from keyturn.settings import (
     BeginRotationSettings,
+    CheckRolloutSettings,
     DeliverKeySettings,
     FinishRotationSettings,
     PurgeSessionsSettings,
-    RestartSettings,
-    SecretSettings,
+    RestartServiceSettings,
+    RestorePreviousKeySettings,
     ValidateRotationSettings,
 )
 
@@ -34,7 +44,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Called:
+    """Of a function that changes something: it confirms who calls it."""
+
+    executions: caller.Executions
+
+    def confirm(self, run: Run, event: Mapping[str, Any], context: Any) -> None:
+        """See that a running execution of the run has made this call. See `caller.confirm`."""
+        caller.confirm(self.executions, run, caller.Call(str(context.invoked_function_arn), event))
+
+
+@dataclass(frozen=True)
+class Beginning(Called):
     """What `begin_rotation` works with."""
 
     settings: BeginRotationSettings
@@ -47,21 +68,47 @@ class Beginning:
         """The pace that is configured."""
         return sessions.PACES[self.settings.purge_pace]
 
+    @property
+    def checks(self) -> list[Check]:
+        """It sees the labels and its execution, and can count sessions."""
+        return [self.secret.labels, self.executions.check_ready, self.sessions.primaries]
+
 
 @dataclass(frozen=True)
-class Delivering:
+class Delivering(Called):
     """What `deliver_key` works with."""
 
     settings: DeliverKeySettings
     secret: delivery.KeySource
     way: delivery.Way
 
+    @property
+    def checks(self) -> list[Check]:
+        """It can read the key in use, and could deliver another."""
+        in_use = partial(delivery.check_readable, self.secret)
+        return [in_use, self.executions.check_ready, self.way.check_ready]
+
 
 @dataclass(frozen=True)
-class Restarting:
-    """What `restart_service` and `check_rollout` work with."""
+class Restarting(Called):
+    """What `restart_service` works with."""
 
-    settings: RestartSettings
+    settings: RestartServiceSettings
+    secret: labels.LabelStore
+    cluster: rollout.Cluster
+
+    @property
+    def checks(self) -> list[Check]:
+        """It could restart every service, and every service would read the key."""
+        services = (partial(rollout.check_ready, self.cluster, s) for s in self.settings.services)
+        return [self.secret.labels, self.executions.check_ready, *services]
+
+
+@dataclass(frozen=True)
+class Checking:
+    """What `check_rollout` works with."""
+
+    settings: CheckRolloutSettings
     secret: labels.LabelStore
     cluster: rollout.Cluster
     logs: logs.Logs
@@ -71,9 +118,15 @@ class Restarting:
         """How long one service's rollout may take."""
         return timedelta(seconds=self.settings.rollout_seconds)
 
+    @property
+    def checks(self) -> list[Check]:
+        """It sees every service and its pods."""
+        services = (partial(self.cluster.pods, service) for service in self.settings.services)
+        return [self.secret.labels, *services]
+
 
 @dataclass(frozen=True)
-class Purging:
+class Purging(Called):
     """What `purge_sessions` works with."""
 
     settings: PurgeSessionsSettings
@@ -86,6 +139,12 @@ class Purging:
         pace = sessions.PACES[self.settings.purge_pace]
         return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
 
+    @property
+    def checks(self) -> list[Check]:
+        """It could purge every primary, as it is configured to."""
+        ready = partial(sessions.check_ready, self.sessions, flush=self.manner.flush)
+        return [self.secret.labels, self.executions.check_ready, ready]
+
 
 @dataclass(frozen=True)
 class Validating:
@@ -94,24 +153,60 @@ class Validating:
     settings: ValidateRotationSettings
     secret: labels.LabelStore
     web: validation.Web
+    cluster: rollout.Cluster
     logs: logs.Logs
 
+    @property
+    def checks(self) -> list[Check]:
+        """What it validates after a rotation holds before it too."""
+        settings = self.settings
+        health = partial(validation.check_health, self.web, settings.health_urls)
+        login = partial(
+            validation.check_login, self.web, settings.login_url, settings.login_redirect_hosts
+        )
+        services = (partial(self.cluster.pods, service) for service in settings.services)
+        return [self.secret.labels, health, login, *services]
+
 
 @dataclass(frozen=True)
-class Restoring:
+class Restoring(Called):
     """What `restore_previous_key` works with."""
 
-    settings: SecretSettings
+    settings: RestorePreviousKeySettings
     secret: recovery.SecretStore
+
+    @property
+    def checks(self) -> list[Check]:
+        """It sees the labels, and its execution."""
+        return [self.secret.labels, self.executions.check_ready]
 
 
 @dataclass(frozen=True)
-class Finishing:
+class Finishing(Called):
     """What `finish_rotation` works with."""
 
     settings: FinishRotationSettings
     records: "RecordStore"
     channels: Sequence["Channel"]
+    functions: questions.Questions
+
+    @property
+    def checks(self) -> list[Check]:
+        """It reaches the bucket of the records, and its execution."""
+        return [self.executions.check_ready, self.records.check_ready]
+
+    def problems_of(self, run: Run) -> list[Problem]:
+        """What the functions answered that were asked while an emergency went on.
+
+        A scheduled rotation was not promoted with any. Nothing here fails a record.
+        """
+        if run.mode != "emergency":
+            return []
+        try:
+            answers = self.functions.answers_of(run.preflight_name)
+        except errors.KeyturnError as problem:
+            return [Problem(type(problem).__name__, str(problem))]
+        return questions.problems_in(answers)
 
 
 @dataclass(frozen=True)

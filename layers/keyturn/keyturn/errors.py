@@ -33,6 +33,14 @@ class StateMachineUnavailable(RetryMe):
     """Step Functions did not answer or throttled us."""
 
 
+class CallNotConfirmed(RetryMe):
+    """The running execution that made this call is not visible yet, or there is none."""
+
+
+class PreflightUnanswered(RetryMe):
+    """A function did not answer whether it could do its part of a rotation."""
+
+
 class ClusterUnavailable(RetryMe):
     """The Kubernetes API did not answer, or answered that it cannot now."""
 

@@ -17,8 +17,7 @@ NOTHING_TO_DO = "You need not do anything."
 def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
     """What people are told when a run begins: when, what for, what it does to users."""
     users = f"{'' if begun['counted'] else 'more than '}{begun['sessions']} sessions"
-    rotation: Mapping[str, Any] = run.as_ledger()["rotation"]
-    emergency = _is_emergency(rotation)
+    emergency = run.mode == "emergency"
     return Message(
         kind="Session Key Rotation Started",
         subject=(
@@ -35,9 +34,8 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
         fields={
             "When": timestamp(at),
             "Impact": f"{users} will end. Users have to log in again.",
-            "Reason": _reason(rotation, run.secret_arn),
+            "Reason": run.origin.reason,
             "Mode": run.mode,
-            **_checks(run),
             "Restart": f"{', '.join(begun['services'])}, one rolling restart each.",
             "Run": run.execution_name,
         },
@@ -46,18 +44,19 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
     )
 
 
-def finished_message(run: Run, record: Mapping[str, Any]) -> Message:
+def finished_message(run: Run, record: Mapping[str, Any], state_machine_arn: str) -> Message:
     """What people are told when a run is over: what is true now and what to do next."""
+    again = commands.run_again(run, state_machine_arn)
     tell_of = {
         "succeeded": _succeeded,
         "restored": _restored,
         "failed": _failed_in_an_emergency if _is_emergency(record) else _failed,
         "superseded": _superseded,
     }[record["outcome"]]
-    return tell_of(run, record)
+    return tell_of(run, record, again)
 
 
-def _succeeded(run: Run, record: Mapping[str, Any]) -> Message:
+def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     services = (
         f"{service['name']}: {len(service['podsAfter'])} new pods, none of the old ones is left"
         for service in record["services"]
@@ -77,7 +76,7 @@ def _succeeded(run: Run, record: Mapping[str, Any]) -> Message:
     return _ended(run, record, "succeeded (emergency)", (says, todo), fields | _timings(record))
 
 
-def _restored(run: Run, record: Mapping[str, Any]) -> Message:
+def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     failure = record["failure"]
     says = f"The rotation stopped at {failure['step']} and was undone: " + (
         "every service runs the previous session key again, and login works. All sessions ended."
@@ -95,14 +94,12 @@ def _restored(run: Run, record: Mapping[str, Any]) -> Message:
     return _ended(run, record, "FAILED, previous key restored", (says, todo), fields, command)
 
 
-def _failed(run: Run, record: Mapping[str, Any]) -> Message:
+def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
     failure, restoring = record["failure"], record.get("restoreFailure")
     says = f"The rotation stopped at {failure['step']}."
     if not restoring:
         fields = _error(record) | _stays(record)
-        return _ended(
-            run, record, "FAILED", (says, _mend(failure)), fields, commands.run_again(run)
-        )
+        return _ended(run, record, "FAILED", (says, _mend(failure)), fields, again)
     says += (
         f" The way back to the previous key stopped too, at {restoring['step']}: services may run"
         " different keys, and users may be asked to log in again and again."
@@ -120,7 +117,7 @@ def _failed(run: Run, record: Mapping[str, Any]) -> Message:
     return _ended(run, record, "FAILED, and so did the way back", (says, todo), fields, command)
 
 
-def _failed_in_an_emergency(run: Run, record: Mapping[str, Any]) -> Message:
+def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> Message:
     failure = record["failure"]
     says = (
         f"The emergency rotation stopped at {failure['step']}. The new session key stays: the old"
@@ -129,12 +126,10 @@ def _failed_in_an_emergency(run: Run, record: Mapping[str, Any]) -> Message:
     )
     fields = _error(record) | _stays(record) | _timings(record)
     todo = f"Act now. {_mend(failure)}"
-    return _ended(
-        run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, commands.run_again(run)
-    )
+    return _ended(run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, again)
 
 
-def _superseded(run: Run, record: Mapping[str, Any]) -> Message:
+def _superseded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     says = (
         f"Version {_new(record)} is no longer AWSCURRENT: another rotation has overtaken this run,"
         " which has stopped and undone nothing."
@@ -159,8 +154,8 @@ def _ended(
         fields={
             "When": f"{record['finishedAt']}, {record['seconds']} s after its start",
             "Impact": _impact(record),
-            "Reason": _reason(record, run.secret_arn),
-            **_checks(run),
+            "Reason": run.origin.reason,
+            **_checks(record),
             **fields,
             "Run": run.execution_name,
         },
@@ -182,17 +177,11 @@ def _previous(record: Mapping[str, Any]) -> str:
     return str(record["versions"]["previous"] or "the version that carries AWSPREVIOUS")
 
 
-def _reason(found: Mapping[str, Any], secret_arn: str) -> str:
-    """Why the run was started, from its record or from its input."""
-    trigger = found.get("trigger") or {}
-    return str(trigger.get("reason") or f"the rotation schedule of {secret_arn}")
-
-
-def _checks(run: Run) -> dict[str, str]:
-    """What the checks had against an emergency that went on all the same."""
-    if not run.failed_checks:
+def _checks(record: Mapping[str, Any]) -> dict[str, str]:
+    """What would have stopped a scheduled rotation, and did not stop an emergency."""
+    if not record["failedChecks"]:
         return {}
-    return {"Checks": f"failed, and did not stop it: {'; '.join(run.failed_checks)}"}
+    return {"Checks": f"failed, and did not stop it: {'; '.join(record['failedChecks'])}"}
 
 
 def _impact(record: Mapping[str, Any]) -> str:

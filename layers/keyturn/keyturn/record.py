@@ -5,12 +5,13 @@ facts only: ids, fingerprints, names, counts and times. It is the state machine'
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from keyturn import purge_progress
+from keyturn.checks import Problem
 from keyturn.run import Ledger, Run, entry, moment, timestamp
 
 Outcome = Literal["succeeded", "restored", "failed", "superseded"]
@@ -34,12 +35,26 @@ VAULT_DESTROYED = ("destroyed", "unreadable", "says")
 class RecordStore(Protocol):
     """Keeps records."""
 
-    def keep(self, rotation_id: str, document: str) -> str | None:
-        """Store the record; returns where, or None where none is configured."""
+    def keep(self, name: str, document: str) -> str | None:
+        """Store a record once; returns where, or None where no bucket is configured."""
+
+    def check_ready(self) -> None:
+        """Prove that the bucket can be reached."""
 
 
-def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
-    """The record of a run from its ledger. Pure."""
+def name_of(run: Run, ledger: Ledger) -> str:
+    """The name of the record: the rotation id, with what tells a later execution from the first."""
+    execution = str(ledger.get("execution", "")).rpartition(":")[2]
+    return run.rotation_id + execution.removeprefix(run.execution_name)
+
+
+def compose(
+    ledger: Ledger, run: Run, at: datetime, problems: Sequence[Problem] = ()
+) -> dict[str, Any]:
+    """The record of a run from its ledger. Pure.
+
+    `problems` is what the functions answered that were asked while an emergency went on.
+    """
     forward = ledger.get("forward") or ledger
     begun = forward.get("begin_rotation") or {}
     delivered = forward.get("deliver_key") or {}
@@ -48,7 +63,7 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
         "rotationId": run.rotation_id,
         "mode": entry(forward, "rotation")["mode"],
         "outcome": outcome(ledger),
-        "trigger": asdict(run.origin),
+        "trigger": {**asdict(run.origin), "reason": run.origin.reason},
         "versions": {"new": run.rotation_id, "previous": run.previous},
         "sessions": _sessions(ledger),
         "services": _services(ledger),
@@ -60,7 +75,7 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
         },
         "delivery": _delivery(forward),
         "validation": _without_times(ledger.get("validate_rotation") or {}),
-        "failedChecks": list(run.failed_checks),
+        "failedChecks": [f"{problem.error}: {problem.message}" for problem in problems],
         "failure": _failure(forward),
         "restored": _restored(ledger),
         "restoreFailure": _restore_failure(ledger),
@@ -76,7 +91,7 @@ def outcome(ledger: Ledger) -> Outcome:
     caught = [ledger[name] for name in CAUGHT if name in ledger]
     if any(failure.get("Error") == "Superseded" for failure in caught):
         return "superseded"
-    if caught:
+    if caught or _service_failures(ledger):
         return "failed"
     return "restored" if "forward" in ledger else "succeeded"
 
@@ -114,18 +129,29 @@ def _services(ledger: Ledger) -> list[dict[str, Any]]:
             "alsoRestartedBy": rolled.get("alsoRestartedBy"),
             "seconds": rolled["seconds"],
         }
-        for rolled in ledger.get("restart_services") or ()
+        for rolled in _restarted(ledger)
     ]
+
+
+def _restarted(ledger: Ledger) -> list[Mapping[str, Any]]:
+    """The services whose last old pod is gone."""
+    return [one for one in ledger.get("restart_services") or () if "failure" not in one]
+
+
+def _service_failures(ledger: Ledger) -> list[Mapping[str, Any]]:
+    """The services that an emergency went on without."""
+    return [one for one in ledger.get("restart_services") or () if "failure" in one]
 
 
 def _steps(ledger: Ledger) -> Iterator[dict[str, Any]]:
     for name, key in STEPS.items():
         found = ledger.get(key)
         if isinstance(found, Mapping):
-            yield {"name": name, "startedAt": found["startedAt"], "seconds": found["seconds"]}
-        elif found:
-            starts = [moment(rolled["startedAt"]) for rolled in found]
-            seconds = max(rolled["seconds"] for rolled in found)
+            if "seconds" in found:
+                yield {"name": name, "startedAt": found["startedAt"], "seconds": found["seconds"]}
+        elif found and (rolled := _restarted(ledger)):
+            starts = [moment(one["startedAt"]) for one in rolled]
+            seconds = max(one["seconds"] for one in rolled)
             yield {"name": name, "startedAt": timestamp(min(starts)), "seconds": seconds}
 
 
@@ -140,17 +166,23 @@ def _steps_back(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 
 def _timings(ledger: Ledger, run: Run) -> dict[str, float | None]:
-    """How long after it was asked for the last old pod and the last old session were gone."""
+    """How long after the request the key was current, and the last old pod and session were gone.
+
+    The first execution of a run starts with the promotion; a later one says nothing of it. A pod
+    may be left where a service was not restarted.
+    """
+    first = name_of(run, ledger) == run.rotation_id
+    begun, purged = ledger.get("begin_rotation") or {}, ledger.get("purge_sessions") or {}
+    pods = [] if _service_failures(ledger) else _restarted(ledger)
+    ends = {
+        "secondsToPromotion": moment(begun["startedAt"]) if first and begun else None,
+        "secondsToLastOldPod": max((_end(rolled) for rolled in pods), default=None),
+        "secondsToLastOldSession": _end(purged) if purged.get("finished") else None,
+    }
     asked = run.origin.at
-    pods, purged = ledger.get("restart_services"), ledger.get("purge_sessions") or {}
-    pods_gone = max((_end(rolled) for rolled in pods), default=None) if pods else None
-    sessions_gone = _end(purged) if purged.get("finished") else None
     return {
         name: round((end - moment(asked)).total_seconds(), 3) if end and asked else None
-        for name, end in (
-            ("secondsToLastOldPod", pods_gone),
-            ("secondsToLastOldSession", sessions_gone),
-        )
+        for name, end in ends.items()
     }
 
 
@@ -163,11 +195,23 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
     step: str | None = "PurgeSessions"
     if failure := ledger.get("failure"):
         step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
+    elif failed := _service_failures(ledger):
+        return _failure_of_services(failed)
     elif failure := ledger.get("destroy_failure"):
         step = "DestroyExposed"
     elif not (failure := ledger.get("purge_failure")):
         return None
     return {"step": step, "error": failure.get("Error"), "says": _says(failure.get("Cause", ""))}
+
+
+def _failure_of_services(failed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an emergency's restarts met: the first error, and every service's own words."""
+    said = (f"{one['service']}: {_says(one['failure'].get('Cause', ''))}" for one in failed)
+    return {
+        "step": "RestartServices",
+        "error": failed[0]["failure"].get("Error"),
+        "says": "; ".join(said)[:SAYS_LENGTH],
+    }
 
 
 def _restored(ledger: Ledger) -> dict[str, Any] | None:
@@ -181,7 +225,7 @@ def _restored(ledger: Ledger) -> dict[str, Any] | None:
 def _restore_failure(ledger: Ledger) -> dict[str, Any] | None:
     """What stopped the way back, or refused it."""
     if "forward" in ledger:
-        return _failure({**ledger, "begin_rotation": {"startedAt": "", "seconds": 0}})
+        return _failure(ledger)
     if refused := ledger.get("restore_failure"):
         says = _says(refused.get("Cause", ""))
         return {"step": "RestorePreviousKey", "error": refused.get("Error"), "says": says}
@@ -189,10 +233,15 @@ def _restore_failure(ledger: Ledger) -> dict[str, Any] | None:
 
 
 def _finished(ledger: Ledger, key: str) -> bool:
-    """Whether a step is through; a purge or a delivery may have stopped between two calls."""
+    """Whether a step is through; a purge or a delivery may have stopped between two calls.
+
+    The rotation begins with an entry that says what it needs; an emergency is announced meanwhile.
+    """
     found = ledger.get(key)
     if not found or not isinstance(found, Mapping):
         return bool(found)
+    if key == "begin_rotation":
+        return "announced" in found or entry(ledger, "rotation").get("mode") != "scheduled"
     return bool(found.get("finished", True)) and found.get("state") != "waiting"
 
 

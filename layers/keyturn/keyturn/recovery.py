@@ -83,7 +83,7 @@ def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[
         "decided": move.value,
         "from": run.rotation_id,
         "to": previous,
-        "deliver": "begin_rotation" in ledger,
+        "deliver": "announced" in (ledger.get("begin_rotation") or {}),
         "restart": _restarts_began(ledger),
         "rotation": run.back_to(previous).as_ledger()["rotation"],
         "begin_rotation": begun,

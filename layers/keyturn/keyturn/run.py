@@ -20,15 +20,36 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
 ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
+# The version before may be one that no rotation has made.
+ANY_VERSION_ID = re.compile(r"[\x21-\x7e]{1,64}")
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
+
+
+# Why a run was started, by the kind of its trigger. An input names a kind and never brings a text
+# of its own: the sentence is what messages and the record show.
+REASONS: Mapping[str, str] = {
+    "schedule": "The rotation window of the secret's schedule was open.",
+    "planned": "A planned rotation was started by hand, with a token planned-...",
+    "emergency": "An emergency rotation was started by hand, with a token emergency-...",
+    "finding": "A GuardDuty finding can mean that the key is exposed.",
+    "manual": "rotate-secret was called outside the rotation window, or without a schedule that"
+    " shows one, and without a token planned-... or emergency-...",
+    "watch": "AWSCURRENT was found on a version that no run had delivered to the services.",
+}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Why a run was started: of which kind, in a sentence, and when it was asked for."""
+    """Why a run was started, as a kind of `REASONS`, and when it was requested (ISO 8601, UTC)."""
 
     kind: str = "schedule"
-    reason: str = "the rotation schedule"
     at: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The kind in a sentence."""
+        return REASONS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -37,7 +58,8 @@ class Run:
 
     `version` is what it brings to the services: its own rotation's, or, on the way back (mode
     `recovery`), the one before. `previous` is the version that was current before it.
-    `failed_checks` is what the checks of the environment had against it, which stops no emergency.
+    `fingerprint` names the key of its rotation: whoever cannot read the key cannot prepare an
+    execution with the same input before the promotion.
     """
 
     rotation_id: str
@@ -46,7 +68,7 @@ class Run:
     previous: str | None = None
     origin: Origin = field(default_factory=Origin)
     version: str = ""
-    failed_checks: tuple[str, ...] = ()
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", self.version or self.rotation_id)
@@ -55,6 +77,11 @@ class Run:
     def execution_name(self) -> str:
         """The name that makes starting the run twice one run."""
         return f"rot-{self.rotation_id}"
+
+    @property
+    def preflight_name(self) -> str:
+        """The name under which the functions are asked while an emergency goes on."""
+        return f"pre-{self.rotation_id}"
 
     def as_ledger(self) -> dict[str, dict[str, Any]]:
         """The execution's input."""
@@ -66,9 +93,22 @@ class Run:
                 "version": self.version,
                 "previousVersion": self.previous,
                 "trigger": asdict(self.origin),
-                "failedChecks": list(self.failed_checks),
+                "fingerprint": self.fingerprint,
             }
         }
+
+    def is_input(self, given: Mapping[str, Any]) -> bool:
+        """Whether an execution's input is this run's.
+
+        A retry no longer knows the version before where the first try took its label away.
+        """
+        own, found = self.as_ledger()["rotation"], given.get("rotation")
+        if not isinstance(found, Mapping):
+            return False
+        unknown = {"previousVersion"} if self.previous is None else set()
+        return given.keys() == {"rotation"} and all(
+            found.get(name) == value for name, value in own.items() if name not in unknown
+        )
 
     def back_to(self, version: str) -> "Run":
         """The way back of this run."""
@@ -93,18 +133,34 @@ def parse(ledger: Ledger, secret_arn: str) -> Run:
     mode = rotation.get("mode")
     if mode not in MODES:
         raise errors.RequestRefused(f"The input's mode is none of {MODES}. Nothing was done.")
-    origin, previous = rotation.get("trigger") or {}, rotation.get("previousVersion")
+    previous = rotation.get("previousVersion")
     version = rotation.get("version") or rotation_id
     if version != rotation_id and (mode != "recovery" or version != previous):
         raise errors.RequestRefused(
-            "The input's version is another than its rotation's, which only the way back may have."
+            "The input's version is another than its rotation's, which only a rollback may have."
             " Nothing was done."
         )
-    told = Origin(
-        **{name: str(origin[name]) for name in ("kind", "reason", "at") if name in origin}
-    )
-    failed = tuple(map(str, rotation.get("failedChecks") or ()))
-    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, told, version, failed)
+    fingerprint = rotation.get("fingerprint")
+    if previous is not None and not _is(ANY_VERSION_ID, previous):
+        raise errors.RequestRefused("The input's previous version is malformed. Nothing was done.")
+    if fingerprint is not None and not _is(FINGERPRINT, fingerprint):
+        raise errors.RequestRefused("The input's fingerprint is malformed. Nothing was done.")
+    origin = _origin(rotation.get("trigger") or {})
+    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, origin, version, fingerprint)
+
+
+def _origin(found: Any) -> Origin:
+    """Why the run was started, from known words alone. Raises RequestRefused for any other."""
+    kind, at = (found.get("kind", "schedule"), found.get("at", "")) if found else ("schedule", "")
+    if kind not in REASONS:
+        raise errors.RequestRefused("The input's trigger has an unknown kind. Nothing was done.")
+    if at and not _is(TIMESTAMP, at):
+        raise errors.RequestRefused("The input's trigger has no valid time. Nothing was done.")
+    return Origin(kind, at)
+
+
+def _is(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:

@@ -9,14 +9,14 @@ Source: AWS Secrets Manager User Guide, "Lambda rotation functions"; API referen
 PutSecretValue and UpdateSecretVersionStage.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
-from keyturn import errors, key
-from keyturn.checks import Check, find_problems, run_checks
+from keyturn import errors, key, questions
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
 from keyturn.run import ROTATION_ID, Origin, Run, timestamp
 from keyturn.trigger import Schedule, Trigger, classify
@@ -29,7 +29,7 @@ class Move(Enum):
     """What a step does, given the labels."""
 
     CREATE = "create the key of the pending version, unless it has one"
-    CHECK_CONSUMERS = "prove that every consumer could take the key"
+    CHECK_CONSUMERS = "ask every function of the run whether it could do its part now"
     TEST = "prove that the pending key works"
     PROMOTE = "move AWSCURRENT to the pending version"
     ENSURE_STARTED = "see that the run was started"
@@ -76,8 +76,8 @@ class SecretStore(LabelStore, Protocol):
 class Runs(Protocol):
     """Starts the state machine."""
 
-    def ensure_started(self, run: Run) -> None:
-        """Start the run's execution, or find that it was started."""
+    def ensure_started(self, run: Run) -> str:
+        """Start the run's execution, or find that it was started; returns its name."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class Rotation:
     secret_arn: str
     store: SecretStore
     runs: Runs
-    checks_before_promotion: Sequence[Check]
-    checks_of_health: Sequence[Check]
+    functions: questions.Questions
     manual_mode: Literal["scheduled", "emergency"]
 
     def trigger(self, version: str, asked: datetime) -> Trigger:
@@ -144,7 +143,7 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     if move is Move.CREATE:
         facts = _create(rotation.store, request, labels)
     elif move is Move.CHECK_CONSUMERS:
-        facts = _check(rotation, request, rotation.checks_before_promotion)
+        facts = _preflight(rotation, request)
     elif move is Move.TEST:
         facts = _test(rotation, request, labels)
     elif move is Move.PROMOTE:
@@ -175,17 +174,16 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
 
 
 def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
-    """The key works and the services are healthy.
+    """The key works.
 
     It may equal the current key: `rotate-secret --no-rotate-immediately` runs this step alone, on a
-    copy of the current value, and is the dry run, in which every problem counts.
+    copy of the current value, and is the dry run: it makes the preflight of a scheduled rotation.
     """
     tested = key.parse_document(rotation.store.read(request.version)).key
     key.prove(tested)
+    facts = {}
     if _is_dry_run(rotation.store, labels, tested):
-        facts = {"checked": run_checks(rotation.checks_of_health)}
-    else:
-        facts = _check(rotation, request, rotation.checks_of_health)
+        facts = _ask(rotation)
     return {"fingerprint": tested.fingerprint, **facts}
 
 
@@ -195,22 +193,24 @@ def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> b
     return found is not None and key.parse_document(found).key == tested
 
 
-def _check(rotation: Rotation, request: Request, checks: Iterable[Check]) -> dict[str, Any]:
-    """Run checks, unless it is an emergency: that goes on whatever they say.
-
-    It runs them all once, in the call that promotes the key and hands on what they said (`_run`).
-    """
+def _preflight(rotation: Rotation, request: Request) -> dict[str, Any]:
+    """Stop a scheduled rotation that could not be finished; an emergency asks after it promoted."""
     trigger = rotation.trigger(request.version, rotation.store.created(request.version))
-    notes: list[str] = []
-    checked = 0 if trigger.mode == "emergency" else run_checks(checks, notes)
-    return {"mode": trigger.mode, "checked": checked, **({"notes": notes} if notes else {})}
+    facts = {} if trigger.mode == "emergency" else _ask(rotation)
+    return {"mode": trigger.mode, **facts}
+
+
+def _ask(rotation: Rotation) -> dict[str, Any]:
+    """Ask every function, and raise what would stop the run. Nothing has changed by then."""
+    answers = rotation.functions.ask("preflight", questions.WAIT_SECONDS)
+    questions.refuse(questions.problems_in(answers))
+    return {"asked": len(answers or ()), "notes": questions.notes_in(answers)}
 
 
 def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
     current = labelled(labels, AWSCURRENT)
     if current is None:
         raise errors.LabelMoved("No version carries AWSCURRENT. Nothing was promoted.")
-    key.parse_document(rotation.store.read(request.version))
     run = _run(rotation, request, current)
     try:
         rotation.store.move_current(request.version, current)
@@ -221,18 +221,20 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
 
 
 def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
-    """What is to be started; in an emergency with what the checks had against it.
+    """What is to be started: the same at every retry, so that its name and input make it one run.
 
-    At a retry they may say something else: if it was started by then, its name makes it one run.
+    Raises KeyInvalid where the version's value is not a key document.
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
-    origin = Origin(trigger.kind, trigger.reason, timestamp(asked))
-    run = Run(request.version, rotation.secret_arn, trigger.mode, previous, origin)
-    if run.mode != "emergency":
-        return run
-    checks = [*rotation.checks_before_promotion, *rotation.checks_of_health]
-    return replace(run, failed_checks=find_problems(checks))
+    return Run(
+        request.version,
+        rotation.secret_arn,
+        trigger.mode,
+        previous,
+        Origin(trigger.kind, timestamp(asked)),
+        fingerprint=key.parse_document(rotation.store.read(request.version)).key.fingerprint,
+    )
 
 
 def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
@@ -242,9 +244,19 @@ def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
     version does no harm. In an emergency the version before loses AWSPREVIOUS: nobody shall go back
     to it, by a label or by habit.
     """
-    rotation.runs.ensure_started(run)
-    if run.mode == "emergency" and run.previous:
-        rotation.store.drop_label(AWSPREVIOUS, run.previous)
+    execution = rotation.runs.ensure_started(run)
+    if run.mode == "emergency":
+        _ask_meanwhile(rotation, run)
+        if run.previous:
+            rotation.store.drop_label(AWSPREVIOUS, run.previous)
     rotation.store.drop_label(AWSPENDING, run.version)
-    why = {"mode": run.mode, "reason": run.origin.reason, "failedChecks": run.failed_checks}
-    return {"execution": run.execution_name, **why}
+    return {"execution": execution, "mode": run.mode, "reason": run.origin.reason}
+
+
+def _ask_meanwhile(rotation: Rotation, run: Run) -> None:
+    """Ask the functions while an emergency goes on; its record has what they answered by its end.
+
+    That they cannot be asked holds up nothing, and the record says that they did not answer.
+    """
+    with contextlib.suppress(errors.KeyturnError):
+        rotation.functions.start("preflight", run.preflight_name)

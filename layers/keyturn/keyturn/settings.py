@@ -35,6 +35,11 @@ class SecretSettings:
 
     secret_arn: SecretArn
 
+    @property
+    def account(self) -> str:
+        """The account of the secret, and so of the stack."""
+        return self.secret_arn.split(":")[4]
+
 
 @dataclass(frozen=True)
 class ClusterSettings:
@@ -70,7 +75,6 @@ class RolloutSettings:
 
     services: Services
     rollout_seconds: int
-    rollout_poll_seconds: int
 
 
 @dataclass(frozen=True)
@@ -112,52 +116,65 @@ class NotificationSettings:
 
 
 @dataclass(frozen=True)
-class RotateSecretSettings(
-    SecretSettings,
-    ClusterSettings,
-    DeliverySettings,
-    VaultSettings,
-    RolloutSettings,
-    SessionSettings,
-    ValidationSettings,
-):
-    """Of `rotate_secret`: it checks all that a run will need before anything changes."""
+class CalledSettings(SecretSettings):
+    """Of a function that changes something, and confirms that the state machine has called it."""
 
     state_machine_arn: str
+
+
+@dataclass(frozen=True)
+class RotateSecretSettings(SecretSettings):
+    """Of `rotate_secret`."""
+
+    state_machine_arn: str
+    preflight_arn: str
     manual_rotation_mode: ManualRotationMode
 
 
 @dataclass(frozen=True)
-class BeginRotationSettings(SecretSettings, RolloutSettings, SessionSettings, NotificationSettings):
+class BeginRotationSettings(CalledSettings, SessionSettings, NotificationSettings):
     """Of `begin_rotation`."""
 
 
 @dataclass(frozen=True)
-class DeliverKeySettings(SecretSettings, ClusterSettings, DeliverySettings, VaultSettings):
+class DeliverKeySettings(CalledSettings, ClusterSettings, DeliverySettings, VaultSettings):
     """Of `deliver_key`."""
 
 
 @dataclass(frozen=True)
-class RestartSettings(SecretSettings, ClusterSettings, DeliverySettings, RolloutSettings):
-    """Of `restart_service` and `check_rollout`."""
+class RestartServiceSettings(CalledSettings, ClusterSettings, DeliverySettings):
+    """Of `restart_service`."""
+
+    services: Services
 
 
 @dataclass(frozen=True)
-class PurgeSessionsSettings(SecretSettings, SessionSettings):
+class CheckRolloutSettings(SecretSettings, ClusterSettings, DeliverySettings, RolloutSettings):
+    """Of `check_rollout`."""
+
+
+@dataclass(frozen=True)
+class PurgeSessionsSettings(CalledSettings, SessionSettings):
     """Of `purge_sessions`."""
 
 
 @dataclass(frozen=True)
-class ValidateRotationSettings(
-    SecretSettings, ClusterSettings, RolloutSettings, ValidationSettings
-):
-    """Of `validate_rotation`."""
+class RestorePreviousKeySettings(CalledSettings):
+    """Of `restore_previous_key`."""
 
 
 @dataclass(frozen=True)
-class FinishRotationSettings(SecretSettings, NotificationSettings):
+class ValidateRotationSettings(SecretSettings, ClusterSettings, ValidationSettings):
+    """Of `validate_rotation`."""
+
+    services: Services
+
+
+@dataclass(frozen=True)
+class FinishRotationSettings(CalledSettings, NotificationSettings):
     """Of `finish_rotation`."""
 
+    preflight_arn: str
     record_bucket: str
 
 

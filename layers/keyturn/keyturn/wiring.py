@@ -16,17 +16,16 @@ from keyturn import (
     care,
     delivery,
     finding,
-    rollout,
     secret,
     sessions,
     synchronization,
-    validation,
     vault_delivery,
     vault_synchronization,
     watch,
 )
 from keyturn.equipment import (
     Beginning,
+    Checking,
     Delivering,
     Finishing,
     Purging,
@@ -37,13 +36,16 @@ from keyturn.equipment import (
 )
 from keyturn.settings import (
     BeginRotationSettings,
+    CalledSettings,
+    CheckRolloutSettings,
     ClusterSettings,
     DeliverKeySettings,
     FinishRotationSettings,
     NotificationSettings,
     PurgeSessionsSettings,
     RespondToFindingSettings,
-    RestartSettings,
+    RestartServiceSettings,
+    RestorePreviousKeySettings,
     RotateSecretSettings,
     SecretSettings,
     SessionSettings,
@@ -55,29 +57,20 @@ from keyturn.settings import (
 if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
+    from keyturn.adapters.step_functions import StepFunctionsRuns
     from keyturn.channels import Channel
 
 
 def rotating() -> secret.Rotation:
-    """What `rotate_secret` works with: every check that a run could fail on, before it starts."""
-    from keyturn.adapters.http import UrllibWeb
-    from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-    from keyturn.adapters.step_functions import StepFunctionsRuns
+    """What `rotate_secret` works with."""
+    from keyturn.adapters.step_functions import StepFunctionsQuestions, StepFunctionsRuns
 
     settings = load(RotateSecretSettings)
-    api = _api(settings)
-    cluster, way = KubernetesCluster(api, settings), _way(api, settings)
-    store, web = _sessions(settings), UrllibWeb()
     return secret.Rotation(
         secret_arn=settings.secret_arn,
         store=_secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
-        checks_before_promotion=[
-            way.check_ready,
-            *(partial(rollout.check_ready, cluster, service) for service in settings.services),
-            partial(sessions.check_ready, store, flush=settings.purge_mode == "flush"),
-        ],
-        checks_of_health=[partial(validation.check_health, web, settings.health_urls)],
+        functions=StepFunctionsQuestions(settings.preflight_arn),
         manual_mode=settings.manual_rotation_mode.mode,
     )
 
@@ -85,28 +78,40 @@ def rotating() -> secret.Rotation:
 def beginning() -> Beginning:
     """What `begin_rotation` works with."""
     settings = load(BeginRotationSettings)
-    return Beginning(settings, _secret(settings), _sessions(settings), _channels(settings))
+    return Beginning(
+        _executions(settings), settings, _secret(settings), _sessions(settings), _channels(settings)
+    )
 
 
 def delivering() -> Delivering:
     """What `deliver_key` works with."""
     settings = load(DeliverKeySettings)
-    return Delivering(settings, _secret(settings), _way(_api(settings), settings))
+    way = _way(_api(settings), settings)
+    return Delivering(_executions(settings), settings, _secret(settings), way)
 
 
 def restarting() -> Restarting:
-    """What `restart_service` and `check_rollout` work with."""
+    """What `restart_service` works with."""
     from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 
-    settings = load(RestartSettings)
+    settings = load(RestartServiceSettings)
     cluster = KubernetesCluster(_api(settings), settings)
-    return Restarting(settings, _secret(settings), cluster, cluster)
+    return Restarting(_executions(settings), settings, _secret(settings), cluster)
+
+
+def checking() -> Checking:
+    """What `check_rollout` works with."""
+    from keyturn.adapters.kubernetes_workloads import KubernetesCluster
+
+    settings = load(CheckRolloutSettings)
+    cluster = KubernetesCluster(_api(settings), settings)
+    return Checking(settings, _secret(settings), cluster, cluster)
 
 
 def purging() -> Purging:
     """What `purge_sessions` works with."""
     settings = load(PurgeSessionsSettings)
-    return Purging(settings, _secret(settings), _sessions(settings))
+    return Purging(_executions(settings), settings, _secret(settings), _sessions(settings))
 
 
 def validating() -> Validating:
@@ -116,21 +121,28 @@ def validating() -> Validating:
 
     settings = load(ValidateRotationSettings)
     cluster = KubernetesCluster(_api(settings))
-    return Validating(settings, _secret(settings), UrllibWeb(), cluster)
+    return Validating(settings, _secret(settings), UrllibWeb(), cluster, cluster)
 
 
 def restoring() -> Restoring:
     """What `restore_previous_key` works with."""
-    settings = load(SecretSettings)
-    return Restoring(settings, _secret(settings))
+    settings = load(RestorePreviousKeySettings)
+    return Restoring(_executions(settings), settings, _secret(settings))
 
 
 def finishing() -> Finishing:
     """What `finish_rotation` works with."""
     from keyturn.adapters.s3 import S3Records
+    from keyturn.adapters.step_functions import StepFunctionsQuestions
 
     settings = load(FinishRotationSettings)
-    return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
+    return Finishing(
+        _executions(settings),
+        settings,
+        S3Records(settings.record_bucket, settings.account),
+        _channels(settings),
+        StepFunctionsQuestions(settings.preflight_arn),
+    )
 
 
 def responding() -> Responding:
@@ -157,6 +169,12 @@ def watching() -> care.Watch:
         users=partial(sessions.count, _sessions(settings), pace, time),
         channels=_channels(settings),
     )
+
+
+def _executions(settings: CalledSettings) -> "StepFunctionsRuns":
+    from keyturn.adapters.step_functions import StepFunctionsRuns
+
+    return StepFunctionsRuns(settings.state_machine_arn)
 
 
 def _secret(settings: SecretSettings) -> "SecretsManager":
@@ -201,7 +219,7 @@ def _api(settings: ClusterSettings) -> "KubernetesApi":
     return KubernetesApi(settings)
 
 
-def _way(api: "KubernetesApi", settings: RotateSecretSettings | DeliverKeySettings) -> delivery.Way:
+def _way(api: "KubernetesApi", settings: DeliverKeySettings) -> delivery.Way:
     """The delivery mode that is configured."""
     from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
 
@@ -216,9 +234,7 @@ def _way(api: "KubernetesApi", settings: RotateSecretSettings | DeliverKeySettin
     return delivery.DirectWrite(target)
 
 
-def _vault(
-    api: "KubernetesApi", settings: RotateSecretSettings | DeliverKeySettings
-) -> delivery.Way:
+def _vault(api: "KubernetesApi", settings: DeliverKeySettings) -> delivery.Way:
     """Delivery to Vault, and on by the Vault Secrets Operator where its resource is named."""
     from keyturn.adapters.kubernetes_secret import KubernetesSecret
     from keyturn.adapters.vault import KvSecret

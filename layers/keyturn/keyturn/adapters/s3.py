@@ -1,25 +1,60 @@
-"""Keeps the records of runs in a bucket: one object a run."""
+"""Keeps the records of runs in a bucket: an object for each execution, written once.
+
+A conditional write never replaces an object. Where the name is taken, by a try of ours whose answer
+was lost or by anybody else, the document gets a second name, and both stay.
+Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional writes".
+"""
+
+from botocore.exceptions import ClientError
 
 from keyturn import errors
 from keyturn.adapters import aws
 
+NAMES_TRIED = 10
+
 
 class S3Records:
-    """Records under `rotations/<rotation id>.json`; an empty bucket name keeps none."""
+    """Records under `rotations/<name>.json`; an empty bucket name keeps none."""
 
-    def __init__(self, bucket: str) -> None:
+    def __init__(self, bucket: str, account: str) -> None:
+        """`account` owns the bucket: a bucket of that name in any other is refused."""
         self._bucket = bucket
+        self._owned = {"Bucket": bucket, "ExpectedBucketOwner": account}
 
-    def keep(self, rotation_id: str, document: str) -> str | None:
-        """Store the record, the same place for the same run. Raises RecordNotStored."""
+    def keep(self, name: str, document: str) -> str | None:
+        """Store a record, and return where it is. Raises RecordNotStored, AccessDenied."""
         if not self._bucket:
             return None
-        key = f"rotations/{rotation_id}.json"
+        for number in range(1, NAMES_TRIED + 1):
+            key = f"rotations/{name}{f'.{number}' if number > 1 else ''}.json"
+            if self._put(key, document):
+                return f"s3://{self._bucket}/{key}"
+        raise errors.RecordNotStored(
+            f"The bucket {self._bucket} has {NAMES_TRIED} records named {name} already. None was"
+            " replaced, and this one was not stored: the execution's output has it. See who writes"
+            " to the bucket."
+        )
+
+    def check_ready(self) -> None:
+        """See that the bucket exists, belongs to the account, and can be reached."""
+        if not self._bucket:
+            return
+        with aws.translated(f"s3:ListBucket on {self._bucket}", errors.RecordNotStored):
+            aws.client("s3").head_bucket(**self._owned)
+
+    def _put(self, key: str, document: str) -> bool:
+        """Write an object; False where there is one of that name."""
         with aws.translated(f"s3:PutObject on {self._bucket}/{key}", errors.RecordNotStored):
-            aws.client("s3").put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=document.encode(),
-                ContentType="application/json",
-            )
-        return f"s3://{self._bucket}/{key}"
+            try:
+                aws.client("s3").put_object(
+                    **self._owned,
+                    Key=key,
+                    Body=document.encode(),
+                    ContentType="application/json",
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if aws.code(error) != "PreconditionFailed":
+                    raise
+                return False
+        return True
