@@ -103,7 +103,6 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": access_key_of(settings.name),
             "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_SESSION_TOKEN": "local",
         }
 
     def close(self) -> None:

@@ -116,6 +116,8 @@ class ExecutionEnvironment:
         on_log: LogListener | None,
     ) -> None:
         self.settings = settings
+        self.session_token = uuid.uuid4().hex
+        self.payload = b""
         self._arn = function_arn
         self._on_log = on_log
         self._log: list[str] = []
@@ -133,6 +135,7 @@ class ExecutionEnvironment:
                 **platform_variables(settings, region, self._api.address),
                 **settings.environment,
                 **variables,
+                "AWS_SESSION_TOKEN": self.session_token,  # each environment has its own
             },
             cwd=settings.code,
             on_output=self._receive,
@@ -161,6 +164,7 @@ class ExecutionEnvironment:
 
     def run(self, request_id: str, payload: bytes) -> Outcome:
         """Run one invocation; a time-out or the end of the process ends the environment."""
+        self.payload = payload
         seconds = self.settings.timeout_seconds
         deadline_ms = int((time.time() + seconds) * 1000)
         self._api.offer(Work(request_id, self._arn, deadline_ms, payload))

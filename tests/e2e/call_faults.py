@@ -25,7 +25,7 @@ from local.cluster import Cluster
 from local.cluster.faults import DropConnectionError
 from local.cluster.rbac import User
 from local.cluster.requests import Request
-from tests.e2e.interruptions import Call
+from tests.e2e.interruptions import Call, session_token
 from tests.e2e.site import Site
 
 
@@ -100,8 +100,8 @@ class CallFaults:
                 self._ordered.remove(fault)
         return fault.fate if fault else None
 
-    def _caller(self, logical_id: str) -> str:
-        function = self._site.interruptions._caller(logical_id)
+    def _caller(self, logical_id: str, session_token: str) -> str:
+        function = self._site.interruptions.caller(logical_id, session_token)
         return self._states.get(function, function)
 
     def _route_aws(self, environ: dict[str, Any], body: bytes) -> Any:
@@ -110,7 +110,8 @@ class CallFaults:
             self._hear_of_state(str(found.resource), body)
         for logical_id, name in self._stack.deployment.functions.items():
             if found.access_key_id == access_key_of(name):
-                fate = self._fate_of(Call(self._caller(logical_id), found.operation))
+                caller = self._caller(logical_id, environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+                fate = self._fate_of(Call(caller, found.operation))
                 break
         else:
             fate = None
@@ -126,6 +127,8 @@ class CallFaults:
         names = {name: logical for logical, name in self._stack.deployment.functions.items()}
         function = names[function_arn.rpartition(":")[2]].removesuffix("Function")
         ledger = json.loads(body)
+        if "question" in ledger:
+            return
         state = function
         if function == "DeliverKey" and "delivered" in ledger:
             state = "ConfirmDelivery"
@@ -140,7 +143,8 @@ class CallFaults:
             if user.name == self._stack.deployment.resources[logical_id].properties["Role"]:
                 dry = " (dry run)" if request.dry_run else ""
                 operation = f"{request.verb} {request.qualified_resource}{dry}"
-                fate = self._fate_of(Call(self._caller(logical_id), operation))
+                caller = self._caller(logical_id, session_token(authorization))
+                fate = self._fate_of(Call(caller, operation))
                 if fate is Fate.BEFORE:
                     raise DropConnectionError
                 self._request.is_lost = fate is not None

@@ -5,11 +5,13 @@ what happens then: a process dies, a colleague edits a Deployment, or the call i
 function is interrupted at a known point of its work, and no test depends on time.
 """
 
+import base64
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from werkzeug.wrappers import Response
@@ -23,6 +25,7 @@ from local.cluster.requests import Request
 from local.stack import LocalStack
 
 NOT_AWS = "not AWS"
+PREFLIGHT = "Preflight"
 Act = Callable[[], None]
 
 
@@ -30,7 +33,8 @@ Act = Callable[[], None]
 class Call:
     """A function's call: 'PutSecretValue' to AWS, 'patch secrets' to the cluster.
 
-    The functions go by their state's name; the rotation function by its step's, 'createSecret'.
+    The functions go by their state's name; the rotation function by its step's, 'createSecret';
+    every function that is asked whether it could do its part goes by 'Preflight'.
     """
 
     function: str
@@ -40,7 +44,7 @@ class Call:
 @dataclass
 class _Order:
     call: Call
-    act: Act | None
+    act: Callable[[str], None] | None
     refusal: str
     left: float
 
@@ -64,7 +68,7 @@ class Interruptions:
     def before(self, function: str, operation: str, act: Act, *, times: float = 1) -> None:
         """Do something when a call comes, which is carried out afterwards."""
         with self._lock:
-            self._orders.append(_Order(Call(function, operation), act, "", times))
+            self._orders.append(_Order(Call(function, operation), lambda _: act(), "", times))
 
     def refuse(
         self, function: str, operation: str, *, code: str = "dropped", times: float = 1
@@ -75,7 +79,9 @@ class Interruptions:
 
     def kill(self, function: str, operation: str) -> None:
         """End the function's processes when the call comes: it is carried out, nobody hears it."""
-        self.before(function, operation, lambda: self.kill_environments(function))
+        with self._lock:
+            kill = self.kill_environments
+            self._orders.append(_Order(Call(function, operation), kill, "", 1))
 
     def kill_environments(self, function: str) -> None:
         """End a function's processes, as Lambda may at any time (signal 9)."""
@@ -105,11 +111,14 @@ class Interruptions:
         if state == "started":
             self._step = step
 
-    def _caller(self, logical_id: str) -> str:
+    def caller(self, logical_id: str, session_token: str) -> str:
+        """The name of who calls, from the function and the credentials of its environment."""
         function = logical_id.removesuffix("Function")
+        if b'"question"' in self._stack.functions.payload_of(session_token):
+            return PREFLIGHT
         return self._step if function == "RotateSecret" else function
 
-    def _refusal_of(self, call: Call) -> str:
+    def _refusal_of(self, call: Call, function: str) -> str:
         """Carry out the first order for a call; returns how to refuse the call, '' to let it by."""
         with self._lock:
             order = next((one for one in self._orders if one.call == call), None)
@@ -119,14 +128,16 @@ class Interruptions:
             if order.left <= 0:
                 self._orders.remove(order)
         if order.act:
-            order.act()
+            order.act(function)
         return order.refusal
 
     def _route_aws(self, environ: dict[str, Any], body: bytes) -> Any:
         found = api_calls.describe(environ, body)
         for logical_id, name in self._stack.deployment.functions.items():
             if found.access_key_id == access_key_of(name):
-                if code := self._refusal_of(Call(self._caller(logical_id), found.operation)):
+                caller = self.caller(logical_id, environ.get("HTTP_X_AMZ_SECURITY_TOKEN", ""))
+                function = logical_id.removesuffix("Function")
+                if code := self._refusal_of(Call(caller, found.operation), function):
                     return _refusal(found.service, code, json_body="HTTP_X_AMZ_TARGET" in environ)
                 break
         return self._route(environ, body)
@@ -142,9 +153,17 @@ class Interruptions:
             if user.name == self._stack.deployment.resources[logical_id].properties["Role"]:
                 dry = " (dry run)" if request.dry_run else ""
                 operation = f"{request.verb} {request.qualified_resource}{dry}"
-                if self._refusal_of(Call(self._caller(logical_id), operation)):
+                caller = self.caller(logical_id, session_token(authorization))
+                if self._refusal_of(Call(caller, operation), logical_id.removesuffix("Function")):
                     raise DropConnectionError
         return user
+
+
+def session_token(authorization: str) -> str:
+    """The session token in the bearer token of an EKS cluster, which is a signed URL."""
+    encoded = authorization.partition("k8s-aws-v1.")[2]
+    url = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    return parse_qs(urlsplit(url).query).get("X-Amz-Security-Token", [""])[0]
 
 
 def _refusal(service: str, code: str, *, json_body: bool) -> Response:

@@ -13,6 +13,7 @@ from keyturn import key
 from local import console
 from local.cluster.resources import SECRETS, SERVICES, Json
 from local.redis_server import HOST
+from tests.e2e.interruptions import PREFLIGHT
 from tests.e2e.site import Site
 
 Outage = Callable[[Site], AbstractContextManager[None]]
@@ -66,9 +67,9 @@ def redis_refuses_scans(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cluster_silent(site: Site, step: str = "setSecret") -> Iterator[None]:
-    """Let the API server drop what the check of the consumers asks in a step."""
-    site.interruptions.refuse(step, "get secrets", times=float("inf"))
+def cluster_silent(site: Site) -> Iterator[None]:
+    """Let the API server drop what is asked of the delivered Secret before a rotation."""
+    site.interruptions.refuse(PREFLIGHT, "get secrets", times=float("inf"))
     try:
         yield
     finally:

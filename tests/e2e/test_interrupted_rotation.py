@@ -14,15 +14,16 @@ from local import console
 from local.stack import SESSION_DATABASE
 from local.state_machines import locate
 from local.users import can_open_page, log_in
+from tests.e2e.interruptions import PREFLIGHT
 from tests.e2e.site import Ended, Site
 
 SESSIONS = 100_000
 KILLED_STEPS = {
     "createSecret": "PutSecretValue",
-    "setSecret": "patch deployments (dry run)",
     "testSecret": "GetSecretValue",
     "finishSecret": "UpdateSecretVersionStage",
 }
+KILLED_QUESTION = {PREFLIGHT: "patch deployments (dry run)"}
 KILLED_STATES = {
     "BeginRotation": "Publish",
     "DeliverKey": "patch secrets",
@@ -59,7 +60,7 @@ def survival(module_site: Site) -> Survival:
     cookie = log_in(1, site.stack.urls["web-console"]).cookies[0]
     site.add_sessions(SESSIONS)
     before = site.snapshot()
-    for function, call in {**KILLED_STEPS, **KILLED_STATES}.items():
+    for function, call in {**KILLED_STEPS, **KILLED_QUESTION, **KILLED_STATES}.items():
         interruptions.kill(function, call)
     left: list[int] = []
     killer = threading.Thread(target=lambda: left.append(_kill_in_the_middle_of_the_purge(site)))

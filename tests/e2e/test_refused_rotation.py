@@ -24,7 +24,7 @@ ENVIRONMENT: dict[str, tuple[Outage, str, str]] = {
     "no Kubernetes Secret": (outages.kubernetes_secret_missing, "ServiceNotFound", "setSecret"),
     "a silent cluster": (outages.cluster_silent, "ClusterUnavailable", "setSecret"),
     "Redis down": (outages.redis_down, "SessionStoreUnavailable", "setSecret"),
-    "an unhealthy service": (outages.no_pod_behind_a_service, "ServiceUnhealthy", "testSecret"),
+    "an unhealthy service": (outages.no_pod_behind_a_service, "ServiceUnhealthy", "setSecret"),
 }
 DOCUMENTS: dict[str, tuple[Outage, str]] = {
     "not JSON": (current_value(lambda: random_base64(32)), "SecretNotJson"),
