@@ -22,6 +22,8 @@ NOUNS = [
     "finding_event",
     "key",
     "labels",
+    "log_lines",
+    "log_report",
     "logs",
     "measures",
     "messages",
