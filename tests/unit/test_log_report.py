@@ -84,7 +84,7 @@ def test_lines_that_mention_a_key_error_are_counted_and_people_are_told() -> Non
     entry = Report(found, 2, (WHOLE,)).as_entry()
     assert entry["lines"] == {NOT_SET: 2, NOT_32_BYTES: 3, OLD_SESSION: 40}
     assert entry["complete"]
-    assert entry["says"].startswith("5 log lines mention a key error, and none proves one")
+    assert entry["says"].startswith("5 log lines mention a key error and prove none")
 
 
 def test_old_sessions_alone_are_nothing_to_tell_people() -> None:

@@ -169,7 +169,7 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
 def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_report(
     run: Run,
 ) -> None:
-    says = "12 log lines mention a key error, and none proves one."
+    says = "12 log lines mention a key error and prove none."
     validated = ENTRIES["validate_rotation"]
 
     def fields(**logs: Any) -> Mapping[str, str]:

@@ -84,8 +84,8 @@ class Report:
         """What people are told of it, if there is anything."""
         mentions = sum(self.lines.get(rule, 0) for rule in KEY_RULES)
         counted = (
-            f"{mentions} log lines mention a key error, and none proves one: nothing that gets the"
-            " key logged it as its whole message and crashed or was not ready."
+            f"{mentions} log lines mention a key error and prove none: no container that gets the"
+            " key logged one as its whole message and crashed or was not ready."
             if mentions
             else ""
         )
