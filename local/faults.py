@@ -148,8 +148,8 @@ def _nothing(_stack: LocalStack) -> None:
 def _without_patch() -> Mapping[str, Any]:
     """The product's RBAC but for the permission to restart Deployments."""
     documents = list(yaml.safe_load_all(RBAC.read_text()))
-    for rule in documents[0]["rules"]:
-        if "deployments" in rule["resources"]:
+    for rule in (rule for document in documents for rule in document.get("rules", ())):
+        if "deployments" in rule["resources"] and "patch" in rule["verbs"]:
             rule["verbs"].remove("patch")
     NARROWED_RBAC.parent.mkdir(parents=True, exist_ok=True)
     NARROWED_RBAC.write_text(yaml.safe_dump_all(documents))

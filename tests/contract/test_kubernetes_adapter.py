@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors, log_report, logs
-from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.delivery import DirectWrite
 from keyturn.log_report import PodCount, Report
 from keyturn.rollout import RESTARTED_AT
-from keyturn.settings import DeliverySettings
 from keyturn.stamp import KEY_VERSION, Stamp
-from keyturn.variables import DeliveryMode
 from keyturn.workload import Workload
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
@@ -311,8 +308,7 @@ def test_a_restart_by_reloader_is_seen_from_the_secrets_metadata_alone(
 ) -> None:
     start(cluster, namespace)
     store(cluster, namespace)
-    delivery = DeliverySettings(DeliveryMode("kubernetes-secret"), "", "session-key", FIELD, "")
-    workloads = KubernetesCluster(adapters.api, delivery)
+    workloads = adapters.reading_key
     searches = {"metadata": {"annotations": {"reloader.stakater.com/search": "true"}}}
     cluster.admin.patch(DEPLOYMENTS, namespace, "web", searches)
     assert workloads.workload("web").restarts_itself is None

@@ -28,9 +28,13 @@ def test_the_permission_to_restart_and_no_other_is_taken_away(
     monkeypatch.chdir(tmp_path)
     narrowed = faults.FAULTS["access-denied"].options()["rbac"]
     before, after = (list(yaml.safe_load_all(path.read_text())) for path in (faults.RBAC, narrowed))
-    rule = next(rule for rule in before[0]["rules"] if rule["resources"] == ["deployments"])
-    rule["verbs"].remove("patch")
+    rules = [rule for document in before for rule in document.get("rules", ())]
+    restarting = [rule for rule in rules if {"patch"} & {*rule["verbs"]}]
+    for rule in restarting:
+        if rule["resources"] == ["deployments"]:
+            rule["verbs"].remove("patch")
     assert after == before
+    assert [rule for rule in restarting if rule["resources"] == ["secrets"]]
 
 
 def test_an_unknown_fault_is_answered_with_those_that_are(
