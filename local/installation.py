@@ -20,7 +20,6 @@ from local.places import Place
 from local.redis_server import RedisServer
 
 REDIS_USER, REDIS_SECRET = "keyturn", "redis-login"
-ROTATOR_GROUP = "session-key-rotator"
 
 
 def permissions(rbac: Path, place: type[Place], parts: contextlib.ExitStack) -> Path:
@@ -86,12 +85,21 @@ def validation_parameters(urls: Mapping[str, str]) -> dict[str, str]:
 def access_entry(
     access_key: str, deployment: Deployment, cloud: Cloud, functions: Functions
 ) -> AccessEntry | None:
-    """Return the cluster's access entry of a key: only roles that the stack's output names."""
-    roles = deployment.outputs["ClusterAccessRoles"].split(",")
+    """Return the cluster's access entry of a key: only roles that the stack's output names.
+
+    Each is in the one group that the output pairs it with.
+    """
+    groups = cluster_groups(deployment)
     for logical_id, name in deployment.functions.items():
         role = deployment.resources[logical_id].properties["Role"]
-        if access_key == access_key_of(name) and role in roles:
+        if access_key == access_key_of(name) and role in groups:
             environment = cloud.environment_of(functions.settings(name))
             secret_key = environment["AWS_SECRET_ACCESS_KEY"]
-            return AccessEntry(secret_key, user=role, groups=(ROTATOR_GROUP,))
+            return AccessEntry(secret_key, user=role, groups=(groups[role],))
     return None
+
+
+def cluster_groups(deployment: Deployment) -> dict[str, str]:
+    """Return the group that each role has in the cluster, by the stack's output."""
+    pairs = deployment.outputs["ClusterAccessRoles"].split(",")
+    return dict(pair.rsplit("=", 1) for pair in pairs)

@@ -18,7 +18,7 @@ from local.external_secrets import (
     install,
 )
 from local.places.kubernetes_secret import KubernetesSecretPlace
-from local.places.place import Ground, PlaceProblem, controller_of
+from local.places.place import Ground, PlaceProblem, controller_of, is_about_secrets
 
 NAME = "web-session"
 OPERATOR_ROLE = f"arn:aws:iam::{ACCOUNT}:role/external-secrets"
@@ -44,20 +44,18 @@ class ExternalSecretPlace(KubernetesSecretPlace):
     @classmethod
     def permissions(cls, rbac: Objects) -> Objects:
         """The ExternalSecret is annotated, and the Secret only read: as the manifest's comment."""
-        role, *others = rbac
-        rules = [
-            {**rule, "verbs": ["get"]} if "secrets" in rule["resources"] else rule
-            for rule in role["rules"]
+        annotated = {
+            "apiGroups": [EXTERNAL_SECRETS.group],
+            "resources": [EXTERNAL_SECRETS.plural],
+            "resourceNames": [NAME],
+            "verbs": ["get", "patch"],
+        }
+        return [
+            {**document, "rules": [*map(_only_read, document["rules"]), annotated]}
+            if is_about_secrets(document)
+            else document
+            for document in rbac
         ]
-        rules.append(
-            {
-                "apiGroups": [EXTERNAL_SECRETS.group],
-                "resources": [EXTERNAL_SECRETS.plural],
-                "resourceNames": [NAME],
-                "verbs": ["get", "patch"],
-            }
-        )
-        return [{**role, "rules": rules}, *others]
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -114,6 +112,10 @@ class ExternalSecretPlace(KubernetesSecretPlace):
             for pod in pods
             if pod["metadata"]["uid"] in new
         ]
+
+
+def _only_read(rule: Json) -> Json:
+    return {**rule, "verbs": ["get"]} if "secrets" in rule["resources"] else rule
 
 
 def external_secret(secret_arn: str) -> Json:

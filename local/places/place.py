@@ -86,6 +86,11 @@ class Place(abc.ABC):
         """What is so after a rotation; `first_key` is the fingerprint of the key before."""
 
 
+def is_about_secrets(document: Json) -> bool:
+    """Whether an RBAC document is a Role that lets somebody at the Secret."""
+    return any("secrets" in rule["resources"] for rule in document.get("rules", ()))
+
+
 def controller_of(metadata: Json) -> Json:
     """The owner reference of an object's controller, empty where it has none."""
     owners = metadata.get("ownerReferences") or []

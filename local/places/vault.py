@@ -18,7 +18,7 @@ from local import console
 from local.claims import Claim
 from local.cluster.resources import SECRETS, Json, Objects
 from local.console import Injection
-from local.places.place import Ground, Place, PlaceProblem
+from local.places.place import Ground, Place, PlaceProblem, is_about_secrets
 from local.running_console import keys_in_use
 
 PATH = "trading-platform/web-console"
@@ -62,10 +62,21 @@ class VaultPlace(Place):
 
     @classmethod
     def permissions(cls, rbac: Objects) -> Objects:
-        """No Secret of the cluster is read or written: as the manifest's comment."""
-        role, *others = rbac
-        rules = [rule for rule in role["rules"] if "secrets" not in rule["resources"]]
-        return [{**role, "rules": rules}, *others]
+        """No Secret of the cluster is read or written: as the manifest's comment.
+
+        A Role that was about nothing else goes, with its binding.
+        """
+        kept = [
+            {
+                **document,
+                "rules": [one for one in document["rules"] if "secrets" not in one["resources"]],
+            }
+            if is_about_secrets(document)
+            else document
+            for document in rbac
+        ]
+        empty = {one["metadata"]["name"] for one in kept if one.get("rules") == []}
+        return [one for one in kept if one["metadata"]["name"] not in empty]
 
     @property
     def injection(self) -> Injection:

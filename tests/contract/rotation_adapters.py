@@ -27,6 +27,8 @@ class Adapters:
     api: KubernetesApi
     cluster: KubernetesCluster
     secret: KubernetesSecret
+    reading_key: KubernetesCluster
+    """The cluster as a function sees it that knows which Secret the pods read."""
 
 
 def still_on_top() -> None:
@@ -59,4 +61,5 @@ def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
         vault_static_secret="",
     )
     api = KubernetesApi(settings)
-    return Adapters(api, KubernetesCluster(api), KubernetesSecret(api, settings))
+    secret = KubernetesSecret(api, settings)
+    return Adapters(api, KubernetesCluster(api), secret, KubernetesCluster(api, settings))

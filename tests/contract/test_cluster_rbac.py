@@ -1,88 +1,106 @@
-"""kubernetes/rbac.yaml before a real API server: it is enough, and no word of it is too much."""
+"""kubernetes/rbac.yaml before a real API server: enough for each function, and no word too much."""
 
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-import yaml
 
 from keyturn import errors
 from keyturn.stamp import Stamp
 from local.cluster import AccessEntry
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, RBAC_RESOURCES, SECRETS, Json
+from tests.cluster_roles import DOCUMENTS, Permission, permissions, roles
 from tests.contract.cluster_under_test import ClusterUnderTest
 from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.waiting import until, wait_for_rollout
 
-MANIFEST = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
-ROLE, BINDING = (one for one in yaml.safe_load_all(MANIFEST.read_text()) if one)
-ROLES = next(one for one in RBAC_RESOURCES if one.kind == "Role")
-FUNCTION = "AKIDFUNCTION"
+ROLES = roles()
+ROLE_RESOURCE = next(one for one in RBAC_RESOURCES if one.kind == "Role")
 ONE = Stamp("one", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
-Permission = tuple[str, str]
-
-PERMISSIONS: list[Permission] = [
-    (verb, resource)
-    for rule in ROLE["rules"]
-    for resource in rule["resources"]
-    for verb in rule["verbs"]
-]
+PERMISSIONS = [(group, one) for group, role in ROLES.items() for one in permissions(role)]
 
 
 def write(adapters: Adapters) -> None:
-    version = adapters.secret.read().resource_version
-    adapters.secret.write("another", version, dry_run=True)
+    """Write without a look before: what is refused is the right, not the version."""
+    with_conflict(lambda: adapters.secret.write("another", "1", dry_run=True))
 
 
 def restart(adapters: Adapters) -> None:
-    version = adapters.cluster.workload("web-console").resource_version
-    adapters.cluster.restart("web-console", {}, version, dry_run=True)
+    with_conflict(lambda: adapters.cluster.restart("web-console", {}, "1", dry_run=True))
+
+
+def with_conflict(call: Callable[[], object]) -> None:
+    """Whoever gets as far as a conflict is permitted."""
+    with pytest.raises(errors.DeliveryConflict):
+        call()
+
+
+def list_pods(adapters: Adapters) -> None:
+    path = f"/api/v1/namespaces/{adapters.api.namespace}/pods"
+    adapters.api.get(path, [("labelSelector", "app=web-console")])
 
 
 def read_logs(adapters: Adapters) -> list[str]:
-    logs = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
-    return [line.text for log in logs for line in log.lines]
+    found = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
+    return [line.text for log in found.logs for line in log.lines]
 
 
 # The calls of a rotation by the permission that they are the first to need.
 CALLS: dict[Permission, Callable[[Adapters], object]] = {
     ("get", "deployments"): lambda one: one.cluster.workload("web-console"),
     ("patch", "deployments"): restart,
-    ("list", "pods"): lambda one: one.cluster.pods("web-console"),
+    ("list", "pods"): list_pods,
     ("get", "pods/log"): read_logs,
     ("get", "secrets"): lambda one: one.secret.read(),
     ("patch", "secrets"): write,
+}
+READS_WORKLOADS = {("get", "deployments"), ("list", "pods")}
+READS_LOGS = {*READS_WORKLOADS, ("get", "pods/log")}
+# What each function calls.
+FUNCTIONS: dict[str, set[Permission]] = {
+    "keyturn-deliver-key": {("get", "secrets"), ("patch", "secrets")},
+    "keyturn-restart-service": {*READS_WORKLOADS, ("patch", "deployments")},
+    "keyturn-check-rollout": READS_LOGS,
+    "keyturn-validate-rotation": READS_LOGS,
 }
 
 
 @dataclass(frozen=True)
 class Site:
-    """A namespace as in production: services, their key, and the role."""
+    """A namespace as in production: services, their key, the Roles, and a function of each."""
 
     cluster: ClusterUnderTest
     namespace: str
+    secret_keys: dict[str, str]
 
-    @property
-    def adapters(self) -> Adapters:
-        return adapters_of(self.cluster, self.namespace)
+    def denial(self, group: str, call: Callable[[Adapters], object]) -> str:
+        """Why a call of a group's function is denied, '' if it is not."""
+        with signing_as(key_id(group), self.secret_keys[group]):
+            try:
+                call(adapters_of(self.cluster, self.namespace))
+            except errors.AccessDenied as denied:
+                return str(denied)
+        return ""
 
-    def grant(self, without: Permission | None = None) -> None:
-        """Give the role its rules, or all but one permission."""
-        patch = {"rules": rules(without)}
-        name = ROLE["metadata"]["name"]
-        self.cluster.admin.patch(ROLES, self.namespace, name, patch, content_type=MERGE)
+    def grant(self, group: str, without: Permission | None = None) -> None:
+        """Give a Role its rules, or all but one permission."""
+        patch = {"rules": rules(ROLES[group], without)}
+        self.cluster.admin.patch(ROLE_RESOURCE, self.namespace, group, patch, content_type=MERGE)
 
 
-def rules(without: Permission | None) -> list[Json]:
+def key_id(group: str) -> str:
+    return f"AKID{group.upper().replace('-', '')}"
+
+
+def rules(role: Json, without: Permission | None) -> list[Json]:
     kept = []
-    for rule in ROLE["rules"]:
+    for rule in role["rules"]:
         (resource,) = rule["resources"]
         verbs = [verb for verb in rule["verbs"] if (verb, resource) != without]
         kept += [{**rule, "verbs": verbs}] if verbs else []
@@ -92,7 +110,7 @@ def rules(without: Permission | None) -> list[Json]:
 @pytest.fixture(scope="module")
 def site(real_cluster: ClusterUnderTest) -> Iterator[Site]:
     namespace = real_cluster.new_namespace()
-    for document in (ROLE, BINDING):
+    for document in DOCUMENTS:
         metadata = {**document["metadata"], "namespace": namespace}
         real_cluster.running.apply({**document, "metadata": metadata})
     manifest = deployment("web-console", container(), replicas=1)
@@ -102,44 +120,64 @@ def site(real_cluster: ClusterUnderTest) -> Iterator[Site]:
         secret = {"metadata": {"name": name}, "stringData": {FIELD: "value"}}
         real_cluster.admin.create(SECRETS, namespace, secret)
     wait_for_rollout(real_cluster, namespace, "web-console")
-    secret_key = secrets.token_urlsafe(30)
-    groups = tuple(subject["name"] for subject in BINDING["subjects"])
-    real_cluster.entries[FUNCTION] = AccessEntry(secret_key, "a function's role", groups)
-    with signing_as(FUNCTION, secret_key):
-        yield Site(real_cluster, namespace)
+    secret_keys = {group: secrets.token_urlsafe(30) for group in ROLES}
+    for group, secret_key in secret_keys.items():
+        entry = AccessEntry(secret_key, f"the role of {group}", (group,))
+        real_cluster.entries[key_id(group)] = entry
+    site = Site(real_cluster, namespace, secret_keys)
+    until(lambda: denials(site), lambda found: not found)
+    yield site
     real_cluster.admin.delete(NAMESPACES, "", namespace)
 
 
-@pytest.fixture(autouse=True)
-def _whole_role(site: Site) -> None:
-    site.grant()
-    calls = CALLS.values()
-    until(lambda: [denial(call, site.adapters) for call in calls], lambda found: not any(found))
+@pytest.fixture
+def narrowed(site: Site) -> Iterator[Site]:
+    """The namespace for a test that changes Roles; they are as they were for the next one."""
+    yield site
+    for group in FUNCTIONS:
+        site.grant(group)
+    until(lambda: denials(site), lambda found: not found)
 
 
-def denial(call: Callable[[Adapters], object], adapters: Adapters) -> str:
-    """Why a call is denied, '' if it is not."""
-    try:
-        call(adapters)
-    except errors.AccessDenied as denied:
-        return str(denied)
-    return ""
+def denials(site: Site) -> list[str]:
+    """Why functions are denied what they call."""
+    calls = [(group, CALLS[one]) for group, needed in FUNCTIONS.items() for one in needed]
+    return [why for group, call in calls if (why := site.denial(group, call))]
 
 
-def test_with_the_whole_role_every_call_of_a_rotation_is_permitted(site: Site) -> None:
-    assert CALLS.keys() == set(PERMISSIONS)
-    assert {permission: denial(call, site.adapters) for permission, call in CALLS.items()} == (
-        dict.fromkeys(CALLS, "")
-    )
-    assert "listening" in read_logs(site.adapters)
+@pytest.mark.parametrize("group", ROLES)
+def test_a_function_may_do_what_it_calls_and_nothing_that_another_calls(
+    site: Site, group: str
+) -> None:
+    denied = {one for one, call in CALLS.items() if site.denial(group, call)}
+    assert denied == CALLS.keys() - FUNCTIONS[group]
+    assert {*permissions(ROLES[group])} == FUNCTIONS[group]
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS, ids=" ".join)
-def test_without_one_permission_the_denial_names_it(site: Site, permission: Permission) -> None:
-    site.grant(without=permission)
-    says = until(lambda: denial(CALLS[permission], site.adapters), bool)
+@pytest.mark.parametrize("group", ["keyturn-check-rollout", "keyturn-validate-rotation"])
+def test_what_reads_hostile_text_reads_no_secret_and_changes_nothing(
+    site: Site, group: str
+) -> None:
+    assert {verb for verb, _ in permissions(ROLES[group])} == {"get", "list"}
+    found: list[str] = []
+    assert site.denial(group, lambda one: found.extend(read_logs(one))) == ""
+    assert "listening" in found
+    for forbidden in (("get", "secrets"), ("patch", "secrets"), ("patch", "deployments")):
+        assert "(403)" in site.denial(group, CALLS[forbidden])
+    path = f"/api/v1/namespaces/{site.namespace}/secrets/session-key"
+    assert "(403)" in site.denial(group, lambda one: one.api.metadata(path))
+
+
+@pytest.mark.parametrize(
+    ("group", "permission"), PERMISSIONS, ids=[f"{group} {' '.join(p)}" for group, p in PERMISSIONS]
+)
+def test_without_one_permission_the_denial_names_it(
+    narrowed: Site, group: str, permission: Permission
+) -> None:
+    narrowed.grant(group, without=permission)
+    says = until(lambda: narrowed.denial(group, CALLS[permission]), bool)
     assert says.startswith(f"The function's role may not `{' '.join(permission)}`")
-    assert f"cluster contract, namespace {site.namespace} (403)" in says
+    assert f"cluster contract, namespace {narrowed.namespace} (403)" in says
     assert "kubernetes/rbac.yaml" in says
 
 
@@ -162,13 +200,41 @@ def test_without_one_permission_the_denial_names_it(site: Site, permission: Perm
         ("GET", "/api/v1/namespaces/default/pods"),
     ],
 )
-def test_what_no_rotation_does_is_denied(site: Site, method: str, path: str) -> None:
-    with pytest.raises(errors.AccessDenied, match=r"\(403\)"):
-        site.adapters.api.request(method, path.format(here=site.namespace), [], {})
+def test_what_no_rotation_does_is_denied_to_every_function(
+    site: Site, method: str, path: str
+) -> None:
+    where = path.format(here=site.namespace)
+    for group in ROLES:
+        assert "(403)" in site.denial(group, lambda one: one.api.request(method, where, [], {}))
+
+
+def test_a_reloader_that_searches_is_left_open_where_the_optional_rule_is_not_granted(
+    narrowed: Site,
+) -> None:
+    matches = {"metadata": {"annotations": {"reloader.stakater.com/match": "true"}}}
+    narrowed.cluster.admin.patch(SECRETS, narrowed.namespace, "session-key", matches)
+    group, seen = "keyturn-restart-service", list[bool | None]()
+
+    def look(adapters: Adapters) -> None:
+        seen.append(adapters.reading_key.secret_matches_reloader())
+
+    assert narrowed.denial(group, look) == ""
+    assert seen == [None]
+    optional = {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": ["session-key"],
+        "verbs": ["get"],
+    }
+    patch = {"rules": [*ROLES[group]["rules"], optional]}
+    narrowed.cluster.admin.patch(
+        ROLE_RESOURCE, narrowed.namespace, group, patch, content_type=MERGE
+    )
+    until(lambda: narrowed.denial(group, look) or seen[-1], lambda found: found is True)
 
 
 def test_a_role_without_an_access_entry_is_told_so(site: Site) -> None:
     with signing_as("AKIDSTRANGER", "no-access"), pytest.raises(errors.AccessDenied) as caught:
-        site.adapters.cluster.workload("web-console")
+        adapters_of(site.cluster, site.namespace).cluster.workload("web-console")
     assert "not accepted by cluster contract" in str(caught.value)
     assert "EKS access entry" in str(caught.value)

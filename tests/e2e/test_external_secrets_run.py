@@ -7,6 +7,7 @@ import pytest
 from local import console
 from local.cluster.resources import SECRETS
 from local.external_secrets import SecretsOperator
+from local.installation import cluster_groups
 from local.places.external_secret import NAME, ExternalSecretPlace
 from local.redis_server import find_binary
 from tests.e2e.site import Site, running_site
@@ -72,7 +73,7 @@ def test_the_rotation_asks_and_the_operator_alone_writes_the_secret(site: Site) 
     assert ended.output["delivery"]["written"] is False
     token = place_of(site).external_secret()["metadata"]["annotations"]["force-sync"]
     assert token.startswith(ended.output["rotationId"])
-    roles = site.stack.deployment.outputs["ClusterAccessRoles"].split(",")
+    roles = cluster_groups(site.stack.deployment)
     asked = {
         (verb, resource, name)
         for user, verb, resource, name in site.stack.cluster.audit

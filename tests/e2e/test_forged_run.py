@@ -1,7 +1,7 @@
 """A run is what it claims to be: who may call functions or start executions alone changes nothing.
 
 Whoever holds lambda:InvokeFunction calls the functions directly; whoever holds
-states:StartExecution takes the name of a run beforehand, or starts a run with an input of their own.
+states:StartExecution takes the name of a run beforehand, or brings an input of their own.
 """
 
 import json

@@ -5,15 +5,16 @@ nothing depends on what other tests have done, or on who comes first.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from keyturn.run import timestamp
+from local.installation import cluster_groups
+from tests import cluster_roles
 from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e import findings
 from tests.e2e.failures import FAILURES, fail
@@ -21,7 +22,7 @@ from tests.e2e.rights import MACHINE, called, given, role_arn
 from tests.e2e.site import Site, running_site
 from tests.policies import Call, allows, covers, denies, rights, speaks_of, statements
 
-RBAC = Path(__file__).parents[2] / "kubernetes" / "rbac.yaml"
+ROLES = cluster_roles.roles()
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def rotated() -> Iterator[Site]:
     with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
         assert site.rotate_to_end().status == "SUCCEEDED"
         fail(site, FAILURES["a Secret that is immutable"], turns=True)
+        fail(site, FAILURES["pods that crash"], turns=True)
         findings.overtake(site)
         assert site.end(site.change_by_hand()).status == "SUCCEEDED"
         tell_of_an_old_key(site)
@@ -75,22 +77,41 @@ def fail_on_events(site: Site) -> None:
     site.stack.wait(kept, "both events are kept")
 
 
-def test_the_cluster_denied_nothing_and_was_asked_only_what_the_role_grants(rotated: Site) -> None:
-    asked = _asked_of_the_cluster(rotated)
-    granted = _granted_by_the_role()
+def test_the_cluster_denied_nothing_and_each_function_asked_only_what_its_role_grants(
+    rotated: Site,
+) -> None:
     assert rotated.interruptions.denied == []
-    assert {entry for entry in asked if not _covers(granted, *entry)} == set()
+    beyond = {
+        (group, *asked)
+        for group, calls in _asked_of_the_cluster(rotated).items()
+        for asked in calls
+        if not cluster_roles.covers(ROLES[group], *asked)
+    }
+    assert beyond == set()
 
 
-def test_the_role_grants_nothing_that_a_rotation_does_not_use(rotated: Site) -> None:
+def test_no_role_grants_what_its_function_does_not_use(rotated: Site) -> None:
     asked = _asked_of_the_cluster(rotated)
     unused = {
-        (verb, resource, name)
-        for verb, resource, names in _granted_by_the_role()
+        (group, verb, resource, name)
+        for group, role in ROLES.items()
+        for verb, resource, names in cluster_roles.grants(role)
         for name in names or {""}
-        if not any(_covers([(verb, resource, {name} - {""})], *entry) for entry in asked)
+        if not any(
+            (verb, resource) == (did, on) and name in {"", of} for did, on, of in asked[group]
+        )
     }
     assert unused == set()
+
+
+def test_each_function_that_calls_the_cluster_has_a_group_of_its_own(rotated: Site) -> None:
+    groups = cluster_groups(rotated.stack.deployment)
+    assert {*groups.values()} == ROLES.keys()
+    for logical_id in rotated.stack.deployment.functions:
+        group = groups.get(role_arn(rotated.stack, logical_id))
+        words = logical_id.removesuffix("Function")
+        hyphened = re.sub(r"(?<!^)(?=[A-Z])", "-", words).lower()
+        assert group in {None, f"keyturn-{hyphened}"}
 
 
 def test_every_call_is_allowed_by_the_policy_of_the_role_that_made_it(rotated: Site) -> None:
@@ -176,23 +197,11 @@ def _by(principal: str, call: Call) -> Call:
     return Call(call.action, call.resource, {**call.context, **known})
 
 
-def _asked_of_the_cluster(site: Site) -> set[tuple[str, str, str]]:
-    roles = site.stack.deployment.outputs["ClusterAccessRoles"].split(",")
-    audit = site.stack.cluster.audit
-    return {(verb, what, name) for user, verb, what, name in audit if user in roles}
-
-
-def _granted_by_the_role() -> list[tuple[str, str, set[str]]]:
-    role = next(document for document in yaml.safe_load_all(RBAC.read_text()) if document)
-    return [
-        (verb, resource, set(rule.get("resourceNames", ())))
-        for rule in role["rules"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    ]
-
-
-def _covers(granted: list[tuple[str, str, set[str]]], verb: str, resource: str, name: str) -> bool:
-    return any(
-        (verb, resource) == (may, on) and (not names or name in names) for may, on, names in granted
-    )
+def _asked_of_the_cluster(site: Site) -> dict[str, set[tuple[str, str, str]]]:
+    """What the function of each group has asked: verb, resource, name."""
+    groups = cluster_groups(site.stack.deployment)
+    asked: dict[str, set[tuple[str, str, str]]] = {group: set() for group in groups.values()}
+    for user, verb, what, name in site.stack.cluster.audit:
+        if user in groups:
+            asked[groups[user]].add((verb, what, name))
+    return asked

@@ -23,6 +23,8 @@ NOUNS = [
     "finding_event",
     "key",
     "labels",
+    "log_lines",
+    "log_report",
     "logs",
     "measures",
     "messages",

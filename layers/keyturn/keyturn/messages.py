@@ -157,6 +157,7 @@ def _ended(
             "Reason": run.origin.reason,
             **_checks(record),
             **fields,
+            **_logs(record),
             "Run": run.execution_name,
         },
         todo=todo,
@@ -182,6 +183,11 @@ def _checks(record: Mapping[str, Any]) -> dict[str, str]:
     if not record["failedChecks"]:
         return {}
     return {"Checks": f"failed, and did not stop it: {'; '.join(record['failedChecks'])}"}
+
+
+def _logs(record: Mapping[str, Any]) -> dict[str, str]:
+    says = ((record.get("validation") or {}).get("logs") or {}).get("says")
+    return {"Logs": says} if says else {}
 
 
 def _impact(record: Mapping[str, Any]) -> str:

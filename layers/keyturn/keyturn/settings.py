@@ -164,7 +164,9 @@ class RestorePreviousKeySettings(CalledSettings):
 
 
 @dataclass(frozen=True)
-class ValidateRotationSettings(SecretSettings, ClusterSettings, ValidationSettings):
+class ValidateRotationSettings(
+    SecretSettings, ClusterSettings, DeliverySettings, ValidationSettings
+):
     """Of `validate_rotation`."""
 
     services: Services
