@@ -185,7 +185,9 @@ def test_a_tag_has_the_size_and_the_characters_that_aws_allows(
     error = account.refusal("TagResource", SecretId="app", Tags=[{"Key": key, "Value": value}])
     assert words in error.message
     assert account.describe()["Tags"] == []
-    account.call("TagResource", SecretId="app", Tags=[{"Key": "Ärger _.:/=+-@", "Value": "k" * 256}])
+    account.call(
+        "TagResource", SecretId="app", Tags=[{"Key": "Ärger _.:/=+-@", "Value": "k" * 256}]
+    )
 
 
 def test_a_tag_of_aws_cannot_be_removed_and_no_key_stands_twice(account: Account) -> None:

@@ -138,6 +138,10 @@ class KeyTestFailed(KeyInvalid):
     """The key did not pass the encryption round trip."""
 
 
+class KeyExposed(Stop):
+    """The version is marked as exposed, or holds a key that is: it is delivered nowhere."""
+
+
 class LabelMoved(Stop):
     """AWSCURRENT moved between our look and our move; nothing was promoted by us."""
 

@@ -15,10 +15,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
-from keyturn import errors, key
+from keyturn import errors, exposure, key
 from keyturn.checks import Check, find_problems, run_checks
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
-from keyturn.run import ROTATION_ID, Origin, Run, timestamp
+from keyturn.run import ROTATION_ID, Origin, Run, now, timestamp
 from keyturn.trigger import Schedule, Trigger, classify
 
 Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
@@ -48,11 +48,8 @@ class Request:
         return f"Request({self.step}, {self.version})"
 
 
-class SecretStore(LabelStore, Protocol):
+class SecretStore(LabelStore, exposure.KeyStore, Protocol):
     """The one secret, as a rotation needs it."""
-
-    def find(self, version: str) -> str | None:
-        """The document of a version, or None where it has no value yet."""
 
     def read(self, version: str) -> str:
         """The document of a version that has one; waits a little for a new version to be seen."""
@@ -217,7 +214,7 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
     except errors.LabelMoved:
         if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
             raise
-    return {"previous": current, **_ensure_started(rotation, run)}
+    return {"previous": current, **_ensure_started(rotation, run, labelled(labels, AWSPREVIOUS))}
 
 
 def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
@@ -235,16 +232,19 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
     return replace(run, failed_checks=find_problems(checks))
 
 
-def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
+def _ensure_started(rotation: Rotation, run: Run, before: str | None = None) -> dict[str, Any]:
     """Start the run, then tidy the labels.
 
     In this order, since a retry after a lost answer comes here again and AWSPENDING on the current
-    version does no harm. In an emergency the version before loses AWSPREVIOUS: nobody shall go back
-    to it, by a label or by habit.
+    version does no harm. In an emergency the version before is marked as exposed and loses its
+    label. `before` had that label until the promotion; pods may run its key, so it is marked too.
     """
     rotation.runs.ensure_started(run)
-    if run.mode == "emergency" and run.previous:
-        rotation.store.drop_label(AWSPREVIOUS, run.previous)
-    rotation.store.drop_label(AWSPENDING, run.version)
     why = {"mode": run.mode, "reason": run.origin.reason, "failedChecks": run.failed_checks}
+    if run.mode == "emergency":
+        replaced = [one for one in (before, run.previous) if one]  # a retry knows the second alone
+        why |= exposure.mark_versions(rotation.store, replaced, "emergency", now())
+        if run.previous:
+            rotation.store.drop_label(AWSPREVIOUS, run.previous)
+    rotation.store.drop_label(AWSPENDING, run.version)
     return {"execution": run.execution_name, **why}
