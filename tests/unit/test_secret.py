@@ -7,6 +7,7 @@ import pytest
 
 from keyturn import errors, exposure, key, secret
 from keyturn.checks import PATIENCE_SECONDS, Check, find_problems, run_checks
+from keyturn.finding_history import StartedRotation
 from keyturn.labels import confirm_current, labelled
 from keyturn.run import Origin, Run
 from keyturn.secret import Move
@@ -285,6 +286,24 @@ def test_an_emergency_marks_every_key_that_may_have_been_in_use_before_it(bench:
     assert {mark.reason for mark in bench.store.marks()} == {"emergency"}
     assert (facts["exposed"], "notMarked" in facts) == ([BEFORE, OLD], False)
     assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+
+
+FOUND = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
+
+
+def test_a_finding_s_rotation_names_its_finding_and_one_by_hand_does_not(document: str) -> None:
+    token = "emergency-gd-" + "0" * 32
+    recorded = StartedRotation(token, NOON, *FOUND.split())
+    for tags, expected in (({recorded.tag_key: recorded.tag_value}, FOUND), ({}, "")):
+        bench = Bench(document)
+        bench.store.tags = tags
+        bench.store.stages[token] = bench.store.stages.pop(NEW)
+        for step in STEPS:
+            bench.take(step, token)
+        (run,) = bench.runs.started
+        assert run.mode == "emergency"
+        assert run.origin.finding == expected
+        assert run.origin.kind == ("finding" if expected else "emergency")
 
 
 def test_a_scheduled_rotation_marks_nothing(bench: Bench) -> None:

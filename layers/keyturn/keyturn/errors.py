@@ -29,6 +29,10 @@ class SecretsManagerUnavailable(RetryMe):
     """Secrets Manager did not answer, throttled us, or does not show a new version yet."""
 
 
+class RotationPending(RetryMe):
+    """An emergency rotation is under way and has not promoted its key yet; it is waited for."""
+
+
 class StateMachineUnavailable(RetryMe):
     """Step Functions did not answer or throttled us."""
 
@@ -82,9 +86,6 @@ class ClusterNotTrusted(Stop):
 
 class ClusterRefused(Stop):
     """The Kubernetes API calls our request invalid; nothing was changed."""
-
-
-# Stop: the secret in Vault
 
 
 class VaultNotTrusted(Stop):

@@ -15,11 +15,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
-from keyturn import errors, exposure, key
+from keyturn import errors, exposure, finding_history, key
 from keyturn.checks import Check, find_problems, run_checks
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
 from keyturn.run import ROTATION_ID, Origin, Run, now, timestamp
-from keyturn.trigger import Schedule, Trigger, classify
+from keyturn.trigger import FINDING, Schedule, Trigger, classify
 
 Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
 STEPS: tuple[str, ...] = get_args(Step)
@@ -48,7 +48,7 @@ class Request:
         return f"Request({self.step}, {self.version})"
 
 
-class SecretStore(LabelStore, exposure.KeyStore, Protocol):
+class SecretStore(LabelStore, exposure.KeyStore, finding_history.HistoryStore, Protocol):
     """The one secret, as a rotation needs it."""
 
     def read(self, version: str) -> str:
@@ -90,7 +90,9 @@ class Rotation:
 
     def trigger(self, version: str, asked: datetime) -> Trigger:
         """Why the version's rotation was started, and so how it goes; the same at every retry."""
-        return classify(version, self.store.schedule(), asked, self.manual_mode)
+        started = self.store.started_rotations() if version.startswith(FINDING) else ()
+        finding = finding_history.finding_of(started, version)
+        return classify(version, self.store.schedule(), asked, self.manual_mode, finding)
 
 
 def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
@@ -147,8 +149,7 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     elif move is Move.PROMOTE:
         facts = _promote(rotation, request, labels)
     elif move is Move.ENSURE_STARTED:
-        run = _run(rotation, request, labelled(labels, AWSPREVIOUS))
-        facts = _ensure_started(rotation, run)
+        facts = _ensure_started(rotation, _run(rotation, request, labelled(labels, AWSPREVIOUS)))
     else:
         facts = {}
     return {"move": request.step, "decided": move.value, **facts}
@@ -224,7 +225,7 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
-    origin = Origin(trigger.kind, trigger.reason, timestamp(asked))
+    origin = Origin(trigger.kind, trigger.reason, timestamp(asked), trigger.finding)
     run = Run(request.version, rotation.secret_arn, trigger.mode, previous, origin)
     if run.mode != "emergency":
         return run
@@ -233,11 +234,10 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
 
 
 def _ensure_started(rotation: Rotation, run: Run, before: str | None = None) -> dict[str, Any]:
-    """Start the run, then tidy the labels.
+    """Start the run, then tidy the labels: a retry comes here again, and AWSPENDING does no harm.
 
-    In this order, since a retry after a lost answer comes here again and AWSPENDING on the current
-    version does no harm. In an emergency the version before is marked as exposed and loses its
-    label. `before` had that label until the promotion; pods may run its key, so it is marked too.
+    In an emergency what was current is marked as exposed and loses its label, and so does `before`,
+    which was previous until then: pods may run its key.
     """
     rotation.runs.ensure_started(run)
     why = {"mode": run.mode, "reason": run.origin.reason, "failedChecks": run.failed_checks}

@@ -13,9 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from keyturn import errors, exposure
+from keyturn import errors, exposure, finding_history
 from keyturn.adapters import aws
 from keyturn.exposure import Mark
+from keyturn.finding_history import StartedRotation
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
 from keyturn.trigger import Schedule
 
@@ -156,6 +157,15 @@ class SecretsManager:
         labels = described.get("VersionIdsToStages", {})
         dropped = exposure.tags_to_drop(mark, _tags(described), labels)
         self._write_tag(mark.tag_key, mark.tag_value, dropped)
+
+    def started_rotations(self) -> list[StartedRotation]:
+        """Every rotation that is recorded to be a finding's, the oldest first."""
+        return finding_history.started_rotations(_tags(self._describe()))
+
+    def record_rotation(self, started: StartedRotation) -> None:
+        """Record that a rotation is a finding's, once what no longer counts is gone."""
+        dropped = finding_history.tags_to_drop(started, _tags(self._describe()))
+        self._write_tag(started.tag_key, started.tag_value, dropped)
 
     def _write_tag(self, tag_key: str, value: str, dropped: Sequence[str]) -> None:
         if dropped:
