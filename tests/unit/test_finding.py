@@ -295,6 +295,8 @@ def test_a_number_is_used_once_whatever_is_left_of_those_before(scope: Scope) ->
     assert judge(found, scope, State([KEY], [unseen]), NOON).token == f"{token_of(found)}-10"
     other = StartedRotation(f"{token_of(found)}x", made, K8S, "0" * 32)
     assert judge(found, scope, State([KEY], [other]), NOON).token == token_of(found)
+    about_to_start = StartedRotation(token_of(found), NOON - MINUTE, K8S, "0" * 32)
+    assert judge(found, scope, State([KEY], [about_to_start]), NOON).token == token_of(found)
 
 
 def test_a_finding_within_the_cool_down_is_held_back_and_told(scope: Scope) -> None:

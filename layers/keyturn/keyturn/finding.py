@@ -133,7 +133,7 @@ def judge(finding: Finding, scope: Scope, state: State, at: datetime) -> Verdict
     if held := _held_back(scope, state, at):
         return Verdict("notify", held)
     reason = f"The finding is about {ROTATES[finding.type].value}."
-    token = _next_token(token_of(finding), state)
+    token = _next_token(token_of(finding), state, at)
     return Verdict("rotate", reason, token, blocked_by=blocking.id if blocking else None)
 
 
@@ -240,9 +240,11 @@ def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
     return None
 
 
-def _next_token(first: str, state: State) -> str:
-    """The finding's token, with the next number where versions of it exist or are recorded."""
-    used = [one.id for one in state.versions] + [one.token for one in state.started]
+def _next_token(first: str, state: State, at: datetime) -> str:
+    """The finding's token, with the next number where versions of it exist, or have existed."""
+    # Another copy may be about to start what was just recorded: one token makes them one rotation.
+    gone = [one.token for one in state.started if at - one.at >= JOINED_FOR]
+    used = [one.id for one in state.versions] + gone
     found = (re.fullmatch(rf"{first}(?:-(\d+))?", token) for token in used)
     last = max((int(one[1] or 1) for one in found if one), default=0)
     return f"{first}-{last + 1}" if last else first

@@ -71,11 +71,10 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
     marked version current again, and then the key has to be rotated.
     """
     unlabelled: list[str] = []
-    refused: set[str] = set()
     marking: Verdict | None = None
     for _ in range(TRIES):
-        started = [one for one in secret.started_rotations() if one.token not in refused]
-        verdict = judge(finding, scope, State(secret.versions(), started), at)
+        state = State(secret.versions(), secret.started_rotations())
+        verdict = judge(finding, scope, state, at)
         if verdict.exposed:
             secret.mark_exposed(Mark(verdict.exposed, at, "finding"))
             secret.drop_label(AWSPREVIOUS, verdict.exposed)
@@ -88,7 +87,6 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
             recorded = _record(secret, finding, verdict.token, at)
             if secret.start_rotation(verdict.token):
                 return Answer(verdict, unlabelled, recorded)
-            refused.add(verdict.token)
             if verdict.blocked_by:
                 secret.drop_label(AWSPENDING, verdict.blocked_by)
                 unlabelled.append(verdict.blocked_by)
