@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyturn import errors, watch
+from keyturn import errors, exposure, finding_history, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
@@ -42,6 +42,28 @@ class FakeSecretStore:
     made: dict[str, datetime] = field(default_factory=dict)
     rotations: list[str] = field(default_factory=list)
     changed_at: datetime | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    tags_down: bool = False
+
+    def marks(self) -> list[exposure.Mark]:
+        return exposure.exposed_versions(self.tags)
+
+    def mark_exposed(self, mark: exposure.Mark) -> None:
+        if self.tags_down:
+            raise errors.SecretsManagerUnavailable("TagResource failed")
+        for dropped in exposure.tags_to_drop(mark, self.tags, self.stages):
+            del self.tags[dropped]
+        self.tags[mark.tag_key] = mark.tag_value
+
+    def started_rotations(self) -> list[finding_history.StartedRotation]:
+        return finding_history.started_rotations(self.tags)
+
+    def record_rotation(self, started: finding_history.StartedRotation) -> None:
+        if self.tags_down:
+            raise errors.SecretsManagerUnavailable("TagResource failed")
+        for dropped in finding_history.tags_to_drop(started, self.tags):
+            del self.tags[dropped]
+        self.tags[started.tag_key] = started.tag_value
 
     def versions(self) -> list[Version]:
         seen = [v for v, labels in self.stages.items() if labels or v in self.documents]

@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from keyturn.finding_history import started_rotations
 from local import console
 from local.aws import ACCOUNT, REGION
 from local.stack import CLUSTER_NAME
@@ -28,9 +29,21 @@ def finding(*, ago: timedelta = timedelta(), cluster: str = CLUSTER_NAME) -> Eve
     return found
 
 
-def put(site: Site, found: Event) -> None:
-    """Have GuardDuty put a finding on the bus of our account."""
-    entry = {
+def about_the_key_before(site: Site) -> Event:
+    """A finding whose last activity was just before the current version was made."""
+    client = site.stack.cloud.client("secretsmanager")
+    versions = client.list_secret_version_ids(SecretId=site.stack.secret_arn)["Versions"]
+    (made,) = (one["CreatedDate"] for one in versions if one["VersionId"] == site.current())
+    found = finding()
+    seen = made - timedelta(milliseconds=1)
+    found["detail"]["service"]["eventLastSeen"] = seen.isoformat()
+    return found
+
+
+def put(site: Site, found: Event, *, sent: datetime | None = None) -> None:
+    """Have GuardDuty put a finding on the bus of our account, now or a while ago."""
+    entry: dict[str, Any] = {
+        "Time": sent or datetime.now(UTC),
         "Source": found["source"],
         "DetailType": found["detail-type"],
         "Detail": json.dumps(found["detail"]),
@@ -49,6 +62,11 @@ def answered(site: Site, found: Event, times: int = 1) -> list[dict[str, Any]]:
     what = f"a finding is answered {times} times"
     site.stack.wait(lambda: len(answers(site, found)) >= times, what)
     return answers(site, found)
+
+
+def started(site: Site) -> set[str]:
+    """The tokens that are recorded to be findings'."""
+    return {one.token for one in started_rotations(site.tags())}
 
 
 def rotations(site: Site) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
-from keyturn import key
+from keyturn import exposure, finding_history, key
 from local import console
 from local.cluster import StatusError
 from local.secrets_manager import RotationReport
@@ -24,7 +24,7 @@ from tests.e2e.workloads import Workloads
 RETRY_SECONDS = 0.3
 WAIT_SECONDS = 60.0
 SETTLE_SECONDS = 8.0
-OFTEN = {"FindingCooldownMinutes": "0", "FindingDailyLimit": "100"}  # a stack serves many tests
+OFTEN = {"FindingCooldownMinutes": "0", "FindingDailyLimit": "15"}  # a stack serves many tests
 FEW_REPLICAS = {"web-console": 2, "auth-service": 1}  # each is a process; a demo has 3 and 2
 RETRIES_SOONER, WAITS_SHORTER = 50.0, 4.0
 
@@ -266,6 +266,23 @@ class Site(Workloads):
 
     # Whether the next test may have it
 
+    def marks(self) -> list[exposure.Mark]:
+        """The marks of exposure on the secret, the oldest first."""
+        return exposure.exposed_versions(self.tags())
+
+    def forget_findings(self) -> None:
+        """Let findings have rotated nothing today: a stack serves more tests than a day has."""
+        kept = [name for name in self.tags() if name.startswith(finding_history.PREFIX)]
+        if kept:
+            client = self.stack.cloud.client("secretsmanager")
+            client.untag_resource(SecretId=self.stack.secret_arn, TagKeys=kept)
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the secret."""
+        client = self.stack.cloud.client("secretsmanager")
+        found = client.describe_secret(SecretId=self.stack.secret_arn)["Tags"]
+        return {tag["Key"]: tag["Value"] for tag in found}
+
     def settle(self) -> bool:
         """Wait a while for the stack to be as it should; whether it is."""
         self.interruptions.clear()
@@ -325,6 +342,7 @@ class Loan:
         """Keep the stack, with no sessions, for the next test if it is sound; else end it."""
         if self._site and self._site.settle():
             self._site.empty()
+            self._site.forget_findings()
         else:
             self.end()
 

@@ -54,6 +54,7 @@ def scheduled(site: Site) -> str:
 
 
 def emergency(site: Site) -> str:
+    site.forget_findings()
     known = {*site.stack.labels()}
     findings.put(site, findings.finding())
     return site.stack.wait_for_rotation(known)

@@ -1,21 +1,26 @@
 """A GuardDuty finding on the bus: one emergency rotation, or none and a message."""
 
+import itertools
 import random
-from datetime import timedelta
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from keyturn import key
 from local import async_invocation
-from tests.e2e import findings
-from tests.e2e.site import Site
+from tests.e2e import findings, outages
+from tests.e2e.site import Site, running_site
 
 DELIVERIES = 50
+GIVEN_UP = {"abandoned", "failed"}  # a try that was under way ends as a failure
 
 
 def test_a_finding_delivered_fifty_times_out_of_order_from_both_accounts_rotates_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_invocation, "THROTTLED_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(site.stack.functions, "_async_retry_seconds", (5.0, 20.0))
     before = set(findings.rotations(site))
     first = findings.finding(ago=timedelta(seconds=DELIVERIES))
     copies = []
@@ -40,12 +45,89 @@ def test_a_finding_delivered_fifty_times_out_of_order_from_both_accounts_rotates
     assert site.executions().count(f"rot-{started}") == 1
 
 
+def test_a_finding_about_the_replaced_key_leaves_a_run_that_fails_no_way_back(site: Site) -> None:
+    previous, found = site.current(), findings.finding()
+
+    def happen() -> None:
+        found.update(findings.about_the_key_before(site))
+        findings.put(site, found)
+        findings.answered(site, found)
+
+    site.interruptions.before("PurgeSessions", "DescribeSecret", happen)
+    with outages.during(site, "ValidateRotation", "DescribeSecret", outages.login_broken):
+        rotation_id = site.rotate(ClientRequestToken=f"planned-{uuid.uuid4()}")
+        site.promoted(rotation_id)
+        ended = site.end(rotation_id)
+    assert ended.status == "FAILED"
+    record = site.record(rotation_id)
+    assert record["failure"]["error"] == "LoginBroken"
+    assert record["restoreFailure"]["error"] == "RestoreRefused"
+    assert site.current() == rotation_id
+    assert site.delivered() == site.document(rotation_id)[key.FIELD]
+    assert "AWSPREVIOUS" not in itertools.chain(*site.stack.labels().values())
+    assert [(mark.version, mark.reason) for mark in site.marks()][-1] == (previous, "finding")
+    (told,) = site.mailboxes.messages(found["detail"]["id"])
+    assert told["Subject"] == "Session key: a GuardDuty finding about the key that was replaced"
+    assert site.run_again(rotation_id).output["outcome"] == "succeeded"
+
+
+def test_an_emergency_that_never_gets_a_value_is_waited_for_and_then_overtaken(site: Site) -> None:
+    site.interruptions.refuse("createSecret", "PutSecretValue", times=float("inf"))
+    stuck = site.rotate(ClientRequestToken=f"emergency-{uuid.uuid4()}")
+    site.stack.wait(lambda: bool(site.report(stuck).retry_at), "an emergency is stuck")
+    joins = findings.finding()
+    findings.put(site, joins)
+    site.stack.wait(lambda: waits_for(site, stuck), "a finding waits for the emergency")
+    assert "AWSPENDING" in site.stack.labels()[stuck]
+    found = findings.finding()
+    findings.put(site, found, sent=datetime.now(UTC) - timedelta(minutes=2))
+    (answer,) = findings.answered(site, found)
+    assert (answer["decision"], answer["unlabelled"]) == ("rotate", [stuck])
+    site.interruptions.clear()
+    site.promoted(answer["rotationId"])
+    assert site.end(answer["rotationId"]).status == "SUCCEEDED"
+    assert site.promotion(stuck).outcome in GIVEN_UP
+    assert site.mailboxes.messages(f"Overtaken: {stuck}, which was pending")
+
+
+def waits_for(site: Site, rotation_id: str) -> bool:
+    """Whether a finding has ended in the error that has it looked at again."""
+    waiting = f"The emergency rotation {rotation_id} is pending"
+    return any("RotationPending" in line and waiting in line for line in site.log)
+
+
+def test_rotations_by_hand_under_findings_tokens_hold_no_finding_back() -> None:
+    """With the limits as they are deployed: three a day, and an hour between two."""
+    limits = {"FindingCooldownMinutes": "60", "FindingDailyLimit": "3"}
+    with running_site(parameters=limits) as site:
+        by_hand = [f"{findings.FINDING_TOKEN}{uuid.uuid4().hex}" for _ in range(3)]
+        for token in by_hand:
+            site.promoted(site.rotate(ClientRequestToken=token))
+        found, later = findings.finding(), findings.finding()
+        findings.put(site, found)
+        (answer,) = findings.answered(site, found)
+        assert answer["decision"] == "rotate"
+        site.promoted(answer["rotationId"])
+        assert site.end(answer["rotationId"]).status == "SUCCEEDED"
+        trigger = site.record(answer["rotationId"])["trigger"]
+        detail = found["detail"]
+        assert trigger["kind"] == "finding"
+        assert trigger["finding"] == f"{detail['type']} {detail['id']}"
+        assert findings.started(site) == {answer["rotationId"]}
+        assert {mark.version for mark in site.marks()} >= {*by_hand}
+        later["detail"]["service"]["eventLastSeen"] = datetime.now(UTC).isoformat()
+        findings.put(site, later)
+        (held,) = findings.answered(site, later)
+        assert held["decision"] == "notify"
+        assert "FindingCooldownMinutes" in held["reason"]
+
+
 def test_a_finding_overtakes_a_rotation_that_is_stuck(site: Site) -> None:
     blocking, answer = findings.overtake(site)
     assert answer["unlabelled"] == [blocking]
     assert site.current() == answer["rotationId"]
     assert f"rot-{blocking}" not in site.executions()
-    assert site.promotion(blocking).outcome == "abandoned"
+    assert site.promotion(blocking).outcome in GIVEN_UP
     (told,) = site.mailboxes.messages(f"Overtaken: {blocking}, which was pending")
     assert told["Subject"] == "Session key: emergency rotation after a GuardDuty finding"
 

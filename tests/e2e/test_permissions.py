@@ -7,11 +7,13 @@ nothing depends on what other tests have done, or on who comes first.
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from keyturn.exposure import MARKS_KEPT, Mark
+from keyturn.finding_history import StartedRotation
 from keyturn.run import timestamp
 from local.installation import cluster_groups
 from tests import cluster_roles
@@ -30,14 +32,36 @@ def rotated() -> Iterator[Site]:
     """A stack of its own that has seen every kind of story; Redis wants a login there."""
     with running_site(redis_rights=["resetkeys", "~session:*", "resetchannels", *RIGHTS]) as site:
         assert site.rotate_to_end().status == "SUCCEEDED"
+        mark_what_was_replaced(site)
         fail(site, FAILURES["a Secret that is immutable"], turns=True)
         fail(site, FAILURES["pods that crash"], turns=True)
+        fill_the_tags(site)
         findings.overtake(site)
         assert site.end(site.change_by_hand()).status == "SUCCEEDED"
         tell_of_an_old_key(site)
         announce_the_next_rotation(site)
         fail_on_events(site)
         yield site
+
+
+def mark_what_was_replaced(site: Site) -> None:
+    """A finding about the key that was just replaced."""
+    found = findings.about_the_key_before(site)
+    findings.put(site, found)
+    (answer,) = findings.answered(site, found)
+    assert answer["decision"] == "mark"
+
+
+def fill_the_tags(site: Site) -> None:
+    """As many marks as are kept, and what findings did the day before yesterday: it makes room."""
+    ago = datetime.now(UTC) - timedelta(days=2)
+    marks = [Mark(f"{number:036}", ago, "emergency") for number in range(MARKS_KEPT)]
+    started = StartedRotation("emergency-gd-" + "0" * 32, ago, "Execution:Runtime/X", "0" * 32)
+    every: list[Mark | StartedRotation] = [*marks, started]
+    tags = [{"Key": one.tag_key, "Value": one.tag_value} for one in every]
+    site.stack.cloud.client("secretsmanager").tag_resource(
+        SecretId=site.stack.secret_arn, Tags=tags
+    )
 
 
 def tell_of_an_old_key(site: Site) -> None:

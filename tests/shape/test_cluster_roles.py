@@ -62,7 +62,7 @@ def test_no_place_of_the_demo_lets_a_function_at_more_than_its_comment_says(plac
         if "patch" in rule["verbs"]
     }
     delivered = {"kubernetes-secret": "secrets", "external-secrets": "externalsecrets"}.get(place)
-    for group in ("keyturn-deliver-key", "keyturn-rotate-secret"):
+    for group in ("keyturn-deliver-key",):
         written = {resource for name, resource in writes if name == group}
         assert written - {"deployments"} == ({delivered} if delivered else set())
     names = [one["metadata"]["name"] for one in adapted]

@@ -13,7 +13,7 @@ import pytest
 
 from keyturn import errors, telemetry
 from tests import emf, monitoring
-from tests.conftest import NOON
+from tests.conftest import NEW, NOON
 from tests.ledgers import caught
 from tests.project import FUNCTIONS, event, resources
 from tests.stage import Context, Stage, handler_of
@@ -82,6 +82,8 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         handler_of("finish_rotation", monkeypatch)(ledger, Context())
     for finding in findings():
         handler_of("respond_to_finding", monkeypatch)(finding, Context())
+    stage.store.made[NEW] = NOON  # after the finding's last activity: it marks the key before
+    handler_of("respond_to_finding", monkeypatch)(event("respond_to_finding"), Context())
     return [*capsys.readouterr().out.splitlines(), *said.getvalue().splitlines()]
 
 

@@ -51,15 +51,19 @@ NETWORK_INTERFACES = {
 WRITERS = {
     "RotateSecretFunction": {
         "secretsmanager:PutSecretValue",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
     "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
     "RespondToFindingFunction": {
         "secretsmanager:RotateSecret",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
 }
-ONLY_PENDING = {"StringEquals": {"secretsmanager:VersionStage": "AWSPENDING"}}
+NEVER_CURRENT = {"StringEquals": {"secretsmanager:VersionStage": ["AWSPENDING", "AWSPREVIOUS"]}}
 READS = ("Describe", "Get", "List")
 STACKS = {"everything": EVERYTHING, "plain": {}, "iam": IAM_LOGIN, "existing": EXISTING}
 MACHINE_ROLES = ["RotateSessionKeyRole", "PreflightRole"]
@@ -186,13 +190,13 @@ def test_only_those_functions_write_to_the_secret_that_have_to() -> None:
     assert writes == WRITERS
 
 
-def test_a_finding_can_unlabel_a_pending_version_and_move_no_other_label() -> None:
+def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_current_one() -> None:
     conditions = [
         statement.get("Condition")
         for name, action, _, statement in every_own_right()
         if (name, action) == ("RespondToFindingFunction", "secretsmanager:UpdateSecretVersionStage")
     ]
-    assert conditions == [ONLY_PENDING] * 2
+    assert conditions == [NEVER_CURRENT] * 2
 
 
 def test_only_those_that_work_with_the_key_can_read_it() -> None:

@@ -12,7 +12,7 @@ from keyturn import commands, messages, record
 from keyturn.channels import Message
 from keyturn.run import Origin, Run, timestamp
 from tests import shell
-from tests.conftest import ARN, NEW, NOON, OLD
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import ENTRIES, WAITING, failed_at, ledger_until
 
 MACHINE = "arn:of-the-stack"
@@ -265,3 +265,12 @@ def test_every_message_names_its_run_and_carries_plain_facts(run: Run) -> None:
     for message in every_message(run):
         assert run.execution_name in message.text
         assert json.loads(json.dumps(message.facts))["rotationId"] == NEW
+
+
+def test_a_run_that_a_finding_has_started_names_its_type_and_id() -> None:
+    found = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
+    origin = Origin("finding", ASKED, found)
+    told = started(Run(NEW, ARN, "emergency", OLD, origin))
+    assert told.fields["Reason"] == (
+        f"A GuardDuty finding can mean that the key is exposed. Finding: {found}."
+    )

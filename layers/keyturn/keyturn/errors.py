@@ -29,6 +29,10 @@ class SecretsManagerUnavailable(RetryMe):
     """Secrets Manager did not answer, throttled us, or does not show a new version yet."""
 
 
+class RotationPending(RetryMe):
+    """An emergency rotation is under way and has not promoted its key yet; it is waited for."""
+
+
 class StateMachineUnavailable(RetryMe):
     """Step Functions did not answer or throttled us."""
 
@@ -92,9 +96,6 @@ class ClusterRefused(Stop):
     """The Kubernetes API calls our request invalid; nothing was changed."""
 
 
-# Stop: the secret in Vault
-
-
 class VaultNotTrusted(Stop):
     """What answers at the Vault address has no certificate that we trust."""
 
@@ -144,6 +145,10 @@ class KeyNot32Bytes(KeyInvalid):
 
 class KeyTestFailed(KeyInvalid):
     """The key did not pass the encryption round trip."""
+
+
+class KeyExposed(Stop):
+    """The version is marked as exposed, or holds a key that is: it is delivered nowhere."""
 
 
 class LabelMoved(Stop):

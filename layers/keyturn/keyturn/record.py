@@ -6,7 +6,6 @@ facts only: ids, fingerprints, names, counts and times. It is the state machine'
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -63,7 +62,7 @@ def compose(
         "rotationId": run.rotation_id,
         "mode": entry(forward, "rotation")["mode"],
         "outcome": outcome(ledger),
-        "trigger": {**asdict(run.origin), "reason": run.origin.reason},
+        "trigger": {**run.origin.facts, "reason": run.origin.reason},
         "versions": {"new": run.rotation_id, "previous": run.previous},
         "sessions": _sessions(ledger),
         "services": _services(ledger),

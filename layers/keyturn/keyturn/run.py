@@ -37,19 +37,34 @@ REASONS: Mapping[str, str] = {
     " shows one, and without a token planned-... or emergency-...",
     "watch": "AWSCURRENT was found on a version that no run had delivered to the services.",
 }
+# What is shown of a GuardDuty finding: forms in which no text of an attacker has room.
+FINDING_TYPE = r"[A-Za-z]{1,40}:[A-Za-z0-9]{1,40}/[A-Za-z0-9.!&()-]{1,80}"
+FINDING_ID = r"[0-9a-f]{32}"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Why a run was started, as a kind of `REASONS`, and when it was requested (ISO 8601, UTC)."""
+    """Why a run was started, as a kind of `REASONS`, and when it was requested (ISO 8601, UTC).
+
+    `finding` is the type and the id of a GuardDuty finding, and empty for other kinds.
+    """
 
     kind: str = "schedule"
     at: str = ""
+    finding: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """As ledgers and records show it; a finding only where there is one."""
+        shown = asdict(self)
+        return shown if self.finding else {k: v for k, v in shown.items() if k != "finding"}
 
     @property
     def reason(self) -> str:
-        """The kind in a sentence."""
-        return REASONS[self.kind]
+        """The kind in a sentence, with the finding where there is one."""
+        return (
+            f"{REASONS[self.kind]} Finding: {self.finding}." if self.finding else REASONS[self.kind]
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ class Run:
                 "mode": self.mode,
                 "version": self.version,
                 "previousVersion": self.previous,
-                "trigger": asdict(self.origin),
+                "trigger": self.origin.facts,
                 "fingerprint": self.fingerprint,
             }
         }
@@ -156,11 +171,17 @@ def _origin(found: Any) -> Origin:
         raise errors.RequestRefused("The input's trigger has an unknown kind. Nothing was done.")
     if at and not _is(TIMESTAMP, at):
         raise errors.RequestRefused("The input's trigger has no valid time. Nothing was done.")
-    return Origin(kind, at)
+    return Origin(kind, at, _finding(found))
 
 
 def _is(form: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and form.fullmatch(value) is not None
+
+
+def _finding(origin: Mapping[str, Any]) -> str:
+    """The finding of an origin, if it has its strict form: anything else is shown to nobody."""
+    found = str(origin.get("finding", ""))
+    return found if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", found) else ""
 
 
 def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.g
 `rollout_restart.go`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -116,7 +116,7 @@ class VaultSync:
         """Whether both hold it: from Vault alone the operator would bring another key back."""
         return self.write.holds(promoted) and self.target.read().holds(promoted.key)
 
-    def destroy(self, promoted: Promoted, exposed: str | None) -> dict[str, Any]:
+    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
         """Destroy the versions in Vault that hold the exposed key."""
         return self.write.destroy(promoted, exposed)
 
