@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyturn import errors, watch
+from keyturn import errors, exposure, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
@@ -41,6 +41,18 @@ class FakeSecretStore:
     made: dict[str, datetime] = field(default_factory=dict)
     rotations: list[str] = field(default_factory=list)
     changed_at: datetime | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    tags_down: bool = False
+
+    def marks(self) -> list[exposure.Mark]:
+        return exposure.exposed_versions(self.tags)
+
+    def mark_exposed(self, mark: exposure.Mark) -> None:
+        if self.tags_down:
+            raise errors.SecretsManagerUnavailable("TagResource failed")
+        for dropped in exposure.tags_to_drop(mark, self.tags, self.stages):
+            del self.tags[dropped]
+        self.tags[mark.tag_key] = mark.tag_value
 
     def versions(self) -> list[Version]:
         seen = [v for v, labels in self.stages.items() if labels or v in self.documents]

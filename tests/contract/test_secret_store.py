@@ -4,28 +4,31 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 import boto3
 import pytest
 from botocore.config import Config
 
-from keyturn import delivery, errors, key, response, secret
+from keyturn import delivery, errors, exposure, key, response, secret
 from keyturn.adapters import aws, secrets_manager
 from keyturn.adapters.secrets_manager import SecretsManager
+from keyturn.exposure import MARKS_KEPT, Mark
 from keyturn.labels import AWSCURRENT, AWSPENDING
 from keyturn.trigger import Schedule
 from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import AwsError
+from tests.conftest import NOON
 from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account, until
 from tests.fakes import FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
-class Store(secret.SecretStore, delivery.KeySource, response.Secret, Protocol):
+class Store(secret.SecretStore, delivery.KeySource, response.Secret, exposure.MarkStore, Protocol):
     """All that is asked of the secret."""
 
 
@@ -227,6 +230,27 @@ def test_every_version_is_told_and_when_it_was_made_if_it_has_a_value(bench: Ben
     assert abandoned.labels == frozenset()
 
 
+def test_a_mark_is_read_as_it_was_written_and_writing_it_again_changes_nothing(
+    bench: Bench,
+) -> None:
+    first = Mark(bench.current, NOON, "emergency", "0123456789abcdef")
+    second = Mark(bench.pending, NOON + timedelta(hours=1), "finding")
+    assert bench.store.marks() == []
+    for mark in (second, first, first):
+        bench.store.mark_exposed(mark)
+    assert bench.store.marks() == [first, second]
+
+
+def test_marks_make_room_for_marks_but_not_those_of_versions_with_a_label(bench: Bench) -> None:
+    ages = [bench.current, *(str(uuid.uuid4()) for _ in range(MARKS_KEPT - 1))]
+    marks = [Mark(v, NOON + timedelta(days=day), "emergency") for day, v in enumerate(ages)]
+    for mark in marks:
+        bench.store.mark_exposed(mark)
+    newest = Mark(bench.pending, NOON + timedelta(days=99), "finding")
+    bench.store.mark_exposed(newest)
+    assert bench.store.marks() == [marks[0], *marks[2:], newest]
+
+
 def test_a_rotation_is_refused_while_another_version_is_pending_and_nothing_changes(
     bench: Bench,
 ) -> None:
@@ -326,6 +350,8 @@ CALLS = {
     "UpdateSecretVersionStage": lambda bench: bench.store.move_current(
         bench.pending, bench.current
     ),
+    "TagResource": lambda bench: bench.store._write_tag("team", "web", []),
+    "UntagResource": lambda bench: bench.store._write_tag("team", "web", ["stage"]),
 }
 
 

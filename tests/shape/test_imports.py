@@ -18,6 +18,7 @@ NOUNS = [
     "delivery",
     "equipment",
     "errors",
+    "exposure",
     "finding",
     "finding_event",
     "key",

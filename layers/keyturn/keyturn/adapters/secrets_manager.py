@@ -7,14 +7,15 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from keyturn import errors
+from keyturn import errors, exposure
 from keyturn.adapters import aws
+from keyturn.exposure import Mark
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
 from keyturn.trigger import Schedule
 
@@ -145,6 +146,24 @@ class SecretsManager:
                 if aws.code(error) != "InvalidParameterException":
                     raise
 
+    def marks(self) -> list[Mark]:
+        """Every mark of exposure, the oldest first."""
+        return exposure.exposed_versions(_tags(self._describe()))
+
+    def mark_exposed(self, mark: Mark) -> None:
+        """Write a mark of exposure, once what has to make room for it is gone."""
+        described = self._describe()
+        labels = described.get("VersionIdsToStages", {})
+        dropped = exposure.tags_to_drop(mark, _tags(described), labels)
+        self._write_tag(mark.tag_key, mark.tag_value, dropped)
+
+    def _write_tag(self, tag_key: str, value: str, dropped: Sequence[str]) -> None:
+        if dropped:
+            with self._translated("UntagResource"):
+                self._client.untag_resource(**self._secret, TagKeys=list(dropped))
+        with self._translated("TagResource"):
+            self._client.tag_resource(**self._secret, Tags=[{"Key": tag_key, "Value": value}])
+
     def _describe(self) -> dict[str, Any]:
         with self._translated("DescribeSecret"):
             described: dict[str, Any] = self._client.describe_secret(**self._secret)
@@ -181,6 +200,10 @@ class SecretsManager:
             f"secretsmanager:{action} on {self._secret['SecretId']}",
             errors.SecretsManagerUnavailable,
         )
+
+
+def _tags(described: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in described.get("Tags") or ()}
 
 
 def _document(answer: Mapping[str, Any]) -> str:
