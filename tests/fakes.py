@@ -43,6 +43,16 @@ class FakeSecretStore:
     changed_at: datetime | None = None
     tags: dict[str, str] = field(default_factory=dict)
     tags_down: bool = False
+    deleted_at: datetime | None = None
+
+    def seen(self) -> watch.Secret:
+        return watch.Secret(
+            tuple(self.versions()),
+            self.changed_at,
+            self.rules,
+            self.deleted_at,
+            tuple(self.marks()),
+        )
 
     def marks(self) -> list[exposure.Mark]:
         return exposure.exposed_versions(self.tags)
@@ -83,9 +93,6 @@ class FakeSecretStore:
 
     def created(self, version: str) -> datetime:
         return self.asked_at
-
-    def changed(self) -> datetime | None:
-        return self.changed_at
 
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
@@ -144,6 +151,32 @@ class FakeRuns:
             self.started.append(run)
 
 
+def sound_answers() -> list[dict[str, Any]]:
+    """What the functions answer where services have what was carried to them."""
+    target = "Kubernetes Secret web/session-key"
+    holds = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
+    pods = {"web-console": {"current": 2, "others": 0, "unstamped": 0}}
+    return [
+        {"function": "deliver_key", "delivered": holds},
+        {"function": "check_rollout", "pods": pods},
+    ]
+
+
+@dataclass
+class FakeQuestions:
+    """Those who look for the watch; without answers of the test's own, nothing has drifted."""
+
+    answers: list[dict[str, Any]] = field(default_factory=sound_answers)
+    down: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, question: str) -> list[dict[str, Any]]:
+        self.asked.append(question)
+        if self.down:
+            raise errors.StateMachineUnavailable("Step Functions does not answer")
+        return self.answers
+
+
 @dataclass
 class FakeTarget:
     """A Kubernetes Secret's field."""
@@ -155,9 +188,12 @@ class FakeTarget:
     conflict: bool = False
     swallows_writes: bool = False
     writes: int = 0
+    gone: bool = False
     name: str = "Kubernetes Secret web/session-key"
 
     def read(self) -> Delivered:
+        if self.gone:
+            raise errors.ServiceNotFound(f"{self.name} does not exist")
         return Delivered(self.value, str(self.version), self.immutable, self.owner)
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
@@ -356,6 +392,8 @@ class FakeCluster:
         return self.workloads[service]
 
     def pods(self, service: str) -> Sequence[Pod]:
+        if service not in {*self.pods_of, *self.workloads}:
+            raise errors.ServiceNotFound(f"there is no {service}")
         return self.pods_of.get(service, ())
 
     def restart(

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from keyturn import errors, telemetry
+from keyturn.watch import Execution
 from tests import emf, monitoring
-from tests.conftest import NOON
+from tests.conftest import NEW, NOON
 from tests.ledgers import caught
 from tests.project import FUNCTIONS, event, resources
 from tests.stage import Stage, handler_of
@@ -74,6 +75,8 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     stage.wire(monkeypatch)
     rules = stage.store.rules
     stage.store.rules = replace(rules, enabled=True, next_rotation=NOON + timedelta(days=9))
+    handler_of("watch_key", monkeypatch)(event("watch_key"), None)
+    stage.runs.known = [Execution(f"rot-{NEW}", "arn", "SUCCEEDED", NOON)]
     handler_of("watch_key", monkeypatch)(event("watch_key"), None)
     for function in FUNCTIONS:
         with pytest.raises(errors.RequestRefused):

@@ -57,6 +57,11 @@ WRITERS = {
         "secretsmanager:RotateSecret",
         "secretsmanager:UpdateSecretVersionStage",
     },
+    "WatchKeyFunction": {
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
 }
 ONLY_PENDING = {"StringEquals": {"secretsmanager:VersionStage": "AWSPENDING"}}
 READS = ("Describe", "Get", "List")
@@ -188,6 +193,16 @@ def test_a_finding_can_unlabel_a_pending_version_and_move_no_other_label() -> No
         if (name, action) == ("RespondToFindingFunction", "secretsmanager:UpdateSecretVersionStage")
     ]
     assert conditions == [ONLY_PENDING] * 2
+
+
+def test_the_watch_can_take_the_way_back_away_and_move_no_other_label() -> None:
+    conditions = [
+        statement.get("Condition")
+        for name, action, _, statement in every_own_right()
+        if (name, action) == ("WatchKeyFunction", "secretsmanager:UpdateSecretVersionStage")
+    ]
+    only = {"StringEquals": {"secretsmanager:VersionStage": "AWSPREVIOUS"}}
+    assert conditions == [only] * 2
 
 
 def test_only_those_that_work_with_the_key_can_read_it() -> None:

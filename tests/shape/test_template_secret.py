@@ -18,14 +18,15 @@ ROTATE = "RotateSecretFunctionRole.Arn"
 DELIVER = "DeliverKeyFunctionRole.Arn"
 RESTORE = "RestorePreviousKeyFunctionRole.Arn"
 RESPOND = "RespondToFindingFunctionRole.Arn"
-EVERYBODY = {ROTATE, DELIVER, RESTORE, RESPOND, OPERATOR, ANA, ADMINISTRATOR, ROOT}
+WATCH = "WatchKeyFunctionRole.Arn"
+EVERYBODY = {ROTATE, DELIVER, RESTORE, RESPOND, WATCH, OPERATOR, ANA, ADMINISTRATOR, ROOT}
 MAY = {
     "GetSecretValue": {ROTATE, DELIVER, OPERATOR, ANA},
     "PutSecretValue": {ROTATE, ANA},
     "UpdateSecret": {ROTATE, ANA},
     "DeleteSecret": {ROTATE, ANA},
     "ReplicateSecretToRegions": {ROTATE, ANA},
-    "UpdateSecretVersionStage": {ROTATE, RESTORE, RESPOND, ANA},
+    "UpdateSecretVersionStage": {ROTATE, RESTORE, RESPOND, WATCH, ANA},
     # Whoever may administer the secret can always mend the policy.
     "PutResourcePolicy": EVERYBODY,
     "DeleteResourcePolicy": EVERYBODY,
@@ -76,7 +77,7 @@ def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() 
         for one in statements(made)
         if "ArnNotLike" in one["Condition"]
     ]
-    assert named == [{ROTATE}, {ROTATE, RESTORE, RESPOND}, {ROTATE, DELIVER}]
+    assert named == [{ROTATE}, {ROTATE, RESTORE, RESPOND, WATCH}, {ROTATE, DELIVER}]
     without = policy(GuardDutyFindings="off")["ResourcePolicy"]
     assert "RespondToFinding" not in str(without)
 

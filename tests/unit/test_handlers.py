@@ -490,8 +490,9 @@ def test_watch_key_takes_its_good_input_and_carries_on_a_key_that_was_changed_by
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     result = call("watch_key", event("watch_key"))
-    assert result["daily"] is False
-    assert result["found"] == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
+    assert result["look"] == "moved"
+    (found,) = result["found"]
+    assert (found["concern"], found["started"]) == ("NOT_CARRIED", f"rot-{NEW}")
     assert waited
     assert [started.rotation_id for started in stage.runs.started] == [NEW]
 

@@ -76,6 +76,10 @@ class AccessDenied(Stop):
     """A permission is missing; the message names the action and the resource."""
 
 
+class SecretMarkedForDeletion(Stop):
+    """The secret waits for its deletion: its value cannot be read, written or rotated."""
+
+
 class ClusterNotTrusted(Stop):
     """What answers as the Kubernetes API is not the configured cluster: its certificate says so."""
 

@@ -39,7 +39,7 @@ def respond(
     """Do what the finding calls for; returns the facts for the log.
 
     Raises SecretsManagerUnavailable where a rotation could not be started, so that Lambda tries
-    again.
+    again, and SecretMarkedForDeletion.
     """
     verdict, unlabelled = _act(secret, finding, scope, at)
     told = None
@@ -60,7 +60,7 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
         " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
-        " version carries AWSPENDING, and whether the secret waits for its deletion."
+        " version carries AWSPENDING."
     )
 
 

@@ -179,6 +179,7 @@ class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
     """Of `watch_key`."""
 
     state_machine_arn: str
+    manual_rotation_mode: ManualRotationMode
     key_age_warning_days: int
     key_age_critical_days: int
     notice_hours: int
