@@ -168,13 +168,14 @@ class FakeQuestions:
 
     answers: list[dict[str, Any]] = field(default_factory=sound_answers)
     down: bool = False
+    late: bool = False
     asked: list[str] = field(default_factory=list)
 
-    def ask(self, question: str) -> list[dict[str, Any]]:
+    def ask(self, question: str, seconds: float) -> list[dict[str, Any]] | None:
         self.asked.append(question)
         if self.down:
             raise errors.StateMachineUnavailable("Step Functions does not answer")
-        return self.answers
+        return None if self.late else self.answers
 
 
 @dataclass

@@ -224,8 +224,11 @@ def test_nobody_is_asked_while_the_run_of_the_current_version_goes_on(scene: Sce
     assert scene.questions.asked == []
 
 
-def test_that_nobody_could_look_is_told_once_a_day_and_fails_nothing(scene: Scene) -> None:
-    carried(scene).questions = FakeQuestions(down=True)
+@pytest.mark.parametrize("questions", [FakeQuestions(down=True), FakeQuestions(late=True)])
+def test_that_nobody_could_look_is_told_once_a_day_and_fails_nothing(
+    scene: Scene, questions: FakeQuestions
+) -> None:
+    carried(scene).questions = questions
     (done,) = scene.look(OFTEN)
     assert (done["concern"], done["told"]) == ("DRIFT_UNKNOWN", "daily")
     assert scene.channel.told == []

@@ -136,12 +136,12 @@ def test_an_answer_about_another_version_says_nothing(place: int) -> None:
 
 def test_an_answer_that_failed_is_told_by_the_name_of_its_error_alone() -> None:
     text = "visit https://evil.test"
-    error = {"name": "ClusterUnavailable", "message": text}
-    given = [{"function": "deliver_key", "error": error}, answers()[1]]
+    failure = {"Error": "ClusterUnavailable", "Cause": text}
+    given = [{"function": "deliver_key", "failure": failure}, answers()[1]]
     (judgement,) = judge(given)
     assert judgement.concern is Concern.DRIFT_UNKNOWN
     assert judgement.about == ("deliver_key: ClusterUnavailable",)
-    given[0]["error"] = {"name": text}
+    given[0]["failure"] = {"Error": text}
     assert judge(given)[0].about == ("deliver_key: an error",)
 
 

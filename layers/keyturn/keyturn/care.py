@@ -100,7 +100,7 @@ def take_care(watching: Watch, call: Call, seen: watch.Secret, clock: Clock) -> 
 def _ask(questions: drift.Questions) -> Sequence[drift.Answer]:
     """The answers; that nobody could be asked is told as if nobody had answered."""
     try:
-        return questions.ask(drift.QUESTION)
+        return questions.ask(drift.QUESTION, drift.WAIT_SECONDS) or []
     except errors.KeyturnError:
         return []
 

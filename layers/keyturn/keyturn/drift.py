@@ -12,7 +12,7 @@ told of: all else is what that run has left, of which `watch` tells.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from keyturn.concern import Concern
 from keyturn.labels import AWSCURRENT, AWSPREVIOUS
@@ -27,7 +27,9 @@ from keyturn.watch import (
 )
 from keyturn.watch_call import Call
 
-QUESTION = "drift"
+QUESTION: Literal["drift"] = "drift"
+# As long as the state machine gives a function, and the watch has two minutes.
+WAIT_SECONDS = 60.0
 DELIVERY, ROLLOUT = "deliver_key", "check_rollout"
 AT_WORK = {"RUNNING", "PENDING_REDRIVE"}
 Answer = Mapping[str, Any]
@@ -37,10 +39,11 @@ Judged = Callable[..., Judgement]
 class Questions(Protocol):
     """Those who can look for the watch."""
 
-    def ask(self, question: str) -> Sequence[Answer]:
-        """Ask all whom a question is for, at once; one answer of each, `error` in it if it failed.
+    def ask(self, question: Literal["drift"], seconds: float) -> Sequence[Answer] | None:
+        """Ask all whom a question is for, at once, and wait; None where no answer comes in time.
 
-        Raises StateMachineUnavailable where they could not be asked, or did not answer in time.
+        There is one answer of each, with its `failure` in it if it failed. Raises
+        StateMachineUnavailable where they could not be asked.
         """
 
 
@@ -129,6 +132,6 @@ def _failures(given: Mapping[str, Answer]) -> Iterator[str]:
         answer = given.get(function)
         if answer is None:
             yield f"{function}: no answer"
-        elif error := answer.get("error"):
-            name = str(error.get("name")) if isinstance(error, Mapping) else ""
+        elif failure := answer.get("failure"):
+            name = str(failure.get("Error")) if isinstance(failure, Mapping) else ""
             yield f"{function}: {name if re.fullmatch(r'[A-Za-z.]{1,80}', name) else 'an error'}"
