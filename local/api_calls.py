@@ -26,7 +26,7 @@ class ApiCall:
     """One call of an AWS API.
 
     `resource` is the name, ARN or URL in the request, where it is cheap; `label` the staging label
-    that Secrets Manager is asked about.
+    that Secrets Manager is asked about, `tags` the keys of the tags that are written or removed.
     """
 
     service: str
@@ -34,6 +34,7 @@ class ApiCall:
     access_key_id: str
     resource: str | None
     label: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def describe(environ: Mapping[str, Any], body: bytes) -> ApiCall:
@@ -44,7 +45,8 @@ def describe(environ: Mapping[str, Any], body: bytes) -> ApiCall:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         fields = json.loads(body or b"{}")
         operation, label = target.rpartition(".")[2], fields.get("VersionStage")
-        return ApiCall(service, operation, access_key_id, _resource(fields), label)
+        tags = _tag_keys(fields) if operation in {"TagResource", "UntagResource"} else ()
+        return ApiCall(service, operation, access_key_id, _resource(fields), label, tags)
     operation, resource = _operation(environ, path, body, service)
     return ApiCall(service, operation, access_key_id, resource)
 
@@ -62,6 +64,14 @@ def _operation(
         return _S3_OPERATIONS[method] if has_key else f"{method} bucket", path.strip("/")
     form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
     return form.get("Action", f"{method} {path}"), _resource(form)
+
+
+def _tag_keys(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of the tags that Secrets Manager is to write or to remove."""
+    written = [
+        tag["Key"] for tag in fields.get("Tags", ()) if isinstance(tag, dict) and "Key" in tag
+    ]
+    return (*written, *fields.get("TagKeys", ()))
 
 
 def _resource(fields: Mapping[str, Any]) -> str | None:

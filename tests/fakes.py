@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyturn import errors, exposure, watch
+from keyturn import errors, exposure, finding_history, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
@@ -63,6 +63,16 @@ class FakeSecretStore:
         for dropped in exposure.tags_to_drop(mark, self.tags, self.stages):
             del self.tags[dropped]
         self.tags[mark.tag_key] = mark.tag_value
+
+    def started_rotations(self) -> list[finding_history.StartedRotation]:
+        return finding_history.started_rotations(self.tags)
+
+    def record_rotation(self, started: finding_history.StartedRotation) -> None:
+        if self.tags_down:
+            raise errors.SecretsManagerUnavailable("TagResource failed")
+        for dropped in finding_history.tags_to_drop(started, self.tags):
+            del self.tags[dropped]
+        self.tags[started.tag_key] = started.tag_value
 
     def versions(self) -> list[Version]:
         seen = [v for v, labels in self.stages.items() if labels or v in self.documents]

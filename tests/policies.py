@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Statement = Mapping[str, Any]
+Found = str | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """An API call in IAM's words; `context` holds the condition keys that come with it."""
+    """An API call in IAM's words; `context` holds the condition keys that come with it.
+
+    A key of several values, such as `aws:TagKeys`, has a tuple of them.
+    """
 
     action: str
     resource: str
-    context: Mapping[str, str] = field(default_factory=dict, hash=False)
+    context: Mapping[str, Found] = field(default_factory=dict, hash=False)
 
 
 def statements(policy: Mapping[str, Any]) -> list[Statement]:
@@ -72,7 +76,7 @@ def like(pattern: str, text: str) -> bool:
     return bool(re.fullmatch("".join(wild.get(part, re.escape(part)) for part in parts), text))
 
 
-def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, Found]) -> bool:
     return all(
         _compare(operator, [str(value) for value in listed(values)], context.get(name))
         for operator, compared in condition.items()
@@ -80,7 +84,19 @@ def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str
     )
 
 
-def _compare(operator: str, values: list[str], found: str | None) -> bool:
+def _compare(operator: str, values: list[str], found: Found | None) -> bool:
+    """Compare by an operator; of a key of several values, each with the operator that is named.
+
+    Without a value ForAllValues is met and ForAnyValue is not; IAM User Guide, "Set operators for
+    multivalued context keys".
+    """
+    of_set, _, plain = operator.rpartition(":")
+    if plain == "Null":
+        return (found is None) is (values == ["true"])
+    if of_set:
+        each = [_compare(plain, values, one) for one in _several(found)]
+        return {"ForAllValues": all, "ForAnyValue": any}[of_set](each)
+    assert not isinstance(found, tuple), f"{operator} compares a single value"
     if operator == "ArnNotLike":
         return found is None or not any(like(value, found) for value in values)
     if operator in {"StringEquals", "Bool"}:
@@ -88,3 +104,10 @@ def _compare(operator: str, values: list[str], found: str | None) -> bool:
     if operator in {"StringLike", "ArnLike", "ArnEquals"}:
         return found is not None and any(like(value, found) for value in values)
     raise AssertionError(f"the condition operator {operator} is not judged")
+
+
+def _several(found: Found | None) -> tuple[str, ...]:
+    """The values of a key that may have several."""
+    if found is None:
+        return ()
+    return found if isinstance(found, tuple) else (found,)

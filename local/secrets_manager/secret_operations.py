@@ -16,6 +16,7 @@ from local.secrets_manager.rotation import Rotations
 from local.secrets_manager.secret import Secret, Value
 from local.secrets_manager.secret_listing import identity
 from local.secrets_manager.store import SecretStore
+from local.secrets_manager.tags import merge_tags, refuse_reserved
 from local.secrets_manager.version_operations import VersionOperations
 
 DEFAULT_RECOVERY_DAYS = 30
@@ -54,13 +55,14 @@ class SecretOperations:
                 "Invalid name. Must be a valid name containing alphanumeric characters, or any of "
                 "the following: -/_+=.@!",
             )
+        tags = merge_tags({}, request.get("Tags") or [])
         existing = self._store.named(name)
         if existing is not None:
             return self._create_again(existing, request, value)
         secret = self._store.create(name, now)
         secret.description = request.get("Description")
         secret.kms_key_id = request.get("KmsKeyId")
-        secret.tags = {tag["Key"]: tag.get("Value", "") for tag in request.get("Tags") or []}
+        secret.tags = tags
         if value is None:
             return identity(secret)
         self._versions.add(secret, request["ClientRequestToken"], value, [label_rules.CURRENT], now)
@@ -119,13 +121,14 @@ class SecretOperations:
     def tag_resource(self, request: Request, now: datetime) -> Response:
         """Add tags, or change those whose keys exist."""
         secret = self._store.find_active(request["SecretId"])
-        secret.tags |= {tag["Key"]: tag.get("Value", "") for tag in request["Tags"]}
+        secret.tags = merge_tags(secret.tags, request["Tags"])
         secret.changed = now
         return {}
 
     def untag_resource(self, request: Request, now: datetime) -> Response:
         """Remove tags; those that do not exist are no error."""
         secret = self._store.find_active(request["SecretId"])
+        refuse_reserved(request["TagKeys"])
         secret.tags = {k: v for k, v in secret.tags.items() if k not in request["TagKeys"]}
         secret.changed = now
         return {}

@@ -4,6 +4,7 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from keyturn import delivery, errors, exposure, key, response, secret
 from keyturn.adapters import aws, secrets_manager
 from keyturn.adapters.secrets_manager import SecretsManager
 from keyturn.exposure import MARKS_KEPT, Mark
+from keyturn.finding_history import StartedRotation
 from keyturn.labels import AWSCURRENT, AWSPENDING
 from keyturn.trigger import Schedule
 from local.cloud import Cloud
@@ -239,6 +241,20 @@ def test_a_mark_is_read_as_it_was_written_and_writing_it_again_changes_nothing(
     for mark in (second, first, first):
         bench.store.mark_exposed(mark)
     assert bench.store.marks() == [first, second]
+
+
+def test_what_was_started_for_a_finding_is_read_as_it_was_recorded(bench: Bench) -> None:
+    name = "Persistence:Kubernetes/AnomalousBehavior.WorkloadDeployed!ContainerWithSensitiveMount"
+    first = StartedRotation("emergency-gd-" + "1" * 32, NOON, name, "1" * 32)
+    second = replace(first, token=first.token + "-2", at=NOON + timedelta(hours=1))
+    bench.store.mark_exposed(Mark(bench.current, NOON, "emergency"))
+    for started in (second, first, first):
+        bench.store.record_rotation(started)
+    assert bench.store.started_rotations() == [first, second]
+    tomorrow = replace(first, token=first.token + "-3", at=NOON + timedelta(hours=24.5))
+    bench.store.record_rotation(tomorrow)
+    assert bench.store.started_rotations() == [second, tomorrow]
+    assert len(bench.store.marks()) == 1
 
 
 def test_marks_make_room_for_marks_but_not_those_of_versions_with_a_label(bench: Bench) -> None:

@@ -178,6 +178,55 @@ def test_tags_are_added_changed_and_removed(account: Account) -> None:
     assert tags == [{"Key": "team", "Value": "b"}]
 
 
+def test_a_secret_has_at_most_50_tags(account: Account) -> None:
+    # General Reference, "Tag naming limits": 50 that users make; a change of one adds none.
+    account.call("TagResource", SecretId="app", Tags=numbered(50))
+    account.call("TagResource", SecretId="app", Tags=[{"Key": "tag-0", "Value": "changed"}])
+    error = account.refusal("TagResource", SecretId="app", Tags=numbered(51))
+    assert "50 tags" in error.message
+    tags = {tag["Key"]: tag["Value"] for tag in account.describe()["Tags"]}
+    assert len(tags) == 50
+    assert tags["tag-0"] == "changed"
+    assert "50 tags" in account.refusal("CreateSecret", Name="other", Tags=numbered(51)).message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("k" * 129, "", "length less than or equal to 128"),
+        ("", "", "length greater than or equal to 1"),
+        ("team", "v" * 257, "length less than or equal to 256"),
+        ("team", "C&CActivity", "can only contain"),
+        ("team!", "", "can only contain"),
+        ("aws:team", "", "reserved"),
+        ("AWS:team", "", "reserved"),
+        ("team", "aws:value", "reserved"),
+    ],
+)
+def test_a_tag_has_the_size_and_the_characters_that_aws_allows(
+    account: Account, key: str, value: str, words: str
+) -> None:
+    # TagKeyType and TagValueType of the service model; General Reference, "Tag naming limits and
+    # requirements": letters, numbers, spaces and _ . : / = + - @, and no aws: in any case.
+    error = account.refusal("TagResource", SecretId="app", Tags=[{"Key": key, "Value": value}])
+    assert words in error.message
+    assert account.describe()["Tags"] == []
+    account.call(
+        "TagResource", SecretId="app", Tags=[{"Key": "Ärger _.:/=+-@", "Value": "k" * 256}]
+    )
+
+
+def test_a_tag_of_aws_cannot_be_removed_and_no_key_stands_twice(account: Account) -> None:
+    error = account.refusal("UntagResource", SecretId="app", TagKeys=["aws:cloudformation:stack"])
+    assert "reserved" in error.message
+    twice = [{"Key": "team", "Value": "a"}, {"Key": "team", "Value": "b"}]
+    assert account.refusal("TagResource", SecretId="app", Tags=twice).message.startswith("Two tags")
+
+
+def numbered(count: int) -> list[dict[str, str]]:
+    return [{"Key": f"tag-{number}", "Value": ""} for number in range(count)]
+
+
 def test_secrets_are_listed_by_filter_and_by_page(account: Account) -> None:
     # ListSecrets: filters are prefix matches, "!" negates; marked for deletion is left out.
     for name in ("apple", "pear", "plum"):

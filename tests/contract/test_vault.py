@@ -16,14 +16,20 @@ import pytest
 import requests
 from hvac.exceptions import InvalidPath, InvalidRequest
 
-from keyturn import errors, key, vault_delivery
+from keyturn import delivery, errors, key, vault_delivery
 from keyturn.adapters import aws, vault_login
 from keyturn.delivery import Promoted
+from keyturn.exposure import Mark
+from keyturn.labels import AWSCURRENT
+from keyturn.run import Run
 from keyturn.variables import VaultAuthentication
 from local.processes import Processes
 from local.vault_server import VaultServer
+from tests.conftest import ARN, NEW
 from tests.contract.vault_secret import FIELD, MOUNT, NOW, PATH, POLICY, Site, Stored, use
+from tests.fakes import FakeSecretStore
 
+FIRST, SCHEDULED = "1" * 36, "2" * 36
 OTHERS: dict[str, Any] = {
     "REDIS_PASSWORD": "a secret of somebody else",
     "nested": {"list": [1, 2.5, None, True], "text": "Grüße, 日本"},
@@ -197,13 +203,13 @@ def test_exposed_versions_are_destroyed_and_no_other_ever(site: Site) -> None:
     kept.delete(5)
     way, promoted = site.way(), site.promoted()
     way.bring(promoted, {}, NOW)
-    destroyed = way.destroy(promoted, site.old.fingerprint)
+    destroyed = way.destroy(promoted, {site.old.fingerprint})
     assert destroyed == {
         "target": f"Vault {MOUNT}/{PATH}",
         "destroyed": [1, 3, 6],
         "unreadable": [5],
         "says": f"Vault {MOUNT}/{PATH}: destroyed versions 1, 3, 6; version 5 deleted before, which"
-        " cannot be looked into and can be brought back: destroy by hand what may hold the exposed"
+        " cannot be looked into and can be brought back: destroy by hand what may hold an exposed"
         " key.",
     }
     assert kept.destroyed() == [1, 3, 6]
@@ -211,8 +217,29 @@ def test_exposed_versions_are_destroyed_and_no_other_ever(site: Site) -> None:
     assert kept.fields(2)[FIELD] == other.base64
     with pytest.raises(InvalidPath):
         kept.fields(6)
-    again = way.destroy(promoted, site.old.fingerprint)
+    again = way.destroy(promoted, {site.old.fingerprint})
     assert (again["destroyed"], again["unreadable"]) == ([], [5])
+
+
+def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site: Site) -> None:
+    """It overtook a scheduled run, whose pods still ran the key before that run's."""
+    between, other, kept = key.generate(), key.generate(), site.kept
+    kept.put({FIELD: other.base64})  # 2: a key that nobody has marked
+    kept.put({FIELD: between.base64})  # 3: what the scheduled run delivered
+    source = FakeSecretStore(
+        {NEW: [AWSCURRENT], SCHEDULED: []},
+        {
+            NEW: json.dumps({FIELD: site.new.base64}),
+            SCHEDULED: json.dumps({FIELD: between.base64}),
+        },
+    )
+    source.mark_exposed(Mark(FIRST, NOW, "emergency", site.old.fingerprint))
+    emergency, way = Run(NEW, ARN, "emergency", SCHEDULED), site.way()
+    told = delivery.deliver(source, way, NEW, emergency.as_ledger(), NOW)
+    destroyed = vault_delivery.destroy_exposed(source, way, emergency, told)
+    assert destroyed["destroyed"] == kept.destroyed() == [1, 3]
+    assert kept.fields()[FIELD] == site.new.base64
+    assert kept.fields(2)[FIELD] == other.base64
 
 
 @pytest.mark.parametrize("exposed", ["of the new key", "unknown"])
@@ -220,14 +247,14 @@ def test_without_a_key_that_is_exposed_nothing_is_destroyed(site: Site, exposed:
     way, promoted = site.way(), site.promoted()
     way.bring(promoted, {}, NOW)
     site.kept.put({**site.kept.fields(), "later": 1})
-    named = promoted.key.fingerprint if exposed == "of the new key" else None
+    named = {promoted.key.fingerprint} if exposed == "of the new key" else set[str]()
     assert way.destroy(promoted, named)["destroyed"] == []
     assert site.kept.destroyed() == []
 
 
 def test_where_the_latest_version_is_not_the_new_key_nothing_is_destroyed(site: Site) -> None:
     with pytest.raises(errors.DeliveryOverwritten, match="nothing was destroyed"):
-        site.way().destroy(site.promoted(), site.old.fingerprint)
+        site.way().destroy(site.promoted(), {site.old.fingerprint})
     assert site.kept.destroyed() == []
 
 
@@ -237,7 +264,7 @@ def everything(site: Site) -> None:
     way.check_ready()
     way.bring(site.promoted(), {}, NOW)
     assert way.holds(site.promoted())
-    assert way.destroy(site.promoted(), site.old.fingerprint)["destroyed"]
+    assert way.destroy(site.promoted(), {site.old.fingerprint})["destroyed"]
 
 
 def rules() -> list[tuple[str, str]]:
@@ -289,7 +316,7 @@ def test_each_right_is_used_by_a_call_and_not_only_asked_for(
 
     def deliver_and_destroy() -> None:
         way.bring(site.promoted(), {}, NOW)
-        way.destroy(site.promoted(), site.old.fingerprint)
+        way.destroy(site.promoted(), {site.old.fingerprint})
 
     with pytest.raises(errors.AccessDenied, match=rf"`{capability}` {re.escape(path)} \(403\)"):
         deliver_and_destroy()
@@ -350,7 +377,7 @@ def test_neither_key_nor_token_is_logged_by_anybody(
     way = vault_delivery.VaultWrite(secret, destroys_exposed=True)
     way.check_ready()
     way.bring(site.promoted(), {}, NOW)
-    way.destroy(site.promoted(), site.old.fingerprint)
+    way.destroy(site.promoted(), {site.old.fingerprint})
     token = secret._connection.token
     assert token
     shown = f"{caplog.text} {secret!r} {secret.__dict__!r} {way!r} {site!r}"

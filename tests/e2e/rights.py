@@ -10,7 +10,7 @@ from local.api_calls import ApiCall
 from local.aws import ACCOUNT, REGION
 from local.cloud import INTERPRETER_ACCESS_KEY, access_key_of
 from local.stack import LocalStack
-from tests.policies import Call, Statement, statements
+from tests.policies import Call, Found, Statement, statements
 
 MACHINE = "RotateSessionKey"
 # Done by Step Functions itself when it delivers logs; there is no such delivery locally.
@@ -50,7 +50,11 @@ def _in_iams_words(stack: LocalStack, call: ApiCall) -> Iterator[Call]:
     if call.operation == "Invoke":
         yield Call("lambda:InvokeFunction", _function_arn(stack, str(call.resource)))
         return
-    context = {"secretsmanager:VersionStage": call.label} if call.label else {}
+    context: dict[str, Found] = {}
+    if call.label:
+        context["secretsmanager:VersionStage"] = call.label
+    if call.tags:
+        context["aws:TagKeys"] = call.tags
     itself = Call(f"{call.service}:{call.operation}", _arn(stack, call), context)
     yield itself
     yield from _implied(stack, itself)

@@ -85,6 +85,8 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         handler_of("finish_rotation", monkeypatch)(ledger, None)
     for finding in findings():
         handler_of("respond_to_finding", monkeypatch)(finding, None)
+    stage.store.made[NEW] = NOON  # after the finding's last activity: it marks the key before
+    handler_of("respond_to_finding", monkeypatch)(event("respond_to_finding"), None)
     return [*capsys.readouterr().out.splitlines(), *said.getvalue().splitlines()]
 
 

@@ -26,6 +26,7 @@ NOUNS = [
     "exposure",
     "finding",
     "finding_event",
+    "finding_history",
     "key",
     "labels",
     "logs",

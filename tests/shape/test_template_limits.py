@@ -19,7 +19,7 @@ from tests.project import (
     variables_of,
 )
 
-RESERVED = {"RotateSecretFunction": 2, "RespondToFindingFunction": 1}
+RESERVED = {"RotateSecretFunction": 2, "RespondToFindingFunction": 5}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -50,8 +50,7 @@ def test_the_layer_is_built_for_the_runtime_of_the_functions() -> None:
     assert "x86_64" not in recipe
 
 
-def test_two_copies_of_a_finding_are_answered_one_after_the_other() -> None:
-    """And nothing that an emergency may need at once is held to one at a time."""
+def test_nothing_that_an_emergency_may_need_at_once_is_held_to_one_at_a_time() -> None:
     reserved = {
         name: own["ReservedConcurrentExecutions"]
         for name, own in functions().items()

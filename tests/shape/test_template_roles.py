@@ -50,11 +50,15 @@ NETWORK_INTERFACES = {
 WRITERS = {
     "RotateSecretFunction": {
         "secretsmanager:PutSecretValue",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
     "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
     "RespondToFindingFunction": {
         "secretsmanager:RotateSecret",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
     "WatchKeyFunction": {
@@ -63,7 +67,7 @@ WRITERS = {
         "secretsmanager:UpdateSecretVersionStage",
     },
 }
-ONLY_PENDING = {"StringEquals": {"secretsmanager:VersionStage": "AWSPENDING"}}
+NEVER_CURRENT = {"StringEquals": {"secretsmanager:VersionStage": ["AWSPENDING", "AWSPREVIOUS"]}}
 READS = ("Describe", "Get", "List")
 STACKS = {"everything": EVERYTHING, "plain": {}, "iam": IAM_LOGIN, "existing": EXISTING}
 ROLES = [f"{logical_id(function)}Role" for function in FUNCTIONS] + ["RotateSessionKeyRole"]
@@ -186,13 +190,13 @@ def test_only_those_functions_write_to_the_secret_that_have_to() -> None:
     assert writes == WRITERS
 
 
-def test_a_finding_can_unlabel_a_pending_version_and_move_no_other_label() -> None:
+def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_current_one() -> None:
     conditions = [
         statement.get("Condition")
         for name, action, _, statement in every_own_right()
         if (name, action) == ("RespondToFindingFunction", "secretsmanager:UpdateSecretVersionStage")
     ]
-    assert conditions == [ONLY_PENDING] * 2
+    assert conditions == [NEVER_CURRENT] * 2
 
 
 def test_the_watch_can_take_the_way_back_away_and_move_no_other_label() -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from tests.policies import Call, denies, speaks_of, statements
+from tests.policies import Call, Found, allows, denies, speaks_of, statements
 from tests.project import ACCOUNT, of_type, stack, template
 from tests.shape.test_template_parameters import EXISTING
 
 SECRET = "SessionKeySecret"
+KEYS = "aws:TagKeys"
 OPERATOR = "arn:aws:iam::123456789012:role/external-secrets"
 ANA = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/break-glass_0123"
 ADMINISTRATOR = "arn:aws:iam::123456789012:role/administrator"
@@ -45,7 +46,7 @@ def policy(**parameters: str) -> dict[str, Any]:
     return made
 
 
-def asked(principal: str, action: str, **context: str) -> Call:
+def asked(principal: str, action: str, **context: Found) -> Call:
     known = {
         "aws:PrincipalArn": principal,
         "aws:PrincipalIsAWSService": "false",
@@ -67,7 +68,52 @@ def test_the_policy_denies_and_allows_nothing() -> None:
     for statement in statements(made["ResourcePolicy"]):
         assert (statement["Effect"], statement["Principal"]) == ("Deny", "*")
         assert statement["Resource"] == SECRET
-        assert set(statement["Condition"]) <= {"Bool", "ArnNotLike"}
+        assert set(statement["Condition"]) <= {"Bool", "ArnNotLike", "ForAnyValue:StringLike"}
+
+
+EXPOSED, FOUND = f"keyturn:exposed:{'0' * 36}", f"keyturn:finding:{'0' * 36}"
+
+
+@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
+@pytest.mark.parametrize("tags", [(EXPOSED,), (FOUND,), ("team", EXPOSED), ("keyturn:later",)])
+def test_only_the_rotation_keeps_marks(action: str, tags: tuple[str, ...]) -> None:
+    given = statements(policy(**PARAMETERS)["ResourcePolicy"])
+    free = {one for one in EVERYBODY if not denies(given, asked(one, action, **{KEYS: tags}))}
+    assert free == {ROTATE, RESPOND, WATCH, ANA}
+
+
+@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
+@pytest.mark.parametrize("tags", [("team",), ("team", "stage"), ("Keyturn:exposed:1",), ()])
+def test_other_tags_are_anybodys(action: str, tags: tuple[str, ...]) -> None:
+    given = statements(policy(**PARAMETERS)["ResourcePolicy"])
+    assert not any(denies(given, asked(one, action, **{KEYS: tags})) for one in EVERYBODY)
+
+
+@pytest.mark.parametrize(
+    ("role", "tags", "may"),
+    [
+        ("RotateSecretFunctionRole", (EXPOSED,), True),
+        ("RotateSecretFunctionRole", (EXPOSED, EXPOSED + "1"), True),
+        ("RotateSecretFunctionRole", (FOUND,), False),
+        ("RotateSecretFunctionRole", (EXPOSED, "team"), False),
+        ("RespondToFindingFunctionRole", (EXPOSED,), True),
+        ("RespondToFindingFunctionRole", (FOUND, EXPOSED), True),
+        ("RespondToFindingFunctionRole", (FOUND, "team"), False),
+        ("RespondToFindingFunctionRole", None, False),
+        ("RotateSecretFunctionRole", None, False),
+    ],
+)
+@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
+def test_a_role_writes_and_removes_its_own_tags_alone(
+    action: str, role: str, tags: tuple[str, ...] | None, may: bool
+) -> None:
+    (own,) = (
+        one["PolicyDocument"]
+        for one in stack()[role]["Properties"]["Policies"]
+        if one["PolicyName"] == "ItsOwnCalls"
+    )
+    context = {} if tags is None else {KEYS: tags}
+    assert allows(statements(own), asked(RESPOND, action, **context)) is may
 
 
 def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() -> None:
@@ -77,7 +123,12 @@ def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() 
         for one in statements(made)
         if "ArnNotLike" in one["Condition"]
     ]
-    assert named == [{ROTATE}, {ROTATE, RESTORE, RESPOND, WATCH}, {ROTATE, DELIVER}]
+    assert named == [
+        {ROTATE},
+        {ROTATE, RESTORE, RESPOND, WATCH},
+        {ROTATE, RESPOND, WATCH},
+        {ROTATE, DELIVER},
+    ]
     without = policy(GuardDutyFindings="off")["ResourcePolicy"]
     assert "RespondToFinding" not in str(without)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from keyturn import delivery, errors, key
 from keyturn.delivery import Delivered, DirectWrite, NothingToDeliver, Promoted
+from keyturn.exposure import Mark
 from keyturn.key import SessionKey
 from keyturn.run import Run, timestamp
 from tests.conftest import ARN, NEW, NOON, OLD
@@ -65,6 +66,29 @@ def test_the_promoted_key_is_written_and_both_keys_are_named(
         "startedAt": timestamp(NOON),
     }
     assert target.value == new.base64
+
+
+@pytest.mark.parametrize("by", ["its version", "its key, under another version"])
+def test_an_exposed_key_is_delivered_nowhere(
+    by: str, source: FakeSecretStore, target: FakeTarget, new: SessionKey
+) -> None:
+    marked = {
+        "its version": Mark(NEW, NOON, "finding"),
+        "its key, under another version": Mark("9" * 36, NOON, "emergency", new.fingerprint),
+    }
+    source.mark_exposed(marked[by])
+    with pytest.raises(errors.KeyExposed, match=f"{NEW} is marked as exposed") as told:
+        deliver(source, target)
+    with pytest.raises(errors.KeyExposed):
+        delivery.confirm(source, DirectWrite(target), NEW, {})
+    assert (target.writes, new.base64 in str(told.value)) == (0, False)
+
+
+def test_a_mark_of_the_key_before_stops_no_delivery(
+    source: FakeSecretStore, target: FakeTarget, old: SessionKey
+) -> None:
+    source.mark_exposed(Mark(OLD, NOON, "emergency", old.fingerprint))
+    assert deliver(source, target)["written"] is True
 
 
 def test_delivering_twice_writes_once(source: FakeSecretStore, target: FakeTarget) -> None:

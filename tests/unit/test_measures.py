@@ -136,9 +136,9 @@ def test_what_nobody_can_tell_of_the_key_is_not_measured(unknown: str) -> None:
     assert len(measures.of_key({**KEY, unknown: None})) == 2
 
 
-def answer(decision: str, *, joined: bool = False) -> dict[str, Any]:
+def answer(decision: str) -> dict[str, Any]:
     seen = timestamp(NOON - timedelta(seconds=90.5))
-    return {"decision": decision, "joined": joined, "lastSeen": seen}
+    return {"decision": decision, "lastSeen": seen}
 
 
 def test_a_finding_that_rotates_the_key_is_timed_from_its_last_activity() -> None:
@@ -148,14 +148,9 @@ def test_a_finding_that_rotates_the_key_is_timed_from_its_last_activity() -> Non
     ]
 
 
-def test_a_finding_that_joins_a_rotation_is_not_timed_again() -> None:
-    assert measures.of_finding(answer("rotate", joined=True), NOON) == [
-        Measure("FindingsRotated", 1)
-    ]
-
-
 @pytest.mark.parametrize(
-    ("decision", "name"), [("notify", "FindingsNotified"), ("ignore", "FindingsIgnored")]
+    ("decision", "name"),
+    [("mark", "FindingsMarked"), ("notify", "FindingsNotified"), ("ignore", "FindingsIgnored")],
 )
 def test_other_findings_are_counted(decision: str, name: str) -> None:
     assert measures.of_finding(answer(decision), NOON) == [Measure(name, 1)]

@@ -10,9 +10,9 @@ import pytest
 
 from keyturn import commands, messages, record
 from keyturn.channels import Message
-from keyturn.run import Run, timestamp
+from keyturn.run import Origin, Run, timestamp
 from tests import shell
-from tests.conftest import ARN, NEW, NOON, OLD
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import ENTRIES, WAITING, failed_at, ledger_until
 
 REASON = "GuardDuty reported that the node's credentials are used elsewhere"
@@ -250,3 +250,12 @@ def test_every_message_names_its_run_and_carries_plain_facts(run: Run) -> None:
     for message in every_message(run):
         assert run.execution_name in message.text
         assert json.loads(json.dumps(message.facts))["rotationId"] == NEW
+
+
+def test_a_run_that_a_finding_has_started_names_its_type_and_id() -> None:
+    found = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
+    origin = Origin("finding", "A GuardDuty finding means that the key is exposed.", ASKED, found)
+    told = started(Run(NEW, ARN, "emergency", OLD, origin))
+    assert told.fields["Reason"] == (
+        f"A GuardDuty finding means that the key is exposed. Finding: {found}."
+    )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors, recovery, run
+from keyturn.exposure import Mark
 from keyturn.labels import labelled
 from keyturn.recovery import Move
 from keyturn.run import Run, timestamp
@@ -42,6 +43,28 @@ def test_the_previous_version_becomes_current_and_the_failed_one_keeps_no_way_fo
     turned = restore(store, failing)
     assert store.stages == {OLD: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"]}
     assert (turned["from"], turned["to"]) == (NEW, OLD)
+
+
+def test_there_is_no_way_back_to_a_version_that_is_marked_as_exposed(
+    store: FakeSecretStore, failing: Run
+) -> None:
+    """Also where somebody gave AWSPREVIOUS, or AWSCURRENT, back to it."""
+    store.mark_exposed(Mark(OLD, NOON, "finding"))
+    for stages in (
+        {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]},
+        {OLD: [], NEW: ["AWSCURRENT"]},
+        {OLD: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"]},
+    ):
+        store.stages = stages
+        before = {version: [*labels] for version, labels in stages.items()}
+        with pytest.raises(errors.RestoreRefused, match="marked as exposed since 2026-11-24"):
+            restore(store, failing)
+        assert store.stages == before
+
+
+def test_a_mark_of_another_version_closes_no_way(store: FakeSecretStore, failing: Run) -> None:
+    store.mark_exposed(Mark(OTHER, NOON, "emergency"))
+    assert restore(store, failing)["to"] == OLD
 
 
 def test_the_way_back_is_a_run_of_the_previous_version_that_begins_now(
@@ -132,7 +155,7 @@ def test_an_emergency_that_took_the_labels_off_has_overtaken_the_run(
     others: dict[str, list[str]], failing: Run
 ) -> None:
     with pytest.raises(errors.Superseded, match=OTHER):
-        recovery.next_move(failing, {OTHER: ["AWSCURRENT"], **others})
+        recovery.next_move(failing, {OTHER: ["AWSCURRENT"], **others}, [])
 
 
 def test_a_rotation_that_overtakes_at_this_very_moment_is_left_alone(failing: Run) -> None:
@@ -157,7 +180,7 @@ def test_only_a_scheduled_run_on_top_whose_previous_version_is_kept_goes_back(
 ) -> None:
     this = replace(failing, mode=mode)
     try:
-        move = recovery.next_move(this, {OLD: old, NEW: new})
+        move = recovery.next_move(this, {OLD: old, NEW: new}, [])
     except (errors.RestoreRefused, errors.Superseded):
         move = None
     restorable = mode == "scheduled" and old == ["AWSPREVIOUS"] and new == ["AWSCURRENT"]

@@ -1,17 +1,22 @@
 """`keyturn.response`: a finding starts one rotation, however often it comes, and is told."""
 
+import contextlib
 import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from keyturn import errors, finding, response, settings
+from keyturn import errors, finding, recovery, response, settings
+from keyturn.exposure import Mark
 from keyturn.finding import Scope, token_of
 from keyturn.finding_event import Finding, parse
+from keyturn.finding_history import StartedRotation
+from keyturn.run import Run
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import FakeChannel, FakeSecretStore
+from tests.ledgers import ledger_until
 from tests.project import environment, event
 
 MINUTE = timedelta(minutes=1)
@@ -84,10 +89,9 @@ def test_a_finding_delivered_fifty_times_out_of_order_starts_one_rotation(
     for number, delivery in enumerate(deliveries):
         if number == promoted_after and store.rotations:
             complete(store, store.rotations[0])
-        try:
-            response.respond(store, [notifier], delivery, scope, NOON)
-        except errors.SecretsManagerUnavailable:
-            response.respond(store, [notifier], delivery, scope, NOON)
+        for _ in range(2):
+            with contextlib.suppress(errors.RetryMe):
+                response.respond(store, [notifier], delivery, scope, NOON)
     assert store.rotations == [token_of(deliveries[0])]
 
 
@@ -102,16 +106,56 @@ def test_a_pending_rotation_that_blocks_loses_its_label_and_the_token_stays(
     assert notifier.told[0].fields["Overtaken"] == f"{NEW}, which was pending"
 
 
-def test_an_emergency_under_way_is_joined_and_not_told_again(
+def waiting(store: FakeSecretStore, notifier: FakeChannel, scope: Scope, at: datetime) -> None:
+    """A call that finds an emergency under way: it ends in an error, so that Lambda repeats it."""
+    with pytest.raises(errors.RotationPending, match="is pending"):
+        response.respond(store, [notifier], just_sent(), scope, at)
+
+
+def just_sent() -> Finding:
+    return found(sent=NOON)
+
+
+def test_an_emergency_under_way_is_joined_and_looked_at_again(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     token = "emergency-" + NEW
     store.stages[token] = ["AWSPENDING"]
-    facts = response.respond(store, [notifier], found(), scope, NOON)
-    assert (facts["joined"], facts["rotationId"], facts["announced"]) == (True, token, None)
-    assert store.rotations == []
+    waiting(store, notifier, scope, NOON)
+    waiting(store, notifier, scope, NOON + MINUTE)
     assert store.stages[token] == ["AWSPENDING"]
-    assert notifier.told == []
+    complete(store, token)
+    facts = response.respond(store, [notifier], just_sent(), scope, NOON + MINUTE)
+    assert (facts["decision"], facts["rotationId"]) == ("ignore", None)
+    assert (store.rotations, notifier.told) == ([], [])
+
+
+def test_an_emergency_that_makes_no_progress_is_overtaken_and_told(
+    store: FakeSecretStore, notifier: FakeChannel, scope: Scope
+) -> None:
+    """It has no value, so nothing tells how old it is but how long the finding has waited."""
+    token = "emergency-" + NEW
+    store.stages[token] = ["AWSPENDING"]
+    waiting(store, notifier, scope, NOON + MINUTE)
+    facts = response.respond(store, [notifier], just_sent(), scope, NOON + 3 * MINUTE)
+    assert store.rotations == [token_of(found())]
+    assert (store.stages[token], facts["unlabelled"]) == ([], [token])
+    (told,) = notifier.told
+    assert told.fields["Overtaken"] == f"{token}, which was pending"
+
+
+def test_a_rotation_of_another_finding_is_overtaken_two_minutes_after_its_start(
+    store: FakeSecretStore, notifier: FakeChannel, scope: Scope
+) -> None:
+    """Also where this event has been waiting for hours: a backlog overtakes nothing that is new."""
+    first = found(id="0" * 32)
+    response.respond(store, [notifier], first, scope, NOON)
+    late = found(sent=NOON - timedelta(hours=5))
+    with pytest.raises(errors.RotationPending):
+        response.respond(store, [notifier], late, scope, NOON + MINUTE)
+    facts = response.respond(store, [notifier], late, scope, NOON + 2 * MINUTE)
+    assert facts["unlabelled"] == [token_of(first)]
+    assert store.rotations == [token_of(first), token_of(late)]
 
 
 def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
@@ -125,8 +169,7 @@ def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
 
     token = "emergency-" + NEW
     store = Strict({OLD: ["AWSCURRENT"], token: ["AWSPENDING"]}, {OLD: "{}"})
-    facts = response.respond(store, [notifier], found(), scope, NOON)
-    assert (facts["joined"], facts["rotationId"]) == (True, token)
+    waiting(store, notifier, scope, NOON)
     assert store.stages[token] == ["AWSPENDING"]
 
 
@@ -143,7 +186,7 @@ def test_a_rotation_that_is_blocked_again_and_again_is_tried_later(
     notifier: FakeChannel, scope: Scope
 ) -> None:
     store = Crowded({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: "{}"})
-    with pytest.raises(errors.SecretsManagerUnavailable, match="refused 3 times"):
+    with pytest.raises(errors.SecretsManagerUnavailable, match="refused 4 times"):
         response.respond(store, [notifier], found(), scope, NOON)
     assert (store.rotations, notifier.told) == ([], [])
 
@@ -157,10 +200,105 @@ def test_an_emergency_that_comes_first_after_the_label_was_taken_off_is_joined(
             self.stages["emergency-" + OLD] = ["AWSPENDING"]
 
     store = Overtaken({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: "{}"})
+    waiting(store, notifier, scope, NOON)
+    assert (store.stages["emergency-" + OLD], store.stages[NEW]) == (["AWSPENDING"], [])
+
+
+def replaced() -> FakeSecretStore:
+    """A scheduled rotation has replaced the key a minute ago, and its run goes on."""
+    return FakeSecretStore(
+        {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]},
+        {OLD: "{}", NEW: "{}"},
+        made={OLD: NOON - timedelta(days=14), NEW: NOON - MINUTE},
+    )
+
+
+def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
+    notifier: FakeChannel, scope: Scope
+) -> None:
+    store = replaced()
     facts = response.respond(store, [notifier], found(), scope, NOON)
-    assert (facts["joined"], facts["rotationId"]) == (True, "emergency-" + OLD)
-    assert facts["unlabelled"] == [NEW]
-    assert store.stages["emergency-" + OLD] == ["AWSPENDING"]
+    assert store.marks() == [Mark(OLD, NOON, "finding")]
+    assert store.stages == {OLD: [], NEW: ["AWSCURRENT"]}
+    assert (facts["decision"], facts["exposed"], facts["rotationId"]) == ("mark", OLD, None)
+    (told,) = notifier.told
+    assert told.kind == "Session Key Finding Marked"
+    for said in (found().type, found().id, OLD, "no rotation that fails goes back to it"):
+        assert said in told.text
+    scheduled = Run(NEW, ARN, "scheduled", OLD)
+    with pytest.raises(errors.RestoreRefused, match="marked as exposed"):
+        recovery.restore(store, scheduled, ledger_until("ValidateRotation"), NOON)
+    again = response.respond(store, [notifier], found(is_update=True), scope, NOON + MINUTE)
+    assert (again["decision"], len(notifier.told)) == ("ignore", 1)
+
+
+def test_a_mark_that_cannot_be_written_is_tried_again_and_the_label_is_kept_till_then(
+    notifier: FakeChannel, scope: Scope
+) -> None:
+    store = replaced()
+    store.tags_down = True
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        response.respond(store, [notifier], found(), scope, NOON)
+    store.tags_down = False
+    assert response.respond(store, [notifier], found(), scope, NOON)["exposed"] == OLD
+    assert len(notifier.told) == 1
+
+
+def test_a_run_that_goes_back_while_the_finding_is_answered_is_met_with_an_emergency(
+    notifier: FakeChannel, scope: Scope
+) -> None:
+    """It had looked at the marks before there was one."""
+    store = replaced()
+
+    class Racing(FakeSecretStore):
+        def mark_exposed(self, mark: Mark) -> None:
+            super().mark_exposed(mark)
+            self.move_current(OLD, NEW)
+
+    racing = Racing(store.stages, store.documents, made=store.made)
+    facts = response.respond(racing, [notifier], found(), scope, NOON)
+    assert (facts["decision"], facts["rotationId"]) == ("rotate", token_of(found()))
+    assert racing.rotations == [token_of(found())]
+    assert [mark.version for mark in racing.marks()] == [OLD]
+
+
+def test_a_rotation_is_recorded_before_it_is_started(notifier: FakeChannel, scope: Scope) -> None:
+    class Watched(FakeSecretStore):
+        def start_rotation(self, token: str) -> bool:
+            assert token in {one.token for one in self.started_rotations()}
+            return super().start_rotation(token)
+
+    store = Watched({OLD: ["AWSCURRENT"]}, {OLD: "{}"})
+    facts = response.respond(store, [notifier], found(), scope, NOON)
+    assert facts["recorded"] is True
+    (started,) = store.started_rotations()
+    assert started == StartedRotation(token_of(found()), NOON, found().type, found().id)
+
+
+def test_a_rotation_that_cannot_be_recorded_is_started_all_the_same(
+    store: FakeSecretStore, notifier: FakeChannel, scope: Scope
+) -> None:
+    store.tags_down = True
+    facts = response.respond(store, [notifier], found(), scope, NOON)
+    assert (facts["decision"], facts["recorded"]) == ("rotate", False)
+    assert store.rotations == [token_of(found())]
+
+
+def test_a_message_has_what_people_need_and_a_command_that_pastes_as_it_stands(
+    store: FakeSecretStore, notifier: FakeChannel, scope: Scope
+) -> None:
+    response.respond(store, [notifier], found(), scope, NOON)
+    response.respond(replaced(), [notifier], found(), scope, NOON)
+    other = found(clusters=frozenset({"other"}))
+    response.respond(store, [notifier], other, scope, NOON)
+    for told in notifier.told:
+        for said in (found().type, found().id, "123456789012", "eu-central-1"):
+            assert said in told.text
+        assert "<" not in told.command
+        assert "--region eu-central-1" in told.command
+    rotates, marks, notifies = (told.command.split()[1:3] for told in notifier.told)
+    assert rotates == marks == ["guardduty", "get-findings"]
+    assert notifies == ["secretsmanager", "rotate-secret"]
 
 
 def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothing(
@@ -173,7 +311,7 @@ def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothin
     assert (facts["decision"], facts["announced"]) == ("notify", {"topic": "told"})
     (told,) = notifier.told
     assert told.kind == "Session Key Finding Noticed"
-    assert f"rotate-secret --secret-id {ARN}" in told.text
+    assert f"rotate-secret --secret-id {ARN} --region eu-central-1" in told.text
     assert "--client-request-token" in told.text
     assert "hunter2" not in f"{told} {facts}"
 

@@ -94,3 +94,20 @@ def test_a_timestamp_reads_back_to_the_millisecond(moment: datetime) -> None:
 
 def test_now_knows_its_time_zone() -> None:
     assert run.now().utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (f"Backdoor:Runtime/C&CActivity.B!DNS {'0' * 32}", True),
+        (f"Backdoor:Runtime/C&CActivity.B!DNS {'0' * 32}\nvisit evil.example", False),
+        ("visit https://evil.example/ and log in", False),
+        (f"Backdoor:Runtime/X {'0' * 33}", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_a_finding_is_kept_in_its_strict_form_alone(given: object, shown: bool) -> None:
+    ledger = Run(NEW, ARN, "emergency").as_ledger()
+    ledger["rotation"]["trigger"]["finding"] = given
+    assert run.parse(ledger, ARN).origin.finding == (given if shown else "")

@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from keyturn import errors, key, secret
+from keyturn import errors, exposure, key, secret
 from keyturn.checks import PATIENCE_SECONDS, Check, find_problems, run_checks
+from keyturn.finding_history import StartedRotation
 from keyturn.labels import confirm_current, labelled
 from keyturn.run import Origin, Run
 from keyturn.secret import Move
 from keyturn.trigger import classify
-from tests.conftest import ARN, ASKED, NEW, OLD
+from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.fakes import FakeRuns, FakeSecretStore, FakeStopwatch
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -256,6 +257,104 @@ def test_an_emergency_hands_on_what_the_checks_had_against_it(bench: Bench) -> N
     assert asked == ["consumers"]
     assert bench.current == URGENT
     assert bench.store.stages[OLD] == []
+
+
+BEFORE = "99999999-9999-4999-8999-999999999999"
+
+
+def emergency(bench: Bench) -> dict[str, object]:
+    """An emergency that overtakes a scheduled run, up to its promotion; returns the last facts."""
+    bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
+    bench.store.stages[BEFORE] = ["AWSPREVIOUS"]
+    bench.store.documents[BEFORE] = json.dumps({key.FIELD: key.generate().base64})
+    for step in STEPS[:-1]:
+        bench.take(step, URGENT)
+    return bench.take("finishSecret", URGENT)
+
+
+def marked(bench: Bench) -> dict[str, str | None]:
+    return {mark.version: mark.fingerprint for mark in bench.store.marks()}
+
+
+def fingerprint(bench: Bench, version: str) -> str:
+    return key.parse_document(bench.store.documents[version]).key.fingerprint
+
+
+def test_an_emergency_marks_every_key_that_may_have_been_in_use_before_it(bench: Bench) -> None:
+    facts = emergency(bench)
+    assert marked(bench) == {version: fingerprint(bench, version) for version in (BEFORE, OLD)}
+    assert {mark.reason for mark in bench.store.marks()} == {"emergency"}
+    assert (facts["exposed"], "notMarked" in facts) == ([BEFORE, OLD], False)
+    assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+
+
+FOUND = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
+
+
+def test_a_finding_s_rotation_names_its_finding_and_one_by_hand_does_not(document: str) -> None:
+    token = "emergency-gd-" + "0" * 32
+    recorded = StartedRotation(token, NOON, *FOUND.split())
+    for tags, expected in (({recorded.tag_key: recorded.tag_value}, FOUND), ({}, "")):
+        bench = Bench(document)
+        bench.store.tags = tags
+        bench.store.stages[token] = bench.store.stages.pop(NEW)
+        for step in STEPS:
+            bench.take(step, token)
+        (run,) = bench.runs.started
+        assert run.mode == "emergency"
+        assert run.origin.finding == expected
+        assert run.origin.kind == ("finding" if expected else "emergency")
+
+
+def test_a_scheduled_rotation_marks_nothing(bench: Bench) -> None:
+    bench.rotate()
+    assert bench.store.marks() == []
+
+
+def test_a_mark_that_fails_stops_no_emergency_and_is_told(bench: Bench) -> None:
+    bench.store.tags_down = True
+    facts = emergency(bench)
+    assert facts["exposed"] == []
+    assert facts["notMarked"] == [f"{v}: SecretsManagerUnavailable" for v in (BEFORE, OLD)]
+    assert [run.rotation_id for run in bench.runs.started] == [URGENT]
+    assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+
+
+def test_the_run_of_an_emergency_is_started_before_anything_is_marked(bench: Bench) -> None:
+    bench.runs.down = True
+    with pytest.raises(errors.StateMachineUnavailable):
+        emergency(bench)
+    assert (bench.current, marked(bench)) == (URGENT, {})
+    bench.runs.down = False
+    bench.take("finishSecret", URGENT)
+    assert marked(bench) == {OLD: fingerprint(bench, OLD)}
+
+
+def test_an_answer_that_is_lost_while_marking_is_made_up_for(bench: Bench) -> None:
+    failures = [errors.SecretsManagerUnavailable("throttled")]
+
+    class Throttled(FakeSecretStore):
+        def mark_exposed(self, mark: exposure.Mark) -> None:
+            if failures:
+                raise failures.pop()
+            super().mark_exposed(mark)
+
+    bench.store = Throttled(bench.store.stages, bench.store.documents)
+    assert "notMarked" not in emergency(bench)
+    assert set(marked(bench)) == {BEFORE, OLD}
+
+
+def test_a_finding_s_mark_gets_its_fingerprint_from_the_emergency(bench: Bench) -> None:
+    bench.store.mark_exposed(exposure.Mark(OLD, NOON, "finding"))
+    emergency(bench)
+    assert marked(bench)[OLD] == fingerprint(bench, OLD)
+
+
+def test_a_version_without_a_key_is_marked_all_the_same(bench: Bench) -> None:
+    bench.store.documents[OLD] = "not JSON"
+    found = exposure.mark_versions(bench.store, [OLD, "8" * 36], "emergency", NOON)
+    assert found == {"exposed": [OLD, "8" * 36]}
+    assert marked(bench) == {OLD: None, "8" * 36: None}
 
 
 def test_a_retry_of_an_emergency_whose_run_could_not_be_started_looks_again(bench: Bench) -> None:

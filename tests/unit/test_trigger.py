@@ -34,8 +34,7 @@ def kind(schedule: Schedule, at: str, token: str = NEW, manual: Mode = "emergenc
     ("token", "found", "mode"),
     [
         ("emergency-2026-12-01-alice-laptop-stolen", "emergency", "emergency"),
-        ("emergency-gd-0123456789abcdef0123456789abcdef", "finding", "emergency"),
-        ("emergency-gd-0123456789abcdef0123456789abcdef-2", "finding", "emergency"),
+        ("emergency-gd-0123456789abcdef0123456789abcdef", "emergency", "emergency"),
         ("planned-2026-12-01-before-the-audit-in-may", "planned", "scheduled"),
     ],
 )
@@ -44,6 +43,20 @@ def test_a_chosen_token_says_why_whatever_the_time(
 ) -> None:
     told = classify(token, on(CRON, "2h"), utc(at), manual)
     assert (told.kind, told.mode) == (found, mode)
+
+
+@pytest.mark.parametrize("token", ["emergency-gd-" + "0" * 32, "emergency-gd-" + "0" * 32 + "-2"])
+def test_a_finding_s_rotation_is_one_only_if_it_was_recorded(token: str) -> None:
+    finding = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
+    told = classify(token, on(CRON, "2h"), utc("2026-12-01T04:00"), "scheduled", finding)
+    assert (told.kind, told.mode, told.finding) == ("finding", "emergency", finding)
+    by_hand = classify(token, on(CRON, "2h"), utc("2026-12-01T04:00"), "scheduled")
+    assert (by_hand.kind, by_hand.mode, by_hand.finding) == ("emergency", "emergency", "")
+
+
+def test_what_is_recorded_makes_no_other_token_a_finding_s() -> None:
+    told = classify("planned-" + NEW, on(CRON), utc("2026-12-01T04:00"), "emergency", "X:Y/Z 0")
+    assert (told.kind, told.mode, told.finding) == ("planned", "scheduled", "")
 
 
 @pytest.mark.parametrize("token", [NEW, "Emergency-" + NEW, "xemergency-" + NEW, "planned" + NEW])

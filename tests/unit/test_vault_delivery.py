@@ -8,6 +8,7 @@ import pytest
 
 from keyturn import delivery, errors, key, vault_delivery
 from keyturn.delivery import DirectWrite, Promoted
+from keyturn.exposure import Mark
 from keyturn.key import SessionKey
 from keyturn.run import Run
 from keyturn.vault_delivery import WRITES_TRIED, Kept, VaultWrite
@@ -188,6 +189,20 @@ def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_t
     again = vault_delivery.destroy_exposed(source, way, EMERGENCY, told)
     assert (again["destroyed"], secret.destroyed) == ([], {1, 2})
     assert "no version left to destroy" in again["says"]
+
+
+def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replaced_it(
+    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+) -> None:
+    """An emergency overtakes a scheduled run: the key of before that run is exposed, too."""
+    earlier = key.generate()
+    secret.put(**{FIELD: earlier.base64, "OTHER": "changed"})
+    secret.put(**{FIELD: key.generate().base64})
+    told = delivery.deliver(source, way, NEW, EMERGENCY.as_ledger(), NOON)
+    source.mark_exposed(Mark("7" * 36, NOON, "emergency", earlier.fingerprint))
+    found = vault_delivery.destroy_exposed(source, way, EMERGENCY, told)
+    assert found["destroyed"] == [1, 2]
+    assert secret.destroyed == {1, 2}
 
 
 def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(

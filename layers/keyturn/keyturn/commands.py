@@ -13,6 +13,7 @@ def rotate(secret_arn: str, why: str = "planned") -> str:
     """Rotate now; `why` begins the token: `planned` or `emergency`."""
     return (
         f"aws secretsmanager rotate-secret --secret-id {secret_arn}"
+        f" --region {secret_arn.split(':')[3]}"
         f' --client-request-token "{why}-$(uuidgen)"'
     )
 
@@ -47,6 +48,15 @@ def recent_runs(state_machine_arn: str) -> str:
     """List the latest executions of a state machine."""
     return (
         f"aws stepfunctions list-executions --state-machine-arn {state_machine_arn} --max-items 5"
+    )
+
+
+def show_finding(finding_id: str, region: str) -> str:
+    """Show a GuardDuty finding; an account has one detector in a Region."""
+    detector = f"aws guardduty list-detectors --region {region} --query 'DetectorIds[0]'"
+    return (
+        f"aws guardduty get-findings --region {region} --finding-ids {finding_id}"
+        f' --detector-id "$({detector} --output text)"'
     )
 
 

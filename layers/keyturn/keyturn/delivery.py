@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from keyturn import errors, key, labels
+from keyturn import errors, exposure, key, labels
 from keyturn.key import SessionKey
 from keyturn.run import Ledger, moment, timestamp
 
@@ -83,14 +83,11 @@ class Way(Protocol):
         """Which key there is in each place of the delivery; it only looks."""
 
 
-class KeySource(labels.LabelStore, Protocol):
+class KeySource(labels.LabelStore, exposure.KeyStore, Protocol):
     """Where the promoted key is read from."""
 
     def read(self, version: str) -> str:
         """Read the secret document of a version."""
-
-    def find(self, version: str) -> str | None:
-        """The document of a version, or None where there is none any more."""
 
 
 def deliver(
@@ -222,18 +219,13 @@ def held_by(target: Target) -> Held:
 
 
 def promoted_key(source: KeySource, version: str) -> Promoted:
-    """The key of a version, to be delivered. Raises KeyInvalid."""
+    """The key of a version, to be delivered. Raises KeyInvalid, KeyExposed."""
     found = key.parse_document(source.read(version)).key
+    exposure.refuse_exposed(source, version, found.fingerprint)
     return Promoted(found, version, partial(labels.confirm_current, source, version))
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:
     """The name of the key before, for the record; None where its version is gone or malformed."""
     previous = (ledger.get("rotation") or {}).get("previousVersion")
-    found = source.find(previous) if previous else None
-    if found is None:
-        return None
-    try:
-        return key.parse_document(found).key.fingerprint
-    except errors.KeyInvalid:
-        return None
+    return exposure.fingerprint_of(source, previous) if previous else None

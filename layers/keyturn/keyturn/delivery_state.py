@@ -8,9 +8,9 @@ that is marked, while Secrets Manager has it. The answer names ids and fingerpri
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keyturn import errors, key, labels
+from keyturn import key, labels
 from keyturn.delivery import Held, KeySource, Way
-from keyturn.exposure import Mark
+from keyturn.exposure import Mark, fingerprint_of
 
 
 def answer(source: KeySource, way: Way, marks: Sequence[Mark]) -> dict[str, Any]:
@@ -60,15 +60,7 @@ def _exposed(source: KeySource, marks: Sequence[Mark]) -> dict[str, str]:
     """The marked version of each exposed key's fingerprint."""
     found = {}
     for mark in marks:
-        fingerprint = mark.fingerprint or _fingerprint_of_version(source, mark.version)
+        fingerprint = mark.fingerprint or fingerprint_of(source, mark.version)
         if fingerprint:
             found[fingerprint] = mark.version
     return found
-
-
-def _fingerprint_of_version(source: KeySource, version: str) -> str | None:
-    document = source.find(version)
-    try:
-        return key.parse_document(document).key.fingerprint if document else None
-    except errors.KeyInvalid:
-        return None

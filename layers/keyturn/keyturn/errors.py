@@ -1,12 +1,11 @@
 """The vocabulary that the functions share with the state machine.
 
-    KeyturnError
-    ├── RetryMe       the same call may succeed a little later; the state machine retries it
-    └── Stop          people or the recovery path must act; a retry would only repeat it
+    RetryMe       the same call may succeed a little later; the state machine retries it
+    Stop          people or the recovery path must act; a retry would only repeat it
 
 `ErrorEquals` in the state machine names exactly these classes (`tests/shape` compares the sets).
 A message says what is true now and what to do next; it never quotes a secret or a vendor's payload.
-Each class's meaning, check and fix is in `docs/operations.md`.
+Each class is explained in `docs/operations.md`.
 """
 
 
@@ -22,11 +21,12 @@ class Stop(KeyturnError):
     """A retry would only repeat it."""
 
 
-# Retry me
-
-
 class SecretsManagerUnavailable(RetryMe):
     """Secrets Manager did not answer, throttled us, or does not show a new version yet."""
+
+
+class RotationPending(RetryMe):
+    """An emergency rotation is under way and has not promoted its key yet; it is waited for."""
 
 
 class StateMachineUnavailable(RetryMe):
@@ -88,9 +88,6 @@ class ClusterRefused(Stop):
     """The Kubernetes API calls our request invalid; nothing was changed."""
 
 
-# Stop: the secret in Vault
-
-
 class VaultNotTrusted(Stop):
     """What answers at the Vault address has no certificate that we trust."""
 
@@ -140,6 +137,10 @@ class KeyNot32Bytes(KeyInvalid):
 
 class KeyTestFailed(KeyInvalid):
     """The key did not pass the encryption round trip."""
+
+
+class KeyExposed(Stop):
+    """The version is marked as exposed, or holds a key that is: it is delivered nowhere."""
 
 
 class LabelMoved(Stop):

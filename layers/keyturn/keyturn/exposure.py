@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol, cast, get_args
 
+from keyturn import errors, key
 from keyturn.labels import Labels
 from keyturn.run import ROTATION_ID, moment, timestamp
 
@@ -23,6 +24,7 @@ PREFIX = "keyturn:exposed:"
 MARKS_KEPT = 30
 TAGS_ALLOWED = 50
 RESERVED = "aws:"  # AWS's own tags do not count
+TRIES = 2  # on top of those that the adapter's client makes
 VALUE = re.compile(r"(?P<at>\S+) (?P<fingerprint>[0-9a-f]{16}|-) (?P<reason>[a-z]+)")
 
 Reason = Literal["emergency", "finding", "unknown"]
@@ -58,6 +60,13 @@ class MarkStore(Protocol):
         """Write a mark, and drop what has to make room for it."""
 
 
+class KeyStore(MarkStore, Protocol):
+    """The one secret, as it keeps marks and keys."""
+
+    def find(self, version: str) -> str | None:
+        """The document of a version, or None where there is none any more."""
+
+
 def exposed_versions(tags: Mapping[str, str]) -> list[Mark]:
     """The marks among the tags of the secret, the oldest first. Pure.
 
@@ -82,6 +91,51 @@ def fingerprints(marks: Sequence[Mark]) -> frozenset[str]:
     return frozenset(mark.fingerprint for mark in marks if mark.fingerprint)
 
 
+def refuse_exposed(store: MarkStore, version: str, fingerprint: str | None = None) -> None:
+    """Raise KeyExposed where a version is marked, or its key is that of a marked one."""
+    mark = find_mark(store.marks(), version, fingerprint)
+    if mark:
+        raise errors.KeyExposed(
+            f"The key of version {version} is marked as exposed since {timestamp(mark.at)}"
+            f" ({mark.reason}), so it is delivered nowhere and made current by nothing. Rotate"
+            " with a token that begins with emergency- to replace it."
+        )
+
+
+def mark_versions(
+    store: KeyStore, versions: Sequence[str], reason: Reason, at: datetime
+) -> dict[str, list[str]]:
+    """Mark versions whose keys are exposed, each with its fingerprint; returns what came of it.
+
+    It raises nothing: whatever fails here, the new key is current and its run is started, and that
+    stands. A mark that lacks its fingerprint is completed.
+    """
+    marked, failed = [], []
+    for version in versions:
+        for left in reversed(range(TRIES)):
+            try:
+                _mark(store, version, reason, at)
+            except errors.RetryMe as error:
+                if not left:
+                    failed.append(f"{version}: {type(error).__name__}")
+            except errors.Stop as error:
+                failed.append(f"{version}: {type(error).__name__}")
+                break
+            else:
+                marked.append(version)
+                break
+    return {"exposed": marked, **({"notMarked": failed} if failed else {})}
+
+
+def fingerprint_of(store: KeyStore, version: str) -> str | None:
+    """The fingerprint of a version's key; None where the version is gone or holds no key."""
+    document = store.find(version)
+    try:
+        return None if document is None else key.parse_document(document).key.fingerprint
+    except errors.KeyInvalid:
+        return None
+
+
 def tags_to_drop(mark: Mark, tags: Mapping[str, str], labels: Labels) -> list[str]:
     """The tag keys of the marks that make room for a new one, the oldest first. Pure."""
     if mark.tag_key in tags:
@@ -92,6 +146,15 @@ def tags_to_drop(mark: Mark, tags: Mapping[str, str], labels: Labels) -> list[st
     labelled = {_name(version) for version, stages in labels.items() if stages}
     spare = [one.tag_key for one in marks if one.version not in labelled]
     return spare[: max(too_many, 0)]
+
+
+def _mark(store: KeyStore, version: str, reason: Reason, at: datetime) -> None:
+    found = find_mark(store.marks(), version)
+    if found and found.fingerprint:
+        return
+    mark = Mark(version, at, reason, fingerprint_of(store, version))
+    if found is None or mark.fingerprint:
+        store.mark_exposed(mark)
 
 
 def _name(version: str) -> str:

@@ -5,25 +5,32 @@ rotates only if its type can mean that this key is exposed, if it is about what 
 and if the key is not newer than the last that was seen of it. Findings that rotate are limited by a
 cool-down and a daily number; people are told of those that are held back.
 
-There is no database: a finding's token is made of its account, Region and id, so the secret's own
-versions tell which findings have rotated, and when.
+There is no database: a finding's token is made of its account, Region and id, and what is started
+for it is recorded by a tag on the secret (`keyturn.finding_history`). With the secret's versions
+that tells which findings have rotated, and when; a token alone tells nothing.
+
+A finding whose last activity is older than the current version is about the version before. It
+rotates nothing, but its key is exposed all the same: that version is marked (`keyturn.exposure`)
+and loses AWSPREVIOUS, so that no rotation that fails goes back to it.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Literal
 
 from keyturn.finding_event import Finding
-from keyturn.labels import Version
+from keyturn.finding_history import State
+from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
 from keyturn.settings import RespondToFindingSettings
 from keyturn.trigger import EMERGENCY, FINDING
 
 DAY = timedelta(days=1)
-STUCK_AFTER = timedelta(minutes=30)
-PENDING = frozenset({"AWSPENDING"})
+JOINED_FOR = timedelta(minutes=2)  # many times as long as an emergency takes to promote its key
+PENDING = frozenset({AWSPENDING})
 READS = {"GetSecretValue", "BatchGetSecretValue"}
 
 
@@ -98,27 +105,30 @@ class Verdict:
     """What to do, and why.
 
     `token` names the rotation to start, which `joins` one that is under way; `blocked_by` is a
-    pending version that may be in its way.
+    pending version that may be in its way. `exposed` is the version to mark.
     """
 
-    action: Literal["rotate", "notify", "ignore"]
+    action: Literal["rotate", "mark", "notify", "ignore"]
     reason: str
     token: str | None = None
     joins: bool = False
     blocked_by: str | None = None
+    exposed: str | None = None
 
 
-def judge(finding: Finding, scope: Scope, state: Sequence[Version], at: datetime) -> Verdict:
-    """Decide from the finding, what is ours, and the versions of the secret."""
+def judge(finding: Finding, scope: Scope, state: State, at: datetime) -> Verdict:
+    """Decide from the finding, what is ours, and the state of the secret."""
     refused = _refuse(finding, scope)
     if refused:
         return refused
-    current = next((one for one in state if "AWSCURRENT" in one.labels), None)
+    current = state.labelled(AWSCURRENT)
     if current and current.created and current.created > finding.last_seen:
-        return Verdict("ignore", "The key is newer than the last that was seen of the finding.")
-    pending = next((one for one in state if "AWSPENDING" in one.labels), None)
+        # An emergency marks what it replaces by itself, a moment after its promotion.
+        settling = current.id.startswith(EMERGENCY) and at - current.created < JOINED_FOR
+        return _about_an_older_key(finding, None if settling else state.labelled(AWSPREVIOUS))
+    pending = state.labelled(AWSPENDING)
     blocking = pending if pending and pending is not current else None
-    if blocking and blocking.id.startswith(EMERGENCY) and not _is_stuck(blocking, at):
+    if blocking and _is_under_way(blocking, finding, state, at):
         return Verdict("rotate", "An emergency rotation is under way.", blocking.id, joins=True)
     if held := _held_back(scope, state, at):
         return Verdict("notify", held)
@@ -196,16 +206,32 @@ def _is_ours(where: Where, finding: Finding, scope: Scope) -> bool:
     }[where]
 
 
-def _is_stuck(pending: Version, at: datetime) -> bool:
-    return pending.created is not None and at - pending.created > STUCK_AFTER
+def _about_an_older_key(finding: Finding, previous: Version | None) -> Verdict:
+    """What a finding asks for whose last activity is older than the current key."""
+    newer = "The key is newer than the last that was seen of the finding."
+    if previous is None or previous.created is None or previous.created > finding.last_seen:
+        return Verdict("ignore", newer)
+    return Verdict("mark", f"{newer} The key before it was current then.", exposed=previous.id)
 
 
-def _held_back(scope: Scope, state: Sequence[Version], at: datetime) -> str | None:
+def _is_under_way(pending: Version, finding: Finding, state: State, at: datetime) -> bool:
+    """Whether it is an emergency that has not been pending for too long to be waited for.
+
+    A finding's is recorded. Another one tells its age once it has a value; until then all that is
+    known is how long this event has met it.
+    """
+    recorded = next((one.at for one in state.started if one.token == pending.id), None)
+    since = recorded or pending.created or finding.sent
+    return pending.id.startswith(EMERGENCY) and at - since < JOINED_FOR
+
+
+def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
     """Why no finding may rotate now. A version that is still pending has logged nobody out."""
+    recorded = {one.token for one in state.started}
     rotated = [
         one.created
-        for one in state
-        if one.created and one.id.startswith(FINDING) and one.labels != PENDING
+        for one in state.versions
+        if one.created and one.id in recorded and one.labels != PENDING
     ]
     if any(at - made < scope.cooldown for made in rotated):
         return "A finding has rotated the key a short while ago (FindingCooldownMinutes)."
@@ -214,7 +240,9 @@ def _held_back(scope: Scope, state: Sequence[Version], at: datetime) -> str | No
     return None
 
 
-def _next_token(first: str, state: Sequence[Version]) -> str:
-    """The finding's token, numbered where versions of it exist."""
-    used = sum(one.id == first or one.id.startswith(f"{first}-") for one in state)
-    return f"{first}-{used + 1}" if used else first
+def _next_token(first: str, state: State) -> str:
+    """The finding's token, with the next number where versions of it exist or are recorded."""
+    used = [one.id for one in state.versions] + [one.token for one in state.started]
+    found = (re.fullmatch(rf"{first}(?:-(\d+))?", token) for token in used)
+    last = max((int(one[1] or 1) for one in found if one), default=0)
+    return f"{first}-{last + 1}" if last else first

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keyturn import errors
+from keyturn.run import FINDING_ID, FINDING_TYPE
 
 FORMS = {
-    "id": r"[0-9a-f]{32}",
-    "type": r"[A-Za-z]{1,40}:[A-Za-z0-9]{1,40}/[A-Za-z0-9.!&()-]{1,80}",
+    "id": FINDING_ID,
+    "type": FINDING_TYPE,
     "accountId": r"\d{12}",
     "region": r"[a-z]{2}(-[a-z]{1,10}){1,3}-\d",
 }
@@ -29,7 +30,10 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a finding says. The sets hold names of whatever origin, so they are not shown."""
+    """What a finding says, and when its event was sent, which stays when the event is repeated.
+
+    The sets hold names of whatever origin, so they are not shown.
+    """
 
     id: str
     type: str
@@ -37,6 +41,7 @@ class Finding:
     region: str
     severity: float
     last_seen: datetime
+    sent: datetime
     is_update: bool
     archived: bool
     sample: bool
@@ -67,6 +72,7 @@ def parse(event: Json) -> Finding:
         region=told["region"],
         severity=float(severity),
         last_seen=last_seen,
+        sent=_moment(event, "time") or last_seen,
         is_update=updated is not None and updated != _moment(detail, "createdAt"),
         archived=service.get("archived") is True,
         sample=_is_sample(detail),

@@ -87,9 +87,9 @@ def of_finding(answer: Facts, at: datetime) -> list[Measure]:
 
     `answer` is what `response.respond` returns.
     """
-    decided = {"notify": "Notified", "ignore": "Ignored", "rotate": "Rotated"}[answer["decision"]]
-    found = [Measure(f"Findings{decided}", 1)]
-    if answer["decision"] == "rotate" and not answer["joined"]:
+    decided = {"rotate": "Rotated", "mark": "Marked", "notify": "Notified", "ignore": "Ignored"}
+    found = [Measure(f"Findings{decided[answer['decision']]}", 1)]
+    if answer["decision"] == "rotate":
         delay = (at - moment(answer["lastSeen"])).total_seconds()
         found.append(Measure("FindingToRotation", round(delay, 3), "seconds"))
     return found

@@ -185,7 +185,8 @@ def _previous(record: Mapping[str, Any]) -> str:
 def _reason(found: Mapping[str, Any], secret_arn: str) -> str:
     """Why the run was started, from its record or from its input."""
     trigger = found.get("trigger") or {}
-    return str(trigger.get("reason") or f"the rotation schedule of {secret_arn}")
+    reason = str(trigger.get("reason") or f"the rotation schedule of {secret_arn}")
+    return f"{reason} Finding: {trigger['finding']}." if trigger.get("finding") else reason
 
 
 def _checks(run: Run) -> dict[str, str]:

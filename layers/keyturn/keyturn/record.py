@@ -6,7 +6,6 @@ facts only: ids, fingerprints, names, counts and times. It is the state machine'
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
@@ -48,7 +47,7 @@ def compose(ledger: Ledger, run: Run, at: datetime) -> dict[str, Any]:
         "rotationId": run.rotation_id,
         "mode": entry(forward, "rotation")["mode"],
         "outcome": outcome(ledger),
-        "trigger": asdict(run.origin),
+        "trigger": run.origin.facts,
         "versions": {"new": run.rotation_id, "previous": run.previous},
         "sessions": _sessions(ledger),
         "services": _services(ledger),

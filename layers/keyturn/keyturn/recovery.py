@@ -1,17 +1,19 @@
 """The way back: when a scheduled run fails for good, the key before it becomes current again.
 
-Allowed once a run, and never to a compromised key: an emergency has no way back. It is one
-compare-and-swap of AWSCURRENT; then the state machine brings the old key to the services as it
-brought the new one. `next_move` decides from what the labels say.
+Allowed once a run, and never to an exposed key: an emergency has no way back, and neither has a run
+whose previous version is marked (`keyturn.exposure`). It is one compare-and-swap of AWSCURRENT;
+then the state machine brings the old key to the services as it brought the new one. `next_move`
+decides from what the labels and the marks say.
 
 Source: AWS Secrets Manager User Guide, "Roll back a secret to a previous version".
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from keyturn import errors
+from keyturn import errors, exposure
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
 from keyturn.run import Ledger, Run, entry, timestamp
 
@@ -23,7 +25,7 @@ class Move(Enum):
     NOTHING = "nothing: AWSCURRENT is back already"
 
 
-class SecretStore(Protocol):
+class SecretStore(exposure.MarkStore, Protocol):
     """The one secret, as the way back needs it."""
 
     def labels(self) -> Labels:
@@ -36,13 +38,19 @@ class SecretStore(Protocol):
         """Take a label off a version, if it is there."""
 
 
-def next_move(run: Run, labels: Labels) -> Move:
+def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
     """Decide whether the way back is open. Pure. Raises RestoreRefused, Superseded."""
     if run.mode != "scheduled":
         raise errors.RestoreRefused(
             f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
         )
     current = labelled(labels, AWSCURRENT)
+    mark = exposure.find_mark(marks, run.previous) if run.previous else None
+    if mark:
+        raise errors.RestoreRefused(
+            f"Version {run.previous} is marked as exposed since {timestamp(mark.at)}, so it is"
+            f" never restored. AWSCURRENT is {current}. Mend the cause and run the rotation again."
+        )
     if run.previous and current == run.previous:
         return Move.NOTHING
     if current != run.rotation_id:
@@ -69,14 +77,14 @@ def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[
     Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
     to go. Raises RestoreRefused, Superseded.
     """
-    move = next_move(run, store.labels())
+    move = next_move(run, store.labels(), store.marks())
     previous = run.previous or ""
     if move is Move.RESTORE:
         try:
             store.move_current(previous, run.rotation_id)
         except errors.LabelMoved:
             # A lost answer of ours, or a rotation that overtook us this very moment.
-            next_move(run, store.labels())
+            next_move(run, store.labels(), store.marks())
     store.drop_label(AWSPENDING, run.rotation_id)
     begun = {**(ledger.get("begin_rotation") or {}), "startedAt": timestamp(at)}
     return {

@@ -1,26 +1,33 @@
 """The response to a finding: the rotation that it calls for, started once, and who is told.
 
 The same finding comes more than once: with each update, from two accounts, and again where our
-answer was lost. So it is judged anew from the secret's versions before every try; nothing else is
-kept. A pending version that blocks an emergency loses its label by compare-and-swap, and only where
-Secrets Manager has refused the rotation: a rotation that is not in the way goes on.
+answer was lost. So it is judged anew from the state of the secret before every try. A pending
+version that blocks an emergency loses its label by compare-and-swap, and only where Secrets Manager
+has refused the rotation: a rotation that is not in the way goes on.
+
+An emergency that is under way is joined, which nobody is told of. So the call ends in an error, is
+repeated by Lambda after one and two minutes, and finds a new key then, or overtakes what is stuck.
+Two copies of the function may run at once: Secrets Manager lets one version be pending.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from keyturn import channels, commands, errors
 from keyturn.channels import Channel, Message
+from keyturn.exposure import Mark, MarkStore
 from keyturn.finding import Scope, Verdict, judge
 from keyturn.finding_event import Finding
-from keyturn.labels import AWSPENDING, Version
+from keyturn.finding_history import HistoryStore, StartedRotation, State
+from keyturn.labels import AWSPENDING, AWSPREVIOUS, Version
 from keyturn.run import timestamp
 
-TRIES = 3
+TRIES = 4
 
 
-class Secret(Protocol):
+class Secret(MarkStore, HistoryStore, Protocol):
     """The one secret, as an emergency needs it."""
 
     def versions(self) -> Sequence[Version]:
@@ -33,30 +40,58 @@ class Secret(Protocol):
         """Take a label off a version, if it is there."""
 
 
+@dataclass
+class Answer:
+    """What a finding came to. `recorded` is whether its rotation is known to be a finding's."""
+
+    verdict: Verdict
+    unlabelled: list[str] = field(default_factory=list)
+    recorded: bool = True
+
+
 def respond(
     secret: Secret, told_by: Sequence[Channel], finding: Finding, scope: Scope, at: datetime
 ) -> dict[str, Any]:
     """Do what the finding calls for; returns the facts for the log.
 
-    Raises SecretsManagerUnavailable where a rotation could not be started, so that Lambda tries
-    again, and SecretMarkedForDeletion.
+    Raises RotationPending where an emergency is under way, SecretsManagerUnavailable where a
+    rotation could not be started: Lambda tries again. Raises SecretMarkedForDeletion.
     """
-    verdict, unlabelled = _act(secret, finding, scope, at)
+    answer = _act(secret, finding, scope, at)
     told = None
-    if verdict.action != "ignore" and not verdict.joins:
-        told = channels.tell(told_by, message(finding, verdict, unlabelled, scope, at))
-    return {**facts(finding, verdict), "unlabelled": unlabelled, "announced": told}
+    if answer.verdict.action != "ignore":
+        told = channels.tell(told_by, message(finding, answer, scope, at))
+    return {**facts(finding, answer), "announced": told}
 
 
-def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[Verdict, list[str]]:
+def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer:
+    """Judge and act until there is nothing left to do.
+
+    After a mark it is judged once more: a run that failed this very moment may just have made the
+    marked version current again, and then the key has to be rotated.
+    """
     unlabelled: list[str] = []
+    refused: set[str] = set()
+    marking: Verdict | None = None
     for _ in range(TRIES):
-        verdict = judge(finding, scope, secret.versions(), at)
-        if verdict.token is None or secret.start_rotation(verdict.token) or verdict.joins:
-            return verdict, unlabelled
-        if verdict.blocked_by:
-            secret.drop_label(AWSPENDING, verdict.blocked_by)
-            unlabelled.append(verdict.blocked_by)
+        started = [one for one in secret.started_rotations() if one.token not in refused]
+        verdict = judge(finding, scope, State(secret.versions(), started), at)
+        if verdict.exposed:
+            secret.mark_exposed(Mark(verdict.exposed, at, "finding"))
+            secret.drop_label(AWSPREVIOUS, verdict.exposed)
+            marking = verdict
+        elif verdict.token is None:
+            return Answer(marking or verdict, unlabelled)
+        elif verdict.joins:
+            _wait_for(secret, verdict.token)
+        else:
+            recorded = _record(secret, finding, verdict.token, at)
+            if secret.start_rotation(verdict.token):
+                return Answer(verdict, unlabelled, recorded)
+            refused.add(verdict.token)
+            if verdict.blocked_by:
+                secret.drop_label(AWSPENDING, verdict.blocked_by)
+                unlabelled.append(verdict.blocked_by)
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
         " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
@@ -64,13 +99,34 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> tuple[
     )
 
 
-def facts(finding: Finding, verdict: Verdict) -> dict[str, Any]:
+def _record(secret: Secret, finding: Finding, token: str, at: datetime) -> bool:
+    """Record a rotation before it is started; one that cannot be recorded is started as well."""
+    try:
+        secret.record_rotation(StartedRotation(token, at, finding.type, finding.id))
+    except errors.KeyturnError:
+        return False
+    return True
+
+
+def _wait_for(secret: Secret, token: str) -> None:
+    """Have Secrets Manager go on with a rotation that is under way, and come back later."""
+    secret.start_rotation(token)
+    raise errors.RotationPending(
+        f"The emergency rotation {token} is pending and has not made its key current yet. The"
+        " finding is looked at again, and overtakes it where it makes no progress."
+    )
+
+
+def facts(finding: Finding, answer: Answer) -> dict[str, Any]:
     """What may be shown of a finding and its answer: nothing that an attacker has chosen."""
+    verdict = answer.verdict
     return {
         "decision": verdict.action,
         "reason": verdict.reason,
         "rotationId": verdict.token,
-        "joined": verdict.joins,
+        "recorded": answer.recorded,
+        "exposed": verdict.exposed,
+        "unlabelled": answer.unlabelled,
         "findingId": finding.id,
         "findingType": finding.type,
         "account": finding.account,
@@ -81,40 +137,71 @@ def facts(finding: Finding, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def message(
-    finding: Finding, verdict: Verdict, unlabelled: Sequence[str], scope: Scope, at: datetime
-) -> Message:
+def message(finding: Finding, answer: Answer, scope: Scope, at: datetime) -> Message:
     """What people are told: what was found, what comes of it, and what to do next."""
+    if answer.verdict.action == "rotate":
+        told = _rotates(answer)
+    elif answer.verdict.action == "mark":
+        told = _marks(answer)
+    else:
+        told = _notifies(scope)
     fields = {
         "When": timestamp(at),
-        "Impact": "none; the key was not rotated",
-        "Reason": verdict.reason,
-        "Finding": f"{finding.type}, severity {finding.severity:g}, id {finding.id} in"
-        f" {finding.account}, {finding.region}, last seen {timestamp(finding.last_seen)}",
+        "Impact": "",
+        "Reason": answer.verdict.reason,
+        "Finding": f"{finding.type}, severity {finding.severity:g}, id {finding.id}, last seen"
+        f" {timestamp(finding.last_seen)}",
+        "Where": f"account {finding.account}, Region {finding.region}",
+        **told.fields,
     }
-    shown = {**facts(finding, verdict), "unlabelled": list(unlabelled)}
-    if verdict.action != "rotate":
-        return Message(
-            kind="Session Key Finding Noticed",
-            subject="Session key: a GuardDuty finding that rotates nothing",
-            says="A GuardDuty finding was looked at. It does not rotate the session key.",
-            fields=fields,
-            todo="Look into the finding in the GuardDuty console. If the session key may be"
-            " exposed, rotate it at once:",
-            facts=shown,
-            command=commands.rotate(scope.secret_arn, "emergency"),
-        )
-    fields |= {
-        "Impact": "every session will end; users have to log in again",
-        "Rotation": str(verdict.token),
-        **({"Overtaken": f"{', '.join(unlabelled)}, which was pending"} if unlabelled else {}),
-    }
+    command = told.command or commands.show_finding(finding.id, finding.region)
+    return replace(told, fields=fields, facts=facts(finding, answer), command=command)
+
+
+def _rotates(answer: Answer) -> Message:
+    overtaken = ", ".join(answer.unlabelled)
     return Message(
         kind="Session Key Finding Answered",
         subject="Session key: emergency rotation after a GuardDuty finding",
         says="A GuardDuty finding can mean that the session key is exposed: it is being rotated.",
-        fields=fields,
-        todo="You need not do anything for the key; more messages follow. Look into the finding in"
-        " the GuardDuty console: what has read this key may have read others.",
-        facts=shown,
+        fields={
+            "Impact": "every session will end; users have to log in again",
+            "Rotation": str(answer.verdict.token),
+            **({"Overtaken": f"{overtaken}, which was pending"} if overtaken else {}),
+        },
+        todo="You need not do anything for the key; more messages follow. Look into the finding:"
+        " what has read this key may have read others.",
+        facts={},
+    )
+
+
+def _marks(answer: Answer) -> Message:
+    return Message(
+        kind="Session Key Finding Marked",
+        subject="Session key: a GuardDuty finding about the key that was replaced",
+        says=(
+            "A GuardDuty finding can mean that the session key before the current one is exposed."
+            " That version is marked: no rotation that fails goes back to it."
+        ),
+        fields={
+            "Impact": "none; the current key is newer than what was seen",
+            "Marked": f"{answer.verdict.exposed}, which has lost AWSPREVIOUS",
+        },
+        todo="You need not do anything for the key. If the rotation that replaced it fails, mend"
+        " the cause and run it again. Look into the finding: what has read that key may have read"
+        " others.",
+        facts={},
+    )
+
+
+def _notifies(scope: Scope) -> Message:
+    return Message(
+        kind="Session Key Finding Noticed",
+        subject="Session key: a GuardDuty finding that rotates nothing",
+        says="A GuardDuty finding was looked at. It does not rotate the session key.",
+        fields={"Impact": "none; the key was not rotated"},
+        todo="Look into the finding in the GuardDuty console. If the session key may be exposed,"
+        " rotate it at once:",
+        facts={},
+        command=commands.rotate(scope.secret_arn, "emergency"),
     )

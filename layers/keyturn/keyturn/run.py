@@ -20,15 +20,28 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
 ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
+# What is shown of a GuardDuty finding: forms in which no text of an attacker has room.
+FINDING_TYPE = r"[A-Za-z]{1,40}:[A-Za-z0-9]{1,40}/[A-Za-z0-9.!&()-]{1,80}"
+FINDING_ID = r"[0-9a-f]{32}"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Why a run was started: of which kind, in a sentence, and when it was asked for."""
+    """Why a run was started: of which kind, in a sentence, when it was asked for, by which finding.
+
+    `finding` is the type and the id of a GuardDuty finding, and empty for other kinds.
+    """
 
     kind: str = "schedule"
     reason: str = "the rotation schedule"
     at: str = ""
+    finding: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """As ledgers and records show it; a finding only where there is one."""
+        shown = asdict(self)
+        return shown if self.finding else {k: v for k, v in shown.items() if k != "finding"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Run:
                 "mode": self.mode,
                 "version": self.version,
                 "previousVersion": self.previous,
-                "trigger": asdict(self.origin),
+                "trigger": self.origin.facts,
                 "failedChecks": list(self.failed_checks),
             }
         }
@@ -101,10 +114,17 @@ def parse(ledger: Ledger, secret_arn: str) -> Run:
             " Nothing was done."
         )
     told = Origin(
-        **{name: str(origin[name]) for name in ("kind", "reason", "at") if name in origin}
+        **{name: str(origin[name]) for name in ("kind", "reason", "at") if name in origin},
+        finding=_finding(origin),
     )
     failed = tuple(map(str, rotation.get("failedChecks") or ()))
     return Run(rotation_id, secret_arn, cast("Mode", mode), previous, told, version, failed)
+
+
+def _finding(origin: Mapping[str, Any]) -> str:
+    """The finding of an origin, if it has its strict form: anything else is shown to nobody."""
+    found = str(origin.get("finding", ""))
+    return found if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", found) else ""
 
 
 def entry(ledger: Ledger, name: str) -> Mapping[str, Any]:

@@ -15,11 +15,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
-from keyturn import errors, key
+from keyturn import errors, exposure, finding_history, key
 from keyturn.checks import Check, find_problems, run_checks
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
-from keyturn.run import ROTATION_ID, Origin, Run, timestamp
-from keyturn.trigger import Schedule, Trigger, classify
+from keyturn.run import ROTATION_ID, Origin, Run, now, timestamp
+from keyturn.trigger import FINDING, Schedule, Trigger, classify
 
 Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
 STEPS: tuple[str, ...] = get_args(Step)
@@ -48,11 +48,8 @@ class Request:
         return f"Request({self.step}, {self.version})"
 
 
-class SecretStore(LabelStore, Protocol):
+class SecretStore(LabelStore, exposure.KeyStore, finding_history.HistoryStore, Protocol):
     """The one secret, as a rotation needs it."""
-
-    def find(self, version: str) -> str | None:
-        """The document of a version, or None where it has no value yet."""
 
     def read(self, version: str) -> str:
         """The document of a version that has one; waits a little for a new version to be seen."""
@@ -93,7 +90,9 @@ class Rotation:
 
     def trigger(self, version: str, asked: datetime) -> Trigger:
         """Why the version's rotation was started, and so how it goes; the same at every retry."""
-        return classify(version, self.store.schedule(), asked, self.manual_mode)
+        started = self.store.started_rotations() if version.startswith(FINDING) else ()
+        finding = finding_history.finding_of(started, version)
+        return classify(version, self.store.schedule(), asked, self.manual_mode, finding)
 
 
 def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
@@ -150,8 +149,7 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     elif move is Move.PROMOTE:
         facts = _promote(rotation, request, labels)
     elif move is Move.ENSURE_STARTED:
-        run = _run(rotation, request, labelled(labels, AWSPREVIOUS))
-        facts = _ensure_started(rotation, run)
+        facts = _ensure_started(rotation, _run(rotation, request, labelled(labels, AWSPREVIOUS)))
     else:
         facts = {}
     return {"move": request.step, "decided": move.value, **facts}
@@ -217,7 +215,7 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
     except errors.LabelMoved:
         if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
             raise
-    return {"previous": current, **_ensure_started(rotation, run)}
+    return {"previous": current, **_ensure_started(rotation, run, labelled(labels, AWSPREVIOUS))}
 
 
 def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
@@ -227,7 +225,7 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
-    origin = Origin(trigger.kind, trigger.reason, timestamp(asked))
+    origin = Origin(trigger.kind, trigger.reason, timestamp(asked), trigger.finding)
     run = Run(request.version, rotation.secret_arn, trigger.mode, previous, origin)
     if run.mode != "emergency":
         return run
@@ -235,16 +233,18 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
     return replace(run, failed_checks=find_problems(checks))
 
 
-def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
-    """Start the run, then tidy the labels.
+def _ensure_started(rotation: Rotation, run: Run, before: str | None = None) -> dict[str, Any]:
+    """Start the run, then tidy the labels: a retry comes here again, and AWSPENDING does no harm.
 
-    In this order, since a retry after a lost answer comes here again and AWSPENDING on the current
-    version does no harm. In an emergency the version before loses AWSPREVIOUS: nobody shall go back
-    to it, by a label or by habit.
+    In an emergency what was current is marked as exposed and loses its label, and so does `before`,
+    which was previous until then: pods may run its key.
     """
     rotation.runs.ensure_started(run)
-    if run.mode == "emergency" and run.previous:
-        rotation.store.drop_label(AWSPREVIOUS, run.previous)
-    rotation.store.drop_label(AWSPENDING, run.version)
     why = {"mode": run.mode, "reason": run.origin.reason, "failedChecks": run.failed_checks}
+    if run.mode == "emergency":
+        replaced = [one for one in (before, run.previous) if one]  # a retry knows the second alone
+        why |= exposure.mark_versions(rotation.store, replaced, "emergency", now())
+        if run.previous:
+            rotation.store.drop_label(AWSPREVIOUS, run.previous)
+    rotation.store.drop_label(AWSPENDING, run.version)
     return {"execution": run.execution_name, **why}

@@ -1,16 +1,17 @@
 """Why a rotation started, and with it the mode of its run. Pure.
 
 Secrets Manager does not say who started a rotation. The token does, where the caller chose it:
-`emergency-…`, `emergency-gd-…` for a GuardDuty finding, `planned-…`. Any other token is the
-schedule's if the rotation window was open, and somebody's bare `rotate-secret` if not: what that
-means is the parameter ManualRotationMode. A token is no authentication: whoever may rotate the
-secret may choose one, and it can only make a rotation more or less careful.
+`emergency-…`, `emergency-gd-…` for a GuardDuty finding, `planned-…`. A finding's is one only if
+`respond_to_finding` has recorded it, and else somebody's by hand. Any other token is the schedule's
+if the rotation window was open, and somebody's bare `rotate-secret` if not: what that means is the
+parameter ManualRotationMode. A token is no authentication: whoever may rotate the secret may choose
+one, and it can only make a rotation more or less careful.
 
 The answer is the same for the same facts. Since it goes into the execution's input, which has to be
 the same bytes at every retry, `at` must be the time of the version and not the present time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -23,16 +24,17 @@ EMERGENCY, FINDING, PLANNED = "emergency-", "emergency-gd-", "planned-"
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why: the kind for programs, the reason for people, the mode for the run."""
+    """Why: the kind for programs, the reason for people, the mode for the run, the finding."""
 
     kind: str
     mode: Mode
     reason: str
+    finding: str = ""
 
 
-# By the token's beginning; a finding's comes first, since it begins as an emergency's.
+RECORDED = Trigger("finding", "emergency", "A GuardDuty finding means that the key is exposed.")
+# By the token's beginning.
 CHOSEN = {
-    FINDING: Trigger("finding", "emergency", "A GuardDuty finding means that the key is exposed."),
     EMERGENCY: Trigger("emergency", "emergency", "Somebody started an emergency rotation."),
     PLANNED: Trigger("planned", "scheduled", "Somebody started a planned rotation."),
 }
@@ -48,8 +50,15 @@ class Schedule:
     next_rotation: datetime | None
 
 
-def classify(token: str, schedule: Schedule, at: datetime, manual_mode: Mode) -> Trigger:
-    """Say why the rotation of a token started. Where it cannot be told for sure it is manual."""
+def classify(
+    token: str, schedule: Schedule, at: datetime, manual_mode: Mode, finding: str = ""
+) -> Trigger:
+    """Say why the rotation of a token started. Where it cannot be told for sure it is manual.
+
+    `finding` is what was recorded of the finding that it is for.
+    """
+    if finding and token.startswith(FINDING):
+        return replace(RECORDED, finding=finding)
     for prefix, chosen in CHOSEN.items():
         if token.startswith(prefix):
             return chosen

@@ -5,18 +5,18 @@ Vault takes it only on top of the version that was read (check-and-set). Whateve
 writes at the same moment then meets a conflict, or we do, and read again. The way back is the same
 way: the previous value becomes a new version.
 
-In an emergency the versions that hold the exposed key are destroyed, once the rotation has proved
-that the new one works: they are found by the key's fingerprint, and the latest version is never one
-of them. See docs/decisions/0011.
+In an emergency the versions that hold an exposed key are destroyed, once the rotation has proved
+that the new one works: they are found by the fingerprints of the key before and of every marked one
+(`keyturn.exposure`), and the latest version is never one of them. See docs/decisions/0011.
 """
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from keyturn import errors, key
+from keyturn import errors, exposure, key
 from keyturn.delivery import Held, KeySource, Promoted, Way, promoted_key
 from keyturn.key import SessionKey
 from keyturn.run import Run
@@ -130,8 +130,8 @@ class VaultWrite:
         except (errors.VaultSecretNotFound, errors.VaultVersionDeleted):
             return [Held(self.secret.name, None)]
 
-    def destroy(self, promoted: Promoted, exposed: str | None) -> dict[str, Any]:
-        """Destroy every version that holds the exposed key, which its fingerprint names.
+    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+        """Destroy every version that holds an exposed key; their fingerprints name them.
 
         Returns those versions, and those that nobody can look into (deleted, but not destroyed).
         Raises DeliveryOverwritten where the latest version is not the promoted key; Superseded.
@@ -180,10 +180,11 @@ class VaultWrite:
                 " or store the key in use there first."
             )
 
-    def _holds_exposed(self, one: KeptVersion, promoted: Promoted, exposed: str | None) -> bool:
-        if one.deleted or one.destroyed or exposed in {None, promoted.key.fingerprint}:
+    def _holds_exposed(self, one: KeptVersion, promoted: Promoted, exposed: Set[str]) -> bool:
+        if one.deleted or one.destroyed or not exposed - {promoted.key.fingerprint}:
             return False
-        return fingerprint(self.secret.value_of(one.number)) == exposed
+        found = fingerprint(self.secret.value_of(one.number))
+        return found in exposed and found != promoted.key.fingerprint
 
     def _see_destroyed(self, doomed: Sequence[int]) -> None:
         left = [
@@ -202,8 +203,8 @@ class VaultWrite:
 class Destroyer(Protocol):
     """A delivery mode that keeps old versions, and can destroy them."""
 
-    def destroy(self, promoted: Promoted, exposed: str | None) -> dict[str, Any]:
-        """Destroy every version that holds the exposed key."""
+    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+        """Destroy every version that holds an exposed key."""
 
 
 def destroy_exposed(
@@ -211,26 +212,27 @@ def destroy_exposed(
 ) -> dict[str, Any]:
     """Destroy what an emergency has replaced, once the run has proved that its key works.
 
-    `delivered` is the ledger's entry of the delivery: it has the exposed key's fingerprint. Raises
-    RequestRefused for any other run, and what `VaultWrite.destroy` raises.
+    `delivered` is the ledger's entry of the delivery: it has the fingerprint of the key before.
+    Raises RequestRefused for any other run, and what `VaultWrite.destroy` raises.
     """
     if run.mode != "emergency" or not isinstance(way, Destroyer):
         raise errors.RequestRefused(
             f"Nothing is destroyed by a run of mode {run.mode} in this delivery mode."
         )
-    exposed = delivered.get("previousFingerprint")
+    before = delivered.get("previousFingerprint")
+    exposed = exposure.fingerprints(source.marks()) | ({before} if before else set())
     return way.destroy(promoted_key(source, run.version), exposed)
 
 
-def _says(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: str | None) -> str:
+def _says(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: Set[str]) -> str:
     """What became of the exposed key in Vault, for the record and the message. Pure."""
-    if exposed is None:
+    if not exposed:
         return f"{name}: which key was exposed is not known, so no version was destroyed."
     said = f"destroyed {_numbers(doomed)}" if doomed else "no version left to destroy"
     if hidden:
         said += (
             f"; {_numbers(hidden)} deleted before, which cannot be looked into and can be brought"
-            " back: destroy by hand what may hold the exposed key"
+            " back: destroy by hand what may hold an exposed key"
         )
     return f"{name}: {said}."
 

@@ -8,7 +8,7 @@ Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.g
 `rollout_restart.go`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -120,7 +120,7 @@ class VaultSync:
         """Vault, and the Kubernetes Secret that the operator fills from it."""
         return [*self.write.held(), held_by(self.target)]
 
-    def destroy(self, promoted: Promoted, exposed: str | None) -> dict[str, Any]:
+    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
         """Destroy the versions in Vault that hold the exposed key."""
         return self.write.destroy(promoted, exposed)
 

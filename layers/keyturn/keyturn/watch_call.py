@@ -28,7 +28,6 @@ CHANGES: Mapping[str, str] = {
     "DeleteResourcePolicy": "the resource policy of the secret was removed",
     "DeleteSecret": "the secret was marked for deletion",
     "PutResourcePolicy": "the resource policy of the secret was replaced",
-    "UntagResource": "tags of the secret were removed, and marks of exposure are tags",
     "DisableKey": "the KMS key was disabled",
     "PutKeyPolicy": "the policy of the KMS key was replaced",
     "ScheduleKeyDeletion": "the KMS key was scheduled for deletion",

@@ -14,9 +14,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from keyturn import errors, exposure
+from keyturn import errors, exposure, finding_history
 from keyturn.adapters import aws, secret_facts
 from keyturn.exposure import Mark
+from keyturn.finding_history import StartedRotation
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
 from keyturn.trigger import Schedule
 from keyturn.watch import Secret
@@ -164,6 +165,15 @@ class SecretsManager:
         labels = described.get("VersionIdsToStages", {})
         dropped = exposure.tags_to_drop(mark, secret_facts.tags(described), labels)
         self._write_tag(mark.tag_key, mark.tag_value, dropped)
+
+    def started_rotations(self) -> list[StartedRotation]:
+        """Every rotation that is recorded to be a finding's, the oldest first."""
+        return finding_history.started_rotations(secret_facts.tags(self._describe()))
+
+    def record_rotation(self, started: StartedRotation) -> None:
+        """Record that a rotation is a finding's, once what no longer counts is gone."""
+        dropped = finding_history.tags_to_drop(started, secret_facts.tags(self._describe()))
+        self._write_tag(started.tag_key, started.tag_value, dropped)
 
     def _write_tag(self, tag_key: str, value: str, dropped: Sequence[str]) -> None:
         if dropped:

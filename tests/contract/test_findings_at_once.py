@@ -1,0 +1,133 @@
+"""Two copies of `respond_to_finding` at once, on the adapter and the local Secrets Manager.
+
+Both have judged before either acts, which is the worst that can happen: one rotation comes of it.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from keyturn import errors, finding, key, response, run, settings
+from keyturn.adapters.secrets_manager import SecretsManager
+from keyturn.finding import Scope, token_of
+from keyturn.finding_event import Finding, parse
+from keyturn.finding_history import StartedRotation
+from local.cloud import Cloud
+from local.functions import Functions
+from local.processes import Processes
+from tests.contract.secrets_manager_account import (
+    ACCOUNT,
+    PATIENCE_SECONDS,
+    REGION,
+    Account,
+    open_account,
+    open_gate,
+)
+from tests.fakes import FakeChannel
+from tests.project import environment, event
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An account whose secret can be rotated, behind the endpoint that boto3 calls."""
+    with open_account() as account, Processes() as processes:
+        functions = Functions(
+            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
+        )
+        cloud = Cloud(functions, account.manager, account=ACCOUNT, region=REGION)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        account.put(json.dumps({key.FIELD: key.generate().base64}))
+        account.ended(account.rotate())
+        yield account
+        cloud.close()
+        functions.close()
+
+
+@pytest.fixture
+def scope() -> Scope:
+    given = environment("respond_to_finding")
+    return finding.scope_of(settings.load(settings.RespondToFindingSettings, given))
+
+
+class Together(SecretsManager):
+    """Waits, before it records anything for the first time, until the other copy would, too."""
+
+    def __init__(self, secret_arn: str, barrier: threading.Barrier) -> None:
+        super().__init__(secret_arn)
+        self.barrier: threading.Barrier | None = barrier
+
+    def record_rotation(self, started: StartedRotation) -> None:
+        if self.barrier:
+            barrier, self.barrier = self.barrier, None
+            barrier.wait(PATIENCE_SECONDS)
+        super().record_rotation(started)
+
+
+def just_seen(finding_id: str) -> Finding:
+    at = run.now()
+    found = parse(event("respond_to_finding"))
+    return replace(found, id=finding_id * 32, last_seen=at, sent=at)
+
+
+def answer(secret: Together, found: Finding, scope: Scope) -> dict[str, Any] | errors.KeyturnError:
+    try:
+        return response.respond(secret, [FakeChannel()], found, scope, found.sent)
+    except errors.KeyturnError as error:
+        return error
+
+
+def at_once(
+    account: Account, scope: Scope, findings: list[Finding]
+) -> list[dict[str, Any] | errors.KeyturnError]:
+    barrier = threading.Barrier(len(findings))
+    with ThreadPoolExecutor() as pool:
+        running = [
+            pool.submit(answer, Together(account.arn, barrier), found, scope) for found in findings
+        ]
+        return [one.result() for one in running]
+
+
+def emergencies(account: Account) -> set[str]:
+    listed = account.call("ListSecretVersionIds", SecretId="app", IncludeDeprecated=True)
+    known = {one["VersionId"] for one in listed["Versions"]} | account.labels().keys()
+    return {one for one in known if one.startswith("emergency-")}
+
+
+def test_two_copies_of_one_finding_start_one_rotation(account: Account, scope: Scope) -> None:
+    with open_gate() as gate:
+        account.function.before["createSecret"] = gate
+        found = just_seen("1")
+        answers = at_once(account, scope, [found, found])
+        assert [one["rotationId"] for one in answers if isinstance(one, dict)] == [
+            token_of(found)
+        ] * 2
+        assert emergencies(account) == {token_of(found)}
+    account.ended(token_of(found))
+    assert account.holder("AWSCURRENT") == token_of(found)
+
+
+def test_of_two_findings_one_rotates_and_the_other_waits_for_it(
+    account: Account, scope: Scope
+) -> None:
+    with open_gate() as gate:
+        account.function.before["createSecret"] = gate
+        findings = [just_seen("1"), just_seen("2")]
+        answers = at_once(account, scope, findings)
+        (rotated,) = (one for one in answers if isinstance(one, dict))
+        (waits,) = (one for one in answers if not isinstance(one, dict))
+        assert isinstance(waits, errors.RotationPending)
+        assert emergencies(account) == {rotated["rotationId"]}
+    account.ended(rotated["rotationId"])
+    assert account.holder("AWSCURRENT") == rotated["rotationId"]
+    started = SecretsManager(account.arn).started_rotations()
+    assert {one.token for one in started} == {token_of(one) for one in findings}
