@@ -18,5 +18,5 @@ def handler(event: Event, _context: Any) -> Result:
     service = run.text(run.entry(event, "restart_service"), "service")
     made = stamp.of_run(this, event)
     crashed = check.logs.of_restart(service, made, begun, crashed_only=True)
-    logs.read(crashed, time.monotonic, logs.GLANCE_SECONDS)
+    logs.read([crashed], time.monotonic, logs.GLANCE_SECONDS)
     return rollout.check(check.cluster, made, event, check.limit, run.now())

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, run, stamp, validation, wiring
+from keyturn import labels, log_report, logs, run, stamp, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -20,4 +20,6 @@ def handler(event: Event, _context: Any) -> Result:
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
     made = stamp.of_run(this, event)
     new = logs.of_services(validate.logs, settings.services, made, begun)
-    return validation.as_entry(health, login, logs.read(new, time.monotonic))
+    report = logs.read(new, time.monotonic)
+    log_report.refuse_unstamped(report)
+    return validation.as_entry(health, login, report)

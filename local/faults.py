@@ -2,9 +2,11 @@
 
 Each fault breaks one real thing at the moment when it hurts, and names the error that the rotation
 has to stop with and how the run ends: a scheduled run turns back where it can, an emergency never
-does. What is true afterwards, `fault_account` looks up.
+does. What is true afterwards, `fault_account` looks up. A fault without an error is one that a
+rotation has to withstand: it succeeds, and what the fault claims besides is looked up as well.
 """
 
+import asyncio
 import base64
 import os
 import secrets
@@ -18,31 +20,36 @@ import yaml
 
 from local import console
 from local.artefacts import ROOT
+from local.claims import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
+from local.http_client import HttpClient
 from local.places import PLACES
 from local.stack import LocalStack
 
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"
 RBAC = ROOT / "kubernetes" / "rbac.yaml"
 NARROWED_RBAC = Path("out") / "demo" / "rbac.yaml"
+HOSTILE_AGENT, HOSTILE_VISITS = "SESSION_ENCRYPTION_KEY must decode to 32 bytes", 20
 
 
 @dataclass
 class Fault:
-    """One thing that goes wrong: what, when, and the error that the rotation stops with.
+    """One thing that goes wrong: what, when, and the error that the rotation stops with, if any.
 
     `at` is the state on whose entering it happens, once, or None for before the rotation starts:
     then the rotation has to stop before anything has changed. `mend` happens when the run turns
-    back, and `restored` says whether a scheduled run gets back. `options` are the stack's.
+    back, and `restored` says whether a scheduled run gets back. `options` are the stack's. `claims`
+    are what has to be so after a rotation that withstood it, by its record.
     """
 
     says: str
-    error: str
+    error: str | None
     at: str | None
     happen: Callable[[LocalStack], None]
     mend: Callable[[LocalStack], None] | None = None
     restored: bool = True
     options: Callable[[], Mapping[str, Any]] = field(default=dict)
+    claims: Callable[[LocalStack, Mapping[str, Any]], list[Claim]] = lambda _stack, _record: []
     happened: bool = False
 
     def reach(self, stack: LocalStack, state: str | None) -> str | None:
@@ -108,6 +115,32 @@ def _stop_a_pod(stack: LocalStack) -> None:
     os.kill(child.pid, signal.SIGSTOP)
 
 
+def _visit_with_a_key_error(stack: LocalStack) -> None:
+    """Visit the console with a User-Agent that is a key error, as anybody on the internet can."""
+
+    async def visit() -> None:
+        async with HttpClient() as http:
+            for _ in range(HOSTILE_VISITS):
+                await http.get(stack.urls[SERVICE], {"user-agent": HOSTILE_AGENT})
+
+    asyncio.run(visit())
+
+
+def _lines_are_counted(_stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
+    logs = record["validation"]["logs"]
+    counted = logs["lines"].get("key-not-32-bytes", 0)
+    return [
+        Claim(
+            f"the record counts {counted} log lines that mention a key error, and none decided",
+            counted == HOSTILE_VISITS,
+        ),
+        Claim(
+            f"the logs of all {sum(one['pods'] for one in logs['pods'])} pods that run were read",
+            bool(logs["complete"]),
+        ),
+    ]
+
+
 def _nothing(_stack: LocalStack) -> None:
     """The stack was made with the fault."""
 
@@ -151,6 +184,13 @@ FAULTS = {
         None,
         _nothing,
         options=_without_patch,
+    ),
+    "log-injection": Fault(
+        f"A visitor writes a key error into the access logs of {SERVICE}, as its User-Agent.",
+        None,
+        "PurgeSessions",
+        _visit_with_a_key_error,
+        claims=_lines_are_counted,
     ),
 }
 # Those that every mode meets in its own way: `make demo FAIL=rollout MODE=emergency`.

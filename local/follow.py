@@ -225,8 +225,16 @@ def _purging(entry: Mapping[str, Any]) -> str:
 def _end_of(stack: LocalStack, rotation_id: str) -> Ended:
     client = stack.cloud.client("stepfunctions")
     found = client.describe_execution(executionArn=stack.execution_arn(rotation_id))
-    record = json.loads(found["output"]) if found.get("output") else None
+    record = json.loads(found["output"]) if found.get("output") else _kept(stack, rotation_id)
     return Ended(found["status"], record, found.get("error"), found.get("cause"))
+
+
+def _kept(stack: LocalStack, rotation_id: str) -> dict[str, Any] | None:
+    """The record of a run that failed: it is in the bucket, where there was time for one."""
+    try:
+        return stack.record(rotation_id)
+    except stack.cloud.client("s3").exceptions.NoSuchKey:
+        return None
 
 
 def _last_error(report: RotationReport) -> tuple[str, str]:

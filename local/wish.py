@@ -44,7 +44,8 @@ class Wish:
     @property
     def states(self) -> list[str]:
         """The states that will be shown."""
-        turns = self.mode == "scheduled" and self.fault is not None and self.fault.at is not None
+        stops = self.fault is not None and self.fault.error is not None
+        turns = self.mode == "scheduled" and stops and bool(self.fault and self.fault.at)
         return states_of(
             emergency=self.mode != "scheduled",
             way_back=turns,

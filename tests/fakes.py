@@ -3,7 +3,7 @@
 Each implements a noun's `Protocol`; `tests/contract` runs the same cases on these and the real.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from keyturn import errors, exposure, finding_history, watch
 from keyturn.channels import Message
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
-from keyturn.logs import ContainerLog
+from keyturn.logs import ContainerLog, ServiceLogs
 from keyturn.run import Run
 from keyturn.sessions import Page
 from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
@@ -396,6 +396,7 @@ class FakeCluster:
     crashes: list[ContainerLog] = field(default_factory=list)
     restarts: list[tuple[str, bool]] = field(default_factory=list)
     annotations: list[dict[str, str]] = field(default_factory=list)
+    matches_reloader: bool | None = False
 
     def workload(self, service: str) -> Workload:
         if service not in self.workloads:
@@ -428,10 +429,19 @@ class FakeCluster:
 
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
-    ) -> Iterable[ContainerLog]:
+    ) -> ServiceLogs:
         """The logs of the containers that run, unless only those that crashed are asked for."""
         found = self.crashes if crashed_only else [*self.logs, *self.crashes]
-        return [log for log in found if log.pod.startswith(service)]
+        pods = self.pods_of.get(service, ())
+        return ServiceLogs(
+            service,
+            [pod.name for pod in pods],
+            [pod.name for pod in pods if stamp.is_on(pod)],
+            [log for log in found if log.pod.startswith(service)],
+        )
+
+    def secret_matches_reloader(self) -> bool | None:
+        return self.matches_reloader
 
 
 @dataclass

@@ -76,7 +76,18 @@ ENTRIES: dict[str, Any] = {
         "seconds": 1.0,
         "health": [{"url": "https://console.test/healthz", "status": 200}],
         "login": {"url": "https://console.test/login", "status": 302},
-        "logs": {"findings": [], "logs": 4, "complete": True},
+        "logs": {
+            "findings": [],
+            "lines": {},
+            "logs": 4,
+            "pods": [
+                {"service": service, "pods": 2, "stamped": 2, "read": 2}
+                for service in ("web-console", "auth-service")
+            ],
+            "complete": True,
+            "reason": "",
+            "says": "",
+        },
     },
 }
 WAITING = {

@@ -45,7 +45,7 @@ from keyturn.settings import (
 from keyturn.telemetry import Handler
 from keyturn.validation import Answer
 from keyturn.workload import Pod, Workload
-from tests.conftest import ARN, NEW, NOON, OLD
+from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.fakes import (
     FakeChannel,
     FakeClock,
@@ -170,7 +170,18 @@ class Stage:
         )
         self.cluster.pods_of[service] = two_pods(service, NEW, restarted.key_delivery)
         lines = [Line(self.now, "cannot decrypt session")]
-        self.cluster.logs.append(ContainerLog(service, "app", lines))
+        self.cluster.logs += [
+            ContainerLog(pod.name, "app", lines, gets_key=True, trouble="")
+            for pod in self.cluster.pods_of[service]
+        ]
+
+    def restart_all(self) -> None:
+        """Be where the validation starts: every pod is of the events' own restart."""
+        for service in SERVICES:
+            seen = self.cluster.workloads[service]
+            stamped = replace(seen, key_version=STAMP.version, key_delivery=STAMP.delivery)
+            self.cluster.workloads[service] = stamped
+            self.roll_out(service)
 
     def _watch(self) -> care.Watch:
         settings = load(WatchKeySettings, environment("watch_key"))

@@ -105,7 +105,8 @@ class _Handler(HttpsHandler):
             return self.answer_json(200, VERSION)
         content_type = self.headers.get("Content-Type") or ""
         authorization = self.headers.get("Authorization") or ""
-        request = parse(self.command, self.path, content_type, body)
+        accept = self.headers.get("Accept") or ""
+        request = parse(self.command, self.path, content_type, body, accept)
         self.api.admit(authorization, request)
         if not request.served:
             return self._answer_unserved(request)

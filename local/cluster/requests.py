@@ -16,6 +16,7 @@ _PATH = re.compile(
     r"/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<subresource>[a-z]+))?$"
 )
 _NAMESPACE_STATUS = re.compile(r"^/api/v1/namespaces/(?P<name>[^/]+)/status$")
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TRUE = frozenset({"1", "true", "True"})
 
 
@@ -32,6 +33,12 @@ class Request:
     content_type: str = ""
     body: bytes = field(default=b"", repr=False)
     served: bool = True
+    accept: str = ""
+
+    @property
+    def metadata_only(self) -> bool:
+        """Whether a PartialObjectMetadata shall be answered ("Metadata-only fetches")."""
+        return self.accept.replace(" ", "") == METADATA_ONLY
 
     @property
     def qualified_resource(self) -> str:
@@ -98,7 +105,9 @@ class Request:
         return {**{key: value for key, value in asked.items() if value is not None}, **options}
 
 
-def parse(method: str, target: str, content_type: str = "", body: bytes = b"") -> Request:
+def parse(
+    method: str, target: str, content_type: str = "", body: bytes = b"", accept: str = ""
+) -> Request:
     """Read a request line and body. Raises `StatusError` 404 or 405 for what is never served."""
     url = urlsplit(target)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
@@ -125,6 +134,7 @@ def parse(method: str, target: str, content_type: str = "", body: bytes = b"") -
         content_type=content_type.partition(";")[0].strip(),
         body=body,
         served=served,
+        accept=accept,
     )
 
 

@@ -18,7 +18,8 @@ def execute(store: ObjectStore, request: Request) -> tuple[int, Json]:
         raise errors.method_not_allowed()
     match request.verb:
         case "get":
-            return 200, store.get(request.resource, request.namespace, request.name)
+            found = store.get(request.resource, request.namespace, request.name)
+            return 200, _metadata_of(found) if request.metadata_only else found
         case "list":
             return 200, _list(store, request)
         case "create":
@@ -30,6 +31,15 @@ def execute(store: ObjectStore, request: Request) -> tuple[int, Json]:
             return 200, _patch(store, request)
         case _:
             return 200, _delete(store, request)
+
+
+def _metadata_of(found: Json) -> Json:
+    """An object as the real server shows it where its metadata alone is asked for."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": found["metadata"],
+    }
 
 
 def _list(store: ObjectStore, request: Request) -> Json:

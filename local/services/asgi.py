@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from local.services import access_log
+
 MAX_BODY_BYTES = 16 * 1024
 
 Scope = Mapping[str, Any]
@@ -72,11 +74,15 @@ class Application:
     """An ASGI application: routes by method and path.
 
     While `draining`, each response asks its client to close the connection, so that clients with
-    kept connections move on to another process before this one ends.
+    kept connections move on to another process before this one ends. With `logs_access`, each
+    request is a line on the standard output.
     """
 
-    def __init__(self, routes: Mapping[tuple[str, str], Route]) -> None:
+    def __init__(
+        self, routes: Mapping[tuple[str, str], Route], *, logs_access: bool = False
+    ) -> None:
         self.draining = False
+        self._logs_access = logs_access
         self._routes = routes
         self._paths = {path for _, path in routes}
 
@@ -93,6 +99,8 @@ class Application:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+        if self._logs_access:
+            access_log.write(scope, response.status, len(response.body))
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -58,7 +58,8 @@ async def web_console(environ: Mapping[str, str]) -> AsyncIterator[Application]:
     """Open the service as its environment describes it."""
     async with SessionStore.from_environment(environ) as store:
         service = WebConsole(store, startup.address(environ, "AUTH_SERVICE_URL"))
-        yield Application({("GET", "/"): service.home, ("GET", "/healthz"): service.health})
+        routes = {("GET", "/"): service.home, ("GET", "/healthz"): service.health}
+        yield Application(routes, logs_access=True)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def restart(adapters: Adapters) -> None:
 
 
 def read_logs(adapters: Adapters) -> list[str]:
-    logs = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
-    return [line.text for log in logs for line in log.lines]
+    found = adapters.cluster.of_restart("web-console", ONE, LONG_AGO)
+    return [line.text for log in found.logs for line in log.lines]
 
 
 # The calls of a rotation by the permission that they are the first to need.

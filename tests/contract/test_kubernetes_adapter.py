@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import errors, logs
+from keyturn import errors, log_report, logs
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.delivery import DirectWrite
+from keyturn.log_report import PodCount, Report
 from keyturn.rollout import RESTARTED_AT
 from keyturn.settings import DeliverySettings
 from keyturn.stamp import KEY_VERSION, Stamp
@@ -23,7 +24,17 @@ from tests.contract.waiting import insist, until, wait_for_rollout
 
 TWO = Stamp("two", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-SPEAKS = "import time\nprint('stack trace: SESSION_ENCRYPTION_KEY is not set')\ntime.sleep(600)"
+STATES = (
+    "import sys, time\n"
+    "print('secret stack trace', 'ERROR app: SESSION_ENCRYPTION_KEY is not set', sep='\\n')\n"
+)
+SPEAKS = f"{STATES}time.sleep(600)"
+CRASHES = f"{STATES}sys.exit(1)"
+VISITED = (
+    "import sys\n"
+    'print(\'203.0.113.9 - "GET / HTTP/1.1" 200 "SESSION_ENCRYPTION_KEY not set"\')\n'
+    "sys.exit(1)"
+)
 CRASHES_ONCE = (
     "import os, pathlib, sys, time\n"
     "crashed = pathlib.Path(os.environ['FOLDER'], os.environ['HOSTNAME'])\n"
@@ -101,8 +112,8 @@ def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(
     restart(adapters, TWO.annotations())
 
     def lines(version: str) -> list[list[str]]:
-        logs = adapters.cluster.of_restart("web", Stamp(version, "1"), LONG_AGO)
-        return [[line.text for line in log.lines] for log in logs]
+        found = adapters.cluster.of_restart("web", Stamp(version, "1"), LONG_AGO)
+        return [[line.text for line in log.lines] for log in found.logs]
 
     until(lambda: lines("two"), lambda found: found == [["again"], ["first"]])
     assert lines("three") == []
@@ -117,7 +128,7 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
 
     def stamps(since: datetime) -> dict[str, datetime | None]:
         found = adapters.cluster.of_restart("web", TWO, since)
-        return {log.container: line.at for log in found for line in log.lines}
+        return {log.container: line.at for log in found.logs for line in log.lines}
 
     spoken = until(lambda: stamps(LONG_AGO), lambda found: found.keys() == {"app", "sidecar"})
     last = max(at for at in spoken.values() if at)
@@ -125,26 +136,87 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
     assert stamps(last + timedelta(microseconds=1)) == {}
 
 
+def report(adapters: Adapters) -> Report | str:
+    """What the logs of the restart show, or the refusal."""
+    try:
+        return logs.read([adapters.cluster.of_restart("web", TWO, LONG_AGO)], time.monotonic)
+    except errors.KeyErrorsInLogs as told:
+        return str(told)
+
+
 def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_without_its_line(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
-    start(cluster, namespace, container(SPEAKS))
-    (old,) = adapters.cluster.pods("web")
-    until(lambda: cluster.admin.log(namespace, old.name), lambda text: "not set" in text)
-
-    def key_errors() -> str:
-        try:
-            logs.read(adapters.cluster.of_restart("web", TWO, LONG_AGO), time.monotonic)
-        except errors.KeyErrorsInLogs as told:
-            return str(told)
-        return ""
-
-    assert key_errors() == ""
+    start(cluster, namespace)
+    crashing = {"spec": {"template": {"spec": {"containers": [container(CRASHES)]}}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", crashing)
+    until(lambda: adapters.cluster.pods("web"), lambda pods: any(pod.restarts for pod in pods))
+    before = report(adapters)
+    assert isinstance(before, Report)
+    assert (before.findings, before.services[0].stamped) == ((), 0)
     restart(adapters, TWO.annotations())
-    told = until(key_errors, bool)
-    assert "/app: key-not-set x1" in told
-    assert old.name not in told
-    assert "stack trace" not in told
+    told = until(lambda: report(adapters), lambda found: isinstance(found, str))
+    assert "/app: key-not-set x" in str(told)
+    assert "stack trace" not in str(told)
+
+
+def test_a_key_error_of_a_pod_that_is_ready_and_has_not_crashed_is_counted_alone(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace, container(SPEAKS))
+    restart(adapters, TWO.annotations())
+    wait_for_rollout(cluster, namespace, "web")
+
+    def found() -> Report:
+        seen = report(adapters)
+        assert isinstance(seen, Report), seen
+        return seen
+
+    seen = until(found, lambda one: one.lines == {"key-not-set": 1} and not one.reason)
+    (finding,) = seen.findings
+    assert finding.note == "the container did not crash and its pod is ready"
+    assert seen.services == (PodCount("web", 1, 1, 1),)
+
+
+def test_what_a_visitor_wrote_into_the_log_of_a_pod_that_crashes_is_counted_alone(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    visited = {"spec": {"template": {"spec": {"containers": [container(VISITED)]}}}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", visited)
+    restart(adapters, TWO.annotations())
+
+    def found() -> Report:
+        seen = report(adapters)
+        assert isinstance(seen, Report), seen
+        return seen
+
+    seen = until(found, lambda one: bool(one.findings))
+    assert {finding.note for finding in seen.findings} == {"part of longer lines"}
+
+
+def test_pods_that_lost_the_stamp_after_the_restart_are_seen_as_such(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    """As a GitOps controller does, which applies a template that has no such annotation."""
+    start(cluster, namespace)
+    restart(adapters, TWO.annotations())
+    wait_for_rollout(cluster, namespace, "web")
+    whole = until(lambda: report(adapters), lambda one: isinstance(one, Report) and not one.reason)
+    assert isinstance(whole, Report)
+    log_report.refuse_unstamped(whole)
+    strip = {"metadata": {"annotations": dict.fromkeys(TWO.annotations())}}
+    cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"template": strip}})
+    stripped = until(
+        lambda: report(adapters),
+        lambda one: isinstance(one, Report) and one.services[0].stamped == 0 < one.services[0].pods,
+    )
+    assert isinstance(stripped, Report)
+    assert "do not carry the run's stamp" in stripped.reason
+    with pytest.raises(
+        errors.RestartOverwritten, match="pods of web do not carry this run's stamp"
+    ):
+        log_report.refuse_unstamped(stripped)
 
 
 def test_the_secrets_field_is_written_and_the_others_are_kept(
@@ -234,7 +306,7 @@ def test_what_is_not_served_is_told_from_what_is_not_there(
         )
 
 
-def test_a_restart_by_reloader_is_seen_with_the_permissions_that_a_rotation_has(
+def test_a_restart_by_reloader_is_seen_from_the_secrets_metadata_alone(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     start(cluster, namespace)
@@ -243,7 +315,20 @@ def test_a_restart_by_reloader_is_seen_with_the_permissions_that_a_rotation_has(
     workloads = KubernetesCluster(adapters.api, delivery)
     searches = {"metadata": {"annotations": {"reloader.stakater.com/search": "true"}}}
     cluster.admin.patch(DEPLOYMENTS, namespace, "web", searches)
-    assert not workloads.workload("web").restarts_itself
+    assert workloads.workload("web").restarts_itself is None
+    assert workloads.secret_matches_reloader() is False
     matches = {"metadata": {"annotations": {"reloader.stakater.com/match": "true"}}}
     cluster.admin.patch(SECRETS, namespace, "session-key", matches)
-    assert workloads.workload("web").restarts_itself
+    assert workloads.secret_matches_reloader() is True
+
+
+def test_of_a_secret_whose_metadata_is_asked_for_no_data_is_sent(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    store(cluster, namespace, {"app": "web"})
+    path = f"/api/v1/namespaces/{namespace}/secrets/session-key"
+    seen = adapters.api.metadata(path)
+    assert (seen["kind"], seen["apiVersion"]) == ("PartialObjectMetadata", "meta.k8s.io/v1")
+    assert seen.keys() == {"kind", "apiVersion", "metadata"}
+    assert (seen["metadata"]["name"], seen["metadata"]["labels"]) == ("session-key", {"app": "web"})
+    assert "data" in adapters.api.get(path)

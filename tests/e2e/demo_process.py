@@ -164,8 +164,14 @@ def names_asked_for(session: pytest.Session) -> set[str]:
 def run_demos(
     factory: pytest.TempPathFactory, wishes: Mapping[str, dict[str, str]], *, at_once: int
 ) -> dict[str, Demo]:
-    """Run demos to their ends, a few at once to save time; nothing is left of any."""
+    """Run demos to their ends, a few at once to save time; nothing is left of any.
+
+    Each finds the record of an earlier run, as after another `make demo`.
+    """
     folders = {name: factory.mktemp(name.replace(", ", "-")) for name in wishes}
+    for folder in folders.values():
+        (folder / "out" / "demo").mkdir(parents=True)
+        (folder / "out" / "demo" / "record.json").write_text('{"of": "an earlier run"}')
 
     def run(name: str) -> Demo:
         with running_demo(folders[name], **wishes[name]) as demo:

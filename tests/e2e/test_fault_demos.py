@@ -4,7 +4,7 @@ The faults whose endings differ most: one stops the rotation before anything has
 pods cannot start, one while they start and end. The others are `paused`, as the first, and
 `stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes,
 but for the scheduled `rollout`, which is the cause of `bad-image` with the ending of `key-crash`;
-and a finding has nothing in its way.
+and a finding has nothing in its way. `log-injection` is a fault that a rotation withstands.
 """
 
 import json
@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,7 @@ ENDINGS = {
         if (mode, failure) != ("scheduled", "rollout")
     },
 }
+SUCCEEDING = {"finding": {"MODE": "finding"}, "log-injection": {"FAULT": "log-injection"}}
 # One of each kind of ending; the others end as these do, for other reasons.
 ALWAYS = {"key-crash", "emergency, rollout"}
 AT_ONCE = 4
@@ -113,9 +115,8 @@ def demos(
 ) -> dict[str, Demo]:
     """Those that tests ask for, a few at once to save time; each has ended."""
     asked = names_asked_for(request.session)
-    wishes = {"finding": {"MODE": "finding"}}
-    wishes |= {name: ending.wish for name, ending in ENDINGS.items() if name in asked}
-    few = {name: {"SESSIONS": "4", **wish} for name, wish in wishes.items()}
+    wishes = {name: ending.wish for name, ending in ENDINGS.items()} | SUCCEEDING
+    few = {name: {"SESSIONS": "4", **wish} for name, wish in wishes.items() if name in asked}
     return run_demos(tmp_path_factory, few, at_once=AT_ONCE)
 
 
@@ -139,20 +140,56 @@ def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
     stopped = f"the rotation stopped with {ending.says.partition(':')[0]}"
     assert account_of(demo) == [f"✔ {claim}" for claim in [stopped, *ending.account]]
     assert demo.left_at_its_end() == []
+    if ending.account == UNCHANGED:  # there was no run, and the record of an earlier one is gone
+        assert record_of(demo) is None
+    else:
+        assert kept_record_of(demo)["failure"]["error"] == ending.says.partition(":")[0]
 
 
+def record_of(demo: Demo) -> dict[str, Any] | None:
+    """The record that it leaves, None where its run has none."""
+    path = demo.folder / "out" / "demo" / "record.json"
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def kept_record_of(demo: Demo) -> dict[str, Any]:
+    record = record_of(demo)
+    assert record is not None, demo.output
+    return record
+
+
+@pytest.mark.parametrize("name", ["finding"])
 def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
-    demos: dict[str, Demo],
+    demos: dict[str, Demo], name: str
 ) -> None:
-    demo = demos["finding"]
+    demo = demos[name]
     assert demo.end() == 0, demo.output
     account = account_of(demo)
     assert account[0] == "✔ AWSCURRENT is {new}, key {key}, and nobody can go back"
     assert any(claim.startswith("✔ sessions: {n} ended first, then ") for claim in account), account
     assert not [claim for claim in account if not claim.startswith("✔")]
     assert demo.output.index("✔ PurgeEarly") < demo.output.index("✔ DeliverKey")
-    record = json.loads((demo.folder / "out" / "demo" / "record.json").read_text())
+    record = kept_record_of(demo)
     assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", "finding")
+
+
+@pytest.mark.parametrize("name", ["log-injection"])
+def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_record(
+    demos: dict[str, Demo], name: str
+) -> None:
+    demo = demos[name]
+    assert demo.end() == 0, demo.output
+    account = account_of(demo)
+    assert account[-2:] == [
+        "✔ the record counts 20 log lines that mention a key error, and none decided",
+        "✔ the logs of all 5 pods that run were read",
+    ]
+    assert not [claim for claim in account if not claim.startswith("✔")]
+    record = kept_record_of(demo)
+    assert record["outcome"] == "succeeded"
+    assert {one["note"] for one in record["validation"]["logs"]["findings"] if one["note"]} == {
+        "part of longer lines"
+    }
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -29,6 +29,8 @@ NOUNS = [
     "finding_history",
     "key",
     "labels",
+    "log_lines",
+    "log_report",
     "logs",
     "measures",
     "messages",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import boto3
 import pytest
 
 from keyturn import errors, key, settings
-from keyturn.logs import ContainerLog, Line
+from keyturn.logs import ContainerLog, Line, ServiceLogs
 from keyturn.run import timestamp
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
@@ -130,6 +131,8 @@ def test_a_function_takes_its_good_input_and_returns_plain_facts_with_their_time
 ) -> None:
     if function == "check_rollout":
         call("restart_service", event("restart_service"))
+    if function == "validate_rotation":
+        stage.restart_all()
     result = call(function, event(function))
     assert json.loads(json.dumps(result)) == result
     assert result["seconds"] >= 0
@@ -370,24 +373,54 @@ def test_a_purge_goes_on_where_the_last_call_stopped(
     assert stage.sessions.keys == {"sessions:4"}
 
 
-def test_the_validation_counts_old_sessions_in_the_logs(
+def test_the_validation_counts_old_sessions_in_the_logs_and_the_pods_that_exist(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
-    stage.roll_out("auth-service")
-    result = call("validate_rotation", event("validate_rotation"))
-    assert [finding["rule"] for finding in result["logs"]["findings"]] == ["old-session"]
-    assert (result["logs"]["logs"], result["logs"]["complete"]) == (1, True)
+    stage.restart_all()
+    found = call("validate_rotation", event("validate_rotation"))["logs"]
+    assert found["lines"] == {"old-session": 4}
+    assert found["pods"] == [
+        {"service": service, "pods": 2, "stamped": 2, "read": 2} for service in SERVICES
+    ]
+    assert (found["logs"], found["complete"], found["reason"]) == (4, True, "")
 
 
-KEY_ERROR = "SESSION_ENCRYPTION_KEY must decode to 32 bytes: hunter2"
+def test_the_validation_says_where_pods_were_not_read(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.restart_all()
+    stage.cluster.logs.pop()
+    found = call("validate_rotation", event("validate_rotation"))["logs"]
+    assert (found["complete"], found["reason"]) == (
+        False,
+        f"{SERVICES[-1]}: 1 of 2 pods were not read",
+    )
+
+
+def test_the_validation_fails_where_pods_exist_that_the_restart_did_not_make(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    stage.restart_all()
+    pods = stage.cluster.pods_of["web-console"]
+    stage.cluster.pods_of["web-console"] = [replace(pod, key_version=None) for pod in pods]
+    with pytest.raises(errors.RestartOverwritten, match="2 of 2 pods of web-console do not carry"):
+        call("validate_rotation", event("validate_rotation"))
+
+
+KEY_ERROR = "SESSION_ENCRYPTION_KEY must decode to 32 bytes"
+
+
+def crash(pod: str) -> ContainerLog:
+    """A container that says why it crashed, and more."""
+    lines = [Line(NOON, KEY_ERROR), Line(NOON, f"{KEY_ERROR}: hunter2")]
+    return ContainerLog(pod, "app", lines, gets_key=True, trouble="the container crashed")
 
 
 def test_a_key_error_of_a_crashed_pod_stops_the_rollout_before_its_verdict(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     call("restart_service", event("restart_service"))
-    crash = ContainerLog("web-console-1-1", "app", [Line(NOON, KEY_ERROR)])
-    stage.cluster.crashes = [crash]
+    stage.cluster.crashes = [crash("web-console-1-1")]
     stage.cluster.workloads.clear()  # no verdict could be given any more
     with pytest.raises(errors.KeyErrorsInLogs, match="web-console-1-1/app") as told:
         call("check_rollout", event("check_rollout"))
@@ -399,8 +432,8 @@ def test_the_rollout_of_a_service_is_not_stopped_by_what_other_pods_log(
 ) -> None:
     """Those of another service have their own look; one that runs is the validation's."""
     call("restart_service", event("restart_service"))
-    stage.cluster.crashes = [ContainerLog("auth-service-1-1", "app", [Line(NOON, KEY_ERROR)])]
-    stage.cluster.logs = [ContainerLog("web-console-1-1", "app", [Line(NOON, KEY_ERROR)])]
+    stage.cluster.crashes = [crash("auth-service-1-1")]
+    stage.cluster.logs = [crash("web-console-1-1")]
     assert call("check_rollout", event("check_rollout"))["state"] == "waiting"
 
 
@@ -409,9 +442,9 @@ def test_the_logs_of_a_rollout_are_those_since_the_run_began(
 ) -> None:
     asked: list[Any] = []
 
-    def of_restart(*given: Any, **options: Any) -> list[ContainerLog]:
+    def of_restart(*given: Any, **options: Any) -> ServiceLogs:
         asked.append((given, options))
-        return []
+        return ServiceLogs(given[0], [], [], [])
 
     monkeypatch.setattr(stage.cluster, "of_restart", of_restart)
     call("restart_service", event("restart_service"))

@@ -236,7 +236,6 @@ def test_every_kind_of_container_may_hold_up_a_pod(kind: str) -> None:
 def test_a_pod_that_no_kubelet_has_seen_has_no_containers(bare: dict[str, Any]) -> None:
     seen = {"metadata": {"name": "new-1", "uid": "uid-1"}, **bare}
     assert facts.pod(seen) == Pod("new-1", None, uid="uid-1")
-    assert list(facts.containers(seen)) == []
     assert not facts.ended(seen)
 
 
@@ -314,29 +313,6 @@ def test_a_service_is_found_by_its_kind_and_its_name(service: str, path: str) ->
         "/api/v1/namespaces/web/pods",
         (where, body, STRATEGIC, True),
     ]
-
-
-def test_containers_have_one_log_for_each_run_that_can_be_asked_for() -> None:
-    seen = pod(
-        {"name": "app", "state": {"running": {}}, "restartCount": 0},
-        {"name": "crashing", "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
-        {"name": "pulling", "state": {"waiting": {"reason": "ImagePullBackOff"}}},
-        {"name": "done", "state": {"terminated": {"exitCode": 0}}, "restartCount": 2},
-    )
-    seen["status"]["containerStatuses"][1]["restartCount"] = 3
-    assert list(facts.containers(seen)) == [
-        ("app", [False]),
-        ("crashing", [True]),
-        ("done", [False, True]),
-    ]
-
-
-@pytest.mark.parametrize(
-    "kind", ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"]
-)
-def test_every_kind_of_container_has_a_log(kind: str) -> None:
-    running = {"name": "app", "state": {"running": {}}, "restartCount": 1}
-    assert [name for name, _ in facts.containers(pod(running, kind=kind))] == ["app"]
 
 
 def container(**fields: Any) -> dict[str, Any]:
@@ -471,3 +447,31 @@ def test_a_condition_is_found_by_its_type_or_is_empty() -> None:
     assert facts.condition({"conditions": [{"type": "Deleted"}, ready]}, "Ready") == ready
     for status in ({}, {"conditions": None}, {"conditions": [{"type": "Deleted"}]}):
         assert facts.condition(status, "Ready") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "controller", "label", "expected"),
+    [
+        ("Deployment", {"kind": "ReplicaSet", "name": "web-console-5d9"}, "5d9", True),
+        ("Deployment", {"kind": "ReplicaSet", "name": "web-console-2-5d9"}, "5d9", False),
+        ("Deployment", {"kind": "ReplicaSet", "name": "web-console-5d9"}, None, False),
+        ("Deployment", {"kind": "Job", "name": "web-console-5d9"}, "5d9", False),
+        ("Deployment", None, "5d9", False),
+        ("StatefulSet", {"kind": "StatefulSet", "name": "web-console"}, None, True),
+        ("StatefulSet", {"kind": "StatefulSet", "name": "worker"}, None, False),
+        ("StatefulSet", {"kind": "ReplicaSet", "name": "web-console-5d9"}, "5d9", False),
+    ],
+)
+def test_a_pod_is_known_for_the_workloads_own_by_its_controller(
+    kind: str, controller: dict[str, Any] | None, label: str | None, expected: bool
+) -> None:
+    owners = [{**controller, "controller": True}] if controller else None
+    meta = {"name": "new-1", "ownerReferences": owners, "labels": {"pod-template-hash": label}}
+    workload = {"kind": kind, "metadata": {"name": "web-console"}}
+    assert facts.is_of(workload, {"metadata": meta}) is expected
+
+
+def test_an_owner_that_is_no_controller_and_a_pod_without_labels_count_for_nothing() -> None:
+    owner = {"kind": "ReplicaSet", "name": "web-console-None"}
+    meta = {"name": "new-1", "ownerReferences": [owner]}
+    assert not facts.is_of(deployment(), {"metadata": meta})

@@ -166,6 +166,21 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
     assert told.fields["Pods"] == "not known yet to be rid of the last old pod"
 
 
+def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_report(
+    run: Run,
+) -> None:
+    says = "12 log lines mention a key error and prove none."
+    validated = ENTRIES["validate_rotation"]
+
+    def fields(**logs: Any) -> Mapping[str, str]:
+        ledger = {**ledger_until(None), "validate_rotation": {**validated, "logs": logs}}
+        return message_of(run, ledger).fields
+
+    assert fields(says=says)["Logs"] == says
+    assert "Logs" not in fields(**validated["logs"])
+    assert "Logs" not in fields(logs=4)  # of a run that began before the upgrade
+
+
 def test_what_the_checks_had_against_an_emergency_is_told_at_its_start_and_at_its_end(
     run: Run,
 ) -> None:

@@ -65,7 +65,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "validation": {
             "health": [{"url": "https://console.test/healthz", "status": 200}],
             "login": {"url": "https://console.test/login", "status": 302},
-            "logs": {"findings": [], "logs": 4, "complete": True},
+            "logs": ENTRIES["validate_rotation"]["logs"],
         },
         "failedChecks": [],
         "failure": None,

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from keyturn import errors
 from keyturn.adapters import reloader
 from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
@@ -25,14 +26,8 @@ def workload(own: Notes | None, of_template: Notes | None = None) -> dict[str, A
     }
 
 
-def restarts(found: dict[str, Any], notes_of_secret: Notes | None = None) -> bool:
-    """What it says; the Secret's annotations are not to be read where none are given."""
-
-    def read() -> Notes:
-        assert notes_of_secret is not None
-        return notes_of_secret
-
-    return reloader.restarts(found, SECRET, read)
+def restarts(found: dict[str, Any]) -> bool | None:
+    return reloader.restarts(found, SECRET)
 
 
 @pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
@@ -97,7 +92,8 @@ def test_a_workload_that_searches_is_restarted_for_a_secret_that_matches(
     notes_of_secret: Notes, expected: bool, on_template: bool
 ) -> None:
     found = workload(None, SEARCHES) if on_template else workload(SEARCHES)
-    assert restarts(found, notes_of_secret) is expected
+    assert restarts(found) is None
+    assert reloader.matches({"metadata": {"annotations": notes_of_secret}}) is expected
 
 
 def test_the_workloads_own_annotations_go_before_its_templates() -> None:
@@ -123,40 +119,60 @@ class Api:
     def __init__(self, own: Notes) -> None:
         self.own = own
         self.read: list[str] = []
+        self.refusal: errors.KeyturnError | None = None
 
     def get(self, path: str) -> dict[str, Any]:
         self.read.append(path.split("/web/")[1])
-        if "/secrets/" in path:
-            return {"metadata": {"annotations": MATCHES}, "data": {}}
         return workload(self.own)
+
+    def metadata(self, path: str) -> dict[str, Any]:
+        self.read.append(f"metadata of {path.split('/web/')[1]}")
+        if self.refusal:
+            raise self.refusal
+        return {"metadata": {"annotations": MATCHES}}
+
+
+def cluster_of(api: Api, mode: str = "kubernetes-secret") -> KubernetesCluster:
+    delivery = DeliverySettings(DeliveryMode(mode), "", SECRET, "SESSION_ENCRYPTION_KEY", "")
+    return KubernetesCluster(cast("KubernetesApi", api), delivery)
 
 
 @pytest.mark.parametrize(
-    ("mode", "own", "expected", "read"),
+    ("mode", "own", "expected"),
     [
-        ("kubernetes-secret", SEARCHES, True, ["deployments/web", "secrets/session-key"]),
-        ("external-secrets", SEARCHES, True, ["deployments/web", "secrets/session-key"]),
-        ("none", SEARCHES, False, ["deployments/web"]),
-        ("none", {"reloader.stakater.com/auto": "true"}, False, ["deployments/web"]),
-        (
-            "kubernetes-secret",
-            {"reloader.stakater.com/auto": "true"},
-            True,
-            ["deployments/web"],
-        ),
-        ("kubernetes-secret", {}, False, ["deployments/web"]),
+        ("kubernetes-secret", SEARCHES, None),
+        ("external-secrets", SEARCHES, None),
+        ("none", SEARCHES, False),
+        ("none", {"reloader.stakater.com/auto": "true"}, False),
+        ("kubernetes-secret", {"reloader.stakater.com/auto": "true"}, True),
+        ("kubernetes-secret", {}, False),
     ],
 )
-def test_the_secret_is_read_only_where_its_annotations_decide(
-    mode: str, own: Notes, expected: bool, read: list[str]
-) -> None:
+def test_a_look_at_a_workload_reads_no_secret(mode: str, own: Notes, expected: bool | None) -> None:
     api = Api(own)
-    delivery = DeliverySettings(DeliveryMode(mode), "", SECRET, "SESSION_ENCRYPTION_KEY", "")
-    cluster = KubernetesCluster(cast("KubernetesApi", api), delivery)
-    assert cluster.workload("web").restarts_itself is expected
-    assert api.read == read
+    assert cluster_of(api, mode).workload("web").restarts_itself is expected
+    assert api.read == ["deployments/web"]
 
 
-def test_it_is_not_looked_for_where_the_secret_is_not_known() -> None:
+def test_of_the_secret_only_its_metadata_is_read() -> None:
+    api = Api(SEARCHES)
+    assert cluster_of(api).secret_matches_reloader() is True
+    assert api.read == ["metadata of secrets/session-key"]
+
+
+def test_a_role_that_may_not_read_the_secret_leaves_it_open() -> None:
+    api = Api(SEARCHES)
+    api.refusal = errors.AccessDenied("The function's role may not `get secrets` (session-key)")
+    assert cluster_of(api).secret_matches_reloader() is None
+    api.refusal = errors.ClusterUnavailable("not now")
+    with pytest.raises(errors.ClusterUnavailable):
+        cluster_of(api).secret_matches_reloader()
+
+
+def test_it_is_not_looked_for_where_no_secret_is_read() -> None:
     api = Api({"reloader.stakater.com/auto": "true"})
-    assert not KubernetesCluster(cast("KubernetesApi", api)).workload("web").restarts_itself
+    without = KubernetesCluster(cast("KubernetesApi", api))
+    assert without.workload("web").restarts_itself is False
+    assert without.secret_matches_reloader() is False
+    assert cluster_of(api, "none").secret_matches_reloader() is False
+    assert api.read == ["deployments/web"]

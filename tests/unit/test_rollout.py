@@ -71,6 +71,24 @@ def test_an_operator_that_restarts_the_service_too_is_named(
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
 
 
+@pytest.mark.parametrize(
+    ("matches", "named"),
+    [
+        (True, "Reloader"),
+        (False, None),
+        (None, "perhaps Reloader (restart_service may not read the Secret's annotations)"),
+    ],
+)
+def test_a_reloader_that_searches_is_named_as_far_as_can_be_seen_and_never_an_error(
+    matches: bool | None, named: str | None, cluster: FakeCluster
+) -> None:
+    seen = cluster.workloads["web-console"]
+    cluster.workloads["web-console"] = replace(seen, restarts_itself=None)
+    cluster.matches_reloader = matches
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
+
+
 def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
     first = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
     again = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keyturn import errors, validation
-from keyturn.logs import Finding, Report
+from keyturn.log_report import LogMatch, PodCount, Report
 from keyturn.run import timestamp
 from keyturn.validation import Answer
 from tests.conftest import NOON
@@ -92,10 +92,11 @@ def test_a_login_url_that_does_not_answer_may_get_well() -> None:
 
 
 def test_the_entry_holds_the_facts_and_no_log_line() -> None:
+    found = LogMatch("web-console-1", "app", "old-session", 3, timestamp(NOON))
     entry = validation.as_entry(
         [Answer(CONSOLE, 200)],
         Answer(LOGIN, 302, "https://idp.test/authorize?state=abc"),
-        Report((Finding("web-console-1", "app", "old-session", 3, timestamp(NOON)),), 4, True),
+        Report((found,), 4, (PodCount("web-console", 4, 4, 4),)),
     )
     assert entry == {
         "health": [{"url": CONSOLE, "status": 200}],
@@ -108,15 +109,15 @@ def test_the_entry_holds_the_facts_and_no_log_line() -> None:
                     "rule": "old-session",
                     "count": 3,
                     "firstAt": "2026-11-24T12:00:00.000Z",
+                    "note": "",
                 }
             ],
+            "lines": {"old-session": 3},
             "logs": 4,
+            "pods": [{"service": "web-console", "pods": 4, "stamped": 4, "read": 4}],
             "complete": True,
+            "reason": "",
+            "says": "",
         },
     }
     assert json.loads(json.dumps(entry)) == entry
-
-
-def test_the_entry_says_that_time_did_not_suffice_for_all_logs() -> None:
-    entry = validation.as_entry([], Answer(LOGIN, 200), Report((), 7, complete=False))
-    assert entry["logs"] == {"findings": [], "logs": 7, "complete": False}

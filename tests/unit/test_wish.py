@@ -66,6 +66,7 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
         ({"FAIL": "rollout"}, {"RestorePreviousKey"}),
         ({"FAIL": "rollout", "MODE": "finding"}, {"PurgeEarly"}),
         ({"FAULT": "paused"}, set()),
+        ({"FAULT": "log-injection"}, set()),
     ],
 )
 def test_the_states_are_shown_that_such_a_run_can_enter(

@@ -1,31 +1,23 @@
-"""The logs of the pods that run the new key: what speaks of the key in them.
+"""The logs of the pods that run the new key: how they are read.
 
-"Not set" and "must decode to 32 bytes" are fatal: the pod has no usable key. "Cannot decrypt" about
-an old cookie is what a rotation does to old sessions: it is counted and never fatal. Matched lines
-stay in the function, since a stack trace may hold anything; the pod, the container, the rule, the
-count and the time leave it. Reading is bounded in bytes (by the adapter) and in time (here).
+Matched lines stay in the function, since a stack trace may hold anything; the pod, the container,
+the rule, the count and the time leave it (`log_report`). Reading is bounded in bytes (by the
+adapter), in time, and in the length of a line. The pods that exist are counted with those whose
+logs were read: a clean report could otherwise be one about no pod at all.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from keyturn import errors
+from keyturn import errors, log_lines
+from keyturn.log_report import LogMatch, PodCount, Report, refuse_decisive
 from keyturn.run import timestamp
 from keyturn.stamp import Stamp
 
 READ_SECONDS = 60.0
 GLANCE_SECONDS = 5.0  # within a look at a rollout, which is repeated
-
-FATAL = {
-    "key-not-set": re.compile(r"SESSION_ENCRYPTION_KEY\b.*\bnot set", re.IGNORECASE),
-    "key-not-32-bytes": re.compile(r"must decode to 32 bytes", re.IGNORECASE),
-}
-COUNTED = {
-    "old-session": re.compile(r"(could not|cannot|failed to) decrypt", re.IGNORECASE),
-}
 
 
 @dataclass(frozen=True)
@@ -38,31 +30,28 @@ class Line:
 
 @dataclass(frozen=True)
 class ContainerLog:
-    """The log of one container; its lines are never shown."""
+    """The log of one container; its lines are never shown.
+
+    `gets_key`: the container gets the key itself. `trouble` is what Kubernetes reports of it, as
+    'the container crashed', or ''. Reading the lines raises ServiceNotFound for a pod that is gone
+    by now, and ClusterRefused for a container that has not written yet.
+    """
 
     pod: str
     container: str
     lines: Iterable[Line] = field(repr=False)
+    gets_key: bool
+    trouble: str
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How often one rule matched in one container's log, and when it did first."""
+class ServiceLogs:
+    """The pods of a service that exist, those that carry the stamp, and the logs of the latter."""
 
-    pod: str
-    container: str
-    rule: str
-    count: int
-    firstAt: str | None  # noqa: N815 - the name in the ledger and the record
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was found, in how many logs, and whether time sufficed for all of them."""
-
-    findings: tuple[Finding, ...]
-    logs: int
-    complete: bool
+    service: str
+    pods: Sequence[str]
+    stamped: Sequence[str]
+    logs: Iterable[ContainerLog] = field(repr=False)
 
 
 class Logs(Protocol):
@@ -70,55 +59,79 @@ class Logs(Protocol):
 
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
-    ) -> Iterable[ContainerLog]:
+    ) -> ServiceLogs:
         """Every container of every pod that carries the stamp, from `since` on."""
 
 
 def of_services(
     logs: Logs, services: Sequence[str], stamp: Stamp, since: datetime
-) -> Iterator[ContainerLog]:
+) -> Iterator[ServiceLogs]:
     """The logs of every service's new pods, one after the other."""
     for service in services:
-        yield from logs.of_restart(service, stamp, since)
+        yield logs.of_restart(service, stamp, since)
 
 
 def read(
-    logs: Iterable[ContainerLog], watch: Callable[[], float], seconds: float = READ_SECONDS
+    services: Iterable[ServiceLogs], watch: Callable[[], float], seconds: float = READ_SECONDS
 ) -> Report:
-    """Search logs until they or the time are through. Raises KeyErrorsInLogs on a fatal finding."""
-    end, count, found, complete = watch() + seconds, 0, [], True
-    for log in logs:
-        if watch() > end:
-            complete = False
-            break
-        count += 1
-        found += search(log)
-    refuse_fatal(found)
-    return Report(tuple(found), count, complete)
+    """Search logs until they or the time are through. Raises KeyErrorsInLogs on a decisive match.
+
+    The pods of every service are counted, also when the time is through.
+    """
+    end, number = watch() + seconds, 0
+    found: list[LogMatch] = []
+    counts: list[PodCount] = []
+    for service in services:
+        was_read: dict[str, bool] = {}
+        for log in service.logs:
+            if watch() > end:
+                was_read[log.pod] = False
+                break
+            number += 1
+            matches = search(log)
+            found += matches or ()
+            if log.gets_key:
+                was_read[log.pod] = was_read.get(log.pod, True) and matches is not None
+        pods, stamped = len(service.pods), len(service.stamped)
+        counts.append(PodCount(service.service, pods, stamped, sum(was_read.values())))
+    refuse_decisive(found)
+    return Report(tuple(found), number, tuple(counts))
 
 
-def refuse_fatal(findings: Sequence[Finding]) -> None:
-    """Raise KeyErrorsInLogs where a pod says that it has no usable key."""
-    fatal = [finding for finding in findings if finding.rule in FATAL]
-    if fatal:
-        places = ", ".join(f"{f.pod}/{f.container}: {f.rule} x{f.count}" for f in fatal)
-        raise errors.KeyErrorsInLogs(
-            f"New pods cannot use their key ({places}). See how the Deployment injects it:"
-            " kubectl get deployment -o yaml; kubectl logs -p"
-        )
-
-
-def search(log: ContainerLog) -> list[Finding]:
-    """Count each rule's matches in one log. Pure but for reading the lines."""
+def search(log: ContainerLog) -> list[LogMatch] | None:
+    """Count each rule's matches in one log; None where the log cannot be read."""
     matched: dict[str, list[datetime | None]] = {}
-    for line in log.lines:
-        for rule, shape in {**FATAL, **COUNTED}.items():
-            if shape.search(line.text):
+    stated: set[str] = set()
+    try:
+        for line in log.lines:
+            for rule in log_lines.mentions(line.text):
                 matched.setdefault(rule, []).append(line.at)
+                if rule not in stated and log_lines.states(line.text, rule):
+                    stated.add(rule)
+    except (errors.ServiceNotFound, errors.ClusterRefused):
+        return None
     return [
-        Finding(log.pod, log.container, rule, len(stamps), _first(stamps))
+        LogMatch(
+            log.pod,
+            log.container,
+            rule,
+            len(stamps),
+            _first(stamps),
+            _note(log, rule, stated=rule in stated),
+        )
         for rule, stamps in matched.items()
     ]
+
+
+def _note(log: ContainerLog, rule: str, *, stated: bool) -> str:
+    """Why a key error in a log decides nothing, if it does not."""
+    if rule not in log_lines.KEY_RULES:
+        return ""
+    if not log.gets_key:
+        return "this container does not get the key"
+    if not stated:
+        return "part of longer lines"
+    return "" if log.trouble else "the container did not crash and its pod is ready"
 
 
 def _first(stamps: Sequence[datetime | None]) -> str | None:

@@ -162,6 +162,7 @@ def _ended(
             "Reason": _reason(record, run.secret_arn),
             **_checks(run),
             **fields,
+            **_logs(record),
             "Run": run.execution_name,
         },
         todo=todo,
@@ -194,6 +195,11 @@ def _checks(run: Run) -> dict[str, str]:
     if not run.failed_checks:
         return {}
     return {"Checks": f"failed, and did not stop it: {'; '.join(run.failed_checks)}"}
+
+
+def _logs(record: Mapping[str, Any]) -> dict[str, str]:
+    says = ((record.get("validation") or {}).get("logs") or {}).get("says")
+    return {"Logs": says} if says else {}
 
 
 def _impact(record: Mapping[str, Any]) -> str:

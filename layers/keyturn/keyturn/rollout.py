@@ -43,6 +43,9 @@ class Cluster(Protocol):
         With `dry_run`, only ask whether it could. Raises DeliveryConflict.
         """
 
+    def secret_matches_reloader(self) -> bool | None:
+        """Whether a Reloader that searches finds the Secret; None where that cannot be seen."""
+
 
 def check_ready(cluster: Cluster, service: str) -> None:
     """Prove that a service could be restarted and would read the key; change nothing.
@@ -83,6 +86,9 @@ def restart(
     before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
     workload = cluster.workload(service)
     _refuse_unready(workload)
+    by_reloader = workload.restarts_itself
+    if by_reloader is None:
+        by_reloader = cluster.secret_matches_reloader()
     if needed := not stamp.is_on(workload):
         annotations = {RESTARTED_AT: timestamp(begun), **stamp.annotations()}
         confirm()
@@ -90,7 +96,7 @@ def restart(
     return {
         "service": service,
         "restarted": needed,
-        "alsoRestartedBy": _also_restarted_by(workload, by_operator),
+        "alsoRestartedBy": _also_restarted_by(workload, by_operator, by_reloader=by_reloader),
         "podsBefore": _identities(before),
     }
 
@@ -126,10 +132,16 @@ def check(
     }
 
 
-def _also_restarted_by(workload: Workload, by_operator: Collection[str]) -> str | None:
+def _also_restarted_by(
+    workload: Workload, by_operator: Collection[str], *, by_reloader: bool | None
+) -> str | None:
     """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
+    reloader = {
+        True: "Reloader",
+        None: "perhaps Reloader (restart_service may not read the Secret's annotations)",
+    }
     others = [
-        *(["Reloader"] if workload.restarts_itself else []),
+        *([reloader[by_reloader]] if by_reloader in reloader else []),
         *(["the Vault Secrets Operator"] if workload.argument in by_operator else []),
     ]
     return " and ".join(others) or None

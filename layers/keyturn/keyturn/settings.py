@@ -149,7 +149,7 @@ class PurgeSessionsSettings(SecretSettings, SessionSettings):
 
 @dataclass(frozen=True)
 class ValidateRotationSettings(
-    SecretSettings, ClusterSettings, RolloutSettings, ValidationSettings
+    SecretSettings, ClusterSettings, DeliverySettings, RolloutSettings, ValidationSettings
 ):
     """Of `validate_rotation`."""
 

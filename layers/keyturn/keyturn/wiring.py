@@ -115,7 +115,7 @@ def validating() -> Validating:
     from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 
     settings = load(ValidateRotationSettings)
-    cluster = KubernetesCluster(_api(settings))
+    cluster = KubernetesCluster(_api(settings), settings)
     return Validating(settings, _secret(settings), UrllibWeb(), cluster)
 
 

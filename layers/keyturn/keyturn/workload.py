@@ -53,7 +53,8 @@ class Workload:
     """What matters of a Deployment or a StatefulSet and its status (apps/v1).
 
     `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
-    update revision is its current one; `restarts_itself` whether Reloader restarts it as well;
+    update revision is its current one; `restarts_itself` whether Reloader restarts it as well,
+    None where the Secret's annotations decide;
     `resource_version` is another one after every change, its status included.
     """
 
@@ -71,7 +72,7 @@ class Workload:
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
     keeps_old: str | None = None
     settled: bool = True
-    restarts_itself: bool = False
+    restarts_itself: bool | None = False
     key_delivery: str | None = None
     resource_version: str = ""
 

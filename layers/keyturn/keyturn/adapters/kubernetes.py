@@ -25,6 +25,9 @@ TIMEOUTS = (3.0, 10.0)
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
 DRY_RUN = [("dryRun", "All")]
+JSON = "application/json"
+# Kubernetes API concepts, "Metadata-only fetches": without the object's spec, status or data.
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 Query = list[tuple[str, str]]
 
@@ -45,6 +48,10 @@ class KubernetesApi:
         """GET a path as JSON. Raises as `request` does."""
         return json.loads(self.request("GET", path, query or []))
 
+    def metadata(self, path: str) -> Any:
+        """GET an object's metadata alone: nothing of a Secret's data is sent."""
+        return json.loads(self.request("GET", path, [], accept=METADATA))
+
     def patch(self, path: str, body: dict[str, Any], kind: str, *, dry_run: bool) -> Any:
         """PATCH a path; with `dry_run` the server checks and keeps nothing."""
         query = DRY_RUN if dry_run else []
@@ -56,11 +63,12 @@ class KubernetesApi:
         path: str,
         query: Query,
         body: dict[str, Any] | None = None,
-        kind: str = "application/json",
+        kind: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
         """One request. Raises the error that the answer's status stands for, see `_refusal`."""
         headers = {
-            "Accept": "application/json",
+            "Accept": accept,
             "Authorization": f"Bearer {self._tokens.mint()}",
             "Content-Type": kind,
         }

@@ -1,11 +1,9 @@
 """What Kubernetes objects (as JSON) say, in the nouns' own terms. Pure."""
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from keyturn.logs import Line
 from keyturn.stamp import KEY_DELIVERY, KEY_VERSION
 from keyturn.workload import Pod, Workload
 
@@ -16,7 +14,10 @@ Object = Mapping[str, Any]
 
 
 def workload(
-    found: Object, delivery: "DeliverySettings | None", *, restarts_itself: bool = False
+    found: Object,
+    delivery: "DeliverySettings | None",
+    *,
+    restarts_itself: bool | None = False,
 ) -> Workload:
     """A Deployment or a StatefulSet (apps/v1).
 
@@ -48,7 +49,7 @@ def workload(
 
 def pod(found: Object) -> Pod:
     """A Pod (v1)."""
-    statuses = list(_container_statuses(found))
+    statuses = list(container_statuses(found))
     waiting = (status.get("state", {}).get("waiting", {}).get("reason") for status in statuses)
     return Pod(
         name=found["metadata"]["name"],
@@ -59,7 +60,7 @@ def pod(found: Object) -> Pod:
         uid=found["metadata"]["uid"],
         key_delivery=_annotations(found).get(KEY_DELIVERY),
         created=_moment(found["metadata"].get("creationTimestamp")),
-        crashed=max(filter(None, map(_crashed, statuses)), default=None),
+        crashed=max(filter(None, map(ended_at, statuses)), default=None),
     )
 
 
@@ -68,22 +69,14 @@ def ended(found: Object) -> bool:
     return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
-def containers(found: Object) -> Iterator[tuple[str, list[bool]]]:
-    """Every started container of a pod by name, and its logs: whether each is the `previous` one.
-
-    While a crashed container waits to start again, the kubelet's current log is that of the crash
-    as well (`validateContainerLogStatus`). It is asked for as the previous one, which it stays if
-    the container starts meanwhile.
-    """
-    for status in _container_statuses(found):
-        current = [] if "waiting" in status.get("state", {}) else [False]
-        previous = [True] if status.get("restartCount", 0) else []
-        if logs := current + previous:
-            yield status["name"], logs
-
-
 def refers_to_key(pod_spec: Object, delivery: "DeliverySettings") -> bool:
     """Whether any container gets the delivered key by env, envFrom or a mounted volume."""
+    named = {container["name"] for container in pod_spec.get("containers", ())}
+    return bool(named & containers_that_refer(pod_spec, delivery))
+
+
+def containers_that_refer(pod_spec: Object, delivery: "DeliverySettings") -> set[str]:
+    """The names of the containers, those for the start included, that get the delivered key."""
     secret, field = delivery.kubernetes_secret, delivery.kubernetes_secret_key
     volumes = {
         volume["name"]
@@ -94,9 +87,26 @@ def refers_to_key(pod_spec: Object, delivery: "DeliverySettings") -> bool:
             for source in volume.get("projected", {}).get("sources", ())
         )
     }
-    return any(
-        _reads(container, secret, field, volumes) for container in pod_spec.get("containers", ())
-    )
+    return {
+        container["name"]
+        for kind in ("initContainers", "containers")
+        for container in pod_spec.get(kind, ())
+        if _reads(container, secret, field, volumes)
+    }
+
+
+def is_of(workload: Object, found: Object) -> bool:
+    """Whether a pod that the selector matches is the workload's own, by its controller.
+
+    A Deployment's ReplicaSet has its name and the hash that labels its pods.
+    """
+    references = found["metadata"].get("ownerReferences") or ()
+    controller: Object = next((one for one in references if one.get("controller")), {})
+    name = workload["metadata"]["name"]
+    if workload["kind"] == "StatefulSet":
+        return (controller.get("kind"), controller.get("name")) == ("StatefulSet", name)
+    label = (found["metadata"].get("labels") or {}).get("pod-template-hash")
+    return (controller.get("kind"), controller.get("name")) == ("ReplicaSet", f"{name}-{label}")
 
 
 def selector_text(selector: Object) -> str:
@@ -130,24 +140,24 @@ def owner(found: Object) -> str | None:
     return None
 
 
+def ended_at(status: Object) -> datetime | None:
+    """When a container ended last: it waits to start again, or has."""
+    kept = (status.get(name) or {} for name in ("state", "lastState"))
+    ended = (_moment((state.get("terminated") or {}).get("finishedAt")) for state in kept)
+    return max(filter(None, ended), default=None)
+
+
+def container_statuses(found: Object) -> Iterator[Object]:
+    """The statuses of all containers of a Pod."""
+    status = found.get("status", {})
+    for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
+        yield from status.get(kind) or ()
+
+
 def condition(status: Object, kind: str) -> Object:
     """A condition of a status, or an empty object."""
     conditions: list[Object] = status.get("conditions") or []
     return next((found for found in conditions if found.get("type") == kind), {})
-
-
-def log_line(text: str) -> Line:
-    """A log line as the API gives it with `timestamps=true`: RFC 3339 with nanoseconds, a space."""
-    stamp, _, rest = text.partition(" ")
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
-    if not found:
-        return Line(None, text)
-    fraction = (found[2] or ".0")[:7]
-    try:
-        at = datetime.fromisoformat(f"{found[1]}{fraction.ljust(7, '0')}{found[3]}")
-    except ValueError:  # the shape of a stamp, and no moment: the pod's own text
-        return Line(None, text)
-    return Line(at, rest)
 
 
 def _takes_key(pod_spec: Object, delivery: "DeliverySettings | None") -> bool:
@@ -184,18 +194,5 @@ def _reads(container: Object, secret: str, field: str, volumes: set[str]) -> boo
     )
 
 
-def _crashed(status: Object) -> datetime | None:
-    """When a container ended last: it waits to start again, or has."""
-    kept = (status.get(name) or {} for name in ("state", "lastState"))
-    ended = (_moment((state.get("terminated") or {}).get("finishedAt")) for state in kept)
-    return max(filter(None, ended), default=None)
-
-
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def _container_statuses(found: Object) -> Iterator[Object]:
-    status = found.get("status", {})
-    for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-        yield from status.get(kind) or ()

@@ -1,14 +1,15 @@
 """Deployments and StatefulSets, their pods and their logs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keyturn import errors
 from keyturn.adapters import kubernetes_facts as facts
-from keyturn.adapters import reloader
+from keyturn.adapters import kubernetes_logs, reloader
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
-from keyturn.logs import ContainerLog, Line
+from keyturn.log_lines import MAX_LINE
+from keyturn.logs import ContainerLog, Line, ServiceLogs
 from keyturn.stamp import Stamp
 from keyturn.workload import Pod, Workload
 
@@ -34,7 +35,7 @@ class KubernetesCluster:
 
     def pods(self, service: str) -> list[Pod]:
         """Read the pods that a workload's selector matches and that may hold a key."""
-        return [facts.pod(found) for found in self._pods(service) if not facts.ended(found)]
+        return [facts.pod(found) for found in self._pods(self._api.get(self._path(service)))]
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
@@ -50,49 +51,71 @@ class KubernetesCluster:
 
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
-    ) -> Iterator[ContainerLog]:
+    ) -> ServiceLogs:
         """Every container of every pod that carries the stamp, its last crash's log included."""
-        for found in self._pods(service):
-            if not stamp.is_on(facts.pod(found)):
-                continue
-            for container, logs in facts.containers(found):
-                if crashed_only and True not in logs:
-                    continue
-                pod = found["metadata"]["name"]
-                for previous in logs:
-                    lines = self._log(pod, container, since, previous=previous)
-                    yield ContainerLog(pod, container, lines)
+        workload = self._api.get(self._path(service))
+        pods = [pod for pod in self._pods(workload) if facts.is_of(workload, pod)]
+        stamped = [pod for pod in pods if stamp.is_on(facts.pod(pod))]
+        with_key = kubernetes_logs.containers_with_key(workload, self._delivery)
+        return ServiceLogs(
+            service,
+            [pod["metadata"]["name"] for pod in pods],
+            [pod["metadata"]["name"] for pod in stamped],
+            self._logs(stamped, with_key, since, crashed_only=crashed_only),
+        )
+
+    def secret_matches_reloader(self) -> bool | None:
+        """Whether the Secret's annotations let a Reloader that searches restart its workloads.
+
+        Of the Secret, only its metadata is read. None where the role may not even do that.
+        """
+        if self._delivery is None or not self._delivery.reads_kubernetes_secret:
+            return False
+        path = f"{self._core}/secrets/{self._delivery.kubernetes_secret}"
+        try:
+            return reloader.matches(self._api.metadata(path))
+        except errors.AccessDenied:
+            return None
 
     def _workload(self, found: facts.Object) -> Workload:
-        reloaded = self._delivery is not None and self._reloaded(found, self._delivery)
-        return facts.workload(found, self._delivery, restarts_itself=reloaded)
-
-    def _reloaded(self, found: facts.Object, delivery: "DeliverySettings") -> bool:
-        """Whether Reloader restarts it too; of the Secret, only its annotations are looked at."""
-        if not delivery.reads_kubernetes_secret:  # none changes, and the role may read none
-            return False
-        path = f"{self._core}/secrets/{delivery.kubernetes_secret}"
-        return reloader.restarts(
-            found,
-            delivery.kubernetes_secret,
-            lambda: self._api.get(path)["metadata"].get("annotations") or {},
+        delivery = self._delivery
+        reads = delivery is not None and delivery.reads_kubernetes_secret
+        reloaded = (
+            reloader.restarts(found, delivery.kubernetes_secret) if delivery and reads else False
         )
+        return facts.workload(found, delivery, restarts_itself=reloaded)
 
     def _path(self, service: str) -> str:
         kind, _, name = service.rpartition("/")
         return f"{self._apps}/{PLURALS[kind or 'deployment']}/{name}"
 
-    def _pods(self, service: str) -> list[dict[str, Any]]:
-        selector = facts.selector_text(self._api.get(self._path(service))["spec"]["selector"])
+    def _pods(self, workload: facts.Object) -> list[facts.Object]:
+        """The pods that a workload's selector matches and that may hold a key."""
+        selector = facts.selector_text(workload["spec"]["selector"])
         listed = self._api.get(f"{self._core}/pods", [("labelSelector", selector)])
-        items: list[dict[str, Any]] = listed["items"]
-        return items
+        return [pod for pod in listed["items"] if not facts.ended(pod)]
+
+    def _logs(
+        self,
+        pods: Sequence[facts.Object],
+        with_key: set[str],
+        since: datetime,
+        *,
+        crashed_only: bool,
+    ) -> Iterator[ContainerLog]:
+        for found in pods:
+            name = found["metadata"]["name"]
+            for container, logs, trouble in kubernetes_logs.started_containers(found, since):
+                if crashed_only and True not in logs:
+                    continue
+                for previous in logs:
+                    lines = self._log(name, container, since, previous=previous)
+                    yield ContainerLog(name, container, lines, container in with_key, trouble)
 
     def _log(self, pod: str, container: str, since: datetime, *, previous: bool) -> Iterator[Line]:
-        """The lines of one log from `since` on, by their own stamps.
+        """The lines of one log from `since` on, by their own stamps, each cut at its bound.
 
-        The kubelet's `sinceTime` has whole seconds. A pod that is gone by now, or a container that
-        has not written yet, has no log.
+        The kubelet's `sinceTime` has whole seconds.
         """
         query = [
             ("container", container),
@@ -101,11 +124,8 @@ class KubernetesCluster:
             ("timestamps", "true"),
             *([("previous", "true")] if previous else []),
         ]
-        try:
-            content = self._api.request("GET", f"{self._core}/pods/{pod}/log", query)
-        except (errors.ServiceNotFound, errors.ClusterRefused):
-            return
-        for text in filter(None, content.decode("utf-8", "replace").split("\n")):
-            line = facts.log_line(text)
+        content = self._api.request("GET", f"{self._core}/pods/{pod}/log", query)
+        for raw in filter(None, content[:LOG_BYTES].split(b"\n")):
+            line = kubernetes_logs.log_line(raw[:MAX_LINE].decode("utf-8", "replace"))
             if line.at is None or line.at >= since:
                 yield line

@@ -1,11 +1,11 @@
-"""Stakater's Reloader: whether it restarts a workload when a Secret changes. Pure but for one read.
+"""Stakater's Reloader: whether it restarts a workload when a Secret changes. Pure.
 
 As its `ShouldReload` decides (pkg/common/common.go), by the annotations that it looks for unless it
 is told others. What only its own command line says (`--auto-reload-all`) cannot be seen from here.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -20,10 +20,11 @@ MATCH, IGNORE = "reloader.stakater.com/match", "reloader.stakater.com/ignore"
 TRUE = {"1", "t", "T", "true", "TRUE", "True"}
 
 
-def restarts(workload: Object, secret: str, notes_of_secret: Callable[[], Object]) -> bool:
+def restarts(workload: Object, secret: str) -> bool | None:
     """Whether Reloader restarts a Deployment or StatefulSet when the Secret of that name changes.
 
-    The Secret's own annotations are read only where the workload's tell Reloader to search them.
+    None where the workload's annotations tell Reloader to search: then the Secret's decide, see
+    `matches`.
     """
     own = _annotations(workload)
     deciding = own.keys() & {*AUTO, NAMED, SEARCH}
@@ -34,10 +35,13 @@ def restarts(workload: Object, secret: str, notes_of_secret: Callable[[], Object
         return True
     if any(notes.get(name) in TRUE for name in AUTO):
         return True
-    if notes.get(SEARCH) != "true":
-        return False
-    found = notes_of_secret()
-    return found.get(MATCH) == "true" and found.get(IGNORE) != "true"
+    return None if notes.get(SEARCH) == "true" else False
+
+
+def matches(secret: Object) -> bool:
+    """Whether a Secret's annotations make Reloader restart what searches for it."""
+    notes = _annotations(secret)
+    return notes.get(MATCH) == "true" and notes.get(IGNORE) != "true"
 
 
 def _listed(notes: Object, name: str) -> list[str]:
