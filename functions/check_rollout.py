@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, questions, rollout, run, stamp, wiring
+from keyturn import labels, logs, rollout, run, stamp, wiring
 from keyturn.telemetry import Event, Result, step
 
 check = wiring.checking()
@@ -13,7 +13,7 @@ check = wiring.checking()
 def handler(event: Event, _context: Any) -> Result:
     """Judge the rollout that RestartService began, key errors of crashed pods first."""
     if "question" in event:
-        return questions.answer_preflight("check_rollout", check.checks)
+        return check.answer(event)
     this = run.parse(event, check.settings.secret_arn)
     labels.confirm_current(check.secret, this.version)
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))

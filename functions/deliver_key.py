@@ -6,7 +6,7 @@ gives what was `delivered`, and nothing is written then; DestroyExposed what it 
 
 from typing import Any
 
-from keyturn import delivery, labels, questions, run, vault_delivery, wiring
+from keyturn import delivery, labels, run, vault_delivery, wiring
 from keyturn.telemetry import Event, Result, step
 
 deliver = wiring.delivering()
@@ -16,7 +16,7 @@ deliver = wiring.delivering()
 def handler(event: Event, context: Any) -> Result:
     """Bring the promoted key, look how far or whether it is there, or destroy the one before."""
     if "question" in event:
-        return questions.answer_preflight("deliver_key", deliver.checks)
+        return deliver.answer(event)
     this = run.parse(event, deliver.settings.secret_arn)
     deliver.confirm(this, event, context)
     labels.confirm_current(deliver.secret, this.version)

@@ -40,7 +40,8 @@ def matches(pattern: Mapping[str, Any], event: Any) -> bool:
     for name, wanted in pattern.items():
         found = event.get(name, _ABSENT) if isinstance(event, Mapping) else _ABSENT
         if isinstance(wanted, Mapping):
-            if not matches(wanted, found):
+            # Of a list of objects any one may match.
+            if not any(matches(wanted, one) for one in _objects(found)):
                 return False
         elif not any(_accepts(one, list(_values(found))) for one in wanted):
             return False
@@ -57,6 +58,10 @@ def _values(found: Any) -> Iterator[Any]:
             yield from _values(one)
     elif found is not _ABSENT and not isinstance(found, Mapping):
         yield found
+
+
+def _objects(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
 
 
 def _check_filter(name: str, wanted: Any) -> None:

@@ -63,23 +63,39 @@ class EventBus:
 
     def send(self, event: Event, bus: str = "default") -> None:
         """Deliver a whole event to every rule of a bus that it matches; never raises."""
-        for rule_arn, target in self._targets(bus, event):
+        for rule in self._rules(bus):
+            pattern = rule.event_pattern.get_pattern()
+            if pattern and event_patterns.matches(pattern, event):
+                self._deliver_to(rule, event)
+
+    def come_due(self, rule_name: str, at: datetime) -> None:
+        """Deliver what a rule with a schedule sends at a moment; never raises.
+
+        No schedule fires by itself here: whoever wants one to says when. One that is disabled
+        sends nothing.
+        """
+        for rule in self._rules("default"):
+            if rule.name == rule_name and rule.scheduled_expression:
+                self._deliver_to(rule, scheduled_event(rule.arn, self._account, self._region, at))
+
+    def _deliver_to(self, rule: Any, event: Event) -> None:
+        for target in rule.targets:
             try:
-                self._deliver(target["Arn"], target_input(target, event, rule_arn))
+                self._deliver(target["Arn"], target_input(target, event, rule.arn))
             except Exception as error:
                 log.exception("%s was not delivered to %s", event["detail-type"], target["Arn"])
                 if queue := target.get("DeadLetterConfig", {}).get("Arn"):
-                    reason = dead_letters.of_rule(rule_arn, target["Arn"], error)
+                    reason = dead_letters.of_rule(rule.arn, target["Arn"], error)
                     self._bury(queue, json.dumps(event), reason)
 
-    def _targets(self, bus: str, event: Event) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _rules(self, bus: str) -> Iterator[Any]:
+        """The rules of a bus that are enabled, as moto keeps them."""
         from moto.events.models import events_backends  # noqa: PLC0415  moto is slow to import
 
         buses = events_backends[self._account][self._region].event_buses
         for rule in buses[bus].rules.values() if bus in buses else ():
-            pattern = rule.event_pattern.get_pattern()
-            if rule.state == "ENABLED" and pattern and event_patterns.matches(pattern, event):
-                yield from ((rule.arn, target) for target in rule.targets)
+            if rule.state == "ENABLED":
+                yield rule
 
 
 def refusal_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
@@ -110,6 +126,21 @@ def envelope(entry: Mapping[str, Any], account: str, region: str, now: datetime)
         "region": region,
         "resources": entry.get("Resources", []),
         "detail": json.loads(entry["Detail"]),
+    }
+
+
+def scheduled_event(rule_arn: str, account: str, region: str, at: datetime) -> Event:
+    """What EventBridge sends to the targets of a rule with a schedule."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": account,
+        "time": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": region,
+        "resources": [rule_arn],
+        "detail": {},
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from local import console
+from local import console, returning_key
 from local.artefacts import ROOT
 from local.claims import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
@@ -191,6 +191,13 @@ FAULTS = {
         "PurgeSessions",
         _visit_with_a_key_error,
         claims=_lines_are_counted,
+    ),
+    "old-key-put-back": Fault(
+        "Once the run is over, a GitOps tool writes the old key back.",
+        None,
+        "FinishRotation",
+        _nothing,
+        claims=returning_key.come_back,
     ),
 }
 # Those that every mode meets in its own way: `make demo FAIL=rollout MODE=emergency`.

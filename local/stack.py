@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,11 @@ class LocalStack:
         """The execution of a run."""
         machine = self.deployment.outputs["StateMachineArn"]
         return f"{machine.replace(':stateMachine:', ':execution:')}:rot-{rotation_id}"
+
+    def let_rule_come_due(self, logical_id: str) -> None:
+        """Have a rule of the template with a schedule send its event, as EventBridge does."""
+        name = self.deployment.physical_ids[logical_id]
+        self.cloud.event_bus.come_due(name, datetime.now(UTC))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition. Raises StackProblem when it does not come or a part dies."""

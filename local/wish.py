@@ -56,12 +56,13 @@ class Wish:
 def read(environ: Mapping[str, str]) -> Wish:
     """Read the wish from the variables; raises ValueError, in a sentence, for one that is none."""
     delivery = _one_of(PLACES, "DELIVERY", environ.get("DELIVERY", "")) or "kubernetes-secret"
+    mode = _one_of(ways.WAYS, "MODE", environ.get("MODE", "")) or "scheduled"
     return Wish(
         _sessions(environ.get("SESSIONS", "")),
         _real_cluster(environ.get("CLUSTER", "")),
-        _one_of(ways.WAYS, "MODE", environ.get("MODE", "")) or "scheduled",
+        mode,
         delivery,
-        _fault(environ.get("FAULT", ""), environ.get("FAIL", ""), delivery),
+        _fault(environ.get("FAULT", ""), environ.get("FAIL", ""), delivery, mode),
         artefacts.chosen(environ.get("BUILT", "")),
     )
 
@@ -82,14 +83,19 @@ def _real_cluster(text: str) -> bool:
     return text == "real"
 
 
-def _fault(fault: str, failure: str, delivery: str) -> Fault | None:
+def _fault(fault: str, failure: str, delivery: str, mode: str) -> Fault | None:
     if fault and failure:
         raise ValueError("FAULT and FAIL are two ways to say what goes wrong: give one.")
     _one_of(faults.FAULTS, "FAULT", fault)
     _one_of(faults.FAILURES, "FAIL", failure)
-    if fault == "key-crash" and delivery == "external-secrets":
+    if fault == "old-key-put-back" and mode == "scheduled":
         raise ValueError(
-            "FAULT=key-crash writes over the Kubernetes Secret, and the External Secrets Operator"
+            "FAULT=old-key-put-back is about a key that is marked as exposed, which an emergency"
+            " does: give MODE=emergency or MODE=finding too."
+        )
+    if fault in {"key-crash", "old-key-put-back"} and delivery == "external-secrets":
+        raise ValueError(
+            f"FAULT={fault} writes over the Kubernetes Secret, and the External Secrets Operator"
             " mends that at once: with DELIVERY=external-secrets there is nothing to see. Leave"
             " DELIVERY out, or take vault."
         )

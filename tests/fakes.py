@@ -44,6 +44,16 @@ class FakeSecretStore:
     changed_at: datetime | None = None
     tags: dict[str, str] = field(default_factory=dict)
     tags_down: bool = False
+    deleted_at: datetime | None = None
+
+    def seen(self) -> watch.Secret:
+        return watch.Secret(
+            tuple(self.versions()),
+            self.changed_at,
+            self.rules,
+            self.deleted_at,
+            tuple(self.marks()),
+        )
 
     def marks(self) -> list[exposure.Mark]:
         return exposure.exposed_versions(self.tags)
@@ -95,9 +105,6 @@ class FakeSecretStore:
     def created(self, version: str) -> datetime:
         return self.asked_at
 
-    def changed(self) -> datetime | None:
-        return self.changed_at
-
     def find(self, version: str) -> str | None:
         return self.documents.get(version)
 
@@ -144,9 +151,13 @@ class FakeRuns:
     started: list[Run] = field(default_factory=list)
     down: bool = False
     known: list[watch.Execution] = field(default_factory=list)
+    outcomes: dict[str, str] = field(default_factory=dict)
 
     def executions(self) -> list[watch.Execution]:
         return list(self.known)
+
+    def outcome(self, execution_arn: str) -> str | None:
+        return self.outcomes.get(execution_arn)
 
     def ensure_started(self, run: Run) -> str:
         if self.down:
@@ -194,6 +205,33 @@ class FakeQuestions:
         return self.answers if name in self.started else None
 
 
+def sound_answers() -> list[dict[str, Any]]:
+    """What the functions answer where services have what was carried to them."""
+    target = "Kubernetes Secret web/session-key"
+    holds = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
+    pods = {"web-console": {"current": 2, "others": 0, "unstamped": 0}}
+    return [
+        {"function": "deliver_key", "delivered": holds},
+        {"function": "check_rollout", "pods": pods},
+    ]
+
+
+@dataclass
+class FakeLooks:
+    """Those who look for the watch; without answers of the test's own, nothing has drifted."""
+
+    answers: list[dict[str, Any]] = field(default_factory=sound_answers)
+    down: bool = False
+    late: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def ask(self, question: str, seconds: float) -> list[dict[str, Any]] | None:
+        self.asked.append(question)
+        if self.down:
+            raise errors.StateMachineUnavailable("Step Functions does not answer")
+        return None if self.late else self.answers
+
+
 @dataclass
 class FakeTarget:
     """A Kubernetes Secret's field."""
@@ -205,9 +243,12 @@ class FakeTarget:
     conflict: bool = False
     swallows_writes: bool = False
     writes: int = 0
+    gone: bool = False
     name: str = "Kubernetes Secret web/session-key"
 
     def read(self) -> Delivered:
+        if self.gone:
+            raise errors.ServiceNotFound(f"{self.name} does not exist")
         return Delivered(self.value, str(self.version), self.immutable, self.owner)
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
@@ -407,6 +448,8 @@ class FakeCluster:
         return self.workloads[service]
 
     def pods(self, service: str) -> Sequence[Pod]:
+        if service not in {*self.pods_of, *self.workloads}:
+            raise errors.ServiceNotFound(f"there is no {service}")
         return self.pods_of.get(service, ())
 
     def restart(

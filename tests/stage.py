@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from keyturn import (
-    alerts,
+    alert,
     care,
     delivery,
     equipment,
@@ -192,12 +192,13 @@ class Stage:
     def _watch(self) -> care.Watch:
         settings = load(WatchKeySettings, environment("watch_key"))
         return care.Watch(
-            place=alerts.Place(ARN, settings.state_machine_arn),
+            place=alert.Place(ARN, settings.state_machine_arn),
             limits=watch.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
             secret=self.store,
             runs=self.runs,
             users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
             channels=[self.channel],
+            questions=FakeQuestions(),
         )
 
     def _rotation(self) -> secret.Rotation:

@@ -103,9 +103,13 @@ class VersionOperations:
         return identity(secret)
 
     def list_secret_version_ids(self, request: Request, now: datetime) -> Response:
-        """List the versions that have a value; those without a label only on request."""
+        """List the versions that have a value; those without a label only on request.
+
+        Those of a secret that is marked for deletion too: in the service's model this operation,
+        as DescribeSecret, does not know InvalidRequestException.
+        """
         del now
-        secret = self._store.find_active(request["SecretId"])
+        secret = self._store.find(request["SecretId"])
         labelled = secret.labelled_versions()
         entries = [
             _list_entry(version, labelled.get(version.id, []))

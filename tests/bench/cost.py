@@ -49,7 +49,16 @@ FIXED = {
 SECONDS_A_POD = 30.0  # a new pod is started, ready, and the old one gone
 KEYS_A_SECOND = 100_000.0  # `make bench` measures it
 SLICE_SECONDS = 20.0
-DAILY_METRICS = 3  # the key's: `watch_key` measures them once a day
+WATCH_METRICS = 5  # of the looks, which measure them in every hour
+# A look of `watch_key`: every five minutes, and once a day.
+LOOKS_A_DAY = 24 * 12 + 1
+LOOK_SECONDS = 1.5  # it waits for two functions, which look at the cluster
+ANSWER_SECONDS = 0.3
+ANSWER_MEMORY_MB = 1024
+QUESTION_STATES = 8  # the machine that asks them, and a branch of each
+LOOK_SECRET_CALLS = 2 + 3 + 1  # of the watch, the one that compares keys, the one that counts pods
+LOOK_KMS_CALLS = 1
+LOOK_LOG_BYTES = 5_000
 CHECK_STATES = 3  # WaitForPods, CheckRollout, RolloutDone
 SERVICE_STATES = 2  # RestartService, ServiceRestarted
 PURGE_STATES = 2  # PurgeSessions, PurgeDone
@@ -159,18 +168,34 @@ def grown(measured: Usage, size: Size) -> Usage:
 GROWING = ("restart_service", "check_rollout", "purge_sessions")
 
 
+def looks(watch: Calls, days: int = 30) -> Usage:
+    """What the looks of `watch_key` use in a month: mostly warm, and each asks two functions."""
+    number = LOOKS_A_DAY * days
+    answered = Calls(ANSWER_MEMORY_MB, 0, number, 0.0, 1000 * ANSWER_SECONDS)
+    calls = {
+        "watch_key": replace(watch, cold=days, warm=number - days, warm_ms=1000 * LOOK_SECONDS),
+        "deliver_key": answered,
+        "check_rollout": answered,
+    }
+    return Usage(
+        calls,
+        QUESTION_STATES * number,
+        LOOK_SECRET_CALLS * number,
+        LOOK_KMS_CALLS * number,
+        LOOK_LOG_BYTES * number,
+    )
+
+
 def month(rotation: Usage, watch: Calls, fixed: float, rotations: int, days: int = 30) -> float:
-    """What a month costs: rotations, a daily look of `watch_key`, and what is there anyway."""
-    daily = replace(watch, cold=days, warm=0)
-    idle = Usage({"watch_key": daily}, 0, days, 0, 0)
-    return rotations * rotation.usd + idle.usd + fixed
+    """What a month costs: rotations, the looks of `watch_key`, and what is there anyway."""
+    return rotations * rotation.usd + looks(watch, days).usd + fixed
 
 
-def fixed_usd(kinds: Mapping[str, int], metrics: int, rotations: int, days: int = 30) -> float:
+def fixed_usd(kinds: Mapping[str, int], metrics: int, rotations: int) -> float:
     """What the stack itself costs a month, whatever its size: its resources and its metrics.
 
     `kinds` says how many resources of each kind the template has, `metrics` how many metrics there
-    are; a rotation measures all of them within an hour.
+    are; a rotation measures all of them within an hour, and the looks theirs in every hour.
     """
     priced = sum(number * FIXED[kind].usd for kind, number in kinds.items() if kind in FIXED)
-    return priced + METRIC_HOUR.usd * (metrics * rotations + DAILY_METRICS * days)
+    return priced + METRIC_HOUR.usd * (metrics * rotations + WATCH_METRICS * HOURS)

@@ -101,7 +101,7 @@ def growth(usage: Usage, kinds: Mapping[str, int], metrics: int) -> list[str]:
         ))  # fmt: skip
     head = ("", "calls", "GB-s", "transitions", "a rotation", "a month")
     return [
-        f"Growth: {ROTATIONS_A_MONTH} rotations a month, a look every day, and the stack itself",
+        f"Growth: {ROTATIONS_A_MONTH} rotations a month, looks every five minutes, and the stack",
         "",
         *table(head, rows),
         "",

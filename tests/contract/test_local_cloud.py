@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from local.events import target_input
 from local.functions import Functions, FunctionSettings
 from local.processes import Processes
 from local.secrets_manager.errors import AwsError
+from tests.conftest import NOON
 
 ACCOUNT = "111122223333"
 REGION = "eu-west-1"
@@ -590,6 +592,25 @@ def test_an_event_reaches_the_function_of_a_matching_rule_only(cloud: Cloud, fol
     until((folder / "high").exists)
     assert not (folder / "low").exists()
     cloud.client("events").disable_rule(Name="findings")
+
+
+def test_a_schedule_that_comes_due_reaches_its_targets_unless_it_is_disabled(
+    cloud: Cloud, folder: Path
+) -> None:
+    client = cloud.client("events")
+    given = {"InputPathsMap": {"at": "$.time", "kind": "$.detail-type"},
+             "InputTemplate": '{"name": <at>, "kind": <kind>}'}  # fmt: skip
+    for name in ("every-5", "other"):
+        client.put_rule(Name=name, ScheduleExpression="rate(5 minutes)")
+        target = {"Id": "target", "Arn": arn("record"), "InputTransformer": given}
+        client.put_targets(Rule=name, Targets=[target])
+    cloud.event_bus.come_due("every-5", NOON)
+    until((folder / "2026-11-24T12:00:00Z").exists)
+    client.disable_rule(Name="every-5")
+    cloud.event_bus.come_due("every-5", NOON + timedelta(minutes=5))
+    cloud.event_bus.come_due("other", NOON + timedelta(minutes=10))
+    until((folder / "2026-11-24T12:10:00Z").exists)
+    assert not (folder / "2026-11-24T12:05:00Z").exists()
 
 
 def test_an_event_starts_a_state_machine_with_a_transformed_input(

@@ -114,6 +114,32 @@ def test_a_secret_is_deleted_after_its_recovery_window(account: Account) -> None
     assert account.refusal("DescribeSecret", SecretId="app").code == "ResourceNotFoundException"
 
 
+def test_of_a_marked_secret_versions_are_listed_and_hardly_anything_else_is_done(
+    account: Account,
+) -> None:
+    # The service's model: of these operations, DescribeSecret and ListSecretVersionIds alone do
+    # not know InvalidRequestException.
+    account.call("DeleteSecret", SecretId="app")
+    (entry,) = account.call("ListSecretVersionIds", SecretId="app")["Versions"]
+    assert entry["VersionId"] == account.first
+    tag = {"Key": "a", "Value": "b"}
+    refused: dict[str, dict[str, Any]] = {
+        "CancelRotateSecret": {},
+        "DeleteSecret": {},
+        "GetResourcePolicy": {},
+        "GetSecretValue": {},
+        "PutResourcePolicy": {"ResourcePolicy": "{}"},
+        "PutSecretValue": {"SecretString": "x"},
+        "TagResource": {"Tags": [tag]},
+        "UntagResource": {"TagKeys": ["a"]},
+        "UpdateSecret": {"Description": "x"},
+        "UpdateSecretVersionStage": {"VersionStage": "x", "MoveToVersionId": account.first},
+    }
+    for operation, request in refused.items():
+        error = account.refusal(operation, SecretId="app", **request)
+        assert error.code == "InvalidRequestException", operation
+
+
 def test_a_deletion_can_be_taken_back_or_done_at_once(account: Account) -> None:
     # RestoreSecret: "You can access a secret again after it has been restored"; DeleteSecret: "If
     # you forcibly delete an already deleted or nonexistent secret, the operation does not return

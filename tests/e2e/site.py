@@ -99,10 +99,10 @@ class Site(Workloads):
         document: dict[str, Any] = json.loads(found["SecretString"])
         return document
 
-    def put_value(self, text: str) -> str:
+    def put_value(self, text: str, **request: Any) -> str:
         """Make a text the current value, as a person would; returns its version."""
         client = self.stack.cloud.client("secretsmanager")
-        put = client.put_secret_value(SecretId=self.stack.secret_arn, SecretString=text)
+        put = client.put_secret_value(SecretId=self.stack.secret_arn, SecretString=text, **request)
         return str(put["VersionId"])
 
     @contextlib.contextmanager
@@ -116,16 +116,17 @@ class Site(Workloads):
         finally:
             events.enable_rule(Name=rule)
 
-    def change_by_hand(self) -> str:
+    def change_by_hand(self, **request: Any) -> str:
         """Put another key, and wait until the watch has started its run; returns its version."""
         document = {**self.document(), key.FIELD: key.generate().base64}
-        version = self.put_value(json.dumps(document))
+        version = self.put_value(json.dumps(document), **request)
         self.stack.wait(lambda: f"rot-{version}" in self.executions(), "the watch starts a run")
         return version
 
-    def spoil_by_hand(self) -> str:
+    def spoil_by_hand(self, **request: Any) -> str:
         """Put what is no key, and wait until people are told of its run; returns its version."""
-        version = self.put_value(json.dumps({**self.document(), key.FIELD: "c2hvcnQ="}))
+        spoiled = json.dumps({**self.document(), key.FIELD: "c2hvcnQ="})
+        version = self.put_value(spoiled, **request)
         self.stack.wait(lambda: bool(self.mailboxes.messages(version)), "people are told of it")
         self.stack.wait(lambda: bool(self.mailboxes.events(version)), "the bus has it")
         return version

@@ -4,7 +4,8 @@ The faults whose endings differ most: one stops the rotation before anything has
 pods cannot start, one while they start and end. The others are `paused`, as the first, and
 `stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes,
 but for the scheduled `rollout`, which is the cause of `bad-image` with the ending of `key-crash`;
-and a finding has nothing in its way. `log-injection` is a fault that a rotation withstands.
+and a finding has nothing in its way. `log-injection` and `old-key-put-back`
+are faults that a rotation withstands.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -103,7 +105,11 @@ ENDINGS = {
         if (mode, failure) != ("scheduled", "rollout")
     },
 }
-SUCCEEDING = {"finding": {"MODE": "finding"}, "log-injection": {"FAULT": "log-injection"}}
+SUCCEEDING = {
+    "finding": {"MODE": "finding"},
+    "log-injection": {"FAULT": "log-injection"},
+    "old-key-put-back": {"MODE": "emergency", "FAULT": "old-key-put-back"},
+}
 # One of each kind of ending; the others end as these do, for other reasons.
 ALWAYS = {"key-crash", "emergency, rollout"}
 AT_ONCE = 4
@@ -190,6 +196,21 @@ def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_
     assert {one["note"] for one in record["validation"]["logs"]["findings"] if one["note"]} == {
         "part of longer lines"
     }
+
+
+@pytest.mark.skipif(not find_spec("keyturn.questions"), reason="nobody asks the functions yet")
+@pytest.mark.parametrize("name", ["old-key-put-back"])
+def test_an_exposed_key_that_comes_back_after_an_emergency_is_found_and_told(
+    demos: dict[str, Demo], name: str
+) -> None:
+    demo = demos[name]
+    assert demo.end() == 0, demo.output
+    account = account_of(demo)
+    assert not [claim for claim in account if not claim.startswith("✔")]
+    assert "✔ the watch has told people: CRITICAL: services are given an exposed session key" in (
+        account
+    )
+    assert kept_record_of(demo)["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize("failure", FAILURES)

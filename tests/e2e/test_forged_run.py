@@ -84,12 +84,12 @@ def test_a_run_whose_name_was_taken_beforehand_is_started_under_the_next(site: S
     site.end(token)
     site.rotate(ClientRequestToken=token)
     site.promoted(token)
-    ended = site.end(token, suffix="-2")
+    ended = site.end(token, suffix="_2")
     assert (ended.status, ended.output["outcome"]) == ("SUCCEEDED", "succeeded")
     after = site.snapshot()
     assert after.current == token
     assert not set(before.pods.values()) & set(after.pods.values())
-    assert ended.output["keptAt"].endswith(f"/rotations/{token}-2.json")
+    assert ended.output["keptAt"].endswith(f"/rotations/{token}_2.json")
     # The forged one failed before it did anything, and quoted nothing.
     assert not any(TEXT in mail["Message"] for mail in site.mailboxes.messages())
 
@@ -113,7 +113,7 @@ def test_an_execution_with_the_runs_own_input_before_the_promotion_is_not_the_ru
     assert overtaken.output["outcome"] == "superseded"
     site.rotate(ClientRequestToken=token)
     site.promoted(token)
-    assert site.end(token, suffix="-2").output["outcome"] == "succeeded"
+    assert site.end(token, suffix="_2").output["outcome"] == "succeeded"
 
 
 def test_an_input_cannot_bring_entries_of_its_own(site: Site) -> None:
@@ -127,8 +127,8 @@ def test_an_input_cannot_bring_entries_of_its_own(site: Site) -> None:
         "restore_previous_key": {"restart": False, "deliver": False},
         "failure": {"Error": "Superseded", "Cause": TEXT},
     }
-    start(site, f"rot-{rotation_id}-1", forged)
-    ended = site.end(rotation_id, suffix="-1")
+    start(site, f"rot-{rotation_id}-1732449600", forged)
+    ended = site.end(rotation_id, suffix="-1732449600")
     assert ended.output["outcome"] == "succeeded"
     assert {one["name"] for one in ended.output["services"]} == {"web-console", "auth-service"}
     assert ended.output["restored"] is None

@@ -1,38 +1,73 @@
-"""A key that is changed by hand, and what the watch does about it, on the whole stack."""
+"""What the watch does between two rotations, on the whole stack."""
 
 import json
+import uuid
 from datetime import timedelta
 from typing import Any
 
-from keyturn import key
+import pytest
+
+from keyturn import exposure, key
 from keyturn.run import now, timestamp
 from tests.e2e.site import Site
 
 
 def daily_look(site: Site, *, ahead: timedelta = timedelta()) -> list[dict[str, Any]]:
     """What the daily rule does, now or some days ahead."""
+    return look(site, "Scheduled Event", ahead)
+
+
+def frequent_look(site: Site, ahead: timedelta = timedelta()) -> list[dict[str, Any]]:
+    """What the rule that comes every five minutes does."""
+    return look(site, "Frequent Look", ahead)
+
+
+def look(site: Site, kind: str, ahead: timedelta) -> list[dict[str, Any]]:
     name = site.stack.function_name("WatchKeyFunction")
-    event = {"detail-type": "Scheduled Event", "time": timestamp(now() + ahead)}
+    event = {"detail-type": kind, "time": timestamp(now() + ahead)}
     answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     assert answer.function_error is None, answer.payload
     found: list[dict[str, Any]] = json.loads(answer.payload)["found"]
     return found
 
 
+def planned() -> str:
+    return f"planned-{uuid.uuid4()}"
+
+
+def marks(site: Site) -> list[exposure.Mark]:
+    client = site.stack.cloud.client("secretsmanager")
+    described = client.describe_secret(SecretId=site.stack.secret_arn)
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])}
+    return exposure.exposed_versions(tags)
+
+
 def test_a_key_that_a_hand_has_changed_is_carried_to_the_services_once(site: Site) -> None:
+    """Outside the window and without a token, as a bare rotate-secret: an emergency."""
+    before = site.current()
     version = site.change_by_hand()
     ended = site.end(version)
     assert (ended.status, ended.output["outcome"]) == ("SUCCEEDED", "succeeded")
-    assert ended.output["trigger"]["kind"] == "watch"
+    assert (ended.output["trigger"]["kind"], ended.output["mode"]) == ("watch", "emergency")
     assert site.delivered() == site.document(version)[key.FIELD]
+    site.stack.wait(lambda: before not in site.stack.labels(), "the way back is closed")
+    assert exposure.find_mark(marks(site), before)
     runs = site.executions()
     assert daily_look(site) == []
     assert site.executions() == runs
 
 
+def test_a_key_whose_id_says_planned_leaves_the_way_back_open(site: Site) -> None:
+    before = site.current()
+    version = site.change_by_hand(ClientRequestToken=planned())
+    assert site.end(version).output["mode"] == "scheduled"
+    assert site.stack.labels()[before] == ["AWSPREVIOUS"]
+    assert exposure.find_mark(marks(site), before) is None
+
+
 def test_a_value_that_no_service_can_use_is_turned_back_before_any_pod_meets_it(site: Site) -> None:
     before, delivered = site.current(), site.delivered()
-    version = site.spoil_by_hand()
+    version = site.spoil_by_hand(ClientRequestToken=planned())
     ended = site.end(version)
     assert (ended.status, ended.error) == ("FAILED", "KeyNot32Bytes")
     record = site.stack.record(version)
@@ -47,3 +82,60 @@ def test_a_rotation_starts_its_own_run_though_the_watch_sees_its_label_move(site
     ended = site.rotate_to_end()
     assert ended.output["trigger"]["kind"] != "watch"
     assert daily_look(site) == []
+
+
+def test_a_bare_rotation_that_could_not_start_its_run_is_carried_as_the_emergency_it_was(
+    site: Site,
+) -> None:
+    """Within minutes, and not by the rotation's own retry: of that there may be none."""
+    site.interruptions.refuse(
+        "finishSecret", "StartExecution", code="AccessDeniedException", times=float("inf")
+    )
+    before = site.current()
+    rotation_id = site.rotate(ClientRequestToken=str(uuid.uuid4()))
+    site.stack.wait(lambda: site.current() == rotation_id, "the key is promoted")
+    assert f"rot-{rotation_id}" not in site.executions()
+    assert frequent_look(site) == []  # it is about to start its run itself
+    (found,) = frequent_look(site, timedelta(minutes=5))
+    assert (found["started"], found["mode"]) == (f"rot-{rotation_id}", "emergency")
+    site.interruptions.clear()
+    ended = site.end(rotation_id)
+    assert (ended.output["mode"], ended.output["outcome"]) == ("emergency", "succeeded")
+    assert exposure.find_mark(marks(site), before)
+    site.promotion(rotation_id)
+
+
+def test_a_secret_that_is_marked_for_deletion_is_told_with_the_way_out(site: Site) -> None:
+    client, arn = site.stack.cloud.client("secretsmanager"), site.stack.secret_arn
+    client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)
+    try:
+        site.stack.let_rule_come_due("FrequentWatchRule")
+        command = f"aws secretsmanager restore-secret --secret-id {arn}"
+        site.stack.wait(lambda: bool(site.mailboxes.messages(command)), "people are told")
+        (mail, *_) = site.mailboxes.messages(command)
+        assert mail["Subject"].startswith("CRITICAL: ")
+    finally:
+        client.restore_secret(SecretId=arn)
+    assert frequent_look(site) == []
+
+
+@pytest.mark.parametrize("mode", ["scheduled", "emergency"])
+def test_a_run_that_meets_the_mark_says_so_and_is_run_again_once_it_is_restored(
+    site: Site, mode: str
+) -> None:
+    client, arn = site.stack.cloud.client("secretsmanager"), site.stack.secret_arn
+    site.interruptions.before(
+        "DeliverKey",
+        "GetSecretValue",
+        lambda: client.delete_secret(SecretId=arn, RecoveryWindowInDays=7),
+    )
+    token = planned() if mode == "scheduled" else f"emergency-{uuid.uuid4()}"
+    rotation_id = site.rotate(ClientRequestToken=token)
+    site.stack.wait(lambda: f"rot-{rotation_id}" in site.executions(), "the run is started")
+    ended = site.end(rotation_id)
+    client.restore_secret(SecretId=arn)
+    assert (ended.status, ended.error) == ("FAILED", "SecretMarkedForDeletion")
+    assert "restore-secret" in ended.cause
+    again = site.run_again(rotation_id)
+    assert again.output["outcome"] == "succeeded"
+    assert site.delivered() == site.document(rotation_id)[key.FIELD]

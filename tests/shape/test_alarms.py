@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import watch
+from keyturn import watch, watch_call
 from tests import monitoring
 from tests.project import ROOT, functions, resources, stack, template
 
@@ -37,15 +37,23 @@ DIMENSION_OF = {
     "AWS/SQS": "QueueName",
 }
 LASTING = {
+    "DriftFoundAlarm",
+    "ExposedKeyInUseAlarm",
     "KeyOverdueAlarm",
     "WatchSilentAlarm",
     "RotationStuckAlarm",
     "FunctionsThrottledAlarm",
     "EventsUndeliveredAlarm",
 }
-# The key is looked at once a day: until the next look an alarm stays as it is.
+# Until the next look an alarm stays as it is, and while a run goes on nothing has drifted.
 # So does that of a queue of which SQS has nothing new to report.
-BETWEEN_LOOKS = {"KeyOverdueAlarm", "RotationStuckAlarm", "EventsUndeliveredAlarm"}
+BETWEEN_LOOKS = {
+    "DriftFoundAlarm",
+    "ExposedKeyInUseAlarm",
+    "KeyOverdueAlarm",
+    "RotationStuckAlarm",
+    "EventsUndeliveredAlarm",
+}
 EVERY = pytest.mark.parametrize("name", list(ALARMS))
 
 
@@ -89,6 +97,8 @@ def test_there_are_alarms_for_all_that_can_go_wrong() -> None:
         ("Keyturn", "KeyAge"),
         ("Keyturn", "PendingTime"),
         ("Keyturn", "SessionsLeft"),
+        ("Keyturn", "DriftFound"),
+        ("Keyturn", "ExposedKeyInUse"),
     }
 
 
@@ -190,13 +200,22 @@ def test_every_queue_of_what_was_not_answered_is_watched() -> None:
     assert watched == {f"{queue}.QueueName" for queue in resources("AWS::SQS::Queue")}
 
 
-def test_silence_is_longer_than_a_day_and_shorter_than_two() -> None:
+def test_silence_is_longer_than_one_late_look_and_shorter_than_a_morning() -> None:
+    """An exposed key that is back has to be known within minutes: so the looks must not stop."""
     silent = ALARMS["WatchSilentAlarm"]
     assert (silent["Statistic"], silent["Threshold"]) == ("SampleCount", 1)
     assert silent["ComparisonOperator"] == "LessThanThreshold"
     assert "DatapointsToAlarm" not in silent
-    assert 24 < silent["EvaluationPeriods"] * silent["Period"] / 3600 < 48
-    assert resources("AWS::Events::Rule")["DailyWatchRule"]["ScheduleExpression"].startswith("cron")
+    seconds = silent["EvaluationPeriods"] * silent["Period"]
+    assert 12 * watch_call.EVERY.total_seconds() < seconds <= 4 * 3600
+
+
+@pytest.mark.parametrize("name", ["ExposedKeyInUseAlarm", "DriftFoundAlarm"])
+def test_what_has_drifted_is_an_alarm_at_the_look_that_finds_it(name: str) -> None:
+    alarm = ALARMS[name]
+    assert alarm["Period"] == watch_call.EVERY.total_seconds()
+    assert (alarm["EvaluationPeriods"], alarm["Threshold"]) == (1, 1)
+    assert alarm["Statistic"] == "Maximum"
 
 
 def test_a_key_is_overdue_when_the_watch_calls_it_too_old() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors, telemetry
+from keyturn.watch import Execution
 from tests import emf, monitoring
 from tests.conftest import NEW, NOON
 from tests.ledgers import caught
@@ -74,6 +75,8 @@ def written(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     stage.wire(monkeypatch)
     rules = stage.store.rules
     stage.store.rules = replace(rules, enabled=True, next_rotation=NOON + timedelta(days=9))
+    handler_of("watch_key", monkeypatch)(event("watch_key"), Context())
+    stage.runs.known = [Execution(f"rot-{NEW}", "arn", "SUCCEEDED", NOON)]
     handler_of("watch_key", monkeypatch)(event("watch_key"), Context())
     for function in FUNCTIONS:
         with pytest.raises(errors.RequestRefused):

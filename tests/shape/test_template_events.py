@@ -1,7 +1,17 @@
 """Who calls whom: permissions bound to their source, and nothing that is lost."""
 
+import json
+import re
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from keyturn import watch_call
+from local import event_patterns
+from local.event_patterns import matches
+from local.events import target_input
+from tests.conftest import ARN
 from tests.policies import Call, allows, denies, statements
 from tests.project import ACCOUNT, of_type, stack, template
 
@@ -13,6 +23,15 @@ SOURCES = {
     ),
     "EventBridgeMayRespond": (
         "RespondToFindingFunction.Arn", "events.amazonaws.com", "GuardDutyRule.Arn",
+    ),
+    "FrequentRuleMayWatch": (
+        "WatchKeyFunction.Arn", "events.amazonaws.com", "FrequentWatchRule.Arn",
+    ),
+    "SecretProtectionRuleMayWatch": (
+        "WatchKeyFunction.Arn", "events.amazonaws.com", "SecretProtectionRule.Arn",
+    ),
+    "KmsKeyProtectionRuleMayWatch": (
+        "WatchKeyFunction.Arn", "events.amazonaws.com", "KmsKeyProtectionRule.Arn",
     ),
     "DailyRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "DailyWatchRule.Arn"),
     "KeyMovedRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "KeyMovedRule.Arn"),
@@ -55,6 +74,82 @@ def test_the_key_is_watched_at_the_same_time_every_day_and_when_it_moves() -> No
     assert template()["Parameters"]["NoticeHours"]["MinValue"] == 24
 
 
+def test_what_must_not_wait_is_looked_for_every_few_minutes_and_never_beside_the_daily_look() -> (
+    None
+):
+    rule = rules()["FrequentWatchRule"]
+    minutes = re.fullmatch(r"cron\((\d)/(\d) \* \* \* \? \*\)", rule["ScheduleExpression"])
+    assert minutes
+    first, every = map(int, minutes.groups())
+    assert timedelta(minutes=every) == watch_call.EVERY
+    assert 0 < first < every
+    (target,) = rule["Targets"]
+    event = {"id": "1", "detail-type": "Scheduled Event", "time": "2026-11-24T12:02:00Z"}
+    given = json.loads(target_input(target, event, "arn:rule"))
+    call = watch_call.parse(given, "arn:secret")
+    assert (call.kind, call.at.isoformat()) == ("frequent", "2026-11-24T12:02:00+00:00")
+
+
+@pytest.mark.parametrize("rule", ["SecretProtectionRule", "KmsKeyProtectionRule"])
+def test_the_watch_knows_every_call_that_a_rule_brings_it(rule: str) -> None:
+    detail = rules()[rule]["EventPattern"]["detail"]
+    assert set(detail["eventName"]) <= watch_call.CHANGES.keys()
+    assert detail["errorCode"] == [{"exists": False}]  # a call that was refused has changed nothing
+
+
+def test_every_call_that_the_watch_knows_is_brought_by_one_rule() -> None:
+    brought = [
+        name
+        for rule in ("SecretProtectionRule", "KmsKeyProtectionRule")
+        for name in rules()[rule]["EventPattern"]["detail"]["eventName"]
+    ]
+    assert sorted(brought) == sorted(watch_call.CHANGES)
+
+
+def cloud_trail(source: str, name: str, **detail: Any) -> dict[str, Any]:
+    """An event of CloudTrail, as the KMS and the Secrets Manager guides show it."""
+    return {
+        "source": f"aws.{source}",
+        "detail-type": "AWS API Call via CloudTrail",
+        "detail": {"eventSource": f"{source}.amazonaws.com", "eventName": name, **detail},
+    }
+
+
+def test_a_changed_policy_of_the_secret_matches_and_that_of_another_does_not() -> None:
+    pattern = rules()["SecretProtectionRule"]["EventPattern"]
+    event_patterns.check(pattern)
+    ours: dict[str, Any] = {"responseElements": {"arn": "SessionKeySecret"}}
+    assert matches(pattern, cloud_trail("secretsmanager", "PutResourcePolicy", **ours))
+    assert not matches(pattern, cloud_trail("secretsmanager", "GetSecretValue", **ours))
+    refused = {**ours, "errorCode": "AccessDenied"}
+    assert not matches(pattern, cloud_trail("secretsmanager", "PutResourcePolicy", **refused))
+    other = {"responseElements": {"arn": "another"}}
+    assert not matches(pattern, cloud_trail("secretsmanager", "PutResourcePolicy", **other))
+    assert not matches(pattern, cloud_trail("kms", "PutKeyPolicy", **ours))
+
+
+def test_a_changed_policy_of_the_kms_key_matches_and_that_of_another_does_not() -> None:
+    pattern = rules()["KmsKeyProtectionRule"]["EventPattern"]
+    event_patterns.check(pattern)
+
+    def of(*arns: str) -> dict[str, Any]:
+        resources = [{"ARN": arn, "accountId": "1", "type": "AWS::KMS::Key"} for arn in arns]
+        return cloud_trail("kms", "PutKeyPolicy", resources=resources)
+
+    assert matches(pattern, of("KmsKey.Arn"))
+    assert matches(pattern, of("another", "KmsKey.Arn"))
+    assert not matches(pattern, of("another"))
+    assert not matches(pattern, of())
+    own = "arn:aws:kms:eu-central-1:123456789012:key/12345678-1234-1234-1234-123456789012"
+    existing = {
+        "FirstSessionKey": "",
+        "ExistingSecretArn": ARN,
+        "ExistingSecretKmsKeyArn": own,
+    }
+    with_own = of_type("AWS::Events::Rule", stack(**existing))["KmsKeyProtectionRule"]
+    assert matches(with_own["EventPattern"], of(own))
+
+
 def test_findings_of_this_account_alone_are_looked_at() -> None:
     pattern = rules()["GuardDutyRule"]["EventPattern"]
     assert pattern["source"] == ["aws.guardduty"]
@@ -66,8 +161,15 @@ def test_an_event_that_its_function_does_not_take_is_kept() -> None:
     for rule in rules().values():
         for target in rule["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": "UndeliveredEvents.Arn"}
-            assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == SIX_HOURS
             assert target["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    ages = {
+        name: target["RetryPolicy"]["MaximumEventAgeInSeconds"]
+        for name, rule in rules().items()
+        for target in rule["Targets"]
+    }
+    # A frequent look that is late is as good as the next one.
+    assert ages.pop("FrequentWatchRule") == watch_call.EVERY.total_seconds()
+    assert set(ages.values()) == {SIX_HOURS}
 
 
 def test_an_event_on_which_its_function_fails_is_kept() -> None:

@@ -62,6 +62,11 @@ WRITERS = {
         "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
+    "WatchKeyFunction": {
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
+        "secretsmanager:UpdateSecretVersionStage",
+    },
 }
 NEVER_CURRENT = {"StringEquals": {"secretsmanager:VersionStage": ["AWSPENDING", "AWSPREVIOUS"]}}
 READS = ("Describe", "Get", "List")
@@ -197,6 +202,16 @@ def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_curr
         if (name, action) == ("RespondToFindingFunction", "secretsmanager:UpdateSecretVersionStage")
     ]
     assert conditions == [NEVER_CURRENT] * 2
+
+
+def test_the_watch_can_take_the_way_back_away_and_move_no_other_label() -> None:
+    conditions = [
+        statement.get("Condition")
+        for name, action, _, statement in every_own_right()
+        if (name, action) == ("WatchKeyFunction", "secretsmanager:UpdateSecretVersionStage")
+    ]
+    only = {"StringEquals": {"secretsmanager:VersionStage": "AWSPREVIOUS"}}
+    assert conditions == [only] * 2
 
 
 def test_only_those_that_work_with_the_key_can_read_it() -> None:

@@ -19,14 +19,15 @@ ROTATE = "RotateSecretFunctionRole.Arn"
 DELIVER = "DeliverKeyFunctionRole.Arn"
 RESTORE = "RestorePreviousKeyFunctionRole.Arn"
 RESPOND = "RespondToFindingFunctionRole.Arn"
-EVERYBODY = {ROTATE, DELIVER, RESTORE, RESPOND, OPERATOR, ANA, ADMINISTRATOR, ROOT}
+WATCH = "WatchKeyFunctionRole.Arn"
+EVERYBODY = {ROTATE, DELIVER, RESTORE, RESPOND, WATCH, OPERATOR, ANA, ADMINISTRATOR, ROOT}
 MAY = {
     "GetSecretValue": {ROTATE, DELIVER, OPERATOR, ANA},
     "PutSecretValue": {ROTATE, ANA},
     "UpdateSecret": {ROTATE, ANA},
     "DeleteSecret": {ROTATE, ANA},
     "ReplicateSecretToRegions": {ROTATE, ANA},
-    "UpdateSecretVersionStage": {ROTATE, RESTORE, RESPOND, ANA},
+    "UpdateSecretVersionStage": {ROTATE, RESTORE, RESPOND, WATCH, ANA},
     # Whoever may administer the secret can always mend the policy.
     "PutResourcePolicy": EVERYBODY,
     "DeleteResourcePolicy": EVERYBODY,
@@ -78,7 +79,7 @@ EXPOSED, FOUND = f"keyturn:exposed:{'0' * 36}", f"keyturn:finding:{'0' * 36}"
 def test_only_the_rotation_keeps_marks(action: str, tags: tuple[str, ...]) -> None:
     given = statements(policy(**PARAMETERS)["ResourcePolicy"])
     free = {one for one in EVERYBODY if not denies(given, asked(one, action, **{KEYS: tags}))}
-    assert free == {ROTATE, RESPOND, ANA}
+    assert free == {ROTATE, RESPOND, WATCH, ANA}
 
 
 @pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
@@ -124,8 +125,8 @@ def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() 
     ]
     assert named == [
         {ROTATE},
-        {ROTATE, RESTORE, RESPOND},
-        {ROTATE, RESPOND},
+        {ROTATE, RESTORE, RESPOND, WATCH},
+        {ROTATE, RESPOND, WATCH},
         {ROTATE, DELIVER},
     ]
     without = policy(GuardDutyFindings="off")["ResourcePolicy"]

@@ -68,17 +68,27 @@ def test_the_cost_of_many_sessions_is_linear_in_their_number() -> None:
     assert hundred / ten == pytest.approx(10, rel=0.01)
 
 
-def test_a_month_has_its_rotations_a_look_a_day_and_what_is_there_anyway() -> None:
+def test_a_month_has_its_rotations_its_looks_and_what_is_there_anyway() -> None:
     fixed = cost.fixed_usd(
         {"AWS::KMS::Key": 1, "AWS::CloudWatch::Alarm": 5, "Other": 9}, 40, rotations=2
     )
-    assert fixed == pytest.approx(1.0 + 0.5 + 0.30 / 730 * (2 * 40 + 3 * 30))
+    assert fixed == pytest.approx(1.0 + 0.5 + 0.30 / 730 * (2 * 40 + 5 * 730))
     nothing = Usage({}, 0, 0, 0, 0)
-    look = 0.5 * 0.0000133334 + 0.0000002 + 0.000005
+    looks = cost.looks(CALLS["watch_key"])
     watched = cost.month(nothing, CALLS["watch_key"], fixed, rotations=2)
-    assert watched == pytest.approx(fixed + 30 * look)
+    assert watched == pytest.approx(fixed + looks.usd)
     dearer = cost.month(MEASURED, CALLS["watch_key"], fixed, rotations=2)
     assert dearer - watched == pytest.approx(2 * MEASURED.usd)
+
+
+def test_a_look_asks_two_functions_and_each_of_them_is_billed() -> None:
+    one = cost.looks(CALLS["watch_key"], days=1)
+    assert {name: calls.number for name, calls in one.calls.items()} == {
+        "watch_key": 289,
+        "deliver_key": 289,
+        "check_rollout": 289,
+    }
+    assert (one.transitions, one.secret_calls, one.kms_calls) == (289 * 8, 289 * 6, 289)
 
 
 def test_invocations_are_billed_with_their_initialisation() -> None:
@@ -119,4 +129,5 @@ def test_the_tables_show_what_was_measured_and_reckoned() -> None:
     ]
     assert len(totals) == len(cost_report.SIZES)
     assert totals == sorted(totals)
-    assert math.isclose(totals[0], 0.4, abs_tol=0.05)
+    looked = cost.looks(CALLS["watch_key"]).usd
+    assert math.isclose(totals[0], 0.4 + 5 * 0.3 + looked, abs_tol=0.05)

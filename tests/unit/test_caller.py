@@ -88,7 +88,8 @@ def test_an_event_is_read_as_the_api_shows_it() -> None:
     ("name", "own"),
     [
         (f"rot-{NEW}", True),
-        (f"rot-{NEW}-2", True),
+        (f"rot-{NEW}_2", True),
+        (f"rot-{NEW}-2", False),
         (f"rot-{NEW}-1732449600", True),
         (f"rot-{NEW}-", False),
         (f"rot-{NEW}-17324496001", False),

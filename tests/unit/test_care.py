@@ -10,18 +10,21 @@ from typing import Any
 
 import pytest
 
-from keyturn import alerts, care, errors, key, watch
+from keyturn import alert, alerts, care, errors, key, watch
 from keyturn.channels import Message
+from keyturn.concern import CRITICAL, Concern
+from keyturn.exposure import Mark
 from keyturn.run import Origin, Run, timestamp
-from keyturn.watch import Call, Concern, Execution, Judgement
+from keyturn.watch import Execution, Judgement
+from keyturn.watch_call import CHANGES, Call
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeChannel, FakeClock, FakeRuns, FakeSecretStore
+from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretStore
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-EVERY_DAY, ON_MOVE = Call(daily=True, at=NOON), Call(daily=False, at=NOON)
-PLACE = alerts.Place(ARN, MACHINE)
+EVERY_DAY, ON_MOVE, OFTEN = Call("daily", NOON), Call("moved", NOON), Call("frequent", NOON)
+PLACE = alert.Place(ARN, MACHINE)
 ENDED = Execution(f"rot-{NEW}", f"{MACHINE}:rot-{NEW}", "FAILED", NOON - HOUR)
 
 
@@ -33,6 +36,8 @@ class Scene:
     runs: FakeRuns = field(default_factory=FakeRuns)
     channel: FakeChannel = field(default_factory=FakeChannel)
     clock: FakeClock = field(default_factory=FakeClock)
+    questions: FakeLooks | None = field(default_factory=FakeLooks)
+    told_before: dict[Any, datetime] = field(default_factory=dict)
     users: Callable[[], dict[str, Any]] = lambda: {"sessions": 41, "counted": True}
 
     def __post_init__(self) -> None:
@@ -48,8 +53,10 @@ class Scene:
             runs=self.runs,
             users=self.users,
             channels=[self.channel],
+            questions=self.questions,
+            told=self.told_before,
         )
-        return care.take_care(watching, call, watch.look(self.store), self.clock)
+        return care.take_care(watching, call, self.store.seen(), self.clock).found
 
     @property
     def told(self) -> Message:
@@ -66,8 +73,20 @@ def scene() -> Scene:
     return Scene()
 
 
+ABOUT: dict[Concern, tuple[str, ...]] = {
+    Concern.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
+    Concern.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
+    Concern.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
+    Concern.PODS_UNSTAMPED: ("web-console: of 2 pods 0 with another version's stamp, 2 with none",),
+    Concern.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
+    Concern.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
+    Concern.PROTECTION_CHANGED: ("PutKeyPolicy",),
+}
+APART = {Concern.NOT_CARRIED, Concern.SOON}
+
+
 def judged(concern: Concern, **changes: Any) -> Judgement:
-    judgement = Judgement(concern, NEW, NOON - HOUR, OLD)
+    judgement = Judgement(concern, NEW, NOON - HOUR, OLD, about=ABOUT.get(concern, ()))
     return replace(judgement, **changes)
 
 
@@ -76,11 +95,11 @@ def message_of(concern: Concern, **changes: Any) -> Message:
 
 
 def every_message() -> list[Message]:
-    plain = (Concern.PUT_BACK, Concern.STUCK, Concern.OLD, Concern.TOO_OLD)
     soon = judged(Concern.SOON, since=NOON + 2 * DAY)
     return [
-        *map(message_of, plain),
-        message_of(Concern.RUN_ENDED, runs=(ENDED,)),
+        *(message_of(concern, runs=(ENDED,)) for concern in Concern if concern not in APART),
+        *(message_of(concern) for concern in ABOUT),
+        *(message_of(Concern.PROTECTION_CHANGED, about=(name,)) for name in CHANGES),
         alerts.unnamable(judged(Concern.NOT_CARRIED), PLACE, NOON),
         alerts.announcement(soon, PLACE, NOON, {"sessions": 41, "counted": True}),
         alerts.announcement(soon, PLACE, NOON, None),
@@ -91,7 +110,13 @@ def every_message() -> list[Message]:
 
 
 def test_a_key_changed_by_hand_is_carried_to_the_services(scene: Scene) -> None:
-    assert scene.look() == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
+    (done,) = scene.look()
+    assert done == {
+        "concern": "NOT_CARRIED",
+        "version": NEW,
+        "started": f"rot-{NEW}",
+        "mode": "scheduled",
+    }
     origin = Origin("watch", timestamp(NOON - HOUR))
     assert scene.runs.started == [Run(NEW, ARN, "scheduled", OLD, origin)]
     assert scene.channel.told == []  # BeginRotation tells
@@ -109,6 +134,131 @@ def test_a_version_whose_token_says_emergency_is_carried_as_one(scene: Scene) ->
     scene.store.documents[token], scene.store.made[token] = a_document(), NOON - HOUR
     scene.look()
     assert [run.mode for run in scene.runs.started] == ["emergency"]
+
+
+def outside_the_window(scene: Scene) -> None:
+    scene.store.rules = replace(scene.store.rules, expression="cron(0 3 1 * ? *)", duration="2h")
+
+
+def test_an_emergency_that_the_watch_carries_closes_the_way_back(scene: Scene) -> None:
+    """As finishSecret would have done: the run of a bare rotate-secret could not be started."""
+    outside_the_window(scene)
+    (done,) = scene.look(OFTEN)
+    assert (done["started"], done["mode"]) == (f"rot-{NEW}", "emergency")
+    assert [(run.mode, run.previous) for run in scene.runs.started] == [("emergency", OLD)]
+    assert scene.store.marks() == [Mark(OLD, NOON, "emergency")]
+    assert scene.store.stages[OLD] == []
+
+
+def test_a_mark_that_cannot_be_written_does_not_hold_the_run_up(scene: Scene) -> None:
+    outside_the_window(scene)
+    scene.store.tags_down = True
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        scene.look(OFTEN)
+    assert [run.mode for run in scene.runs.started] == ["emergency"]
+
+
+def test_a_scheduled_run_that_the_watch_carries_leaves_the_way_back_open(scene: Scene) -> None:
+    scene.look(OFTEN)
+    assert [run.mode for run in scene.runs.started] == ["scheduled"]
+    assert scene.store.marks() == []
+    assert scene.store.stages[OLD] == ["AWSPREVIOUS"]
+
+
+def carried(scene: Scene) -> Scene:
+    """A secret whose current version has been carried to the services."""
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    return scene
+
+
+def exposed_delivered() -> FakeLooks:
+    questions = FakeLooks()
+    questions.answers[0]["delivered"] |= {"holds": "exposed", "version": OLD}
+    return questions
+
+
+def test_an_exposed_key_where_services_read_it_is_told_at_once(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    (done,) = scene.look(OFTEN)
+    assert done["concern"] == "EXPOSED_KEY_DELIVERED"
+    assert scene.told.facts["critical"] is True
+    assert OLD in scene.told.says
+
+
+@pytest.mark.parametrize(
+    ("holds", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
+)
+def test_what_lasts_is_told_again_after_a_while_and_in_between_by_no_frequent_look(
+    scene: Scene, holds: str, hours: int
+) -> None:
+    carried(scene).questions = exposed_delivered()
+    assert scene.questions
+    scene.questions.answers[0]["delivered"]["holds"] = holds
+    for minutes in range(0, hours * 60 + 1, 5):
+        (done,) = scene.look(replace(OFTEN, at=NOON + timedelta(minutes=minutes)))
+        assert ("told" in done) is (minutes in {0, hours * 60})
+    assert len(scene.channel.told) == 2
+
+
+def test_a_message_that_nobody_took_is_told_by_the_next_look(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    scene.channel.down = True
+    scene.look(OFTEN)
+    scene.channel.down = False
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert scene.told.facts["concern"] == "EXPOSED_KEY_DELIVERED"
+
+
+def test_a_new_process_tells_what_lasts_once_more(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    scene.look(OFTEN)
+    scene.told_before = {}
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert len(scene.channel.told) == 2
+
+
+def test_nobody_is_asked_while_the_run_of_the_current_version_goes_on(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, status="RUNNING")]
+    assert scene.look(OFTEN) == []
+    assert scene.questions
+    assert scene.questions.asked == []
+
+
+@pytest.mark.parametrize("questions", [FakeLooks(down=True), FakeLooks(late=True)])
+def test_that_nobody_could_look_is_told_once_a_day_and_fails_nothing(
+    scene: Scene, questions: FakeLooks
+) -> None:
+    carried(scene).questions = questions
+    (done,) = scene.look(OFTEN)
+    assert (done["concern"], done["told"]) == ("DRIFT_UNKNOWN", "daily")
+    assert scene.channel.told == []
+    scene.look(EVERY_DAY)
+    assert scene.told.facts["concern"] == "DRIFT_UNKNOWN"
+
+
+def test_a_secret_that_is_marked_for_deletion_is_told_and_nothing_else_is_looked_at(
+    scene: Scene,
+) -> None:
+    scene.store.deleted_at = NOON + 7 * DAY
+    (done,) = scene.look(OFTEN)
+    assert done["concern"] == "MARKED_FOR_DELETION"
+    assert scene.told.command == f"aws secretsmanager restore-secret --secret-id {ARN}"
+    assert scene.runs.started == []
+    assert scene.questions
+    assert scene.questions.asked == []
+
+
+def test_of_whoever_changed_a_policy_no_message_says_anything_but_how_to_find_out(
+    scene: Scene,
+) -> None:
+    carried(scene)
+    (done,) = scene.look(Call("changed", NOON, "PutResourcePolicy"))
+    assert done["concern"] == "PROTECTION_CHANGED"
+    given = shell.options(scene.told.command)
+    assert given["--lookup-attributes"] == (
+        "AttributeKey=EventName,AttributeValue=PutResourcePolicy"
+    )
+    assert given["--start-time"] < timestamp(NOON) < given["--end-time"]
 
 
 def test_a_rotation_that_is_about_to_start_its_run_is_waited_for(scene: Scene) -> None:
@@ -185,7 +335,7 @@ def test_a_rotation_is_announced_where_nobody_can_count_the_users(scene: Scene) 
 def test_a_rotation_that_is_switched_off_is_not_announced(scene: Scene) -> None:
     scene.store.rules = replace(scene.store.rules, enabled=False)
     announce(scene, NOON + 40 * HOUR)
-    assert scene.channel.told == []
+    assert scene.told.facts["concern"] == "ROTATION_OFF"
 
 
 # What people read
@@ -206,6 +356,27 @@ def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> 
     given = shell.options(message_of(Concern.PUT_BACK).command)
     assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
     assert json.loads(given["--input"]) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
+
+
+@pytest.mark.parametrize(
+    "concern", [Concern.EXPOSED_KEY_DELIVERED, Concern.DELIVERED_DRIFTED, Concern.PODS_DRIFTED]
+)
+def test_the_command_of_a_drift_runs_the_last_run_again(concern: Concern) -> None:
+    given = shell.options(message_of(concern, runs=(ENDED,)).command, had='{"mode": "emergency"}')
+    assert given["--input"] == '{"mode": "emergency"}'
+    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    forgotten = message_of(concern).command
+    assert re.search(r'--client-request-token "emergency-', forgotten)
+
+
+def test_the_command_of_a_rotation_that_is_off_turns_it_on_with_its_rules() -> None:
+    told = message_of(Concern.ROTATION_OFF).command
+    words = shlex.split(told)
+    assert "--no-rotate-immediately" in words
+    assert json.loads(words[-1]) == {
+        "ScheduleExpression": "cron(0 3 1,15 * ? *)",
+        "Duration": "2h",
+    }
 
 
 def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:
@@ -245,9 +416,11 @@ def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> 
 
 
 def test_every_concern_but_those_that_need_more_has_its_message() -> None:
-    apart = {Concern.NOT_CARRIED, Concern.SOON}
-    for concern in set(Concern) - apart:
-        assert message_of(concern, runs=(ENDED,)).facts["concern"] == concern.name
-    for concern in apart:
+    for concern in set(Concern) - APART:
+        told = message_of(concern, runs=(ENDED,))
+        assert told.facts["concern"] == concern.name
+        assert told.facts["critical"] is (concern in CRITICAL)
+        assert told.subject.startswith("CRITICAL: ") is (concern in CRITICAL)
+    for concern in APART:
         with pytest.raises(KeyError):
             message_of(concern)

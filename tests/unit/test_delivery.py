@@ -312,6 +312,9 @@ class SlowWay:
     def holds(self, promoted: Promoted) -> bool:
         raise NotImplementedError
 
+    def held(self) -> list[delivery.Held]:
+        raise NotImplementedError
+
 
 def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_calls(
     source: FakeSecretStore,

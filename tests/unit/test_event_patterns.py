@@ -11,7 +11,14 @@ from tests.project import event, resources
 EVENT = {
     "source": "aws.guardduty",
     "resources": ["a", "b"],
-    "detail": {"severity": 5.5, "archived": False, "count": 1, "type": "Recon:EC2/Portscan"},
+    "detail": {
+        "severity": 5.5,
+        "archived": False,
+        "count": 1,
+        "type": "Recon:EC2/Portscan",
+        "keys": [{"ARN": "a", "type": "key"}, {"ARN": "b"}],
+        "none": [],
+    },
 }
 
 
@@ -44,6 +51,9 @@ EVENT = {
         ({"detail": {"gone": {"deeper": ["x"]}}}, False),
         ({"detail": {"type": {"deeper": ["x"]}}}, False),
         ({"detail": ["x"]}, False),
+        ({"detail": {"keys": {"ARN": ["b"]}}}, True),
+        ({"detail": {"keys": {"ARN": ["c"]}}}, False),
+        ({"detail": {"none": {"ARN": ["a"]}}}, False),
     ],
 )
 def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool) -> None:

@@ -8,7 +8,7 @@ import yaml
 from local import demo, faults
 from tests.vocabulary import stop
 
-WITHSTOOD = {"log-injection"}
+WITHSTOOD = {"log-injection", "old-key-put-back"}
 
 
 @pytest.mark.parametrize(("name", "fault"), faults.FAULTS.items(), ids=faults.FAULTS)

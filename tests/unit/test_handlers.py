@@ -221,7 +221,15 @@ def test_a_call_that_no_execution_has_made_changes_nothing(
 
 @pytest.mark.parametrize("function", CHANGE_SOMETHING)
 @pytest.mark.parametrize(
-    "other", ["rot-other", "pre-" + NEW, f"rot-{NEW}-", f"rot-{NEW}-x", f"rot-{NEW}:rot-{NEW}"]
+    "other",
+    [
+        "rot-other",
+        "pre-" + NEW,
+        f"rot-{NEW}-",
+        f"rot-{NEW}-x",
+        f"rot-{NEW}-2",
+        f"rot-{NEW}:rot-{NEW}",
+    ],
 )
 def test_a_call_that_names_no_execution_of_the_run_is_refused_unasked(
     function: str, other: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
@@ -556,8 +564,9 @@ def test_watch_key_takes_its_good_input_and_carries_on_a_key_that_was_changed_by
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     result = call("watch_key", event("watch_key"))
-    assert result["daily"] is False
-    assert result["found"] == [{"concern": "NOT_CARRIED", "version": NEW, "started": f"rot-{NEW}"}]
+    assert result["look"] == "moved"
+    (found,) = result["found"]
+    assert (found["concern"], found["started"]) == ("NOT_CARRIED", f"rot-{NEW}")
     assert waited
     assert [started.rotation_id for started in stage.runs.started] == [NEW]
 

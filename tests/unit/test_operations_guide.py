@@ -5,18 +5,21 @@ import re
 
 import pytest
 
-from keyturn import alerts, commands, run, watch
+from keyturn import alerts, commands, run
+from keyturn.alert import Place
+from keyturn.concern import Concern
 from keyturn.run import Run
 from keyturn.trigger import Schedule, classify
-from keyturn.watch import Concern, Execution, Judgement
+from keyturn.watch import Execution, Judgement
 from tests import shell
 from tests.conftest import ARN, NEW, NOON
 from tests.project import ROOT
+from tests.unit.test_care import ABOUT
 
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 APART = {"NOT_CARRIED", "SOON"}  # their messages need more than the judgement
 NO_SCHEDULE = Schedule(None, None, enabled=False, next_rotation=None)
-PLACE = alerts.Place(ARN, "arn:of-the-machine")
+PLACE = Place(ARN, "arn:of-the-machine")
 NAMES = {"<StateMachineArn>": "arn:of-the-machine", "<SecretArn>": ARN, "<VersionId>": NEW}
 
 
@@ -59,7 +62,7 @@ def test_the_line_that_runs_a_run_again_is_that_of_the_messages_and_its_input_is
 @pytest.mark.parametrize("concern", [one for one in Concern if one.name not in APART])
 def test_the_subject_of_what_the_watch_tells_is_a_heading(concern: Concern) -> None:
     ended = Execution(f"rot-{NEW}", "arn:of-the-run", "FAILED", NOON)
-    judged = Judgement(concern, NEW, NOON, runs=(ended,))
+    judged = Judgement(concern, NEW, NOON, runs=(ended,), about=ABOUT.get(concern, ()))
     assert_explained(alerts.message_of(judged, PLACE, NOON).subject)
 
 
@@ -67,7 +70,7 @@ def test_the_subjects_of_the_other_concerns_are_headings_too() -> None:
     soon = Judgement(Concern.SOON, NEW, NOON)
     assert_explained(alerts.announcement(soon, PLACE, NOON, None).subject)
     assert_explained(
-        alerts.unnamable(Judgement(watch.Concern.NOT_CARRIED, NEW, NOON), PLACE, NOON).subject
+        alerts.unnamable(Judgement(Concern.NOT_CARRIED, NEW, NOON), PLACE, NOON).subject
     )
 
 

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, watch
+from keyturn import errors, watch, watch_call
+from keyturn.concern import Concern
+from keyturn.exposure import Mark
 from keyturn.labels import Version
-from keyturn.watch import Call, Concern, Execution, Limits, Secret
+from keyturn.trigger import Schedule
+from keyturn.watch import Execution, Limits, Secret
+from keyturn.watch_call import Call
 from tests.conftest import ARN, NEW, NOON, OLD
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PENDING = "22222222-2222-4222-8222-222222222222"
 LIMITS = Limits(old=30 * DAY, too_old=90 * DAY, notice=48 * HOUR)
-EVERY_DAY, ON_MOVE = Call(daily=True, at=NOON), Call(daily=False, at=NOON)
+EVERY_DAY, ON_MOVE, OFTEN = Call("daily", NOON), Call("moved", NOON), Call("frequent", NOON)
 YOUNG, LONG_AGO = NOON - timedelta(minutes=29), NOON - timedelta(minutes=30)
 
 
@@ -35,7 +39,8 @@ def run_of(name: str, status: str, started: datetime = NOON - HOUR, again: str =
 
 
 def secret(*versions: Version, **dates: Any) -> Secret:
-    return Secret(versions, dates.get("changed"), dates.get("next_rotation"))
+    schedule = Schedule("cron(0 3 1,15 * ? *)", "2h", True, dates.get("next_rotation"))
+    return Secret(versions, dates.get("changed"), schedule, marks=tuple(dates.get("marks", ())))
 
 
 ROTATED = secret(current(NOON - HOUR), previous(NOON - DAY))
@@ -47,7 +52,9 @@ def concerns(
     return [judgement.concern for judgement in watch.judge(seen, runs or [], LIMITS, call)]
 
 
-BOTH = pytest.mark.parametrize("call", [EVERY_DAY, ON_MOVE], ids=["daily", "on a move"])
+BOTH = pytest.mark.parametrize(
+    "call", [EVERY_DAY, ON_MOVE, OFTEN], ids=["daily", "on a move", "often"]
+)
 
 
 # Whether the services have the key
@@ -112,11 +119,15 @@ def test_nothing_is_started_while_a_rotation_is_under_way(
 
 
 def test_a_rotation_between_its_promotion_and_its_run_is_left_to_start_it() -> None:
-    late = secret(current(LONG_AGO, "AWSPENDING"), previous(NOON - DAY))
+    """Its function ends after two minutes; nothing that changes the secret makes it longer."""
+    late = secret(current(LONG_AGO, "AWSPENDING"), previous(NOON - DAY), changed=NOON)
     assert concerns(late, [], ON_MOVE) == []
-    assert concerns(late, [], EVERY_DAY) == [Concern.NOT_CARRIED]
-    young = secret(current(YOUNG, "AWSPENDING"), previous(NOON - DAY))
-    assert concerns(young, [], EVERY_DAY) == []
+    for call in (EVERY_DAY, OFTEN):
+        assert concerns(late, [], call) == [Concern.NOT_CARRIED]
+        for seconds, found in ((119, []), (120, [Concern.NOT_CARRIED])):
+            promoted = NOON - timedelta(seconds=seconds)
+            young = secret(current(YOUNG, "AWSPENDING"), previous(NOON - DAY), changed=promoted)
+            assert concerns(young, [], call) == found
 
 
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
@@ -174,9 +185,9 @@ def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
 def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work() -> None:
     """It ended well, for it found itself overtaken; before the label moved it had failed."""
     runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-1795607400")]
-    moved = Secret(PUT_BACK.versions, NOON - timedelta(minutes=5), None)
+    moved = secret(*PUT_BACK.versions, changed=NOON - timedelta(minutes=5))
     assert concerns(moved, runs) == []
-    by_hand = Secret(PUT_BACK.versions, NOON + timedelta(minutes=5), None)
+    by_hand = secret(*PUT_BACK.versions, changed=NOON + timedelta(minutes=5))
     assert concerns(by_hand, runs) == [Concern.PUT_BACK]
 
 
@@ -263,14 +274,96 @@ def test_a_rotation_is_not_announced_when_a_label_moves_or_when_it_is_past() -> 
     assert concerns(secret(current(NOON - DAY), next_rotation=NOON - HOUR)) == []
 
 
+# The mode of a run that the watch starts
+
+
+def mode_of(name: str, created: datetime, manual: Any = "emergency") -> str:
+    seen = secret(version(name, created, "AWSCURRENT"), previous(created - DAY))
+    limits = replace(LIMITS, manual_mode=manual)
+    (judgement,) = watch.judge(seen, [], limits, replace(OFTEN, at=created + HOUR))
+    assert judgement.concern is Concern.NOT_CARRIED
+    return judgement.mode
+
+
+IN_WINDOW = datetime(2026, 11, 15, 3, 30, tzinfo=NOON.tzinfo)
+
+
+@pytest.mark.parametrize("manual", ["emergency", "scheduled"])
+@pytest.mark.parametrize(
+    ("name", "created", "mode"),
+    [
+        (NEW, IN_WINDOW, "scheduled"),
+        (f"planned-{NEW}", NOON, "scheduled"),
+        (f"emergency-{NEW}", IN_WINDOW, "emergency"),
+        (f"emergency-gd-{'0' * 32}", IN_WINDOW, "emergency"),
+        (NEW, NOON, None),
+    ],
+    ids=["in the window", "planned", "emergency", "finding", "outside the window"],
+)
+def test_a_run_has_the_mode_that_its_rotation_would_have_had(
+    name: str, created: datetime, mode: str | None, manual: str
+) -> None:
+    """A bare rotate-secret whose run could not be started is no milder for that."""
+    assert mode_of(name, created, manual) == (mode or manual)
+
+
+# A version that is marked as exposed
+
+
+MARKED = [Mark(NEW, NOON - HOUR, "finding")]
+
+
+@BOTH
+@pytest.mark.parametrize("runs", [[], [run_of(NEW, "SUCCEEDED")], [run_of(NEW, "FAILED")]], ids=str)
+def test_an_exposed_version_that_is_current_is_told_and_never_carried(
+    runs: list[Execution], call: Call
+) -> None:
+    seen = secret(*ROTATED.versions, marks=MARKED)
+    (judgement,) = watch.judge(seen, runs, LIMITS, call)
+    assert (judgement.concern, judgement.since) == (Concern.EXPOSED_KEY_CURRENT, NOON - HOUR)
+
+
+@BOTH
+def test_an_exposed_version_that_was_put_back_by_hand_is_told_as_that(call: Call) -> None:
+    seen = secret(*PUT_BACK.versions, marks=MARKED)
+    assert concerns(seen, [run_of(OLD, "SUCCEEDED")], call) == [Concern.EXPOSED_KEY_CURRENT]
+
+
+def test_an_exposed_version_that_is_being_replaced_is_no_concern_for_half_an_hour() -> None:
+    for begun, found in ((YOUNG, []), (LONG_AGO, [Concern.EXPOSED_KEY_CURRENT])):
+        pending = version(PENDING, begun, "AWSPENDING")
+        seen = secret(*ROTATED.versions, pending, marks=MARKED)
+        assert concerns(seen, [run_of(NEW, "SUCCEEDED")], OFTEN) == found
+
+
+def test_the_mark_of_another_version_is_no_concern() -> None:
+    seen = secret(*ROTATED.versions, marks=[Mark(OLD, NOON - HOUR, "emergency")])
+    assert concerns(seen, [run_of(NEW, "SUCCEEDED")], OFTEN) == []
+
+
 # The event
 
 
-def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None:
+MOVED = {"detail-type": "Secret Label Updated", "resources": [ARN], "time": "2026-11-24T12:00:00Z"}
+CHANGED: dict[str, Any] = {
+    "detail-type": "AWS API Call via CloudTrail",
+    "time": "2026-11-24T12:00:00Z",
+    "detail": {"eventName": "PutKeyPolicy", "userIdentity": {"userName": "visit evil.test"}},
+}
+
+
+def test_the_event_says_which_rule_has_called_and_of_which_time() -> None:
     daily = {"detail-type": "Scheduled Event", "time": "2026-11-24T08:00:00Z"}
-    assert watch.parse(daily, ARN) == Call(daily=True, at=NOON - 4 * HOUR)
-    moved = {"detail-type": "Secret Label Updated", "resources": [ARN]}
-    assert watch.parse({**moved, "time": "2026-11-24T12:00:00Z"}, ARN) == ON_MOVE
+    assert watch_call.parse(daily, ARN) == Call("daily", NOON - 4 * HOUR)
+    often = {"detail-type": "Frequent Look", "time": "2026-11-24T12:00:00Z"}
+    assert watch_call.parse(often, ARN) == OFTEN
+    assert watch_call.parse(MOVED, ARN) == ON_MOVE
+
+
+def test_of_a_call_that_was_made_the_name_and_the_time_are_taken() -> None:
+    call = watch_call.parse(CHANGED, ARN)
+    assert call == Call("changed", NOON, "PutKeyPolicy")
+    assert "evil" not in repr(call)
 
 
 @pytest.mark.parametrize(
@@ -284,11 +377,16 @@ def test_the_event_says_whether_it_is_the_daily_look_and_of_which_time() -> None
         {"detail-type": "Secret Label Updated", "resources": None},
         {"detail-type": "Scheduled Event", "time": "today"},
         {"detail-type": "Scheduled Event"},
+        {"detail-type": "Frequent Look"},
+        {**CHANGED, "detail": {"eventName": "GetSecretValue"}},
+        {**CHANGED, "detail": {"eventName": ["PutKeyPolicy"]}},
+        {**CHANGED, "detail": "PutKeyPolicy"},
+        {**CHANGED, "time": None},
     ],
 )
 def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
     with pytest.raises(errors.RequestRefused, match=r"Nothing was done\."):
-        watch.parse(event, ARN)
+        watch_call.parse(event, ARN)
 
 
 # The facts that are measured

@@ -25,7 +25,9 @@ def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
 @pytest.mark.parametrize("fault", [*faults.FAULTS, *faults.FAILURES])
 def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) -> None:
     named = {"FAIL" if fault in faults.FAILURES else "FAULT": fault, "DELIVERY": delivery}
-    if (fault, delivery) == ("key-crash", "external-secrets"):
+    if fault == "old-key-put-back":
+        named["MODE"] = "emergency"
+    if fault in {"key-crash", "old-key-put-back"} and delivery == "external-secrets":
         with pytest.raises(ValueError, match="External Secrets Operator mends that at once"):
             wish.read(named)
     else:
@@ -35,6 +37,13 @@ def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) ->
 @pytest.mark.parametrize(
     ("named", "says"),
     [
+        (
+            {"FAULT": "old-key-put-back"},
+            (
+                "FAULT=old-key-put-back is about a key that is marked as exposed, which an"
+                " emergency does: give MODE=emergency or MODE=finding too."
+            ),
+        ),
         (
             {"DELIVERY": "pigeon"},
             "DELIVERY is one of kubernetes-secret, external-secrets, vault, not 'pigeon'.",

@@ -2,53 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from keyturn import commands
+from keyturn import commands, drift_alerts, protection_alerts
+from keyturn.alert import Place, Words
 from keyturn.channels import Message
+from keyturn.concern import CRITICAL, Concern
 from keyturn.messages import NOTHING_TO_DO
-from keyturn.run import Origin, Run, timestamp
-from keyturn.trigger import EMERGENCY
-from keyturn.watch import Concern, Judgement
+from keyturn.run import timestamp
+from keyturn.watch import Judgement
 
 SUGGESTED = {"ScheduleExpression": "cron(0 3 2,16 * ? *)", "Duration": "2h"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which secret is watched, and which state machine carries its key to the services."""
-
-    secret_arn: str
-    state_machine_arn: str
-
-    def run_of(self, judgement: Judgement) -> Run:
-        """The run that carries the version of a judgement to the services, for the first time.
-
-        A token that says emergency keeps its word: such a run never goes back to the old key.
-        """
-        urgent = judgement.version.startswith(EMERGENCY)
-        return Run(
-            judgement.version,
-            self.secret_arn,
-            "emergency" if urgent else "scheduled",
-            judgement.previous,
-            Origin("watch", timestamp(judgement.since)),
-        )
-
-
-@dataclass(frozen=True)
-class Words:
-    """What differs from message to message."""
-
-    kind: str
-    subject: str
-    says: str
-    impact: str
-    reason: str
-    todo: str
-    command: str = ""
 
 
 def message_of(judgement: Judgement, place: Place, at: datetime) -> Message:
@@ -56,9 +21,12 @@ def message_of(judgement: Judgement, place: Place, at: datetime) -> Message:
     words = {
         Concern.PUT_BACK: _put_back,
         Concern.RUN_ENDED: _run_ended,
+        Concern.WOULD_BE_REFUSED: _refused,
         Concern.STUCK: _stuck,
         Concern.OLD: _old,
         Concern.TOO_OLD: _old,
+        **drift_alerts.WORDS,
+        **protection_alerts.WORDS,
     }[judgement.concern]
     return _message(judgement, place, at, words(judgement, place, at - judgement.since))
 
@@ -122,6 +90,7 @@ def _message(judgement: Judgement, place: Place, at: datetime, words: Words) -> 
         todo=words.todo,
         facts={
             "concern": judgement.concern.name,
+            "critical": judgement.concern in CRITICAL,
             "version": judgement.version,
             "since": timestamp(judgement.since),
             "secretArn": place.secret_arn,
@@ -165,6 +134,23 @@ def _run_ended(judgement: Judgement, place: Place, _: timedelta) -> Words:
         command=commands.run_again_as(
             place.run_of(judgement), judgement.runs[-1].arn, place.state_machine_arn
         ),
+    )
+
+
+def _refused(judgement: Judgement, place: Place, _: timedelta) -> Words:
+    first = judgement.about[0].split(":")[0]
+    return Words(
+        kind="Session Key Rotation Would Be Refused",
+        subject="Session key: the next scheduled rotation would be refused",
+        says=(
+            "The functions of a rotation were asked whether they could do their part now, and"
+            f" {len(judgement.about)} problems were found. A scheduled rotation would stop before"
+            " anything changes. An emergency would go on, and fail where these matter."
+        ),
+        impact="None now. The key is not rotated until the problems are solved.",
+        reason="; ".join(judgement.about),
+        todo=f"Solve them (docs/operations.md, {first}), then ask again; this changes nothing:",
+        command=commands.dry_run(place.secret_arn),
     )
 
 

@@ -78,8 +78,14 @@ def confirm(executions: Executions, run: Run, call: Call) -> None:
 
 
 def is_execution_of(run: Run, name: str) -> bool:
-    """Whether an execution of this name is one of the run: its first, or one that came after."""
-    return re.fullmatch(rf"{re.escape(run.execution_name)}(-\d{{1,10}})?", name) is not None
+    """Whether an execution of this name is one of the run: its first, or one that came after.
+
+    A run that is started again has the time in its name (`commands`); one whose name was taken has
+    a number.
+    """
+    return (
+        re.fullmatch(rf"{re.escape(run.execution_name)}(-\d{{10}}|_\d{{1,2}})?", name) is not None
+    )
 
 
 def made_call(history: Sequence[HistoryEvent], function_arn: str, payload: Any) -> bool:

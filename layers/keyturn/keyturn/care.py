@@ -1,18 +1,29 @@
-"""What is done about a concern of `keyturn.watch`: a run is started, or people are told.
+"""What is done about a concern of the watch: a run is started, or people are told.
 
 Whether a value is a key is not looked at here, since this function does not read the key: the run
-finds it out when it delivers, and turns back. That people cannot be told is a fact of the result;
-that a run cannot be started is an error, so that the call is repeated.
+finds it out when it delivers. That people cannot be told is a fact of the result; that a run cannot
+be started is an error, so that the call is repeated.
+
+What lasts is found again every five minutes. Told when it is new, it is told again after an hour if
+it is critical, else after a day (`concern.told_again_after`). When that was is remembered by the
+process alone, while Lambda keeps it: a new process tells once more, and never once less.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from keyturn import alerts, channels, errors, watch
-from keyturn.run import ROTATION_ID, Run
+from keyturn import alerts, channels, drift, errors, protection, questions, watch
+from keyturn.alert import Place
+from keyturn.channels import TOLD
+from keyturn.concern import TOLD_DAILY, Concern, told_again_after
+from keyturn.exposure import Mark
+from keyturn.labels import AWSCURRENT, AWSPREVIOUS
+from keyturn.run import ROTATION_ID, Run, timestamp
 from keyturn.sessions import Clock
+from keyturn.watch import Judgement
+from keyturn.watch_call import Call
 
 # Longer than a rotation takes from its promotion to the start of its run, seen by everyone.
 SETTLED_SECONDS = 10.0
@@ -24,62 +35,153 @@ class Runs(watch.WatchedRuns, Protocol):
     def ensure_started(self, run: Run) -> str:
         """Start the run's execution, or find that it was started; returns its name."""
 
+    def outcome(self, execution_arn: str) -> str | None:
+        """The outcome in the record of an execution that succeeded."""
+
+
+class Secret(watch.WatchedSecret, Protocol):
+    """The one secret, on which the way back to an exposed key is closed."""
+
+    def mark_exposed(self, mark: Mark) -> None:
+        """Write a mark of exposure."""
+
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there."""
+
 
 @dataclass(frozen=True)
 class Watch:
-    """All that the watch works with. `users` is `sessions.count` on the sessions that there are."""
+    """All that the watch works with. `users` is `sessions.count` on the sessions that there are.
 
-    place: alerts.Place
+    Without `questions` nobody is asked what services have. `told` is when which concern was told.
+    """
+
+    place: Place
     limits: watch.Limits
-    secret: watch.WatchedSecret
+    secret: Secret
     runs: Runs
     users: Callable[[], Mapping[str, Any]]
     channels: Sequence[channels.Channel]
+    questions: drift.Questions | None = None
+    told: dict[tuple[Concern, str], datetime] = field(default_factory=dict)
 
 
-def take_care(
-    watching: Watch, call: watch.Call, seen: watch.Secret, clock: Clock
-) -> list[dict[str, Any]]:
-    """Judge what was seen of the secret, and do what has to be done; returns what it was.
+@dataclass(frozen=True)
+class Care:
+    """What was found and done, and whether what services have was compared."""
+
+    found: list[dict[str, Any]]
+    compared: bool
+
+
+def take_care(watching: Watch, call: Call, seen: watch.Secret, clock: Clock) -> Care:
+    """Judge what was seen of the secret, and do what has to be done.
 
     Where a run would be started it waits and looks once more: a rotation that has just promoted its
-    key is about to start that run itself, and knows why it was started.
+    key is about to start that run itself, and knows why it was started. What services have is asked
+    last, so that no function that cannot look delays what the secret tells.
     """
-    found = _judge(watching, call, seen)
-    if any(judgement.concern is watch.Concern.NOT_CARRIED for judgement in found):
+    found = [_attend(watching, one, call) for one in protection.judge(seen, call)]
+    if seen.deleted:
+        return Care(found, compared=False)
+    executions = _executions(watching, seen)
+    judgements = watch.judge(seen, executions, watching.limits, call)
+    if any(judgement.concern is Concern.NOT_CARRIED for judgement in judgements):
         clock.sleep(SETTLED_SECONDS)
-        found = _judge(watching, call, watch.look(watching.secret))
-    return [
-        {
-            "concern": judgement.concern.name,
-            "version": judgement.version,
-            **_attend(watching, judgement, call.at),
-        }
-        for judgement in found
-    ]
+        seen = watching.secret.seen()
+        executions = _executions(watching, seen)
+        judgements = watch.judge(seen, executions, watching.limits, call)
+    found += [_attend(watching, one, call) for one in judgements]
+    if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
+        return Care(found, compared=False)
+    if call.daily and (refused := _would_be_refused(watching.questions, seen, call)):
+        found.append(_attend(watching, refused, call))
+    answers = _ask(watching.questions)
+    drifted = drift.judge(seen, executions, answers, call)
+    found += [_attend(watching, one, call) for one in drifted]
+    unknown = any(one.concern is Concern.DRIFT_UNKNOWN for one in drifted)
+    return Care(found, compared=not unknown)
 
 
-def _judge(watching: Watch, call: watch.Call, seen: watch.Secret) -> list[watch.Judgement]:
-    return watch.judge(seen, watching.runs.executions(), watching.limits, call)
+def _executions(watching: Watch, seen: watch.Secret) -> list[watch.Execution]:
+    """Those that Step Functions knows, without one that has done nothing for the current version.
+
+    It ended as overtaken, so it was started before the promotion, as a forged one may be.
+    """
+    known = watching.runs.executions()
+    current = seen.holder(AWSCURRENT)
+    last = watch.runs_of(current, known)[-1:] if current else []
+    idle = {
+        run.arn
+        for run in last
+        if run.status == "SUCCEEDED" and watching.runs.outcome(run.arn) == "superseded"
+    }
+    return [run for run in known if run.arn not in idle]
 
 
-def _attend(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[str, Any]:
-    if judgement.concern is watch.Concern.NOT_CARRIED:
-        return _carry(watching, judgement, at)
-    if judgement.concern is watch.Concern.SOON:
-        message = alerts.announcement(judgement, watching.place, at, _users(watching))
-    else:
-        message = alerts.message_of(judgement, watching.place, at)
-    return {"told": channels.tell(watching.channels, message)}
+def _would_be_refused(asked: drift.Questions, seen: watch.Secret, call: Call) -> Judgement | None:
+    """What would stop a scheduled rotation now; the next one may be days ahead."""
+    try:
+        problems = questions.problems_in(asked.ask("preflight", questions.WAIT_SECONDS))
+    except errors.KeyturnError:
+        return None  # that nobody can be asked is a concern of its own
+    current = seen.holder(AWSCURRENT)
+    if not problems or current is None:
+        return None
+    about = tuple(f"{problem.error}: {problem.message}" for problem in problems)
+    return Judgement(Concern.WOULD_BE_REFUSED, current.id, call.at, about=about)
 
 
-def _carry(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[str, Any]:
-    """Start the run of a version that no run has carried; its first state tells people."""
+def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
+    """The answers; that nobody could be asked is told as if nobody had answered."""
+    try:
+        return asked.ask(drift.QUESTION, drift.WAIT_SECONDS) or []
+    except errors.KeyturnError:
+        return []
+
+
+def _attend(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
+    """Do what a concern calls for; returns the facts of it."""
+    found = {"concern": judgement.concern.name, "version": judgement.version}
     run = watching.place.run_of(judgement)
-    if not ROTATION_ID.fullmatch(run.rotation_id):
-        message = alerts.unnamable(judgement, watching.place, at)
-        return {"told": channels.tell(watching.channels, message)}
-    return {"started": watching.runs.ensure_started(run)}
+    if judgement.concern is Concern.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
+        return {**found, **_carry(watching, run, call.at)}
+    return {**found, **_tell(watching, judgement, call)}
+
+
+def _carry(watching: Watch, run: Run, at: datetime) -> dict[str, Any]:
+    """Start the run of a version that no run has carried; its first state tells people.
+
+    In an emergency the version before is marked and loses AWSPREVIOUS, as by the rotation itself:
+    once the run is started, for nothing may hold that up.
+    """
+    started = watching.runs.ensure_started(run)
+    if run.mode == "emergency" and run.previous:
+        watching.secret.mark_exposed(Mark(run.previous, at, "emergency"))
+        watching.secret.drop_label(AWSPREVIOUS, run.previous)
+    return {"started": started, "mode": run.mode}
+
+
+def _tell(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
+    what = (judgement.concern, judgement.version)
+    last = watching.told.get(what, datetime.min.replace(tzinfo=UTC))
+    if call.kind == "frequent":
+        if judgement.concern in TOLD_DAILY:
+            return {"told": "daily"}
+        if call.at - last < told_again_after(judgement.concern):
+            return {"toldAt": timestamp(last)}
+    became = channels.tell(watching.channels, _message(watching, judgement, call.at))
+    if TOLD in became.values():
+        watching.told[what] = call.at
+    return {"told": became}
+
+
+def _message(watching: Watch, judgement: Judgement, at: datetime) -> channels.Message:
+    if judgement.concern is Concern.NOT_CARRIED:
+        return alerts.unnamable(judgement, watching.place, at)
+    if judgement.concern is Concern.SOON:
+        return alerts.announcement(judgement, watching.place, at, _users(watching))
+    return alerts.message_of(judgement, watching.place, at)
 
 
 def _users(watching: Watch) -> Mapping[str, Any] | None:

@@ -2,8 +2,9 @@
 
 import json
 import shlex
+from datetime import datetime, timedelta
 
-from keyturn.run import Run
+from keyturn.run import Run, timestamp
 
 
 def rotate(secret_arn: str, why: str = "planned") -> str:
@@ -13,6 +14,44 @@ def rotate(secret_arn: str, why: str = "planned") -> str:
         f" --region {secret_arn.split(':')[3]}"
         f' --client-request-token "{why}-$(uuidgen)"'
     )
+
+
+def restore_secret(secret_arn: str) -> str:
+    """Take back the deletion of the secret."""
+    return f"aws secretsmanager restore-secret --secret-id {secret_arn}"
+
+
+def schedule(secret_arn: str, expression: str, duration: str) -> str:
+    """Turn the rotation schedule on again, without a rotation."""
+    rules = {"ScheduleExpression": expression, "Duration": duration}
+    given = json.dumps({name: value for name, value in rules.items() if value})
+    with_rules = f" --rotation-rules {shlex.quote(given)}" if expression else ""
+    return (
+        f"aws secretsmanager rotate-secret --secret-id {secret_arn}"
+        f" --no-rotate-immediately{with_rules}"
+    )
+
+
+def who_called(name: str, at: datetime) -> str:
+    """Have CloudTrail list the calls of a name around a moment."""
+    around = timedelta(minutes=5)
+    return (
+        f"aws cloudtrail lookup-events --start-time {timestamp(at - around)}"
+        f" --end-time {timestamp(at + around)}"
+        f" --lookup-attributes AttributeKey=EventName,AttributeValue={name}"
+    )
+
+
+def recent_runs(state_machine_arn: str) -> str:
+    """List the latest executions of a state machine."""
+    return (
+        f"aws stepfunctions list-executions --state-machine-arn {state_machine_arn} --max-items 5"
+    )
+
+
+def dry_run(secret_arn: str) -> str:
+    """Ask whether a scheduled rotation would be refused; it is not rotated."""
+    return f"aws secretsmanager rotate-secret --secret-id {secret_arn} --no-rotate-immediately"
 
 
 def show_finding(finding_id: str, region: str) -> str:

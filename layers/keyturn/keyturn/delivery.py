@@ -35,6 +35,14 @@ class Delivered:
 
 
 @dataclass(frozen=True)
+class Held:
+    """One place that pods, or an operator for them, read the key from; None where it has none."""
+
+    target: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True)
 class Promoted:
     """The key to deliver, the version that it is the key of, and a look whether it still is."""
 
@@ -70,6 +78,9 @@ class Way(Protocol):
 
     def holds(self, promoted: Promoted) -> bool:
         """Whether what the pods read is the promoted key; it only looks."""
+
+    def held(self) -> list[Held]:
+        """Which key there is in each place of the delivery; it only looks."""
 
 
 class KeySource(labels.LabelStore, exposure.KeyStore, Protocol):
@@ -162,6 +173,10 @@ class DirectWrite:
         """Whether the field holds the promoted key."""
         return self.target.read().holds(promoted.key)
 
+    def held(self) -> list[Held]:
+        """The one field."""
+        return [held_by(self.target)]
+
     def _refuse_foreign(self, found: Delivered) -> None:
         if found.immutable:
             raise errors.DeliveryRefused(
@@ -189,6 +204,18 @@ class NothingToDeliver:
     def holds(self, promoted: Promoted) -> bool:  # noqa: ARG002 - the version is current
         """Nothing stands between the pods and the current version."""
         return True
+
+    def held(self) -> list[Held]:
+        """There is no place but Secrets Manager."""
+        return []
+
+
+def held_by(target: Target) -> Held:
+    """Which key a Kubernetes Secret has; a Secret that is gone has none."""
+    try:
+        return Held(target.name, key.fingerprint_of(target.read().value))
+    except errors.ServiceNotFound:
+        return Held(target.name, None)
 
 
 def check_readable(source: KeySource) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from keyturn import (
     caller,
     delivery,
+    delivery_state,
     errors,
     finding,
     labels,
@@ -21,6 +22,7 @@ from keyturn import (
     recovery,
     response,
     rollout,
+    rollout_state,
     sessions,
     validation,
 )
@@ -88,6 +90,12 @@ class Delivering(Called):
         in_use = partial(delivery.check_readable, self.secret)
         return [in_use, self.executions.check_ready, self.way.check_ready]
 
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer what the function is asked: about drift, or whether it could work."""
+        if event["question"] == "drift":
+            return delivery_state.answer(self.secret, self.way, self.secret.marks())
+        return questions.answer_preflight("deliver_key", self.checks)
+
 
 @dataclass(frozen=True)
 class Restarting(Called):
@@ -123,6 +131,12 @@ class Checking:
         """It sees every service and its pods."""
         services = (partial(self.cluster.pods, service) for service in self.settings.services)
         return [self.secret.labels, *services]
+
+    def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer what the function is asked: about drift, or whether it could work."""
+        if event["question"] == "drift":
+            return rollout_state.answer(self.secret, self.cluster, self.settings.services)
+        return questions.answer_preflight("check_rollout", self.checks)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """The vocabulary that the functions share with the state machine.
 
-    KeyturnError
-    ├── RetryMe       the same call may succeed a little later; the state machine retries it
-    └── Stop          people or the recovery path must act; a retry would only repeat it
+    RetryMe       the same call may succeed a little later; the state machine retries it
+    Stop          people or the recovery path must act; a retry would only repeat it
 
 `ErrorEquals` in the state machine names exactly these classes (`tests/shape` compares the sets).
 A message says what is true now and what to do next; it never quotes a secret or a vendor's payload.
-Each class's meaning, check and fix is in `docs/operations.md`.
+Each class is explained in `docs/operations.md`.
 """
 
 
@@ -20,9 +19,6 @@ class RetryMe(KeyturnError):
 
 class Stop(KeyturnError):
     """A retry would only repeat it."""
-
-
-# Retry me
 
 
 class SecretsManagerUnavailable(RetryMe):
@@ -86,6 +82,10 @@ class RequestRefused(Stop):
 
 class AccessDenied(Stop):
     """A permission is missing; the message names the action and the resource."""
+
+
+class SecretMarkedForDeletion(Stop):
+    """The secret waits for its deletion: its value cannot be read, written or rotated."""
 
 
 class ClusterNotTrusted(Stop):

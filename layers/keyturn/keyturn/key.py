@@ -94,6 +94,14 @@ def parse(text: str) -> SessionKey:
     return SessionKey(raw)
 
 
+def fingerprint_of(value: str | None) -> str | None:
+    """The name of the key that a field holds, or None where it is no session key. Pure."""
+    try:
+        return None if value is None else parse(value).fingerprint
+    except errors.KeyInvalid:
+        return None
+
+
 def parse_document(text: str) -> SecretDocument:
     """Read the secret's value: a JSON object, no field twice, with a valid key.
 

@@ -6,7 +6,7 @@ name. `keyturn.telemetry` gives measures to CloudWatch; the dashboard and the al
 read them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from keyturn.run import moment
 
 Unit = Literal["count", "seconds", "days"]
 Facts = Mapping[str, Any]
+EXPOSED = {"EXPOSED_KEY_CURRENT", "EXPOSED_KEY_DELIVERED"}
+DRIFTED = {"EXPOSED_KEY_DELIVERED", "DELIVERED_DRIFTED", "PODS_DRIFTED", "PODS_UNSTAMPED"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ def of_key(key: Facts) -> list[Measure]:
         ("TimeToRotation", "days", key["daysToRotation"]),
     )
     return [Measure(name, value, unit) for name, unit, value in numbers if value is not None]
+
+
+def of_concerns(found: Sequence[str], *, compared: bool) -> list[Measure]:
+    """How many things have drifted, and whether an exposed key is in use, by the watch's concerns.
+
+    Measured where what services have was compared, and where an exposed key was found in any case.
+    """
+    exposed = sum(name in EXPOSED for name in found)
+    drifted = [Measure("DriftFound", sum(name in DRIFTED for name in found))] if compared else []
+    return [*drifted, Measure("ExposedKeyInUse", exposed)] if compared or exposed else []
 
 
 def of_finding(answer: Facts, at: datetime) -> list[Measure]:

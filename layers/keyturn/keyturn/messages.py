@@ -1,7 +1,4 @@
-"""What people are told of a run: when it starts, and however it ends.
-
-The facts come from the run and its record; see `keyturn.channels` for what a message is made of.
-"""
+"""What people are told of a run: when it starts, and however it ends; `channels` has the form."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -55,7 +55,7 @@ def respond(
     """Do what the finding calls for; returns the facts for the log.
 
     Raises RotationPending where an emergency is under way, SecretsManagerUnavailable where a
-    rotation could not be started: Lambda tries again.
+    rotation could not be started: Lambda tries again. Raises SecretMarkedForDeletion.
     """
     answer = _act(secret, finding, scope, at)
     told = None
@@ -93,7 +93,7 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
         " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
-        " version carries AWSPENDING, and whether the secret waits for its deletion."
+        " version carries AWSPENDING."
     )
 
 

@@ -115,15 +115,18 @@ class Run:
     def is_input(self, given: Mapping[str, Any]) -> bool:
         """Whether an execution's input is this run's.
 
-        A retry no longer knows the version before where the first try took its label away.
+        A retry no longer knows the version before where the first try took its label away. The
+        watch starts a run without reading the key, and names itself as the trigger.
         """
-        own, found = self.as_ledger()["rotation"], given.get("rotation")
-        if not isinstance(found, Mapping):
+        found = given.get("rotation")
+        if given.keys() != {"rotation"} or not isinstance(found, Mapping):
             return False
-        unknown = {"previousVersion"} if self.previous is None else set()
-        return given.keys() == {"rotation"} and all(
-            found.get(name) == value for name, value in own.items() if name not in unknown
-        )
+        own = self.as_ledger()["rotation"]
+        same = {"rotationId", "secretArn", "mode", "version"}
+        same |= {"previousVersion"} if self.previous else set()
+        by_watch = (found.get("trigger") or {}).get("kind") == "watch"
+        same |= {"fingerprint"} if self.fingerprint and not by_watch else set()
+        return all(found.get(name) == own[name] for name in same)
 
     def back_to(self, version: str) -> "Run":
         """The way back of this run."""

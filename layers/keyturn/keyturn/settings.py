@@ -198,6 +198,8 @@ class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
     """Of `watch_key`."""
 
     state_machine_arn: str
+    preflight_arn: str
+    manual_rotation_mode: ManualRotationMode
     key_age_warning_days: int
     key_age_critical_days: int
     notice_hours: int

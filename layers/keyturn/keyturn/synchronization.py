@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.delivery import Delivered, Promoted, Target
+from keyturn.delivery import Delivered, Held, Promoted, Target, held_by
 from keyturn.run import moment, timestamp
 
 SYNC_LIMIT = timedelta(minutes=5)
@@ -91,6 +91,10 @@ class ForcedSync:
     def holds(self, promoted: Promoted) -> bool:
         """Whether the Secret holds the promoted key, whoever wrote it last."""
         return self.target.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """The Secret that the operator fills."""
+        return [held_by(self.target)]
 
     def _refuse_immutable(self, held: Delivered) -> None:
         """Wait for no sync that cannot come."""

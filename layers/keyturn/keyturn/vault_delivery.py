@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from keyturn import errors, exposure, key
-from keyturn.delivery import KeySource, Promoted, Way, promoted_key
+from keyturn.delivery import Held, KeySource, Promoted, Way, promoted_key
 from keyturn.key import SessionKey
 from keyturn.run import Run
 
@@ -122,6 +122,13 @@ class VaultWrite:
     def holds(self, promoted: Promoted) -> bool:
         """Whether the latest version holds the promoted key."""
         return self.secret.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """The latest version; one that is deleted, or never was, has no key."""
+        try:
+            return [Held(self.secret.name, key.fingerprint_of(self.secret.read().value))]
+        except (errors.VaultSecretNotFound, errors.VaultVersionDeleted):
+            return [Held(self.secret.name, None)]
 
     def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
         """Destroy every version that holds an exposed key; their fingerprints name them.
@@ -237,7 +244,4 @@ def _numbers(versions: Sequence[int]) -> str:
 
 def fingerprint(value: str | None) -> str | None:
     """The name of the key that a field holds, or None where it is no session key. Pure."""
-    try:
-        return None if value is None else key.parse(value).fingerprint
-    except errors.KeyInvalid:
-        return None
+    return key.fingerprint_of(value)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.delivery import Promoted, Target
+from keyturn.delivery import Held, Promoted, Target, held_by
 from keyturn.run import moment, timestamp
 from keyturn.synchronization import ANSWER_LIMIT, SYNC_LIMIT
 from keyturn.vault_delivery import VaultWrite
@@ -115,6 +115,10 @@ class VaultSync:
     def holds(self, promoted: Promoted) -> bool:
         """Whether both hold it: from Vault alone the operator would bring another key back."""
         return self.write.holds(promoted) and self.target.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """Vault, and the Kubernetes Secret that the operator fills from it."""
+        return [*self.write.held(), held_by(self.target)]
 
     def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
         """Destroy the versions in Vault that hold the exposed key."""

@@ -1,52 +1,49 @@
 """What may be wrong with the key between two rotations, judged from facts that anyone can look up.
 
-Every day, and whenever AWSCURRENT moves. The judgement is pure; `keyturn.care` acts upon it.
+Every five minutes, once a day, and whenever AWSCURRENT moves. The judgement is pure; `keyturn.care`
+acts upon it. What must not wait is judged at every call; the rest at the daily call alone, which
+comes at the same time each day and says which: so what is to be told once is told by the call in
+whose 24 hours it comes true, and what stays wrong is told every day.
 
-Nothing is kept from one call to the next. The daily call comes at the same time each day and says
-which, so what is to be told once is told by the call in whose 24 hours it comes true; what stays
-wrong is told every day.
+A version that is marked as exposed is never carried to the services.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
-from keyturn import errors
+from keyturn.concern import Concern
+from keyturn.exposure import Mark, find_mark
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
-from keyturn.run import moment
-from keyturn.trigger import Schedule
+from keyturn.trigger import Mode, Schedule, classify
+from keyturn.watch_call import Call
 
 DAY = timedelta(days=1)
 # A rotation that has not promoted its version by then is stuck: its steps take seconds.
 UNDER_WAY = timedelta(minutes=30)
+# From a promotion to the start of its run: one call of rotate_secret, which ends after 120 seconds.
+PROMOTING = timedelta(minutes=2)
 # Step Functions forgets an execution 90 days after its end; that none is known means nothing then.
 RUNS_ARE_KNOWN = timedelta(days=80)
 ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
-DAILY, MOVED = "Scheduled Event", "Secret Label Updated"
-
-
-class Concern(Enum):
-    """What is the matter."""
-
-    NOT_CARRIED = "no run has carried the current version to the services"
-    PUT_BACK = "a hand has moved AWSCURRENT back to an older version"
-    RUN_ENDED = "the run of the current version ended before its end"
-    STUCK = "a pending version has not been promoted"
-    OLD = "the key is older than recommended"
-    TOO_OLD = "the key is older than allowed"
-    SOON = "the next rotation is near"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """The secret as it is now."""
+    """The secret as it is now. One that is `deleted` waits for its deletion at that time."""
 
     versions: tuple[Version, ...]
     changed: datetime | None
-    next_rotation: datetime | None
+    schedule: Schedule
+    deleted: datetime | None = None
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def next_rotation(self) -> datetime | None:
+        """When it is rotated next at the latest, while the schedule is on."""
+        return self.schedule.next_rotation if self.schedule.enabled else None
 
     def holder(self, label: str) -> Version | None:
         """The version that carries a label."""
@@ -65,26 +62,23 @@ class Execution:
 
 @dataclass(frozen=True)
 class Limits:
-    """From which age on a key is a concern, and how long ahead a rotation is announced."""
+    """From which age on a key is a concern, and how long ahead a rotation is announced.
+
+    `manual_mode` is what a version is that neither the schedule nor its token accounts for.
+    """
 
     old: timedelta
     too_old: timedelta
     notice: timedelta
-
-
-@dataclass(frozen=True)
-class Call:
-    """Why the function was called: the daily look, or a label that moved."""
-
-    daily: bool
-    at: datetime
+    manual_mode: Mode = "emergency"
 
 
 @dataclass(frozen=True)
 class Judgement:
     """One concern, the version that it is about, and the moment that matters.
 
-    `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far.
+    `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far;
+    `mode` is that of a run that carries it. `about` says more, for the message.
     """
 
     concern: Concern
@@ -92,19 +86,15 @@ class Judgement:
     since: datetime
     previous: str | None = None
     runs: tuple[Execution, ...] = ()
+    mode: Mode = "scheduled"
+    about: tuple[str, ...] = ()
 
 
 class WatchedSecret(Protocol):
     """The one secret, as it is looked at."""
 
-    def versions(self) -> Sequence[Version]:
-        """Every version, one without a value included."""
-
-    def changed(self) -> datetime | None:
-        """When anything of it was changed last."""
-
-    def schedule(self) -> Schedule:
-        """When it is rotated."""
+    def seen(self) -> Secret:
+        """All of it but its values; also of one that is marked for deletion."""
 
 
 class WatchedRuns(Protocol):
@@ -112,28 +102,6 @@ class WatchedRuns(Protocol):
 
     def executions(self) -> Sequence[Execution]:
         """All that Step Functions knows."""
-
-
-def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
-    """Read the event of a rule. Raises RequestRefused for any other."""
-    kind, about = event.get("detail-type"), event.get("resources")
-    if kind not in (DAILY, MOVED):
-        raise errors.RequestRefused(
-            f"The input is neither a '{DAILY}' nor a '{MOVED}'. Nothing was done."
-        )
-    if kind == MOVED and not (isinstance(about, list) and secret_arn in about):
-        raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
-    try:
-        return Call(kind == DAILY, moment(event["time"]))
-    except (KeyError, TypeError, ValueError):
-        raise errors.RequestRefused("The event says no time. Nothing was done.") from None
-
-
-def look(secret: WatchedSecret) -> Secret:
-    """The facts about the secret."""
-    schedule = secret.schedule()
-    due = schedule.next_rotation if schedule.enabled else None
-    return Secret(tuple(secret.versions()), secret.changed(), due)
 
 
 def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
@@ -159,7 +127,7 @@ def judge(
     current = secret.holder(AWSCURRENT)
     if current is None or current.created is None:
         return []
-    found = list(_of_services(secret, current, executions, call))
+    found = list(_of_services(secret, current, executions, limits, call))
     if call.daily:
         found += _of_pending(secret, call.at)
         found += _of_age(current, current.created, limits, call.at)
@@ -168,53 +136,85 @@ def judge(
 
 
 def _of_services(
-    secret: Secret, current: Version, executions: Sequence[Execution], call: Call
+    secret: Secret,
+    current: Version,
+    executions: Sequence[Execution],
+    limits: Limits,
+    call: Call,
 ) -> Iterator[Judgement]:
-    """Whether a run has carried the current version to the services.
+    """Whether a run has carried the current version to the services; never that of an exposed one.
 
-    A secret's very first version came with the services, so none has to. An older version than the
-    previous one was put back: by our own recovery where the run of the previous one ended in
-    failure or still goes on, by a hand where that run had succeeded. One that was started once more
-    since then has found itself overtaken and says nothing of it.
+    A secret's very first version came with the services, so none has to. Where no run has, the mode
+    is what the version's token and time give, as for any rotation: for a value that a hand has put
+    it is that of a bare rotate-secret at that moment.
     """
     previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
-    runs = _runs_of(current, executions)
-    known = previous.id if previous else None
-
-    def judged(concern: Concern, since: datetime) -> Judgement:
-        return Judgement(concern, current.id, since, known, tuple(runs))
-
-    if previous and previous.created and created < previous.created:
-        replaced = previous.created
-        runs_since = [run for run in runs if run.started > replaced]
-        if not runs_since:
-            back = secret.changed or call.at
-            of_previous = [run for run in _runs_of(previous, executions) if run.started < back]
-            if of_previous and of_previous[-1].status == "SUCCEEDED":
-                yield judged(Concern.PUT_BACK, replaced)
-            return
-    if runs:
+    runs = runs_of(current, executions)
+    mode = classify(current.id, secret.schedule, created, limits.manual_mode).mode
+    concern, since = None, created
+    if mark := find_mark(secret.marks, current.id):
+        if not under_way(secret, call):
+            concern, since = Concern.EXPOSED_KEY_CURRENT, mark.at
+    elif (back := _put_back(secret, current, executions, call)) is not None:
+        if back and previous and previous.created:
+            concern, since = Concern.PUT_BACK, previous.created
+    elif runs:
         if call.daily and runs[-1].status in ENDED_BADLY:
-            yield judged(Concern.RUN_ENDED, runs[-1].started)
-    elif previous and call.at - created < RUNS_ARE_KNOWN and not _under_way(secret, call):
-        yield judged(Concern.NOT_CARRIED, created)
+            concern, since = Concern.RUN_ENDED, runs[-1].started
+    elif previous and call.at - created < RUNS_ARE_KNOWN and not under_way(secret, call):
+        concern = Concern.NOT_CARRIED
+    if concern:
+        known = previous.id if previous else None
+        yield Judgement(concern, current.id, since, known, tuple(runs), mode)
 
 
-def _runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
-    """The runs of a version by their start; one run again has the time in its name (`commands`)."""
-    name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}})?")
+def _put_back(
+    secret: Secret, current: Version, executions: Sequence[Execution], call: Call
+) -> bool | None:
+    """Whether a hand has put back the version, which is older than the previous one.
+
+    None where it is not older, or was carried to the services since. It was put back by our own
+    recovery where the run of the previous one ended in failure or still goes on, by a hand where
+    that run had succeeded. One that was started once more since then has found itself overtaken
+    and says nothing of it.
+    """
+    previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
+    if previous is None or previous.created is None or created >= previous.created:
+        return None
+    if any(run.started > previous.created for run in runs_of(current, executions)):
+        return None
+    back = secret.changed or call.at
+    of_previous = [run for run in runs_of(previous, executions) if run.started < back]
+    return bool(of_previous) and of_previous[-1].status == "SUCCEEDED"
+
+
+def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
+    """The runs of a version by their start.
+
+    One that was started again has the time in its name (`commands`), one whose name was taken a
+    number.
+    """
+    name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}}|_\d{{1,2}})?")
     own = (run for run in executions if name.fullmatch(run.name))
     return sorted(own, key=lambda run: run.started)
 
 
-def _under_way(secret: Secret, call: Call) -> bool:
-    """Whether a rotation is at work: it holds AWSPENDING until it has started its run itself."""
+def under_way(secret: Secret, call: Call) -> bool:
+    """Whether a rotation is at work: it holds AWSPENDING until it has started its run itself.
+
+    One that has promoted its version starts its run within the same call of rotate_secret. The look
+    upon the promotion comes too early to judge that; for a later one it is over soon, whatever else
+    changes the secret meanwhile.
+    """
     pending = secret.holder(AWSPENDING)
     if pending is None:
         return False
-    if AWSCURRENT in pending.labels and not call.daily:
+    promoted = AWSCURRENT in pending.labels
+    if promoted and call.kind == "moved":
         return True
-    return call.at - _begun(pending, secret, call.at) < UNDER_WAY
+    if call.at - _begun(pending, secret, call.at) >= UNDER_WAY:
+        return False
+    return not promoted or call.at - (secret.changed or call.at) < PROMOTING
 
 
 def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from keyturn import (
-    alerts,
+    alert,
     care,
     delivery,
     finding,
@@ -153,21 +153,23 @@ def responding() -> Responding:
 
 def watching() -> care.Watch:
     """What `watch_key` works with."""
-    from keyturn.adapters.step_functions import StepFunctionsRuns
+    from keyturn.adapters.step_functions import StepFunctionsQuestions, StepFunctionsRuns
 
     settings = load(WatchKeySettings)
     pace = sessions.PACES[settings.purge_pace]
     return care.Watch(
-        place=alerts.Place(settings.secret_arn, settings.state_machine_arn),
+        place=alert.Place(settings.secret_arn, settings.state_machine_arn),
         limits=watch.Limits(
             old=timedelta(days=settings.key_age_warning_days),
             too_old=timedelta(days=settings.key_age_critical_days),
             notice=timedelta(hours=settings.notice_hours),
+            manual_mode=settings.manual_rotation_mode.mode,
         ),
         secret=_secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
         users=partial(sessions.count, _sessions(settings), pace, time),
         channels=_channels(settings),
+        questions=StepFunctionsQuestions(settings.preflight_arn),
     )
 
 

@@ -7,18 +7,20 @@ the one retry in Python, since Secrets Manager's own retry of a rotation is minu
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from keyturn import errors, exposure, finding_history
-from keyturn.adapters import aws
+from keyturn.adapters import aws, secret_facts
 from keyturn.exposure import Mark
 from keyturn.finding_history import StartedRotation
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
 from keyturn.trigger import Schedule
+from keyturn.watch import Secret
 
 CONSISTENCY_SECONDS = 8.0
 FIRST_DELAY_SECONDS = 0.1
@@ -43,14 +45,23 @@ class SecretsManager:
 
     def schedule(self) -> Schedule:
         """The rotation rules; a number of days is the rate() that it is short for."""
+        return secret_facts.schedule(self._describe())
+
+    def seen(self) -> Secret:
+        """All of it but its values.
+
+        The versions of one that is marked for deletion have no dates: DescribeSecret alone is
+        documented to answer for it.
+        """
         described = self._describe()
-        rules = described.get("RotationRules", {})
-        days = rules.get("AutomaticallyAfterDays")
-        return Schedule(
-            expression=rules.get("ScheduleExpression") or (f"rate({days} days)" if days else None),
-            duration=rules.get("Duration"),
-            enabled=described.get("RotationEnabled") is True,
-            next_rotation=described.get("NextRotationDate"),
+        deleted = described.get("DeletedDate")
+        created = {} if deleted else self._created()
+        return Secret(
+            versions=tuple(secret_facts.versions(described.get("VersionIdsToStages", {}), created)),
+            changed=described.get("LastChangedDate"),
+            schedule=secret_facts.schedule(described),
+            deleted=deleted,
+            marks=tuple(exposure.exposed_versions(secret_facts.tags(described))),
         )
 
     def versions(self) -> list[Version]:
@@ -58,6 +69,11 @@ class SecretsManager:
 
         ListSecretVersionIds shows no version without a value, DescribeSecret none without a label.
         """
+        created = self._created()
+        return secret_facts.versions(self.labels(), created)
+
+    def _created(self) -> dict[str, datetime]:
+        """When each version that has a value was made."""
         created: dict[str, datetime] = {}
         further: dict[str, str] = {}
         with self._translated("ListSecretVersionIds"):
@@ -67,13 +83,8 @@ class SecretsManager:
                 )
                 created |= {one["VersionId"]: one["CreatedDate"] for one in page["Versions"]}
                 if "NextToken" not in page:
-                    break
+                    return created
                 further = {"NextToken": page["NextToken"]}
-        labels = self.labels()
-        return [
-            Version(version, created.get(version), frozenset(labels.get(version, ())))
-            for version in {**labels, **created}
-        ]
 
     def start_rotation(self, token: str) -> bool:
         """Start a rotation, or find it under way; False where a pending version is in its way."""
@@ -82,23 +93,19 @@ class SecretsManager:
                 self._client.rotate_secret(**self._secret, ClientRequestToken=token)
             except ClientError as error:
                 if aws.code(error) == "InvalidRequestException":
+                    self._refuse_marked(error)
                     return False
                 raise
         return True
 
-    def changed(self) -> datetime | None:
-        """When anything of the secret was changed last, a label for one."""
-        found: datetime | None = self._describe().get("LastChangedDate")
-        return found
-
     def find(self, version: str) -> str | None:
         """The document of a version, or None where it has no value yet."""
         found = self._get(version)
-        return None if found is None else _document(found)
+        return None if found is None else secret_facts.document(found)
 
     def read(self, version: str) -> str:
         """The document of a version. Raises SecretsManagerUnavailable where it stays unseen."""
-        return _document(self._wait_for(version))
+        return secret_facts.document(self._wait_for(version))
 
     def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
         """Store the pending version's value; False where another value was stored first."""
@@ -130,6 +137,7 @@ class SecretsManager:
                 )
             except ClientError as error:
                 if aws.code(error) in {"InvalidParameterException", "InvalidRequestException"}:
+                    self._refuse_marked(error)
                     raise errors.LabelMoved(
                         f"AWSCURRENT is no longer on {from_version}, so {to_version} was not"
                         " promoted. Look who changed it, then rotate again."
@@ -149,22 +157,22 @@ class SecretsManager:
 
     def marks(self) -> list[Mark]:
         """Every mark of exposure, the oldest first."""
-        return exposure.exposed_versions(_tags(self._describe()))
+        return exposure.exposed_versions(secret_facts.tags(self._describe()))
 
     def mark_exposed(self, mark: Mark) -> None:
         """Write a mark of exposure, once what has to make room for it is gone."""
         described = self._describe()
         labels = described.get("VersionIdsToStages", {})
-        dropped = exposure.tags_to_drop(mark, _tags(described), labels)
+        dropped = exposure.tags_to_drop(mark, secret_facts.tags(described), labels)
         self._write_tag(mark.tag_key, mark.tag_value, dropped)
 
     def started_rotations(self) -> list[StartedRotation]:
         """Every rotation that is recorded to be a finding's, the oldest first."""
-        return finding_history.started_rotations(_tags(self._describe()))
+        return finding_history.started_rotations(secret_facts.tags(self._describe()))
 
     def record_rotation(self, started: StartedRotation) -> None:
         """Record that a rotation is a finding's, once what no longer counts is gone."""
-        dropped = finding_history.tags_to_drop(started, _tags(self._describe()))
+        dropped = finding_history.tags_to_drop(started, secret_facts.tags(self._describe()))
         self._write_tag(started.tag_key, started.tag_value, dropped)
 
     def _write_tag(self, tag_key: str, value: str, dropped: Sequence[str]) -> None:
@@ -205,21 +213,27 @@ class SecretsManager:
             delay *= 2
         return found
 
-    def _translated(self, action: str) -> Any:
-        return aws.translated(
-            f"secretsmanager:{action} on {self._secret['SecretId']}",
-            errors.SecretsManagerUnavailable,
-        )
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        doing = f"secretsmanager:{action} on {self._secret['SecretId']}"
+        with aws.translated(doing, errors.SecretsManagerUnavailable):
+            try:
+                yield
+            except ClientError as error:
+                if aws.code(error) == "InvalidRequestException":
+                    self._refuse_marked(error)
+                raise
 
+    def _refuse_marked(self, error: ClientError) -> None:
+        """See whether a request is invalid because the secret waits for its deletion.
 
-def _tags(described: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag.get("Value", "") for tag in described.get("Tags") or ()}
-
-
-def _document(answer: Mapping[str, Any]) -> str:
-    text = answer.get("SecretString")
-    if not isinstance(text, str):
-        raise errors.SecretNotJson(
-            "The secret's value is binary, not a JSON text. Nothing was changed."
-        )
-    return text
+        The error does not say so but in words. Raises SecretMarkedForDeletion.
+        """
+        deleted = self._describe().get("DeletedDate")
+        if deleted:
+            raise errors.SecretMarkedForDeletion(
+                f"The secret {self._secret['SecretId']} is marked for deletion (date:"
+                f" {deleted:%Y-%m-%d}), so its value cannot be read, changed or rotated. Nothing"
+                " was changed by this call. Take the deletion back: aws secretsmanager"
+                f" restore-secret --secret-id {self._secret['SecretId']}"
+            ) from error

@@ -38,7 +38,7 @@ class StepFunctionsRuns:
         """
         given = json.dumps(run.as_ledger(), sort_keys=True)
         for number in range(1, NAMES_TRIED + 1):
-            name = run.execution_name + (f"-{number}" if number > 1 else "")
+            name = run.execution_name + (f"_{number}" if number > 1 else "")
             if self._start(name, given) or self._is_execution(run, name):
                 return name
         raise errors.StateMachineUnavailable(
@@ -57,6 +57,13 @@ class StepFunctionsRuns:
             Execution(run["name"], run["executionArn"], run["status"], run["startDate"])
             for run in answer["executions"]
         ]
+
+    def outcome(self, execution_arn: str) -> str | None:
+        """The outcome in the record of an execution that succeeded."""
+        with self._translated("DescribeExecution", execution_arn):
+            found = self._client.describe_execution(executionArn=execution_arn)
+        outcome: str | None = json.loads(found.get("output") or "{}").get("outcome")
+        return outcome
 
     def check_ready(self) -> None:
         """Read the history of an execution that there is not: allowed, and answered."""

@@ -1,0 +1,41 @@
+"""What pods are stamped with: the answer of `check_rollout` to the watch's question about drift."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from keyturn import labels
+from keyturn.labels import LabelStore
+from keyturn.rollout import Cluster
+
+
+def answer(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict[str, Any]:
+    """The whole answer: the pods of each service, and the version that was current then.
+
+    Raises ServiceNotFound, and what the cluster raises.
+    """
+    current = labels.labelled(store.labels(), labels.AWSCURRENT)
+    return {
+        "function": "check_rollout",
+        "current": current,
+        "pods": count_stamps(cluster, services, current),
+    }
+
+
+def count_stamps(
+    cluster: Cluster, services: Iterable[str], version: str | None
+) -> dict[str, dict[str, int]]:
+    """How many pods of each service are stamped with a version, with others, and not at all.
+
+    The version alone counts: whatever was delivered later, `deliver_key` looks at.
+    """
+    counted = {}
+    for service in services:
+        stamps = [pod.key_version for pod in cluster.pods(service)]
+        unstamped = sum(stamp is None for stamp in stamps)
+        current = sum(stamp == version for stamp in stamps) if version else 0
+        counted[service] = {
+            "current": current,
+            "others": len(stamps) - current - unstamped,
+            "unstamped": unstamped,
+        }
+    return counted

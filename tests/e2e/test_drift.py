@@ -1,0 +1,53 @@
+"""What comes back after a rotation: the watch finds it, by those who can look, and tells of it."""
+
+from datetime import timedelta
+
+import pytest
+
+from keyturn import key
+from local import returning_key
+from tests.e2e.site import Site
+from tests.e2e.test_watch_key import daily_look, frequent_look
+
+# The state machine that asks the functions of a rotation.
+pytest.importorskip("keyturn.questions")
+
+
+def concerns(site: Site, ahead: timedelta = timedelta()) -> list[str]:
+    return [one["concern"] for one in frequent_look(site, ahead)]
+
+
+def settle(site: Site) -> None:
+    """Wait until no pod of before the change is left, whatever has changed the templates."""
+    site.stack.wait(lambda: len({*site.keys_in_use()}) == 1, "all pods run one key")
+
+
+def test_an_exposed_key_that_comes_back_is_critical_at_the_next_look_and_can_be_undone(
+    site: Site,
+) -> None:
+    old = site.document()[key.FIELD]
+    rotation_id = site.rotate(ClientRequestToken=f"emergency-{'0' * 8}-back-and-forth-of-gitops")
+    site.promoted(rotation_id)
+    assert site.end(rotation_id).output["outcome"] == "succeeded"
+    assert concerns(site) == []
+    site.stack.place.write(old)
+    returning_key.strip(site.stack)
+    assert concerns(site)[0] == "EXPOSED_KEY_DELIVERED"
+    told = [mail for mail in site.mailboxes.messages() if mail["Subject"] == returning_key.SUBJECT]
+    assert told
+    assert f"rot-{rotation_id}-$(date +%s)" in told[-1]["Message"]
+    assert site.run_again(rotation_id).output["outcome"] == "succeeded"
+    settle(site)
+    assert concerns(site) == []
+
+
+def test_another_key_is_drift_and_pods_without_a_stamp_are_told_once_a_day(site: Site) -> None:
+    assert site.rotate_to_end().status == "SUCCEEDED"
+    kept = site.delivered()
+    site.stack.place.write(key.generate().base64)
+    assert "DELIVERED_DRIFTED" in concerns(site)
+    site.stack.place.write(kept)
+    returning_key.strip(site.stack)
+    site.stack.wait(lambda: concerns(site) == ["PODS_UNSTAMPED"], "every pod has lost its stamp")
+    (found,) = daily_look(site)
+    assert found["told"]["topic"] == "told"
