@@ -49,6 +49,7 @@ from tests.fakes import (
     FakeClock,
     FakeCluster,
     FakeExecutions,
+    FakeLooks,
     FakeOperator,
     FakeQuestions,
     FakeRecordStore,
@@ -198,7 +199,7 @@ class Stage:
             runs=self.runs,
             users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
             channels=[self.channel],
-            questions=FakeQuestions(),
+            questions=FakeLooks(),
         )
 
     def _rotation(self) -> secret.Rotation:

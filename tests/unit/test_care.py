@@ -74,6 +74,7 @@ def scene() -> Scene:
 
 
 ABOUT: dict[Concern, tuple[str, ...]] = {
+    Concern.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
     Concern.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
     Concern.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
     Concern.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
@@ -233,7 +234,33 @@ def test_that_nobody_could_look_is_told_once_a_day_and_fails_nothing(
     assert (done["concern"], done["told"]) == ("DRIFT_UNKNOWN", "daily")
     assert scene.channel.told == []
     scene.look(EVERY_DAY)
-    assert scene.told.facts["concern"] == "DRIFT_UNKNOWN"
+    *before, last = scene.channel.told
+    assert last.facts["concern"] == "DRIFT_UNKNOWN"
+    # Functions that do not answer would not let a rotation pass either.
+    assert [one.facts["concern"] for one in before] == ["WOULD_BE_REFUSED"] * questions.late
+
+
+def test_a_rotation_that_would_be_refused_is_told_days_ahead(scene: Scene) -> None:
+    questions = FakeLooks()
+    problem = {"error": "AccessDenied", "message": "it may not `patch secrets`"}
+    questions.answers[0]["problems"] = [problem]
+    carried(scene).questions = questions
+    assert scene.look(OFTEN) == []
+    (done,) = scene.look(EVERY_DAY)
+    assert done["concern"] == "WOULD_BE_REFUSED"
+    assert scene.told.fields["Reason"] == "AccessDenied: deliver_key: it may not `patch secrets`"
+    assert scene.told.command.endswith(f"--secret-id {ARN} --no-rotate-immediately")
+    assert questions.asked == ["drift", "preflight", "drift"]
+
+
+def test_a_run_that_was_started_before_the_promotion_has_not_carried_the_key(
+    scene: Scene,
+) -> None:
+    forged = replace(ENDED, status="SUCCEEDED")
+    scene.runs.known = [forged]
+    scene.runs.outcomes[forged.arn] = "superseded"
+    (done,) = scene.look()
+    assert (done["concern"], done["started"]) == ("NOT_CARRIED", f"rot-{NEW}")
 
 
 def test_a_secret_that_is_marked_for_deletion_is_told_and_nothing_else_is_looked_at(
