@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import labels, log_report, logs, questions, run, stamp, validation, wiring
+from keyturn import labels, logs, questions, run, validation, wiring
 from keyturn.telemetry import Event, Result, step
 
 validate = wiring.validating()
@@ -17,11 +17,7 @@ def handler(event: Event, _context: Any) -> Result:
     this = run.parse(event, validate.settings.secret_arn)
     labels.confirm_current(validate.secret, this.version)
     settings = validate.settings
-    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     health = validation.check_health(validate.web, settings.health_urls)
     login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
-    made = stamp.of_run(this, event)
-    new = logs.of_services(validate.logs, settings.services, made, begun)
-    report = logs.read(new, time.monotonic)
-    log_report.refuse_unstamped(report)
-    return validation.as_entry(health, login, report)
+    seen = logs.validate(validate.logs, settings.services, this, event, time.monotonic)
+    return validation.as_entry(health, login, seen)

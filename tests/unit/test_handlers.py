@@ -447,6 +447,17 @@ def test_the_validation_fails_where_pods_exist_that_the_restart_did_not_make(
         call("validate_rotation", event("validate_rotation"))
 
 
+def test_the_validation_of_a_way_back_without_a_restart_looks_for_no_new_pods(
+    stage: Stage, call: Callable[[str, Any], dict[str, Any]]
+) -> None:
+    """The delivery had failed: every pod is of an earlier run, and stays."""
+    given = event("validate_rotation")
+    del given["restart_services"]
+    found = call("validate_rotation", given)["logs"]
+    assert (found["complete"], found["pods"], found["says"]) == (False, [], "")
+    assert found["reason"] == "no pod was restarted, so there are no new logs"
+
+
 KEY_ERROR = "SESSION_ENCRYPTION_KEY must decode to 32 bytes"
 
 

@@ -60,15 +60,21 @@ class PodCount:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, in how many logs, and of which pods."""
+    """What was found, in how many logs, and of which pods.
+
+    A run that is rolled back before its restart has no new pods, and so no new logs: `restarted`.
+    """
 
     findings: tuple[LogMatch, ...]
     logs: int
     services: tuple[PodCount, ...] = ()
+    restarted: bool = True
 
     @property
     def reason(self) -> str:
         """Why the report is incomplete, '' where it is about every pod that exists."""
+        if not self.restarted:
+            return "no pod was restarted, so there are no new logs"
         return "; ".join(filter(None, (count.shortfall for count in self.services)))
 
     @property
@@ -82,6 +88,8 @@ class Report:
     @property
     def says(self) -> str:
         """What people are told of it, if there is anything."""
+        if not self.restarted:
+            return ""
         mentions = sum(self.lines.get(rule, 0) for rule in KEY_RULES)
         counted = (
             f"{mentions} log lines mention a key error and prove none: no container that gets the"

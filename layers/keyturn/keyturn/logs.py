@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from keyturn import errors, log_lines
-from keyturn.log_report import LogMatch, PodCount, Report, refuse_decisive
-from keyturn.run import timestamp
+from keyturn import errors, log_lines, stamp
+from keyturn.log_report import LogMatch, PodCount, Report, refuse_decisive, refuse_unstamped
+from keyturn.run import Ledger, Run, entry, moment, text, timestamp
 from keyturn.stamp import Stamp
 
 READ_SECONDS = 60.0
@@ -63,12 +63,27 @@ class Logs(Protocol):
         """Every container of every pod that carries the stamp, from `since` on."""
 
 
+def validate(
+    logs: Logs, services: Sequence[str], run: Run, ledger: Ledger, watch: Callable[[], float]
+) -> Report:
+    """Read the logs of all pods that a run's restart made, and see that no other pods exist.
+
+    Raises KeyErrorsInLogs and RestartOverwritten.
+    """
+    if "restart_services" not in ledger:
+        return Report((), 0, restarted=False)
+    begun = moment(text(entry(ledger, "begin_rotation"), "startedAt"))
+    report = read(of_services(logs, services, stamp.of_run(run, ledger), begun), watch)
+    refuse_unstamped(report)
+    return report
+
+
 def of_services(
-    logs: Logs, services: Sequence[str], stamp: Stamp, since: datetime
+    logs: Logs, services: Sequence[str], made: Stamp, since: datetime
 ) -> Iterator[ServiceLogs]:
     """The logs of every service's new pods, one after the other."""
     for service in services:
-        yield logs.of_restart(service, stamp, since)
+        yield logs.of_restart(service, made, since)
 
 
 def read(
