@@ -46,17 +46,17 @@ def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
         )
     current = labelled(labels, AWSCURRENT)
     mark = exposure.find_mark(marks, run.previous) if run.previous else None
+    if run.previous and current == run.previous and mark is None:
+        return Move.NOTHING
+    if current not in {run.rotation_id, run.previous}:
+        raise errors.Superseded(
+            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
+            " overtaken this run, which restores nothing. Follow the other run."
+        )
     if mark:
         raise errors.RestoreRefused(
             f"Version {run.previous} is marked as exposed since {timestamp(mark.at)}, so it is"
             f" never restored. AWSCURRENT is {current}. Mend the cause and run the rotation again."
-        )
-    if run.previous and current == run.previous:
-        return Move.NOTHING
-    if current != run.rotation_id:
-        raise errors.Superseded(
-            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
-            " overtaken this run, which restores nothing. Follow the other run."
         )
     if run.previous is None or run.previous not in labels:
         raise errors.RestoreRefused(
