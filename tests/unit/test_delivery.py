@@ -84,6 +84,15 @@ def test_an_exposed_key_is_delivered_nowhere(
     assert (target.writes, new.base64 in str(told.value)) == (0, False)
 
 
+def test_a_run_that_an_emergency_has_just_overtaken_is_superseded_and_not_refused(
+    source: FakeSecretStore, target: FakeTarget
+) -> None:
+    source.mark_exposed(Mark(NEW, NOON, "emergency"))
+    source.stages = {OLD: [], NEW: [], "emergency": ["AWSCURRENT"]}
+    with pytest.raises(errors.Superseded):
+        deliver(source, target)
+
+
 def test_a_mark_of_the_key_before_stops_no_delivery(
     source: FakeSecretStore, target: FakeTarget, old: SessionKey
 ) -> None:

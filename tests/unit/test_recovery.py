@@ -62,6 +62,16 @@ def test_there_is_no_way_back_to_a_version_that_is_marked_as_exposed(
         assert store.stages == before
 
 
+def test_a_run_whose_previous_version_an_emergency_has_marked_is_overtaken(
+    store: FakeSecretStore, failing: Run
+) -> None:
+    """The emergency marks both versions that may be in use; the run is not on top any more."""
+    store.mark_exposed(Mark(OLD, NOON, "emergency"))
+    store.stages = {OLD: [], NEW: [], OTHER: ["AWSCURRENT"]}
+    with pytest.raises(errors.Superseded, match=OTHER):
+        restore(store, failing)
+
+
 def test_a_mark_of_another_version_closes_no_way(store: FakeSecretStore, failing: Run) -> None:
     store.mark_exposed(Mark(OTHER, NOON, "emergency"))
     assert restore(store, failing)["to"] == OLD

@@ -226,9 +226,14 @@ def check_readable(source: KeySource) -> None:
 
 
 def promoted_key(source: KeySource, version: str) -> Promoted:
-    """The key of a version, to be delivered. Raises KeyInvalid, KeyExposed."""
+    """The key of a version, to be delivered. Raises KeyInvalid, KeyExposed, Superseded."""
     found = key.parse_document(source.read(version)).key
-    exposure.refuse_exposed(source, version, found.fingerprint)
+    try:
+        exposure.refuse_exposed(source, version, found.fingerprint)
+    except errors.KeyExposed:
+        # An emergency may have marked it since it was seen to be current: then that has overtaken.
+        labels.confirm_current(source, version)
+        raise
     return Promoted(found, version, partial(labels.confirm_current, source, version))
 
 

@@ -46,17 +46,17 @@ def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
         )
     current = labelled(labels, AWSCURRENT)
     mark = exposure.find_mark(marks, run.previous) if run.previous else None
+    if run.previous and current == run.previous and mark is None:
+        return Move.NOTHING
+    if current not in {run.rotation_id, run.previous}:
+        raise errors.Superseded(
+            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
+            " overtaken this run, which restores nothing. Follow the other run."
+        )
     if mark:
         raise errors.RestoreRefused(
             f"Version {run.previous} is marked as exposed since {timestamp(mark.at)}, so it is"
             f" never restored. AWSCURRENT is {current}. Mend the cause and run the rotation again."
-        )
-    if run.previous and current == run.previous:
-        return Move.NOTHING
-    if current != run.rotation_id:
-        raise errors.Superseded(
-            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
-            " overtaken this run, which restores nothing. Follow the other run."
         )
     if run.previous is None or run.previous not in labels:
         raise errors.RestoreRefused(
@@ -77,14 +77,14 @@ def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[
     Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
     to go. Raises RestoreRefused, Superseded.
     """
-    move = next_move(run, store.labels(), store.marks())
+    move = _look(store, run)
     previous = run.previous or ""
     if move is Move.RESTORE:
         try:
             store.move_current(previous, run.rotation_id)
         except errors.LabelMoved:
             # A lost answer of ours, or a rotation that overtook us this very moment.
-            next_move(run, store.labels(), store.marks())
+            _look(store, run)
     store.drop_label(AWSPENDING, run.rotation_id)
     begun = {**(ledger.get("begin_rotation") or {}), "startedAt": timestamp(at)}
     return {
@@ -96,6 +96,12 @@ def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[
         "rotation": run.back_to(previous).as_ledger()["rotation"],
         "begin_rotation": begun,
     }
+
+
+def _look(store: SecretStore, run: Run) -> Move:
+    """Decide from the marks and then the labels: an emergency promotes first and marks after."""
+    marks = store.marks()
+    return next_move(run, store.labels(), marks)
 
 
 def _restarts_began(ledger: Ledger) -> bool:
