@@ -271,7 +271,10 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
     assert cluster.pods("web-console") == [Pod("new-1", NEW, uid="uid-1")]
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
-        ("/api/v1/namespaces/web/pods", [("labelSelector", "app=web-console")]),
+        (
+            "/api/v1/namespaces/web/pods",
+            [("labelSelector", "app=web-console"), ("limit", "500")],
+        ),
     ]
 
 

@@ -176,7 +176,7 @@ def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
     if settings.event_bus:
         channels.append(EventBus(settings.event_bus))
     if settings.slack_webhook_secret:
-        channels.append(Slack(settings.slack_webhook_secret, any_url=settings.allow_http))
+        channels.append(Slack(settings.slack_webhook_secret))
     return channels
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
 
 LOG_BYTES = 1024 * 1024
+PAGE_PODS = 500
 PLURALS = {"deployment": "deployments", "statefulset": "statefulsets"}
 
 
@@ -82,11 +83,15 @@ class KubernetesCluster:
         kind, _, name = service.rpartition("/")
         return f"{self._apps}/{PLURALS[kind or 'deployment']}/{name}"
 
-    def _pods(self, service: str) -> list[dict[str, Any]]:
+    def _pods(self, service: str) -> Iterator[dict[str, Any]]:
+        """The pods of a service page by page, so that thousands of them fit an answer's bound."""
         selector = facts.selector_text(self._api.get(self._path(service))["spec"]["selector"])
-        listed = self._api.get(f"{self._core}/pods", [("labelSelector", selector)])
-        items: list[dict[str, Any]] = listed["items"]
-        return items
+        query = [("labelSelector", selector), ("limit", str(PAGE_PODS))]
+        page = self._api.get(f"{self._core}/pods", query)
+        yield from page["items"]
+        while following := page.get("metadata", {}).get("continue"):
+            page = self._api.get(f"{self._core}/pods", [*query, ("continue", following)])
+            yield from page["items"]
 
     def _log(self, pod: str, container: str, since: datetime, *, previous: bool) -> Iterator[Line]:
         """The lines of one log from `since` on, by their own stamps.
