@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import channels, labels, messages, run, sessions, wiring
+from keyturn import labels, messages, run, sessions, wiring
 from keyturn.telemetry import Event, Result, step
 
 begin = wiring.beginning()
@@ -19,5 +19,5 @@ def handler(event: Event, _context: Any) -> Result:
         "rolloutPollSeconds": begin.settings.rollout_poll_seconds,
         **sessions.count_for(this.mode, begin.sessions, begin.pace, time),
     }
-    told = channels.tell(begin.channels, messages.started_message(this, begun, run.now()))
+    told = begin.notifications.tell(messages.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

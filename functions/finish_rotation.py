@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from keyturn import channels, measures, messages, record, run, wiring
+from keyturn import measures, messages, record, run, wiring
 from keyturn.telemetry import Event, Result, emit, step
 
 finish = wiring.finishing()
@@ -16,6 +16,6 @@ def handler(event: Event, _context: Any) -> Result:
     document = record.compose(event, this, run.now())
     if "recording_failure" not in event:
         finish.records.keep(this.rotation_id, json.dumps(document, indent=2))
-    told = channels.tell(finish.channels, messages.finished_message(this, document))
+    told = finish.notifications.tell(messages.finished_message(this, document))
     emit(measures.of_run(document), measures.said_of_run(document))
     return {**document, "announced": told}

@@ -58,6 +58,7 @@ from tests.fakes import (
     FakeTarget,
     FakeVaultSecret,
     FakeWeb,
+    telling,
 )
 from tests.project import environment
 
@@ -139,15 +140,17 @@ class Stage:
         finish = load(FinishRotationSettings, environment("finish_rotation"))
         respond = load(RespondToFindingSettings, environment("respond_to_finding"))
         wired: dict[str, Any] = {
-            "responding": equipment.Responding(store, [self.channel], finding.scope_of(respond)),
+            "responding": equipment.Responding(
+                store, telling(self.channel), finding.scope_of(respond)
+            ),
             "rotating": self._rotation(),
-            "beginning": equipment.Beginning(begin, store, self.sessions, [self.channel]),
+            "beginning": equipment.Beginning(begin, store, self.sessions, telling(self.channel)),
             "delivering": equipment.Delivering(deliver, store, self.way),
             "restarting": equipment.Restarting(restart, store, self.cluster, self.cluster),
             "purging": equipment.Purging(purge, store, self.sessions),
             "restoring": equipment.Restoring(load(SecretSettings, {"SECRET_ARN": ARN}), store),
             "validating": equipment.Validating(validate, store, self.web, self.cluster),
-            "finishing": equipment.Finishing(finish, self.records, [self.channel]),
+            "finishing": equipment.Finishing(finish, self.records, telling(self.channel)),
             "watching": self._watch(),
         }
         for name, joined in wired.items():
@@ -179,7 +182,7 @@ class Stage:
             secret=self.store,
             runs=self.runs,
             users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
-            channels=[self.channel],
+            notifications=telling(self.channel),
         )
 
     def _rotation(self) -> secret.Rotation:

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from keyturn import channels, errors
+from keyturn import errors
 from keyturn.adapters import slack
-from keyturn.channels import Message
+from keyturn.channels import Message, Notifications
 from tests.contract.secrets_manager_account import Account
 
 MESSAGE = Message(
@@ -183,17 +183,22 @@ def test_anything_but_a_webhook_of_slack_is_not_called_and_not_shown(
     assert "Store it there." in str(told.value)
 
 
+def tell(channel: slack.Slack) -> str:
+    """What became of the message."""
+    return Notifications([channel], "here").tell(MESSAGE)["slack"]
+
+
 @pytest.mark.parametrize("stored", ["http://127.0.0.1:99999/s", "http://127.0.0.1:1/s"])
 def test_what_cannot_be_called_is_our_error_and_nothing_of_it_is_shown(
     stored: str, account: Account
 ) -> None:
     account.put(stored)
-    told = channels.tell([slack.Slack(account.arn)], MESSAGE)["slack"]
+    told = tell(slack.Slack(account.arn))
     assert told.startswith("NotificationFailed: Slack did not answer")
     assert stored not in told
 
 
 def test_a_secret_that_is_not_there_keeps_nobody_from_being_told(account: Account) -> None:
     missing = f"{account.arn[:-6]}ZyXwVu"
-    told = channels.tell([slack.Slack(missing)], MESSAGE)["slack"]
+    told = tell(slack.Slack(missing))
     assert told.startswith(f"NotificationFailed: secretsmanager:GetSecretValue on {missing} failed")

@@ -16,7 +16,7 @@ from keyturn.run import Origin, Run, timestamp
 from keyturn.watch import Call, Concern, Execution, Judgement
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeChannel, FakeClock, FakeRuns, FakeSecretStore
+from tests.fakes import FakeChannel, FakeClock, FakeRuns, FakeSecretStore, telling
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -47,7 +47,7 @@ class Scene:
             secret=self.store,
             runs=self.runs,
             users=self.users,
-            channels=[self.channel],
+            notifications=telling(self.channel),
         )
         return care.take_care(watching, call, watch.look(self.store), self.clock)
 

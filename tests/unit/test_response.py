@@ -11,7 +11,7 @@ from keyturn import errors, finding, response, settings
 from keyturn.finding import Scope, token_of
 from keyturn.finding_event import Finding, parse
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeChannel, FakeSecretStore
+from tests.fakes import FakeChannel, FakeSecretStore, telling
 from tests.project import environment, event
 
 MINUTE = timedelta(minutes=1)
@@ -49,7 +49,7 @@ def complete(store: FakeSecretStore, version: str) -> None:
 def test_a_finding_starts_a_rotation_under_its_token_and_is_told(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert store.rotations == [token_of(found())]
     assert (facts["decision"], facts["rotationId"]) == ("rotate", token_of(found()))
     assert (facts["unlabelled"], facts["announced"]) == ([], {"topic": "told"})
@@ -85,9 +85,9 @@ def test_a_finding_delivered_fifty_times_out_of_order_starts_one_rotation(
         if number == promoted_after and store.rotations:
             complete(store, store.rotations[0])
         try:
-            response.respond(store, [notifier], delivery, scope, NOON)
+            response.respond(store, telling(notifier), delivery, scope, NOON)
         except errors.SecretsManagerUnavailable:
-            response.respond(store, [notifier], delivery, scope, NOON)
+            response.respond(store, telling(notifier), delivery, scope, NOON)
     assert store.rotations == [token_of(deliveries[0])]
 
 
@@ -95,7 +95,7 @@ def test_a_pending_rotation_that_blocks_loses_its_label_and_the_token_stays(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     store.stages[NEW], store.documents[NEW] = ["AWSPENDING"], "{}"
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert store.stages[NEW] == []
     assert store.rotations == [token_of(found())]
     assert facts["unlabelled"] == [NEW]
@@ -107,7 +107,7 @@ def test_an_emergency_under_way_is_joined_and_not_told_again(
 ) -> None:
     token = "emergency-" + NEW
     store.stages[token] = ["AWSPENDING"]
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert (facts["joined"], facts["rotationId"], facts["announced"]) == (True, token, None)
     assert store.rotations == []
     assert store.stages[token] == ["AWSPENDING"]
@@ -125,7 +125,7 @@ def test_an_emergency_under_way_that_cannot_be_started_again_is_left_to_itself(
 
     token = "emergency-" + NEW
     store = Strict({OLD: ["AWSCURRENT"], token: ["AWSPENDING"]}, {OLD: "{}"})
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert (facts["joined"], facts["rotationId"]) == (True, token)
     assert store.stages[token] == ["AWSPENDING"]
 
@@ -144,7 +144,7 @@ def test_a_rotation_that_is_blocked_again_and_again_is_tried_later(
 ) -> None:
     store = Crowded({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: "{}"})
     with pytest.raises(errors.SecretsManagerUnavailable, match="refused 3 times"):
-        response.respond(store, [notifier], found(), scope, NOON)
+        response.respond(store, telling(notifier), found(), scope, NOON)
     assert (store.rotations, notifier.told) == ([], [])
 
 
@@ -157,7 +157,7 @@ def test_an_emergency_that_comes_first_after_the_label_was_taken_off_is_joined(
             self.stages["emergency-" + OLD] = ["AWSPENDING"]
 
     store = Overtaken({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: "{}"})
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert (facts["joined"], facts["rotationId"]) == (True, "emergency-" + OLD)
     assert facts["unlabelled"] == [NEW]
     assert store.stages["emergency-" + OLD] == ["AWSPENDING"]
@@ -168,7 +168,7 @@ def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothin
 ) -> None:
     before = repr(store)
     other = found(clusters=frozenset({"hunter2"}), namespaces=frozenset({"hunter2"}))
-    facts = response.respond(store, [notifier], other, scope, NOON)
+    facts = response.respond(store, telling(notifier), other, scope, NOON)
     assert repr(store) == before
     assert (facts["decision"], facts["announced"]) == ("notify", {"topic": "told"})
     (told,) = notifier.told
@@ -181,7 +181,7 @@ def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothin
 def test_an_ignored_finding_is_told_to_nobody(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    facts = response.respond(store, [notifier], found(archived=True), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(archived=True), scope, NOON)
     assert (facts["decision"], facts["announced"]) == ("ignore", None)
     assert (store.rotations, notifier.told) == ([], [])
 
@@ -190,7 +190,7 @@ def test_a_rotation_is_started_where_nobody_can_be_told(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     notifier.down = True
-    told = response.respond(store, [notifier], found(), scope, NOON)["announced"]
+    told = response.respond(store, telling(notifier), found(), scope, NOON)["announced"]
     assert "NotificationFailed" in told["topic"]
     assert len(store.rotations) == 1
 
@@ -198,10 +198,10 @@ def test_a_rotation_is_started_where_nobody_can_be_told(
 def test_a_finding_with_activity_after_its_rotation_starts_another_after_the_cool_down(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    response.respond(store, [notifier], found(), scope, NOON)
+    response.respond(store, telling(notifier), found(), scope, NOON)
     complete(store, token_of(found()))
     again = found(last_seen=NOON + MINUTE, is_update=True)
-    held = response.respond(store, [notifier], again, scope, NOON + 2 * MINUTE)
+    held = response.respond(store, telling(notifier), again, scope, NOON + 2 * MINUTE)
     assert held["decision"] == "notify"
-    response.respond(store, [notifier], again, scope, NOON + timedelta(hours=1))
+    response.respond(store, telling(notifier), again, scope, NOON + timedelta(hours=1))
     assert store.rotations == [token_of(again), f"{token_of(again)}-2"]

@@ -5,12 +5,13 @@ finds it out when it delivers, and turns back. That people cannot be told is a f
 that a run cannot be started is an error, so that the call is repeated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from keyturn import alerts, channels, errors, watch
+from keyturn import alerts, errors, watch
+from keyturn.channels import Notifications
 from keyturn.run import ROTATION_ID, Run
 from keyturn.sessions import Clock
 
@@ -34,7 +35,7 @@ class Watch:
     secret: watch.WatchedSecret
     runs: Runs
     users: Callable[[], Mapping[str, Any]]
-    channels: Sequence[channels.Channel]
+    notifications: Notifications
 
 
 def take_care(
@@ -70,7 +71,7 @@ def _attend(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[s
         message = alerts.announcement(judgement, watching.place, at, _users(watching))
     else:
         message = alerts.message_of(judgement, watching.place, at)
-    return {"told": channels.tell(watching.channels, message)}
+    return {"told": watching.notifications.tell(message)}
 
 
 def _carry(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _carry(watching: Watch, judgement: watch.Judgement, at: datetime) -> dict[st
     run = watching.place.run_of(judgement)
     if not ROTATION_ID.fullmatch(run.rotation_id):
         message = alerts.unnamable(judgement, watching.place, at)
-        return {"told": channels.tell(watching.channels, message)}
+        return {"told": watching.notifications.tell(message)}
     watching.runs.ensure_started(run)
     return {"started": run.execution_name}
 

@@ -1,6 +1,5 @@
 """What each function works with: its settings, and the parts that `wiring` has joined for it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from keyturn import (
     sessions,
     validation,
 )
+from keyturn.channels import Notifications
 from keyturn.settings import (
     BeginRotationSettings,
     DeliverKeySettings,
@@ -28,7 +28,6 @@ from keyturn.settings import (
 )
 
 if TYPE_CHECKING:
-    from keyturn.channels import Channel
     from keyturn.record import RecordStore
     from keyturn.sessions import Pace
 
@@ -40,7 +39,7 @@ class Beginning:
     settings: BeginRotationSettings
     secret: labels.LabelStore
     sessions: sessions.SessionStore
-    channels: Sequence["Channel"]
+    notifications: Notifications
 
     @property
     def pace(self) -> "Pace":
@@ -111,7 +110,7 @@ class Finishing:
 
     settings: FinishRotationSettings
     records: "RecordStore"
-    channels: Sequence["Channel"]
+    notifications: Notifications
 
 
 @dataclass(frozen=True)
@@ -119,5 +118,5 @@ class Responding:
     """What `respond_to_finding` works with."""
 
     secret: response.Secret
-    channels: Sequence["Channel"]
+    notifications: Notifications
     scope: finding.Scope

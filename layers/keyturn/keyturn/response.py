@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from keyturn import channels, commands, errors
-from keyturn.channels import Channel, Message
+from keyturn import commands, errors
+from keyturn.channels import Message, Notifications
 from keyturn.finding import Scope, Verdict, judge
 from keyturn.finding_event import Finding
 from keyturn.labels import AWSPENDING, Version
@@ -34,7 +34,7 @@ class Secret(Protocol):
 
 
 def respond(
-    secret: Secret, told_by: Sequence[Channel], finding: Finding, scope: Scope, at: datetime
+    secret: Secret, notifications: Notifications, finding: Finding, scope: Scope, at: datetime
 ) -> dict[str, Any]:
     """Do what the finding calls for; returns the facts for the log.
 
@@ -44,7 +44,7 @@ def respond(
     verdict, unlabelled = _act(secret, finding, scope, at)
     told = None
     if verdict.action != "ignore" and not verdict.joins:
-        told = channels.tell(told_by, message(finding, verdict, unlabelled, scope, at))
+        told = notifications.tell(message(finding, verdict, unlabelled, scope, at))
     return {**facts(finding, verdict), "unlabelled": unlabelled, "announced": told}
 
 

@@ -24,6 +24,12 @@ class SecretArn(str):
 
     __slots__ = ()
 
+    @property
+    def place(self) -> str:
+        """The account and the Region that it is in."""
+        _, _, _, region, account, *_ = self.split(":")
+        return f"account {account}, {region}"
+
 
 class Url(str):
     """An http(s) URL without a user, a query or a fragment."""

@@ -6,7 +6,6 @@ Adapters are imported here inside the calls: a function loads only the vendors t
 """
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from keyturn import (
     vault_synchronization,
     watch,
 )
+from keyturn.channels import Notifications
 from keyturn.equipment import (
     Beginning,
     Delivering,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.channels import Channel
+    from keyturn.variables import SecretArn
 
 
 def rotating() -> secret.Rotation:
@@ -85,7 +86,12 @@ def rotating() -> secret.Rotation:
 def beginning() -> Beginning:
     """What `begin_rotation` works with."""
     settings = load(BeginRotationSettings)
-    return Beginning(settings, _secret(settings), _sessions(settings), _channels(settings))
+    return Beginning(
+        settings,
+        _secret(settings),
+        _sessions(settings),
+        _notifications(settings, settings.secret_arn),
+    )
 
 
 def delivering() -> Delivering:
@@ -130,13 +136,17 @@ def finishing() -> Finishing:
     from keyturn.adapters.s3 import S3Records
 
     settings = load(FinishRotationSettings)
-    return Finishing(settings, S3Records(settings.record_bucket), _channels(settings))
+    return Finishing(
+        settings, S3Records(settings.record_bucket), _notifications(settings, settings.secret_arn)
+    )
 
 
 def responding() -> Responding:
     """What `respond_to_finding` works with."""
     settings = load(RespondToFindingSettings)
-    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
+    return Responding(
+        _secret(settings), _notifications(settings, settings.secret_arn), finding.scope_of(settings)
+    )
 
 
 def watching() -> care.Watch:
@@ -155,7 +165,7 @@ def watching() -> care.Watch:
         secret=_secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
         users=partial(sessions.count, _sessions(settings), pace, time),
-        channels=_channels(settings),
+        notifications=_notifications(settings, settings.secret_arn),
     )
 
 
@@ -165,7 +175,7 @@ def _secret(settings: SecretSettings) -> "SecretsManager":
     return SecretsManager(settings.secret_arn)
 
 
-def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
+def _notifications(settings: NotificationSettings, secret_arn: "SecretArn") -> Notifications:
     """Every channel that is configured."""
     from keyturn.adapters.notifications import EventBus, Topic
     from keyturn.adapters.slack import Slack
@@ -177,7 +187,7 @@ def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
         channels.append(EventBus(settings.event_bus))
     if settings.slack_webhook_secret:
         channels.append(Slack(settings.slack_webhook_secret))
-    return channels
+    return Notifications(channels, f"{settings.powertools_service_name} in {secret_arn.place}")
 
 
 def _sessions(settings: SessionSettings) -> sessions.SessionStore:

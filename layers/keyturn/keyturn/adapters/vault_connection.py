@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from keyturn.vault_settings import VaultSettings
 
 SECONDS = 12.0
-TIMEOUTS = (3.0, 7.0)  # to connect, and until the next byte
+CONNECT_SECONDS = 3.0
 ANSWER_BYTES = 4 * 1024 * 1024  # more than Vault keeps in one entry
 SAFE = "It is safe to try again."
 
@@ -50,7 +50,7 @@ def connect(settings: "VaultSettings") -> hvac.Client:
         token="",  # nosec B106 - none yet, and none from the environment
         cert=(),
         verify=True,
-        timeout=TIMEOUTS,
+        timeout=(CONNECT_SECONDS, SECONDS),
         proxies={},
         allow_redirects=False,
         session=session,
@@ -102,7 +102,7 @@ def _unanswered(failed: Exception, where: str) -> errors.KeyturnError:
             f"Vault {where} is a standby that sends us elsewhere, where no token of ours goes."
             f" {SAFE} Name the active node, or a balancer that finds it, in VaultAddress."
         )
-    if isinstance(failed, requests.Timeout | deadline.DeadlineExpired):
+    if isinstance(failed, deadline.DeadlineExpired):
         return errors.VaultUnavailable(
             f"Vault {where} does not answer within {SECONDS:g} s. {SAFE}"
         )
