@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from keyturn import channels, labels, messages, questions, run, sessions, wiring
+from keyturn import labels, messages, questions, run, sessions, wiring
 from keyturn.telemetry import Event, Result, step
 
 begin = wiring.beginning()
@@ -19,5 +19,5 @@ def handler(event: Event, context: Any) -> Result:
     labels.confirm_current(begin.secret, this.version)
     counted = sessions.count_for(this.mode, begin.sessions, begin.pace, time)
     begun = {**run.entry(event, "begin_rotation"), **counted}
-    told = channels.tell(begin.channels, messages.started_message(this, begun, run.now()))
+    told = begin.notifications.tell(messages.started_message(this, begun, run.now()))
     return {**begun, "announced": told}

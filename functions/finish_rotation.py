@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from keyturn import channels, measures, messages, questions, record, run, wiring
+from keyturn import measures, messages, questions, record, run, wiring
 from keyturn.telemetry import Event, Result, emit, step
 
 finish = wiring.finishing()
@@ -21,6 +21,6 @@ def handler(event: Event, context: Any) -> Result:
         name = record.name_of(this, event)
         document["keptAt"] = finish.records.keep(name, json.dumps(document, indent=2))
     arn = finish.settings.state_machine_arn
-    told = channels.tell(finish.channels, messages.finished_message(this, document, arn))
+    told = finish.notifications.tell(messages.finished_message(this, document, arn))
     emit(measures.of_run(document), measures.said_of_run(document))
     return {**document, "announced": told}

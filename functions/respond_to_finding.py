@@ -13,6 +13,6 @@ def handler(event: Event, _context: Any) -> Result:
     """Judge the finding; start at most one rotation for it, and tell people."""
     found = finding_event.parse(event)
     at = run.now()
-    answer = response.respond(respond.secret, respond.channels, found, respond.scope, at)
+    answer = response.respond(respond.secret, respond.notifications, found, respond.scope, at)
     emit(measures.of_finding(answer, at), {"rotationId": answer["rotationId"]})
     return answer

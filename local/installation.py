@@ -18,6 +18,7 @@ from local.deployment import Deployment
 from local.functions import Functions
 from local.places import Place
 from local.redis_server import RedisServer
+from local.tls_relay import TlsRelay
 
 REDIS_USER, REDIS_SECRET = "keyturn", "redis-login"
 
@@ -60,8 +61,15 @@ def redis_parameters(host: str, port: int, database: int) -> dict[str, str]:
     }
 
 
-def redis_login(redis: RedisServer, cloud: Cloud, rights: Sequence[str]) -> dict[str, str]:
-    """Let Keyturn log in to Redis as a user with these rights, its password kept in a secret."""
+def redis_login(
+    redis: RedisServer, parts: contextlib.ExitStack, cloud: Cloud, rights: Sequence[str]
+) -> dict[str, str]:
+    """Let Keyturn log in to Redis as a user with these rights, its password kept in a secret.
+
+    A password is sent in TLS alone: there is a relay for it, which `parts` closes.
+    """
+    relay = TlsRelay(redis.port)
+    parts.callback(relay.close)
     password = secrets.token_hex(16)
     with redis.client() as client:
         words = ("ACL", "SETUSER", REDIS_USER, "on", f">{password}", *rights)
@@ -69,7 +77,13 @@ def redis_login(redis: RedisServer, cloud: Cloud, rights: Sequence[str]) -> dict
     kept = cloud.client("secretsmanager").create_secret(
         Name=REDIS_SECRET, SecretString=json.dumps({"username": REDIS_USER, "password": password})
     )
-    return {"RedisAuthentication": "password", "RedisPasswordSecret": kept["ARN"]}
+    return {
+        "RedisAuthentication": "password",
+        "RedisPasswordSecret": kept["ARN"],
+        "RedisPort": str(relay.port),
+        "RedisTls": "true",
+        "RedisCertificateAuthority": base64.b64encode(relay.ca_pem.encode()).decode(),
+    }
 
 
 def validation_parameters(urls: Mapping[str, str]) -> dict[str, str]:

@@ -205,7 +205,8 @@ class LocalStack:
         self.cloud.client("s3").create_bucket(
             Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
-        self.deployment = deploy(self.template, self._parameters(), self.cloud, self.functions)
+        wanted = self._parameters(parts)
+        self.deployment = deploy(self.template, wanted, self.cloud, self.functions)
         what = artefacts.name_of(self.template)
         tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.
@@ -244,14 +245,14 @@ class LocalStack:
     def _access_entry(self, access_key: str) -> AccessEntry | None:
         return access_entry(access_key, self.deployment, self.cloud, self.functions)
 
-    def _parameters(self) -> dict[str, str]:
+    def _parameters(self, parts: contextlib.ExitStack) -> dict[str, str]:
         rights = self.redis_rights
         return {
             "FirstSessionKey": self.first_key.base64,
             **cluster_parameters(self.cluster),
             **self.place.parameters,
             **redis_parameters(self.redis.host, self.redis.port, SESSION_DATABASE),
-            **(redis_login(self.redis, self.cloud, rights) if rights else {}),
+            **(redis_login(self.redis, parts, self.cloud, rights) if rights else {}),
             **validation_parameters(self.urls),
             "RecordBucket": RECORD_BUCKET,
             **self.parameters,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from keyturn import errors, exposure, finding_history, watch
-from keyturn.channels import Message
+from keyturn.channels import Message, Notifications
 from keyturn.delivery import Delivered
 from keyturn.labels import Version
 from keyturn.logs import ContainerLog, ServiceLogs
@@ -560,9 +560,8 @@ class FakePrimary:
         self.store.keys -= gone
         return Page(following, len(matching), len(gone), len(matching) - len(gone))
 
-    def stranger(self, samples: int) -> str | None:
-        strangers = {name for name in self._held() if not name.startswith(self.store.prefix)}
-        return min(strangers, default=None)
+    def has_strangers(self, samples: int) -> bool:
+        return any(not name.startswith(self.store.prefix) for name in self._held())
 
     def flush(self) -> None:
         self.store.keys -= self._held()
@@ -654,3 +653,8 @@ class FakeChannel:
         if self.down:
             raise errors.NotificationFailed(f"the {self.name} did not take it")
         self.told.append(message)
+
+
+def telling(*channels: FakeChannel) -> Notifications:
+    """The channels of a stack."""
+    return Notifications(channels, "keyturn in account 123456789012, eu-central-1")

@@ -59,6 +59,7 @@ from tests.fakes import (
     FakeTarget,
     FakeVaultSecret,
     FakeWeb,
+    telling,
 )
 from tests.project import environment
 
@@ -144,7 +145,7 @@ class Stage:
         restore = load(RestorePreviousKeySettings, environment("restore_previous_key"))
         finish = load(FinishRotationSettings, environment("finish_rotation"))
         respond = load(RespondToFindingSettings, environment("respond_to_finding"))
-        calls, told, cluster = self.executions, [self.channel], self.cluster
+        calls, told, cluster = self.executions, telling(self.channel), self.cluster
         wired: dict[str, Any] = {
             "responding": equipment.Responding(store, told, finding.scope_of(respond)),
             "rotating": self._rotation(),
@@ -198,7 +199,7 @@ class Stage:
             secret=self.store,
             runs=self.runs,
             users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
-            channels=[self.channel],
+            notifications=telling(self.channel),
             questions=FakeLooks(),
         )
 

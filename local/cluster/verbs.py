@@ -50,11 +50,16 @@ def _list(store: ObjectStore, request: Request) -> Json:
     items = [item for item in found if fits_labels(item) and fits_fields(item)]
     for item in items:  # the list says it once for all of them
         del item["kind"], item["apiVersion"]
+    first, limit = int(request.query.get("continue", "0")), int(request.query.get("limit", "0"))
+    page = items[first : first + limit] if limit else items[first:]
+    metadata = {"resourceVersion": str(version)}
+    if first + len(page) < len(items):  # pages are of the moment in which each is read
+        metadata["continue"] = str(first + len(page))
     return {
         "kind": f"{resource.kind}List",
         "apiVersion": resource.api_version,
-        "metadata": {"resourceVersion": str(version)},
-        "items": items,
+        "metadata": metadata,
+        "items": page,
     }
 
 

@@ -29,7 +29,7 @@ from tests.contract.secrets_manager_account import (
     open_account,
     open_gate,
 )
-from tests.fakes import FakeChannel
+from tests.fakes import FakeChannel, telling
 from tests.project import environment, event
 
 
@@ -81,7 +81,7 @@ def just_seen(finding_id: str) -> Finding:
 
 def answer(secret: Together, found: Finding, scope: Scope) -> dict[str, Any] | errors.KeyturnError:
     try:
-        return response.respond(secret, [FakeChannel()], found, scope, found.sent)
+        return response.respond(secret, telling(FakeChannel()), found, scope, found.sent)
     except errors.KeyturnError as error:
         return error
 

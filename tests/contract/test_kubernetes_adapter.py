@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors, log_report, logs
+from keyturn.adapters import kubernetes_workloads
 from keyturn.delivery import DirectWrite
 from keyturn.log_report import PodCount, Report
 from keyturn.rollout import RESTARTED_AT
@@ -47,8 +48,8 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
         yield adapters_of(cluster, namespace)
 
 
-def start(cluster: ClusterUnderTest, namespace: str, *containers: Json) -> None:
-    manifest = deployment("web", *(containers or [container()]), replicas=1)
+def start(cluster: ClusterUnderTest, namespace: str, *containers: Json, replicas: int = 1) -> None:
+    manifest = deployment("web", *(containers or [container()]), replicas=replicas)
     cluster.admin.create(DEPLOYMENTS, namespace, manifest)
     wait_for_rollout(cluster, namespace, "web")
 
@@ -99,6 +100,20 @@ def test_a_restart_replaces_the_pods_and_the_same_restart_again_does_nothing(
     assert {pod.key_version for pod in pods} == {"two"}
     again = restart(adapters, annotations)
     assert again.generation == first.generation
+
+
+def test_pods_are_listed_page_by_page(
+    cluster: ClusterUnderTest,
+    namespace: str,
+    adapters: Adapters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start(cluster, namespace, replicas=3)
+    whole = {pod.name for pod in adapters.cluster.pods("web")}
+    assert len(whole) == 3
+    for size in (1, 2, 3, 4):
+        monkeypatch.setattr(kubernetes_workloads, "PAGE_PODS", size)
+        assert {pod.name for pod in adapters.cluster.pods("web")} == whole
 
 
 def test_logs_are_those_of_a_versions_pods_and_of_their_last_crash(

@@ -205,9 +205,10 @@ def test_a_flush_ends_every_session(stage: Stage) -> None:
 
 def test_a_database_with_a_stranger_is_not_flushed(stage: Stage) -> None:
     stage.put(b"session:1", *(b"user:%d" % number for number in range(20)))
-    with pytest.raises(errors.FlushRefused, match="'user:"):
+    with pytest.raises(errors.FlushRefused) as no:
         sessions.check_ready(stage.store(), flush=True)
-    with pytest.raises(errors.FlushRefused, match="'user:"):
+    assert "user" not in str(no.value)
+    with pytest.raises(errors.FlushRefused):
         purge_all(stage.store(), FLUSH)
     assert len(stage.names()) >= 20
     assert {name for name in stage.names() if name.startswith(b"user:")} == {

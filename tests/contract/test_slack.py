@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import urllib3
 
-from keyturn import channels, errors
+from keyturn import errors
 from keyturn.adapters import slack
-from keyturn.channels import Message
+from keyturn.channels import Message, Notifications
 from tests.contract.secrets_manager_account import Account
 
 MESSAGE = Message(
@@ -22,11 +22,20 @@ MESSAGE = Message(
     facts={},
     command="aws stepfunctions start-execution",
 )
-ANSWERS = {
-    "/services/taken": (200, b"ok"),
-    "/services/gone": (404, b"no_service"),
-    "/services/odd": (500, b"<html>https://hooks.slack.com/services/gone</html>"),
-    "/services/moved": (302, b""),
+Answer = tuple[int, bytes, str]
+TAKEN: Answer = (200, b"ok", "")
+# What each path answers, one post after the other; the last of them from then on.
+ANSWERS: dict[str, list[Answer]] = {
+    "/services/taken": [TAKEN],
+    "/services/gone": [(404, b"no_service", "")],
+    "/services/odd": [(500, b"<html>https://hooks.slack.com/services/gone</html>", "")],
+    "/services/moved": [(302, b"", "")],
+    "/services/busy": [(429, b"rate_limited", "1"), TAKEN],
+    "/services/busy-on": [(429, b"rate_limited", "0")],
+    "/services/busy-for-long": [(429, b"rate_limited", "30"), TAKEN],
+    "/services/busy-for-who-knows": [(429, b"rate_limited", "soon"), TAKEN],
+    "/services/failing-once": [(503, b"", ""), TAKEN],
+    "/services/silent-once": [(0, b"", ""), TAKEN],
 }
 
 
@@ -55,8 +64,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/services/slow":
             self.server.over.wait(5)
             return
-        status, said = ANSWERS[self.path]
+        answers = ANSWERS[self.path]
+        before = sum(path == self.path for path, _ in self.server.posted[:-1])
+        status, said, after = answers[min(before, len(answers) - 1)]
+        if status == 0:
+            return
         self.send_response(status)
+        if after:
+            self.send_header("Retry-After", after)
         self.send_header("Location", self.server.url("/services/taken"))
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()
@@ -82,9 +97,9 @@ def workspace() -> Iterator[Workspace]:
 def post(account: Account) -> Callable[..., None]:
     """Send the message to the webhook that is stored."""
 
-    def post(stored: str, *, any_url: bool = True) -> None:
+    def post(stored: str) -> None:
         account.put(stored)
-        slack.Slack(account.arn, any_url=any_url).send(MESSAGE)
+        slack.Slack(account.arn).send(MESSAGE)
 
     return post
 
@@ -105,6 +120,9 @@ def test_a_message_is_posted_to_the_url_of_the_secret(
         ("/services/gone", "HTTP 404, no_service."),
         ("/services/odd", "HTTP 500."),
         ("/services/moved", "HTTP 302."),
+        ("/services/busy-on", "HTTP 429, rate_limited."),
+        ("/services/busy-for-long", "HTTP 429, rate_limited."),
+        ("/services/busy-for-who-knows", "HTTP 429, rate_limited."),
     ],
 )
 def test_a_refusal_is_told_without_the_url_and_a_redirect_is_not_followed(
@@ -113,17 +131,26 @@ def test_a_refusal_is_told_without_the_url_and_a_redirect_is_not_followed(
     with pytest.raises(errors.NotificationFailed) as told:
         post(workspace.url(path))
     assert str(told.value) == f"Slack did not take the message: {says}"
-    assert [asked for asked, _ in workspace.posted] == [path]
+    tries = 2 if path in {"/services/odd", "/services/busy-on"} else 1
+    assert [asked for asked, _ in workspace.posted] == [path] * tries
+
+
+@pytest.mark.parametrize("path", ["busy", "failing-once", "silent-once"])
+def test_a_message_is_posted_once_more_where_slack_could_not_take_it_at_once(
+    path: str, post: Callable[..., None], workspace: Workspace
+) -> None:
+    post(workspace.url(f"/services/{path}"))
+    first, second = workspace.posted
+    assert first == second
 
 
 def test_a_workspace_that_says_nothing_is_not_waited_for_longer_than_the_time_allowed(
     monkeypatch: pytest.MonkeyPatch, post: Callable[..., None], workspace: Workspace
 ) -> None:
-    monkeypatch.setattr(slack, "READ_SECONDS", 0.05)
-    with pytest.raises(errors.NotificationFailed, match=r"not answer \(ReadTimeoutError\)") as told:
+    monkeypatch.setattr(slack, "TRY_SECONDS", 0.05)
+    with pytest.raises(errors.NotificationFailed, match=r"Slack did not answer \(\w+\)") as told:
         post(workspace.url("/services/slow"))
-    assert told.value.__cause__ is None
-    assert told.value.__suppress_context__
+    assert told.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -135,6 +162,12 @@ def test_a_workspace_that_says_nothing_is_not_waited_for_longer_than_the_time_al
         "https://evil.test/hooks.slack.com/hidden",
         "https://hooks.slack.com:8443/services/hidden",
         "https://[/services/hidden",
+        "http://127.0.0.1@evil.test/hidden",
+        "http://127.0.0.1.evil.test/hidden",
+        "http://localhost.evil.test/hidden",
+        "http://127.0.0.1\\@evil.test/hidden",
+        "http://10.0.0.7/hidden",
+        "https://127.0.0.1/hidden",
         '{"webhook": "https://hooks.slack.com/services/hidden"}',
         "[1]",
         "hidden",
@@ -145,22 +178,27 @@ def test_anything_but_a_webhook_of_slack_is_not_called_and_not_shown(
 ) -> None:
     monkeypatch.setattr(urllib3, "PoolManager", None)  # nothing is connected to
     with pytest.raises(errors.NotificationFailed) as told:
-        post(stored, any_url=False)
+        post(stored)
     assert "hidden" not in str(told.value)
     assert "Store it there." in str(told.value)
 
 
-@pytest.mark.parametrize("stored", ["http:///", "http://[", "http://127.0.0.1:1/s"])
+def tell(channel: slack.Slack) -> str:
+    """What became of the message."""
+    return Notifications([channel], "here").tell(MESSAGE)["slack"]
+
+
+@pytest.mark.parametrize("stored", ["http://127.0.0.1:99999/s", "http://127.0.0.1:1/s"])
 def test_what_cannot_be_called_is_our_error_and_nothing_of_it_is_shown(
     stored: str, account: Account
 ) -> None:
     account.put(stored)
-    told = channels.tell([slack.Slack(account.arn, any_url=True)], MESSAGE)["slack"]
+    told = tell(slack.Slack(account.arn))
     assert told.startswith("NotificationFailed: Slack did not answer")
     assert stored not in told
 
 
 def test_a_secret_that_is_not_there_keeps_nobody_from_being_told(account: Account) -> None:
     missing = f"{account.arn[:-6]}ZyXwVu"
-    told = channels.tell([slack.Slack(missing)], MESSAGE)["slack"]
+    told = tell(slack.Slack(missing))
     assert told.startswith(f"NotificationFailed: secretsmanager:GetSecretValue on {missing} failed")

@@ -296,10 +296,10 @@ def test_what_is_no_vault_is_unavailable(site: Site) -> None:
 
 
 def test_a_server_that_is_silent_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_connection, "TIMEOUTS", (0.2, 0.2))
+    monkeypatch.setattr(vault_connection, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        refused(site, errors.VaultUnavailable, r"does not answer within 0\.4 s", address=address)
+        refused(site, errors.VaultUnavailable, r"does not answer within 0\.2 s", address=address)
 
 
 def test_another_refusal_of_a_write_is_no_conflict(site: Site) -> None:

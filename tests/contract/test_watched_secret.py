@@ -12,7 +12,7 @@ from keyturn.adapters.secrets_manager import SecretsManager
 from keyturn.exposure import Mark
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
 from tests.contract.secrets_manager_account import START, Account, until
-from tests.fakes import FakeChannel
+from tests.fakes import FakeChannel, telling
 from tests.project import environment, event
 
 TWO_DAYS = timedelta(days=2)
@@ -112,4 +112,4 @@ def test_a_finding_about_a_marked_secret_says_that_it_is_marked(account: Account
     account.call("DeleteSecret", SecretId=account.arn, RecoveryWindowInDays=7)
     scope = replace(SCOPE, secret_arn=account.arn)
     with pytest.raises(errors.SecretMarkedForDeletion):
-        response.respond(SecretsManager(account.arn), [FakeChannel()], FOUND, scope, LATER)
+        response.respond(SecretsManager(account.arn), telling(FakeChannel()), FOUND, scope, LATER)

@@ -39,7 +39,6 @@ def settings(address: str, **changes: Any) -> VaultSettings:
         "vault_server_id": "",
         "vault_credentials_secret": CREDENTIALS,
         "vault_destroy_exposed": True,
-        "allow_http": True,
     }
     return VaultSettings(**{**given, **changes})
 

@@ -1,9 +1,16 @@
 """The limits: time-outs that nest, concurrency, and how long things are kept."""
 
 import pytest
-from botocore.config import Config
 
-from keyturn.adapters import aws, http, kubernetes, redis_connection, vault_connection
+from keyturn.adapters import (
+    aws,
+    http,
+    kubernetes,
+    notifications,
+    redis_connection,
+    slack,
+    vault_connection,
+)
 from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
 from keyturn.sessions import SLICE_SECONDS
 from tests.project import (
@@ -78,27 +85,23 @@ def test_the_machine_logs_every_state_and_what_none_of_them_was_given() -> None:
         assert properties["Logging"]["IncludeExecutionData"] is False
 
 
-def longest_aws_call() -> float:
-    """Every try at its slowest, and the pauses between them (botocore: at most 1, 2, 4 ... s)."""
-    config: Config = aws.CONFIG
-    tries: int = config.retries["total_max_attempts"]
-    pauses = sum(2**number for number in range(tries - 1))
-    return float(tries * (config.connect_timeout + config.read_timeout) + pauses)
-
-
 @pytest.mark.parametrize(
     "seconds",
     [
-        longest_aws_call(),
-        sum(kubernetes.TIMEOUTS),
-        http.CONNECT_SECONDS + http.READ_SECONDS,
-        redis_connection.TIMEOUT_SECONDS * 2,
-        sum(vault_connection.TIMEOUTS),
+        aws.SECONDS,
+        kubernetes.SECONDS,
+        http.SECONDS,
+        redis_connection.SECONDS,
+        vault_connection.SECONDS,
     ],
     ids=["aws", "kubernetes", "http", "redis", "vault"],
 )
 def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float) -> None:
     assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())
+
+
+def test_all_channels_together_are_told_within_ten_seconds_even_if_none_of_them_answers() -> None:
+    assert max(notifications.SECONDS, slack.SECRET_SECONDS + slack.SECONDS) <= 10
 
 
 def test_a_function_ends_before_its_task_and_every_task_before_the_machine() -> None:
@@ -113,11 +116,11 @@ def test_a_function_ends_before_its_task_and_every_task_before_the_machine() -> 
     [("validate_rotation", READ_SECONDS), ("check_rollout", GLANCE_SECONDS)],
 )
 def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: float) -> None:
-    assert seconds + sum(kubernetes.TIMEOUTS) < functions()[logical_id(function)]["Timeout"]
+    assert seconds + kubernetes.SECONDS < functions()[logical_id(function)]["Timeout"]
 
 
 def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
-    last = 2 * redis_connection.TIMEOUT_SECONDS * 2 + longest_aws_call()
+    last = 2 * redis_connection.SECONDS + aws.SECONDS
     assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]
 
 

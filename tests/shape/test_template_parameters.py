@@ -68,6 +68,7 @@ REFUSED: list[tuple[str, dict[str, str]]] = [
     ),
     ("VaultCredentialsKmsKeyHasItsSecret", {"VaultCredentialsKmsKeyArn": KMS_KEY}),
     ("RedisPasswordIsNamed", {"RedisAuthentication": "password"}),
+    ("RedisPasswordIsEncrypted", {**PASSWORD, "RedisTls": "false"}),
     ("RedisPasswordIsUsed", {"RedisPasswordSecret": SECRET}),
     ("RedisPasswordKmsKeyHasItsSecret", {"RedisPasswordKmsKeyArn": KMS_KEY}),
     ("RedisRoleIsUsable", {"RedisAuthentication": "iam", "RedisUser": "keyturn"}),

@@ -19,7 +19,7 @@ from keyturn.watch import Execution, Judgement
 from keyturn.watch_call import CHANGES, Call
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretStore
+from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretStore, telling
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -52,7 +52,7 @@ class Scene:
             secret=self.store,
             runs=self.runs,
             users=self.users,
-            channels=[self.channel],
+            notifications=telling(self.channel),
             questions=self.questions,
             told=self.told_before,
         )

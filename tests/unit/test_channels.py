@@ -1,11 +1,14 @@
 """`keyturn.channels`: everyone who can be told is told, and the result says who was."""
 
+import threading
+from dataclasses import replace
+
 import pytest
 
-from keyturn import channels
-from keyturn.channels import Message
-from tests.fakes import FakeChannel
+from keyturn.channels import Message, Notifications
+from tests.fakes import FakeChannel, telling
 
+PATIENCE_SECONDS = 10
 MESSAGE = Message(
     kind="Kind",
     subject="Subject",
@@ -15,26 +18,41 @@ MESSAGE = Message(
     facts={},
     command="do --it",
 )
+STACK = "keyturn in account 123456789012, eu-central-1"
+PLACED = replace(MESSAGE, fields={**MESSAGE.fields, "Stack": STACK})
 
 
-def test_a_message_is_told_once_on_every_channel() -> None:
+def test_a_message_is_told_once_on_every_channel_and_says_of_which_stack_it_is() -> None:
     told = [FakeChannel(), FakeChannel(name="slack")]
-    assert channels.tell(told, MESSAGE) == {"topic": "told", "slack": "told"}
-    assert [channel.told for channel in told] == [[MESSAGE], [MESSAGE]]
+    assert telling(*told).tell(MESSAGE) == {"topic": "told", "slack": "told"}
+    assert [channel.told for channel in told] == [[PLACED], [PLACED]]
+    assert f"Stack:    {STACK}\n" in PLACED.text
 
 
 def test_a_channel_that_fails_keeps_no_other_from_being_told() -> None:
     down, last = FakeChannel(down=True), FakeChannel(name="bus")
-    became = channels.tell([down, last], MESSAGE)
+    became = telling(down, last).tell(MESSAGE)
     assert became == {
         "topic": "NotificationFailed: the topic did not take it",
         "bus": "told",
     }
-    assert last.told == [MESSAGE]
+    assert last.told == [PLACED]
+
+
+def test_all_channels_are_told_at_the_same_time() -> None:
+    """One that waits for the other to be told would wait for ever if they came in turn."""
+    met = threading.Barrier(2)
+
+    class Waiting(FakeChannel):
+        def send(self, message: Message) -> None:
+            met.wait(PATIENCE_SECONDS)
+
+    channels = Waiting(), Waiting(name="slack")
+    assert telling(*channels).tell(MESSAGE) == {"topic": "told", "slack": "told"}
 
 
 def test_a_message_that_nobody_is_to_hear_is_told_to_nobody() -> None:
-    assert channels.tell([], MESSAGE) == {}
+    assert telling().tell(MESSAGE) == {}
 
 
 def test_a_defect_while_telling_is_not_taken_for_a_message_that_nobody_takes() -> None:
@@ -42,8 +60,10 @@ def test_a_defect_while_telling_is_not_taken_for_a_message_that_nobody_takes() -
         def send(self, message: Message) -> None:
             raise ZeroDivisionError
 
+    last = FakeChannel(name="bus")
     with pytest.raises(ZeroDivisionError):
-        channels.tell([Defective()], MESSAGE)
+        Notifications([Defective(), last], STACK).tell(MESSAGE)
+    assert last.told == [PLACED]
 
 
 def test_a_message_reads_as_an_e_mail() -> None:

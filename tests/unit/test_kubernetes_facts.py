@@ -270,8 +270,30 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
     assert cluster.pods("web-console") == [Pod("new-1", NEW, uid="uid-1")]
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
-        ("/api/v1/namespaces/web/pods", [("labelSelector", "app=web-console")]),
+        (
+            "/api/v1/namespaces/web/pods",
+            [("labelSelector", "app=web-console"), ("limit", "500")],
+        ),
     ]
+
+
+def test_ten_thousand_pods_are_read_in_pages() -> None:
+    sizes: list[int] = []
+
+    class Api:
+        namespace = "web"
+
+        def get(self, path: str, query: Any = None) -> dict[str, Any]:
+            if not path.endswith("/pods"):
+                return deployment({"selector": {"matchLabels": {"app": "web-console"}}})
+            asked = dict(query)
+            first, size = int(asked.get("continue", 0)), int(asked["limit"])
+            sizes.append(size)
+            further = {"continue": str(first + size)} if first + size < 10_000 else {}
+            return {"metadata": further, "items": [pod()] * size}
+
+    assert len(KubernetesCluster(cast("KubernetesApi", Api())).pods("web-console")) == 10_000
+    assert len(sizes) == 20
 
 
 @pytest.mark.parametrize(

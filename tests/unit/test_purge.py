@@ -327,7 +327,7 @@ def test_a_flush_empties_every_primary_and_counts_afterwards(runs: list[str]) ->
 
 def test_a_database_with_a_stranger_is_not_flushed() -> None:
     store = FakeSessionStore(keys(10) | {"user:7"})
-    with pytest.raises(errors.FlushRefused, match="user:7"):
+    with pytest.raises(errors.FlushRefused, match="keys that are no sessions"):
         purge_all(store, FLUSH)
     assert len(store.keys) == 11
 

@@ -15,7 +15,7 @@ from keyturn.finding_event import Finding, parse
 from keyturn.finding_history import StartedRotation
 from keyturn.run import Run
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.fakes import FakeChannel, FakeSecretStore
+from tests.fakes import FakeChannel, FakeSecretStore, telling
 from tests.ledgers import ledger_until
 from tests.project import environment, event
 
@@ -54,7 +54,7 @@ def complete(store: FakeSecretStore, version: str) -> None:
 def test_a_finding_starts_a_rotation_under_its_token_and_is_told(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert store.rotations == [token_of(found())]
     assert (facts["decision"], facts["rotationId"]) == ("rotate", token_of(found()))
     assert (facts["unlabelled"], facts["announced"]) == ([], {"topic": "told"})
@@ -91,7 +91,7 @@ def test_a_finding_delivered_fifty_times_out_of_order_starts_one_rotation(
             complete(store, store.rotations[0])
         for _ in range(2):
             with contextlib.suppress(errors.RetryMe):
-                response.respond(store, [notifier], delivery, scope, NOON)
+                response.respond(store, telling(notifier), delivery, scope, NOON)
     assert store.rotations == [token_of(deliveries[0])]
 
 
@@ -99,7 +99,7 @@ def test_a_pending_rotation_that_blocks_loses_its_label_and_the_token_stays(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     store.stages[NEW], store.documents[NEW] = ["AWSPENDING"], "{}"
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert store.stages[NEW] == []
     assert store.rotations == [token_of(found())]
     assert facts["unlabelled"] == [NEW]
@@ -109,7 +109,7 @@ def test_a_pending_rotation_that_blocks_loses_its_label_and_the_token_stays(
 def waiting(store: FakeSecretStore, notifier: FakeChannel, scope: Scope, at: datetime) -> None:
     """A call that finds an emergency under way: it ends in an error, so that Lambda repeats it."""
     with pytest.raises(errors.RotationPending, match="is pending"):
-        response.respond(store, [notifier], just_sent(), scope, at)
+        response.respond(store, telling(notifier), just_sent(), scope, at)
 
 
 def just_sent() -> Finding:
@@ -125,7 +125,7 @@ def test_an_emergency_under_way_is_joined_and_looked_at_again(
     waiting(store, notifier, scope, NOON + MINUTE)
     assert store.stages[token] == ["AWSPENDING"]
     complete(store, token)
-    facts = response.respond(store, [notifier], just_sent(), scope, NOON + MINUTE)
+    facts = response.respond(store, telling(notifier), just_sent(), scope, NOON + MINUTE)
     assert (facts["decision"], facts["rotationId"]) == ("ignore", None)
     assert (store.rotations, notifier.told) == ([], [])
 
@@ -137,7 +137,7 @@ def test_an_emergency_that_makes_no_progress_is_overtaken_and_told(
     token = "emergency-" + NEW
     store.stages[token] = ["AWSPENDING"]
     waiting(store, notifier, scope, NOON + MINUTE)
-    facts = response.respond(store, [notifier], just_sent(), scope, NOON + 3 * MINUTE)
+    facts = response.respond(store, telling(notifier), just_sent(), scope, NOON + 3 * MINUTE)
     assert store.rotations == [token_of(found())]
     assert (store.stages[token], facts["unlabelled"]) == ([], [token])
     (told,) = notifier.told
@@ -149,11 +149,11 @@ def test_a_rotation_of_another_finding_is_overtaken_two_minutes_after_its_start(
 ) -> None:
     """Also where this event has been waiting for hours: a backlog overtakes nothing that is new."""
     first = found(id="0" * 32)
-    response.respond(store, [notifier], first, scope, NOON)
+    response.respond(store, telling(notifier), first, scope, NOON)
     late = found(sent=NOON - timedelta(hours=5))
     with pytest.raises(errors.RotationPending):
-        response.respond(store, [notifier], late, scope, NOON + MINUTE)
-    facts = response.respond(store, [notifier], late, scope, NOON + 2 * MINUTE)
+        response.respond(store, telling(notifier), late, scope, NOON + MINUTE)
+    facts = response.respond(store, telling(notifier), late, scope, NOON + 2 * MINUTE)
     assert facts["unlabelled"] == [token_of(first)]
     assert store.rotations == [token_of(first), token_of(late)]
 
@@ -187,7 +187,7 @@ def test_a_rotation_that_is_blocked_again_and_again_is_tried_later(
 ) -> None:
     store = Crowded({OLD: ["AWSCURRENT"], NEW: ["AWSPENDING"]}, {OLD: "{}"})
     with pytest.raises(errors.SecretsManagerUnavailable, match="refused 4 times"):
-        response.respond(store, [notifier], found(), scope, NOON)
+        response.respond(store, telling(notifier), found(), scope, NOON)
     assert (store.rotations, notifier.told) == ([], [])
 
 
@@ -217,7 +217,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
     notifier: FakeChannel, scope: Scope
 ) -> None:
     store = replaced()
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert store.marks() == [Mark(OLD, NOON, "finding")]
     assert store.stages == {OLD: [], NEW: ["AWSCURRENT"]}
     assert (facts["decision"], facts["exposed"], facts["rotationId"]) == ("mark", OLD, None)
@@ -228,7 +228,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
     scheduled = Run(NEW, ARN, "scheduled", OLD)
     with pytest.raises(errors.RestoreRefused, match="marked as exposed"):
         recovery.restore(store, scheduled, ledger_until("ValidateRotation"), NOON)
-    again = response.respond(store, [notifier], found(is_update=True), scope, NOON + MINUTE)
+    again = response.respond(store, telling(notifier), found(is_update=True), scope, NOON + MINUTE)
     assert (again["decision"], len(notifier.told)) == ("ignore", 1)
 
 
@@ -238,9 +238,9 @@ def test_a_mark_that_cannot_be_written_is_tried_again_and_the_label_is_kept_till
     store = replaced()
     store.tags_down = True
     with pytest.raises(errors.SecretsManagerUnavailable):
-        response.respond(store, [notifier], found(), scope, NOON)
+        response.respond(store, telling(notifier), found(), scope, NOON)
     store.tags_down = False
-    assert response.respond(store, [notifier], found(), scope, NOON)["exposed"] == OLD
+    assert response.respond(store, telling(notifier), found(), scope, NOON)["exposed"] == OLD
     assert len(notifier.told) == 1
 
 
@@ -256,7 +256,7 @@ def test_a_run_that_goes_back_while_the_finding_is_answered_is_met_with_an_emerg
             self.move_current(OLD, NEW)
 
     racing = Racing(store.stages, store.documents, made=store.made)
-    facts = response.respond(racing, [notifier], found(), scope, NOON)
+    facts = response.respond(racing, telling(notifier), found(), scope, NOON)
     assert (facts["decision"], facts["rotationId"]) == ("rotate", token_of(found()))
     assert racing.rotations == [token_of(found())]
     assert [mark.version for mark in racing.marks()] == [OLD]
@@ -269,7 +269,7 @@ def test_a_rotation_is_recorded_before_it_is_started(notifier: FakeChannel, scop
             return super().start_rotation(token)
 
     store = Watched({OLD: ["AWSCURRENT"]}, {OLD: "{}"})
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert facts["recorded"] is True
     (started,) = store.started_rotations()
     assert started == StartedRotation(token_of(found()), NOON, found().type, found().id)
@@ -279,7 +279,7 @@ def test_a_rotation_that_cannot_be_recorded_is_started_all_the_same(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     store.tags_down = True
-    facts = response.respond(store, [notifier], found(), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(), scope, NOON)
     assert (facts["decision"], facts["recorded"]) == ("rotate", False)
     assert store.rotations == [token_of(found())]
 
@@ -287,10 +287,10 @@ def test_a_rotation_that_cannot_be_recorded_is_started_all_the_same(
 def test_a_message_has_what_people_need_and_a_command_that_pastes_as_it_stands(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    response.respond(store, [notifier], found(), scope, NOON)
-    response.respond(replaced(), [notifier], found(), scope, NOON)
+    response.respond(store, telling(notifier), found(), scope, NOON)
+    response.respond(replaced(), telling(notifier), found(), scope, NOON)
     other = found(clusters=frozenset({"other"}))
-    response.respond(store, [notifier], other, scope, NOON)
+    response.respond(store, telling(notifier), other, scope, NOON)
     for told in notifier.told:
         for said in (found().type, found().id, "123456789012", "eu-central-1"):
             assert said in told.text
@@ -306,7 +306,7 @@ def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothin
 ) -> None:
     before = repr(store)
     other = found(clusters=frozenset({"hunter2"}), namespaces=frozenset({"hunter2"}))
-    facts = response.respond(store, [notifier], other, scope, NOON)
+    facts = response.respond(store, telling(notifier), other, scope, NOON)
     assert repr(store) == before
     assert (facts["decision"], facts["announced"]) == ("notify", {"topic": "told"})
     (told,) = notifier.told
@@ -319,7 +319,7 @@ def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothin
 def test_an_ignored_finding_is_told_to_nobody(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    facts = response.respond(store, [notifier], found(archived=True), scope, NOON)
+    facts = response.respond(store, telling(notifier), found(archived=True), scope, NOON)
     assert (facts["decision"], facts["announced"]) == ("ignore", None)
     assert (store.rotations, notifier.told) == ([], [])
 
@@ -328,7 +328,7 @@ def test_a_rotation_is_started_where_nobody_can_be_told(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     notifier.down = True
-    told = response.respond(store, [notifier], found(), scope, NOON)["announced"]
+    told = response.respond(store, telling(notifier), found(), scope, NOON)["announced"]
     assert "NotificationFailed" in told["topic"]
     assert len(store.rotations) == 1
 
@@ -336,10 +336,10 @@ def test_a_rotation_is_started_where_nobody_can_be_told(
 def test_a_finding_with_activity_after_its_rotation_starts_another_after_the_cool_down(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
-    response.respond(store, [notifier], found(), scope, NOON)
+    response.respond(store, telling(notifier), found(), scope, NOON)
     complete(store, token_of(found()))
     again = found(last_seen=NOON + MINUTE, is_update=True)
-    held = response.respond(store, [notifier], again, scope, NOON + 2 * MINUTE)
+    held = response.respond(store, telling(notifier), again, scope, NOON + 2 * MINUTE)
     assert held["decision"] == "notify"
-    response.respond(store, [notifier], again, scope, NOON + timedelta(hours=1))
+    response.respond(store, telling(notifier), again, scope, NOON + timedelta(hours=1))
     assert store.rotations == [token_of(again), f"{token_of(again)}-2"]

@@ -89,19 +89,10 @@ def test_what_is_not_permitted_is_found_before_anything_changes() -> None:
 @pytest.mark.parametrize("runs", RUNS)
 def test_a_database_that_holds_more_than_sessions_is_not_to_be_flushed(runs: list[str]) -> None:
     store = FakeSessionStore(keys(7) | {"user:7"}, runs=runs)
-    with pytest.raises(errors.FlushRefused, match="'user:7'") as no:
+    with pytest.raises(errors.FlushRefused, match=r"redis-.*PurgeMode") as no:
         sessions.check_ready(store, flush=True)
-    assert "redis-" in str(no.value)
-    assert "PurgeMode" in str(no.value)
+    assert "user" not in str(no.value)  # a name may be what a browser holds
     sessions.check_ready(store, flush=False)
-
-
-def test_a_long_name_is_not_shown_whole() -> None:
-    """Its end may be what a browser holds."""
-    store = FakeSessionStore({"sessions:" + "x" * 30 + "hunter2"})
-    with pytest.raises(errors.FlushRefused, match="'sessions:xxxxxxxxxxxxxxx…'") as no:
-        sessions.check_ready(store, flush=True)
-    assert "hunter2" not in str(no.value)
 
 
 @pytest.mark.parametrize("runs", RUNS)

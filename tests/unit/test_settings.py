@@ -299,6 +299,10 @@ def test_a_login_to_redis_that_is_whole_is_taken(login: dict[str, str]) -> None:
             {**PASSWORD, "REDIS_PASSWORD_SECRET": ""},
             ["REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"],
         ),
+        (
+            {**PASSWORD, "REDIS_TLS": "false"},
+            ["REDIS_TLS is false (REDIS_AUTHENTICATION is password, which needs TLS)"],
+        ),
         ({**IAM, "REDIS_USER": ""}, ["REDIS_USER is missing (REDIS_AUTHENTICATION is iam)"]),
         (
             {**IAM, "REDIS_CACHE_NAME": ""},
@@ -364,7 +368,7 @@ def test_an_authority_is_a_certificate_in_base64_or_nothing() -> None:
 
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
     machines = {"STATE_MACHINE_ARN": "arn:of-the-machine", "PREFLIGHT_ARN": "arn:of-another"}
-    given = {"SECRET_ARN": ARN, "ALLOW_HTTP": "false", **machines}
+    given = {"SECRET_ARN": ARN, "POWERTOOLS_SERVICE_NAME": "keyturn", **machines}
     found = settings.load(settings.FinishRotationSettings, given)
     assert (found.topic_arn, found.event_bus, found.record_bucket) == ("", "", "")
     assert found.slack_webhook_secret == ""
@@ -381,7 +385,7 @@ def test_roles_may_be_none_or_names_and_arns() -> None:
         "FINDING_COOLDOWN_MINUTES": "60",
         "FINDING_DAILY_LIMIT": "3",
         "ALLOW_SAMPLE_FINDINGS": "false",
-        "ALLOW_HTTP": "false",
+        "POWERTOOLS_SERVICE_NAME": "keyturn",
     }
     found = settings.load(settings.RespondToFindingSettings, given)
     assert (found.key_roles, found.finding_scope_roles) == (Roles(("rotator",)), Roles())
@@ -404,7 +408,6 @@ VAULT = {
     "VAULT_AUTH_MOUNT": "aws",
     "VAULT_ROLE": "keyturn",
     "VAULT_DESTROY_EXPOSED": "true",
-    "ALLOW_HTTP": "false",
 }
 OTHER_LOGIN = {"VAULT_ROLE": "", "VAULT_CREDENTIALS_SECRET": ARN}
 
@@ -415,9 +418,11 @@ OTHER_LOGIN = {"VAULT_ROLE": "", "VAULT_CREDENTIALS_SECRET": ARN}
         {},
         {**OTHER_LOGIN, "VAULT_AUTHENTICATION": "approle"},
         {**OTHER_LOGIN, "VAULT_AUTHENTICATION": "token"},
-        {"VAULT_ADDRESS": "http://127.0.0.1:8200", "ALLOW_HTTP": "true"},
+        {"VAULT_ADDRESS": "http://127.0.0.1:8200"},
+        {"VAULT_ADDRESS": "http://localhost:8200/"},
+        {"VAULT_ADDRESS": "http://[::1]:8200"},
     ],
-    ids=["iam", "approle", "token", "http that is allowed"],
+    ids=["iam", "approle", "token", "this machine", "localhost", "IPv6"],
 )
 def test_what_vault_needs_and_is_there_is_taken(given: dict[str, str]) -> None:
     found = settings.load(settings.DeliverKeySettings, {**VAULT, **given})
@@ -437,7 +442,11 @@ def test_what_vault_needs_and_is_there_is_taken(given: dict[str, str]) -> None:
         ),
         (
             {"VAULT_ADDRESS": "http://vault.test:8200"},
-            "http://vault.test:8200 is not https (ALLOW_HTTP is false)",
+            "VAULT_ADDRESS http://vault.test:8200 is not https, and not this machine itself",
+        ),
+        (
+            {"VAULT_ADDRESS": "http://127.0.0.1.vault.test", "ALLOW_HTTP": "true"},
+            "VAULT_ADDRESS http://127.0.0.1.vault.test is not https",
         ),
         ({"VAULT_ADDRESS": "vault.test"}, "VAULT_ADDRESS is not an http(s) URL"),
     ],

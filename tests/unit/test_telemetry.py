@@ -20,6 +20,7 @@ from keyturn.run import Run, moment
 from keyturn.telemetry import Event, Handler, Result
 from tests import emf
 from tests.conftest import ARN, NEW
+from tests.contract.hostile_server import HostileServer
 from tests.project import PACKAGE
 
 LEDGER = Run(NEW, ARN, "scheduled").as_ledger()
@@ -309,3 +310,55 @@ def test_the_stack_is_the_service_of_lines_and_of_measures() -> None:
     )
     said, measured = emf.documents(ran.stdout.splitlines())
     assert said["service"] == measured["service"] == "staging"
+
+
+# What vendors log
+
+WITH_ALL_ADAPTERS = """
+import importlib, logging, pkgutil, sys
+logging.basicConfig(stream=sys.stdout)  # as Lambda's runtime has it: everything from WARNING on
+from keyturn import adapters, telemetry
+for module in pkgutil.iter_modules(adapters.__path__, "keyturn.adapters."):
+    importlib.import_module(module.name)
+"""
+
+
+def said_with_all_adapters(code: str, *words: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", WITH_ALL_ADAPTERS + code, *words],
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": str(PACKAGE.parent),
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "POWERTOOLS_SERVICE_NAME": "keyturn",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_a_malformed_header_does_not_make_a_vendor_log_the_webhooks_url() -> None:
+    malformed = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nno header at all\r\n\r\nok"
+    with HostileServer("stalls", good=malformed) as server:
+        url = f"http://127.0.0.1:{server.port}/services/hunter2"
+        said = said_with_all_adapters(
+            "from keyturn.adapters import slack; print(slack._post(sys.argv[1], b'{}', 30))", url
+        )
+    assert "(200," in said
+    assert "hunter2" not in said
+
+
+def test_no_logger_but_ours_writes_anything() -> None:
+    said = said_with_all_adapters(
+        "from kubernetes.client.configuration import Configuration; Configuration()\n"
+        "others = [name for name in logging.root.manager.loggerDict if name != 'keyturn']\n"
+        "for name in others: logging.getLogger(name).critical('hunter2 of %s', name)\n"
+        "telemetry.logger.error('said'); print(len(others))"
+    )
+    assert '"message":"said"' in said
+    assert "urllib3" not in said
+    assert "hunter2" not in said
+    assert int(said.splitlines()[-1]) > 20

@@ -62,7 +62,16 @@ def test_a_login_url_that_answers_or_leads_to_an_allowed_host_works(
         (302, "https://evil.test/authorize", "redirects to evil.test"),
         (302, "https://idp.test.evil.test/", "redirects to idp.test.evil.test"),
         (302, "https://idp.test:444/", "redirects to idp.test:444"),
-        (302, "https://idp.test@evil.test/", "redirects to idp.test@evil.test"),
+        (302, "https://idp.test@evil.test/", "redirects to evil.test with a user in the URL,"),
+        (302, "https://hunter2:hunter2@idp.test/", "redirects to idp.test with a user in the URL"),
+        (302, "https://hunter2 now.test/", "redirects to a host whose name is malformed,"),
+        (302, f"https://{'hunter2' * 9000}/", "redirects to a host whose name is malformed,"),
+        (302, "https://evil.test:hunter2/", "redirects to a host whose name is malformed,"),
+        (302, "https://[hunter2]/", "not a URL"),
+        (302, "https://[2001:db8::7]:8443/", "redirects to [2001:db8::7]:8443,"),
+        (302, "https://evil.test:80/hunter2?hunter2#hunter2", "redirects to evil.test:80,"),
+        (302, "/\\evil.test/authorize", "redirects to evil.test"),
+        (302, "\\\\evil.test/authorize", "redirects to evil.test"),
         (302, "//evil.test/authorize", "redirects to evil.test"),
         (302, "https://[", "not a URL"),
         (302, "", "redirects to nowhere"),
@@ -78,6 +87,7 @@ def test_a_login_url_that_leads_elsewhere_or_refuses_is_broken(
     with pytest.raises(errors.LoginBroken) as told:
         validation.check_login(found, LOGIN, HOSTS)
     assert words in str(told.value)
+    assert "hunter2" not in str(told.value)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])

@@ -132,9 +132,11 @@ def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: 
 
 def test_everyone_who_is_configured_is_told_and_nobody_else(wire: Wire) -> None:
     wire("finish_rotation", SLACK_WEBHOOK_SECRET=ARN)
-    assert [channel.name for channel in wiring.finishing().channels] == ["topic", "bus", "slack"]
+    told = wiring.finishing().notifications
+    assert [channel.name for channel in told.channels] == ["topic", "bus", "slack"]
+    assert told.stack == "keyturn in account 123456789012, eu-central-1"
     wire("finish_rotation", TOPIC_ARN="", EVENT_BUS="", SLACK_WEBHOOK_SECRET="")
-    assert wiring.finishing().channels == []
+    assert wiring.finishing().notifications.channels == []
 
 
 LOGINS: dict[str, dict[str, str]] = {

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from keyturn import alerts, channels, drift, errors, protection, questions, watch
+from keyturn import alerts, drift, errors, protection, questions, watch
 from keyturn.alert import Place
-from keyturn.channels import TOLD
+from keyturn.channels import TOLD, Message, Notifications
 from keyturn.concern import TOLD_DAILY, Concern, told_again_after
 from keyturn.exposure import Mark
 from keyturn.labels import AWSCURRENT, AWSPREVIOUS
@@ -61,7 +61,7 @@ class Watch:
     secret: Secret
     runs: Runs
     users: Callable[[], Mapping[str, Any]]
-    channels: Sequence[channels.Channel]
+    notifications: Notifications
     questions: drift.Questions | None = None
     told: dict[tuple[Concern, str], datetime] = field(default_factory=dict)
 
@@ -170,13 +170,13 @@ def _tell(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
             return {"told": "daily"}
         if call.at - last < told_again_after(judgement.concern):
             return {"toldAt": timestamp(last)}
-    became = channels.tell(watching.channels, _message(watching, judgement, call.at))
+    became = watching.notifications.tell(_message(watching, judgement, call.at))
     if TOLD in became.values():
         watching.told[what] = call.at
     return {"told": became}
 
 
-def _message(watching: Watch, judgement: Judgement, at: datetime) -> channels.Message:
+def _message(watching: Watch, judgement: Judgement, at: datetime) -> Message:
     if judgement.concern is Concern.NOT_CARRIED:
         return alerts.unnamable(judgement, watching.place, at)
     if judgement.concern is Concern.SOON:

@@ -3,10 +3,14 @@
 A message says what is true now, gives the facts that everyone asks for first (when, what it does to
 users, why), and ends with what to do next. It is one structure; each channel lays it out: e-mails
 take `text`, a chat takes the parts. It names ids, fingerprints, names and counts, never a key.
+
+All channels are told at the same time, and each of them ends by itself within seconds: people hear
+of it on one though the others are down, and a rotation does not wait for any.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from keyturn import errors
@@ -44,20 +48,32 @@ class Channel(Protocol):
         """Its name in the record."""
 
     def send(self, message: Message) -> None:
-        """Send a message. Raises NotificationFailed, or another KeyturnError."""
+        """Send a message within 10 s. Raises NotificationFailed, or another KeyturnError."""
 
 
-def tell(channels: Sequence[Channel], message: Message) -> dict[str, str]:
-    """Send a message on every channel; what became of it on each is a fact of the record.
+@dataclass(frozen=True)
+class Notifications:
+    """The channels of one stack. `stack` says which: its name, its account and its Region."""
 
-    A channel that fails keeps no other from being told, and fails no run.
-    """
-    became = {}
-    for channel in channels:
-        try:
-            channel.send(message)
-        except errors.KeyturnError as problem:
-            became[channel.name] = f"{type(problem).__name__}: {problem}"
-        else:
-            became[channel.name] = TOLD
-    return became
+    channels: Sequence[Channel]
+    stack: str
+
+    def tell(self, message: Message) -> dict[str, str]:
+        """Send a message on every channel; what became of it on each is a fact of the record.
+
+        A channel that fails keeps no other from being told, and fails no run.
+        """
+        if not self.channels:
+            return {}
+        placed = replace(message, fields={**message.fields, "Stack": self.stack})
+        with ThreadPoolExecutor(max_workers=len(self.channels)) as pool:
+            sending = {one.name: pool.submit(_send, one, placed) for one in self.channels}
+        return {name: became.result() for name, became in sending.items()}
+
+
+def _send(channel: Channel, message: Message) -> str:
+    try:
+        channel.send(message)
+    except errors.KeyturnError as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return TOLD

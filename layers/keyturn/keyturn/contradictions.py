@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keyturn.variables import is_loopback
+
 Values = Mapping[str, Any]
 
 
@@ -27,19 +29,20 @@ def _of_vault(values: Values) -> Iterator[str]:
     if not values.get(needed):
         yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {way})"
     address = values.get("vault_address", "")
-    if not values.get("allow_http", True) and address.startswith("http:"):
-        yield f"{address} is not https (ALLOW_HTTP is false)"
+    if address.startswith("http:") and not is_loopback(address):
+        yield f"VAULT_ADDRESS {address} is not https, and not this machine itself"
 
 
 def _of_redis(values: Values) -> Iterator[str]:
-    if values.get("redis_authentication") == "password" and not values.get("redis_password_secret"):
+    way = values.get("redis_authentication")
+    if way == "password" and not values.get("redis_password_secret"):
         yield "REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"
-    if values.get("redis_authentication") == "iam":
+    if way == "iam":
         for name in ("redis_user", "redis_cache_name"):
             if not values.get(name):
                 yield f"{name.upper()} is missing (REDIS_AUTHENTICATION is iam)"
-        if not values.get("redis_tls", True):
-            yield "REDIS_TLS is false (REDIS_AUTHENTICATION is iam, which needs TLS)"
+    if way in {"password", "iam"} and not values.get("redis_tls", True):
+        yield f"REDIS_TLS is false (REDIS_AUTHENTICATION is {way}, which needs TLS)"
 
 
 def _of_urls(values: Values) -> Iterator[str]:

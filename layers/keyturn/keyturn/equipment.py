@@ -3,7 +3,7 @@
 Each knows the checks by which its function answers the preflight, in the order of its work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,6 +26,7 @@ from keyturn import (
     sessions,
     validation,
 )
+from keyturn.channels import Notifications
 from keyturn.checks import Check, Problem
 from keyturn.run import Run
 from keyturn.settings import (
@@ -40,7 +41,6 @@ from keyturn.settings import (
 )
 
 if TYPE_CHECKING:
-    from keyturn.channels import Channel
     from keyturn.record import RecordStore
     from keyturn.sessions import Pace
 
@@ -63,7 +63,7 @@ class Beginning(Called):
     settings: BeginRotationSettings
     secret: labels.LabelStore
     sessions: sessions.SessionStore
-    channels: Sequence["Channel"]
+    notifications: Notifications
 
     @property
     def pace(self) -> "Pace":
@@ -201,7 +201,7 @@ class Finishing(Called):
 
     settings: FinishRotationSettings
     records: "RecordStore"
-    channels: Sequence["Channel"]
+    notifications: Notifications
     functions: questions.Questions
 
     @property
@@ -228,5 +228,5 @@ class Responding:
     """What `respond_to_finding` works with."""
 
     secret: response.Secret
-    channels: Sequence["Channel"]
+    notifications: Notifications
     scope: finding.Scope

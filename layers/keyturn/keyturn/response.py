@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from keyturn import channels, commands, errors
-from keyturn.channels import Channel, Message
+from keyturn import commands, errors
+from keyturn.channels import Message, Notifications
 from keyturn.exposure import Mark, MarkStore
 from keyturn.finding import Scope, Verdict, judge
 from keyturn.finding_event import Finding
@@ -50,7 +50,7 @@ class Answer:
 
 
 def respond(
-    secret: Secret, told_by: Sequence[Channel], finding: Finding, scope: Scope, at: datetime
+    secret: Secret, notifications: Notifications, finding: Finding, scope: Scope, at: datetime
 ) -> dict[str, Any]:
     """Do what the finding calls for; returns the facts for the log.
 
@@ -60,7 +60,7 @@ def respond(
     answer = _act(secret, finding, scope, at)
     told = None
     if answer.verdict.action != "ignore":
-        told = channels.tell(told_by, message(finding, answer, scope, at))
+        told = notifications.tell(message(finding, answer, scope, at))
     return {**facts(finding, answer), "announced": told}
 
 

@@ -16,7 +16,6 @@ SLICE_SECONDS = 20.0
 GLANCE_SECONDS = 1.0
 FIRST = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
 SAMPLES = 1000
-SHOWN_LETTERS = 24
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -88,8 +87,8 @@ class Primary(Protocol):
     def delete_page(self, cursor: str, keys: int) -> Page:
         """One SCAN of about `keys` keys, deleting those that match."""
 
-    def stranger(self, samples: int) -> str | None:
-        """The name of a key that is no session, if one is among so many keys at random."""
+    def has_strangers(self, samples: int) -> bool:
+        """Whether a key that is no session is among so many keys at random."""
 
     def flush(self) -> None:
         """Empty the whole database, at once and in the background."""
@@ -131,11 +130,10 @@ def check_ready(store: SessionStore, *, flush: bool) -> None:
 
 def refuse_strangers(primary: Primary) -> None:
     """Raise FlushRefused where the database holds more than sessions."""
-    if stranger := primary.stranger(SAMPLES):
-        shown = stranger[:SHOWN_LETTERS] + ("…" if len(stranger) > SHOWN_LETTERS else "")
+    if primary.has_strangers(SAMPLES):
         raise errors.FlushRefused(
-            f"The database on {primary.name} holds a key that is no session: {shown!r}. Nothing was"
-            " flushed. Set PurgeMode to scan, or give the sessions a database of their own."
+            f"The database on {primary.name} holds keys that are no sessions. Nothing was flushed."
+            " Set PurgeMode to scan, or give the sessions a database of their own."
         )
 
 

@@ -107,12 +107,12 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class NotificationSettings:
-    """Who is told. Empty means nobody."""
+    """Who is told, and of which stack. Empty means nobody."""
 
     topic_arn: str
     event_bus: str
     slack_webhook_secret: str
-    allow_http: bool
+    powertools_service_name: str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Never the event, never a vendor's message: only facts that the step returned, and our own errors.
 An error that is not ours is a defect; it becomes UnexpectedFault, which names its place and shows
-no value, since a value might be a key.
+no value, since a value might be a key. What vendors log is not written at all: it quotes URLs, of
+which one is a password, and what servers answer.
 
 Measures are log lines too, in CloudWatch's embedded metric format. No tracer: see
 docs/decisions/0014-observability.md.
@@ -10,6 +11,7 @@ docs/decisions/0014-observability.md.
 
 import functools
 import itertools
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +37,32 @@ UNITS: Mapping[Unit, MetricUnit] = {
     "seconds": MetricUnit.Seconds,
     "days": MetricUnit.NoUnit,
 }
+
+# Whatever is loaded with the functions and logs; a test looks for others.
+VENDORS = (
+    "asyncio",
+    "aws_lambda_powertools",
+    "bcdocs",
+    "boto3",
+    "botocore",
+    "charset_normalizer",
+    "client",  # Kubernetes' own
+    "concurrent",
+    "dateutil",
+    "hvac",
+    "kubernetes",
+    "oauthlib",
+    "push_response",
+    "redis",
+    "requests",
+    "requests_oauthlib",
+    "s3transfer",
+    "urllib3",
+    "websocket",
+)
+for vendor in VENDORS:
+    logging.getLogger(vendor).addHandler(logging.NullHandler())
+    logging.getLogger(vendor).propagate = False
 
 # The service is the stack: powertools reads it from POWERTOOLS_SERVICE_NAME.
 logger = Logger()

@@ -5,6 +5,7 @@ host; every pod that exists is of this run's restart, and none of them has a key
 (see `log_report`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,12 @@ from urllib.parse import urlsplit
 
 from keyturn import errors
 from keyturn.log_report import Report
+from keyturn.sessions import at_once
+
+HOST = re.compile(
+    r"(?=.{1,253}(:|$))[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?|\[[0-9a-f:.]{2,45}\](:\d{1,5})?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -32,16 +39,20 @@ class Web(Protocol):
 
 def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
     """See every health URL answer 200. Raises ServiceUnhealthy that names all that do not."""
-    answers, sick = [], []
-    for url in urls:
+
+    def look(url: str) -> Answer | errors.ServiceUnhealthy:
         try:
-            answer = web.look(url)
+            return web.look(url)
         except errors.ServiceUnhealthy as silent:
-            sick.append(str(silent))
-            continue
-        answers.append(answer)
-        if answer.status != 200:
-            sick.append(f"{url} answers {answer.status}, not 200.")
+            return silent
+
+    looks = at_once(look, urls)  # one that is silent keeps none of the others waiting
+    answers = [one for one in looks if isinstance(one, Answer)]
+    sick = [
+        f"{one.url} answers {one.status}, not 200." if isinstance(one, Answer) else str(one)
+        for one in looks
+        if not (isinstance(one, Answer) and one.status == 200)
+    ]
     if sick:
         raise errors.ServiceUnhealthy(f"{' '.join(sick)} See to the service, then rotate again.")
     return answers
@@ -68,14 +79,27 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
     if not 300 <= answer.status < 400:
         return f"answers {answer.status}"
     try:
-        host = urlsplit(answer.location).netloc
+        parts = urlsplit(answer.location.replace("\\", "/"))  # as browsers read it
     except ValueError:
         return "redirects to what is not a URL"
-    if not host and answer.location.startswith("/"):
+    if not parts.netloc and parts.path.startswith("/"):
         return None
-    if host not in allowed_hosts:
-        return f"redirects to {host or 'nowhere'}, which LoginRedirectHosts does not allow"
+    if parts.netloc not in allowed_hosts:
+        return f"redirects to {shown(parts.netloc)}, which LoginRedirectHosts does not allow"
     return None
+
+
+def shown(netloc: str) -> str:
+    """What may be quoted of the host in a redirect, which whoever answers has chosen. Pure.
+
+    A host and its port in their strict forms; never a user or a password.
+    """
+    user, _, host = netloc.rpartition("@")
+    if not host:
+        return "nowhere"
+    if not HOST.fullmatch(host):
+        return "a host whose name is malformed"
+    return f"{host} with a user in the URL" if user else host
 
 
 def as_entry(health: Sequence[Answer], login: Answer, logs: Report) -> dict[str, Any]:

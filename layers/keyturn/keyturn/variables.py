@@ -14,12 +14,21 @@ MANUAL_ROTATION_MODES = ("emergency", "scheduled")
 REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
 PURGE_PACES = ("fast", "gentle")
+LOOPBACK = re.compile(
+    r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?(/[^\s\\]*)?", re.ASCII
+)
 
 
 class SecretArn(str):
     """The ARN of the one secret that may be rotated."""
 
     __slots__ = ()
+
+    @property
+    def place(self) -> str:
+        """The account and the Region that it is in."""
+        _, _, _, region, account, *_ = self.split(":")
+        return f"account {account}, {region}"
 
 
 class Url(str):
@@ -113,6 +122,11 @@ class Certificate(str):
     """Certificates in PEM, in base64."""
 
     __slots__ = ()
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL is plain http to this machine itself, where nobody can listen in."""
+    return LOOPBACK.fullmatch(url) is not None
 
 
 def _secret_arn(text: str) -> SecretArn:

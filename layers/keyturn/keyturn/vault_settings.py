@@ -21,4 +21,3 @@ class VaultSettings:
     vault_server_id: str
     vault_credentials_secret: str
     vault_destroy_exposed: bool
-    allow_http: bool

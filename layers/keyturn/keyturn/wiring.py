@@ -6,7 +6,6 @@ Adapters are imported here inside the calls: a function loads only the vendors t
 """
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from keyturn import (
     vault_synchronization,
     watch,
 )
+from keyturn.channels import Notifications
 from keyturn.equipment import (
     Beginning,
     Checking,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.adapters.step_functions import StepFunctionsRuns
     from keyturn.channels import Channel
+    from keyturn.variables import SecretArn
 
 
 def rotating() -> secret.Rotation:
@@ -79,7 +80,11 @@ def beginning() -> Beginning:
     """What `begin_rotation` works with."""
     settings = load(BeginRotationSettings)
     return Beginning(
-        _executions(settings), settings, _secret(settings), _sessions(settings), _channels(settings)
+        _executions(settings),
+        settings,
+        _secret(settings),
+        _sessions(settings),
+        _notifications(settings, settings.secret_arn),
     )
 
 
@@ -140,7 +145,7 @@ def finishing() -> Finishing:
         _executions(settings),
         settings,
         S3Records(settings.record_bucket, settings.account),
-        _channels(settings),
+        _notifications(settings, settings.secret_arn),
         StepFunctionsQuestions(settings.preflight_arn),
     )
 
@@ -148,7 +153,9 @@ def finishing() -> Finishing:
 def responding() -> Responding:
     """What `respond_to_finding` works with."""
     settings = load(RespondToFindingSettings)
-    return Responding(_secret(settings), _channels(settings), finding.scope_of(settings))
+    return Responding(
+        _secret(settings), _notifications(settings, settings.secret_arn), finding.scope_of(settings)
+    )
 
 
 def watching() -> care.Watch:
@@ -168,7 +175,7 @@ def watching() -> care.Watch:
         secret=_secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
         users=partial(sessions.count, _sessions(settings), pace, time),
-        channels=_channels(settings),
+        notifications=_notifications(settings, settings.secret_arn),
         questions=StepFunctionsQuestions(settings.preflight_arn),
     )
 
@@ -185,7 +192,7 @@ def _secret(settings: SecretSettings) -> "SecretsManager":
     return SecretsManager(settings.secret_arn)
 
 
-def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
+def _notifications(settings: NotificationSettings, secret_arn: "SecretArn") -> Notifications:
     """Every channel that is configured."""
     from keyturn.adapters.notifications import EventBus, Topic
     from keyturn.adapters.slack import Slack
@@ -196,8 +203,8 @@ def _channels(settings: NotificationSettings) -> Sequence["Channel"]:
     if settings.event_bus:
         channels.append(EventBus(settings.event_bus))
     if settings.slack_webhook_secret:
-        channels.append(Slack(settings.slack_webhook_secret, any_url=settings.allow_http))
-    return channels
+        channels.append(Slack(settings.slack_webhook_secret))
+    return Notifications(channels, f"{settings.powertools_service_name} in {secret_arn.place}")
 
 
 def _sessions(settings: SessionSettings) -> sessions.SessionStore:

@@ -1,17 +1,24 @@
-"""What all AWS adapters share: clients with time-outs, and AWS's errors made ours."""
+"""What all AWS adapters share: clients whose every call has an end, and AWS's errors made ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
+from urllib3 import PoolManager
 
 from keyturn import errors
+from keyturn.adapters import deadline
+from keyturn.adapters.bounded_pools import bound
 
-# At worst 27 seconds with the pauses between the tries: within every function's time-out.
+# A call with all of its tries and the pauses between them: within every function's time-out.
+SECONDS = 25.0
+# More than the largest answers: 1,000 executions, 100 versions of a secret, a value of 64 KiB.
+ANSWER_BYTES = 8 * 1024 * 1024
 CONFIG = Config(
     connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3}
 )
@@ -24,9 +31,39 @@ DENIED = {
 }
 
 
-def client(service: str) -> Any:
-    """A boto3 client of one service, in the function's own region."""
-    return boto3.client(service, config=CONFIG)
+def client(service: str, seconds: float | None = None) -> Any:
+    """A client of one service, in the function's own region; a call takes so long at most."""
+    made = boto3.client(service, config=CONFIG)
+    _bound_connections(made)
+    return _Client(made, SECONDS if seconds is None else seconds)
+
+
+class _Client:
+    """A boto3 client of which each call, its retries included, has a deadline."""
+
+    def __init__(self, client: Any, seconds: float) -> None:
+        self._client, self._seconds = client, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        """The call of that name, with the deadline."""
+        call = getattr(self._client, name)
+
+        def bounded(**request: Any) -> Any:
+            return deadline.within(self._seconds, ANSWER_BYTES, partial(call, **request))
+
+        return bounded
+
+
+def _bound_connections(client: Any) -> None:
+    """Have the connections of a client keep to the deadline of the call that uses them.
+
+    botocore has no public way to its pool manager, and its version is the runtime's. Where another
+    version keeps it elsewhere, a call still ends in time; what it leaves behind ends later.
+    """
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    manager = getattr(session, "_manager", None)
+    if isinstance(manager, PoolManager):
+        bound(manager)
 
 
 def code(error: ClientError) -> str:
@@ -50,7 +87,7 @@ def translated(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[N
                 " the resource policy and the KMS key's policy."
             ) from error
         raise unavailable(f"{doing} failed: {code(error)}. It is safe to try again.") from error
-    except (BotoCoreError, ResponseParserError) as error:
+    except (BotoCoreError, ResponseParserError, deadline.DeadlineExpired) as error:
         raise unavailable(
             f"{doing} got no sound answer ({type(error).__name__}). It is safe to try again."
         ) from error

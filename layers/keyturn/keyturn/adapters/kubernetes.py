@@ -16,12 +16,16 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
 from keyturn import errors
+from keyturn.adapters import deadline
+from keyturn.adapters.bounded_pools import bound
 from keyturn.adapters.eks import EksTokens
 
 if TYPE_CHECKING:
     from keyturn.settings import ClusterSettings
 
-TIMEOUTS = (3.0, 10.0)
+SECONDS = 15.0
+TIMEOUTS = (3.0, 10.0)  # to connect, and until the next byte
+ANSWER_BYTES = 32 * 1024 * 1024  # a page of pods, of which each has about 10 KiB
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
 DRY_RUN = [("dryRun", "All")]
@@ -40,22 +44,23 @@ class KubernetesApi:
         self._client = ApiClient(configuration)
         pool = self._client.rest_client.pool_manager
         pool.connection_pool_kw["ssl_context"] = _trust(settings.cluster_certificate_authority)
+        bound(pool)
         self._tokens = EksTokens(settings.cluster_name)
         self._where = f"cluster {settings.cluster_name}, namespace {settings.namespace}"
         self.namespace = settings.namespace
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """GET a path as JSON. Raises as `request` does."""
-        return json.loads(self.request("GET", path, query or []))
+        return self._parsed(self.request("GET", path, query or []))
 
     def metadata(self, path: str) -> Any:
         """GET an object's metadata alone: nothing of a Secret's data is sent."""
-        return json.loads(self.request("GET", path, [], accept=METADATA))
+        return self._parsed(self.request("GET", path, [], accept=METADATA))
 
     def patch(self, path: str, body: dict[str, Any], kind: str, *, dry_run: bool) -> Any:
         """PATCH a path; with `dry_run` the server checks and keeps nothing."""
         query = DRY_RUN if dry_run else []
-        return json.loads(self.request("PATCH", path, query, body, kind))
+        return self._parsed(self.request("PATCH", path, query, body, kind))
 
     def request(
         self,
@@ -67,17 +72,21 @@ class KubernetesApi:
         accept: str = JSON,
     ) -> bytes:
         """One request. Raises the error that the answer's status stands for, see `_refusal`."""
-        headers = {
-            "Accept": accept,
-            "Authorization": f"Bearer {self._tokens.mint()}",
-            "Content-Type": kind,
-        }
-        prepared = self._client.param_serialize(
-            method, path, query_params=query, header_params=headers, body=body
-        )
-        try:
+
+        def ask() -> tuple[int, bytes]:
+            headers = {
+                "Accept": accept,
+                "Authorization": f"Bearer {self._tokens.mint()}",
+                "Content-Type": kind,
+            }
+            prepared = self._client.param_serialize(
+                method, path, query_params=query, header_params=headers, body=body
+            )
             response = self._client.call_api(*prepared, _request_timeout=TIMEOUTS)
-            content: bytes = response.read()
+            return response.status, response.read()
+
+        try:
+            status, content = deadline.within(SECONDS, ANSWER_BYTES, ask)
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as silent:
             if _is_untrusted(silent):
                 raise errors.ClusterNotTrusted(
@@ -85,12 +94,21 @@ class KubernetesApi:
                     " configured authority for that address. Nothing was sent. Check"
                     " ClusterEndpoint and ClusterCertificateAuthority."
                 ) from silent
-            raise errors.ClusterUnavailable(
-                f"The API server of {self._where} does not answer. It is safe to try again."
-            ) from silent
-        if response.status >= 400:
-            raise self._refusal(response.status, content, method, path)
+            raise self._unavailable("does not answer") from silent
+        if status >= 400:
+            raise self._refusal(status, content, method, path)
         return content
+
+    def _parsed(self, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except ValueError as malformed:
+            raise self._unavailable("answers with something that is not JSON") from malformed
+
+    def _unavailable(self, what: str) -> errors.ClusterUnavailable:
+        return errors.ClusterUnavailable(
+            f"The API server of {self._where} {what}. It is safe to try again."
+        )
 
     def _refusal(self, status: int, content: bytes, method: str, path: str) -> errors.KeyturnError:
         """Our error for a status; the server's text stays out, it may quote the object."""
@@ -110,7 +128,7 @@ class KubernetesApi:
             return self._missing(content, what, path)
         if status == 409:
             return errors.DeliveryConflict(f"{what}: someone else wrote it first. Trying again.")
-        if status == 429 or status >= 500:
+        if status in {410, 429} or status >= 500:  # 410: a list's page came too late
             return errors.ClusterUnavailable(f"{what} answers {status}. It is safe to try again.")
         return errors.ClusterRefused(f"The cluster refuses {what} ({status}). Nothing was changed.")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keyturn.settings import DeliverySettings
 
 LOG_BYTES = 1024 * 1024
+PAGE_PODS = 500
 PLURALS = {"deployment": "deployments", "statefulset": "statefulsets"}
 
 
@@ -90,10 +91,18 @@ class KubernetesCluster:
         return f"{self._apps}/{PLURALS[kind or 'deployment']}/{name}"
 
     def _pods(self, workload: facts.Object) -> list[facts.Object]:
-        """The pods that a workload's selector matches and that may hold a key."""
+        """The pods that a workload's selector matches and that may hold a key.
+
+        They are read page by page, so that thousands of them fit an answer's bound.
+        """
         selector = facts.selector_text(workload["spec"]["selector"])
-        listed = self._api.get(f"{self._core}/pods", [("labelSelector", selector)])
-        return [pod for pod in listed["items"] if not facts.ended(pod)]
+        query = [("labelSelector", selector), ("limit", str(PAGE_PODS))]
+        page = self._api.get(f"{self._core}/pods", query)
+        pods = [pod for pod in page["items"] if not facts.ended(pod)]
+        while following := page.get("metadata", {}).get("continue"):
+            page = self._api.get(f"{self._core}/pods", [*query, ("continue", following)])
+            pods += [pod for pod in page["items"] if not facts.ended(pod)]
+        return pods
 
     def _logs(
         self,

@@ -153,12 +153,10 @@ class RedisPrimary:
         there, _ = self._each("EXISTS", names)
         return deleted, there + of_others
 
-    def stranger(self, samples: int) -> str | None:
-        """The name of a key that is no session, if one is among so many keys at random."""
-        for name in self._connection.pipeline([("RANDOMKEY",)] * samples):
-            if name is not None and not name.startswith(self._prefix):
-                return str(name.decode(errors="replace"))
-        return None
+    def has_strangers(self, samples: int) -> bool:
+        """Whether a key that is no session is among so many keys at random."""
+        names = self._connection.pipeline([("RANDOMKEY",)] * samples)
+        return any(name is not None and not name.startswith(self._prefix) for name in names)
 
     def flush(self) -> None:
         """Empty the database in the background; without the word it might be done at once."""

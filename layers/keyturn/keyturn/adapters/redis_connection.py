@@ -1,4 +1,4 @@
-"""A connection to one Redis or Valkey server, with time-outs, and its errors made ours.
+"""A connection to one Redis or Valkey server: each command ends in time, its errors are made ours.
 
 An error's text is never repeated: it may quote the name of a key, and a session's name is what a
 browser holds.
@@ -6,6 +6,7 @@ browser holds.
 
 import base64
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,13 +27,19 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from keyturn import errors
+from keyturn.adapters import deadline
+from keyturn.adapters.deadline import Limit
 
 if TYPE_CHECKING:
     from redis import CredentialProvider
 
     from keyturn.settings import SessionSettings
 
-TIMEOUT_SECONDS = 5.0
+SECONDS = (
+    6.0  # a command and its whole reply, and the connection and the login where it is the first
+)
+WAIT_SECONDS = 5.0  # until the next byte
+REPLY_BYTES = 16 * 1024 * 1024  # more than the names of 10,000 sessions
 PASSING = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -49,24 +56,73 @@ def connect(
     settings: "SessionSettings", host: str, port: int, credentials: "CredentialProvider | None"
 ) -> "Connection":
     """A connection that is made when it is first used."""
-    return Connection(
-        redis.Redis(
-            host=host,
-            port=port,
-            db=settings.redis_database,
-            credential_provider=credentials,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,  # HELLO, which begins protocol 3, is one more command to permit
-            ssl=settings.redis_tls,
-            ssl_check_hostname=True,
-            ssl_ca_data=_authority(settings.redis_certificate_authority),
-        ),
-        host,
-        port,
-        settings.redis_database,
+    client = redis.Redis(
+        host=host,
+        port=port,
+        db=settings.redis_database,
+        credential_provider=credentials,
+        socket_timeout=WAIT_SECONDS,
+        socket_connect_timeout=WAIT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # HELLO, which begins protocol 3, is one more command to permit
+        ssl=settings.redis_tls,
+        ssl_check_hostname=True,
+        ssl_ca_data=_authority(settings.redis_certificate_authority),
     )
+    client.connection_pool.connection_class = _TlsLine if settings.redis_tls else _PlainLine
+    return Connection(client, host, port, settings.redis_database)
+
+
+class _Socket:
+    """A socket that waits, and reads, as far as the limit of the command goes."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket, self._wait = connected, connected.gettimeout()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long to wait for one read, unless less is left; 0 is not at all."""
+        self._wait = seconds
+        self._socket.settimeout(seconds)
+
+    def recv(self, most: int) -> bytes:
+        """Read what is there. Raises TimeoutError, TooMuch."""
+        limit = self._keep_to_limit()
+        read = self._socket.recv(most)
+        if limit:
+            limit.took(len(read))
+        return read
+
+    def sendall(self, data: bytes) -> None:
+        """Write all of it. Raises TimeoutError."""
+        left = memoryview(data)
+        while left:
+            self._keep_to_limit()
+            left = left[self._socket.send(left) :]
+
+    def _keep_to_limit(self) -> Limit | None:
+        limit = deadline.current()
+        if limit:
+            left = limit.remaining()
+            self._socket.settimeout(left if self._wait is None else min(self._wait, left))
+        return limit
+
+
+class _PlainLine(redis.Connection):
+    """redis-py's connection over such a socket."""
+
+    def _connect(self) -> Any:
+        """Connect within the limit, the look-up of the name included."""
+        return _Socket(deadline.within(SECONDS, REPLY_BYTES, super()._connect))
+
+
+class _TlsLine(redis.SSLConnection):
+    """The same in TLS, the handshake within the limit too."""
+
+    def _connect(self) -> Any:
+        return _Socket(deadline.within(SECONDS, REPLY_BYTES, super()._connect))
 
 
 class Connection:
@@ -83,12 +139,12 @@ class Connection:
         Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused and
         SessionDatabaseMissing.
         """
-        with self._translated(str(command[0])):
+        with self._translated(str(command[0])), deadline.limited(SECONDS, REPLY_BYTES):
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Send commands together; a reply that says "on another node" is left in the list."""
-        with self._translated(str(commands[0][0])):
+        with self._translated(str(commands[0][0])), deadline.limited(SECONDS, REPLY_BYTES):
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]

@@ -4,23 +4,33 @@ The URL is a password: who has it can write to the channel. It is read when it i
 no error and no log. All text is escaped, so that it can mention nobody. What is too long for Slack
 is cut, since Slack refuses a whole message for one long part.
 
-Source: Slack, "Incoming webhooks", "Formatting text", Block Kit reference.
+A post is tried once more where Slack asks for a short wait (429), fails, or does not answer: rather
+a message twice than none.
+
+Source: Slack, "Incoming webhooks", "Rate limits", "Formatting text", Block Kit reference.
 """
 
 import json
 import re
+import time
+from functools import partial
 from typing import Any
 
 import urllib3
 
 from keyturn import errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, deadline
+from keyturn.adapters.bounded_pools import bound
 from keyturn.channels import Message
+from keyturn.variables import is_loopback
 
-CONNECT_SECONDS, READ_SECONDS = 3.0, 7.0
+SECONDS = 7.0  # both tries, and the wait between them
+TRY_SECONDS = 3.0
+LONGEST_WAIT_SECONDS = 3
+SECRET_SECONDS = 3.0
 ANSWER_BYTES = 1024
+HEADER_BYTES = 64 * 1024
 WEBHOOK = re.compile(r"https://hooks\.slack(-gov)?\.com/\S+")
-ANY_URL = re.compile(r"https?://\S+")
 
 HEADER_LETTERS, TEXT_LETTERS, FIELD_LETTERS = 150, 3000, 2000
 MOST_BLOCKS, MOST_FIELDS = 50, 10
@@ -35,51 +45,80 @@ class Slack:
 
     name = "slack"
 
-    def __init__(self, webhook_secret: str, *, any_url: bool = False) -> None:
-        """`any_url` takes plain http and other hosts than Slack's: for tests on one machine."""
+    def __init__(self, webhook_secret: str) -> None:
         self._webhook_secret = webhook_secret
-        self._shape = ANY_URL if any_url else WEBHOOK
+        self._client = aws.client("secretsmanager", SECRET_SECONDS)
 
     def send(self, message: Message) -> None:
         """Post the message. Raises NotificationFailed."""
         url = self._url()
-        body = json.dumps(
-            {"text": escaped(message.subject, TEXT_LETTERS), "blocks": blocks(message)}
-        )
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
-            try:
-                answer = pool.request(
-                    "POST",
-                    url,
-                    body=body.encode(),
-                    headers={"content-type": "application/json"},
-                    redirect=False,
-                    preload_content=False,
-                )
-                said = answer.read(ANSWER_BYTES)
-            except (urllib3.exceptions.HTTPError, OSError) as silent:
-                fault = type(silent).__name__
-                raise errors.NotificationFailed(f"Slack did not answer ({fault}).") from None
-            answer.close()
-        if answer.status != 200:
+        text = escaped(message.subject, TEXT_LETTERS)
+        body = json.dumps({"text": text, "blocks": blocks(message)}).encode()
+        ends = time.monotonic() + SECONDS
+        answer = _post(url, body, TRY_SECONDS)
+        wait, left = _wait(answer), ends - time.monotonic()
+        if wait is not None and wait < left:
+            time.sleep(wait)
+            answer = _post(url, body, min(TRY_SECONDS, left - wait))
+        if isinstance(answer, str):
+            raise errors.NotificationFailed(f"Slack did not answer ({answer}).")
+        status, _, said = answer
+        if status != 200:
             raise errors.NotificationFailed(
-                f"Slack did not take the message: HTTP {answer.status}{_word(said)}."
+                f"Slack did not take the message: HTTP {status}{_word(said)}."
             )
 
     def _url(self) -> str:
         """The webhook's URL, which is the secret's text or `url` of its JSON object."""
         doing = f"secretsmanager:GetSecretValue on {self._webhook_secret}"
         with aws.translated(doing, errors.NotificationFailed):
-            client = aws.client("secretsmanager")
-            stored = client.get_secret_value(SecretId=self._webhook_secret).get("SecretString", "")
-        url = _read(stored)
-        if not self._shape.fullmatch(url):
+            found = self._client.get_secret_value(SecretId=self._webhook_secret)
+        url = _read(found.get("SecretString", ""))
+        if not (WEBHOOK.fullmatch(url) or is_loopback(url)):
             raise errors.NotificationFailed(
                 f"The secret {self._webhook_secret} does not hold the URL of a Slack webhook"
                 " (https://hooks.slack.com/...). Nothing was sent. Store it there."
             )
         return url
+
+
+Answer = tuple[int, str, bytes]
+
+
+def _post(url: str, body: bytes, seconds: float) -> Answer | str:
+    """The status, Retry-After and text of Slack's answer, or what kind of silence it was."""
+    try:
+        return deadline.within(
+            seconds, HEADER_BYTES + ANSWER_BYTES, partial(_ask, url, body, seconds)
+        )
+    except (urllib3.exceptions.HTTPError, OSError) as silent:
+        return type(silent).__name__  # its text has the URL
+
+
+def _ask(url: str, body: bytes, seconds: float) -> Answer:
+    with urllib3.PoolManager(retries=False, timeout=seconds) as pool:
+        bound(pool)
+        answer = pool.request(
+            "POST",
+            url,
+            body=body,
+            headers={"content-type": "application/json"},
+            redirect=False,
+            preload_content=False,
+        )
+        said = answer.read(ANSWER_BYTES)
+        answer.close()
+    return answer.status, answer.headers.get("retry-after", ""), said
+
+
+def _wait(answer: Answer | str) -> float | None:
+    """How long to wait before the second try; None where it would be of no use. Pure."""
+    if isinstance(answer, str) or answer[0] >= 500:
+        return 0.0
+    status, after, _ = answer
+    if status == 429 and re.fullmatch(r"\d{1,4}", after) and int(after) <= LONGEST_WAIT_SECONDS:
+        return float(after)
+    return None
 
 
 def blocks(message: Message) -> list[Block]:

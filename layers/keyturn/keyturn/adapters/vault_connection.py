@@ -9,6 +9,7 @@ import base64
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hvac
@@ -25,11 +26,15 @@ from hvac.exceptions import (
 from requests.adapters import HTTPAdapter
 
 from keyturn import errors
+from keyturn.adapters import deadline
+from keyturn.adapters.bounded_pools import bound
 
 if TYPE_CHECKING:
     from keyturn.vault_settings import VaultSettings
 
-TIMEOUTS = (3.0, 7.0)
+SECONDS = 12.0
+CONNECT_SECONDS = 3.0
+ANSWER_BYTES = 4 * 1024 * 1024  # more than Vault keeps in one entry
 SAFE = "It is safe to try again."
 
 
@@ -37,13 +42,15 @@ def connect(settings: "VaultSettings") -> hvac.Client:
     """A client that is not logged in yet, and has opened no connection."""
     session = requests.Session()
     session.trust_env = False
+    session.headers["Accept-Encoding"] = "identity"
+    session.mount("http://", _Bounded())
     session.mount("https://", _Trusting(_trust(settings.vault_certificate_authority)))
     return hvac.Client(
         url=settings.vault_address.rstrip("/"),
         token="",  # nosec B106 - none yet, and none from the environment
         cert=(),
         verify=True,
-        timeout=TIMEOUTS,
+        timeout=(CONNECT_SECONDS, SECONDS),
         proxies={},
         allow_redirects=False,
         session=session,
@@ -60,7 +67,7 @@ def translated(where: str, capability: str, path: str) -> Iterator[None]:
     """
     try:
         yield
-    except requests.RequestException as failed:
+    except (requests.RequestException, deadline.DeadlineExpired) as failed:
         raise _unanswered(failed, where) from None
     except Forbidden as error:
         raise errors.AccessDenied(
@@ -84,7 +91,7 @@ def translated(where: str, capability: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def _unanswered(failed: requests.RequestException, where: str) -> errors.KeyturnError:
+def _unanswered(failed: Exception, where: str) -> errors.KeyturnError:
     if isinstance(failed, requests.exceptions.SSLError):
         return errors.VaultNotTrusted(
             f"What answers at {where} has no certificate that we trust for that address. No token"
@@ -95,10 +102,9 @@ def _unanswered(failed: requests.RequestException, where: str) -> errors.Keyturn
             f"Vault {where} is a standby that sends us elsewhere, where no token of ours goes."
             f" {SAFE} Name the active node, or a balancer that finds it, in VaultAddress."
         )
-    if isinstance(failed, requests.Timeout):
-        seconds = sum(TIMEOUTS)
+    if isinstance(failed, deadline.DeadlineExpired):
         return errors.VaultUnavailable(
-            f"Vault {where} does not answer within {seconds:g} s. {SAFE}"
+            f"Vault {where} does not answer within {SECONDS:g} s. {SAFE}"
         )
     return errors.VaultUnavailable(
         f"Vault {where} does not answer ({type(failed).__name__}). {SAFE}"
@@ -119,11 +125,11 @@ class _Elsewhere(requests.RequestException):  # type: ignore[misc]
 
 
 class _Here(JSONAdapter):  # type: ignore[misc]
-    """hvac's own adapter, in which a redirect does not pass for an answer."""
+    """hvac's own adapter; a request has a deadline, and a redirect does not pass for an answer."""
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
         """The answer's JSON, or nothing; what is neither is no answer of Vault's."""
-        answer = super().request(*args, **kwargs)
+        answer = deadline.within(SECONDS, ANSWER_BYTES, partial(super().request, *args, **kwargs))
         if not isinstance(answer, requests.Response):
             return answer
         if 300 <= answer.status_code < 400:
@@ -133,7 +139,16 @@ class _Here(JSONAdapter):  # type: ignore[misc]
         return {}
 
 
-class _Trusting(HTTPAdapter):  # type: ignore[misc]
+class _Bounded(HTTPAdapter):  # type: ignore[misc]
+    """HTTP whose connections keep to the deadline of the request that uses them."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager, as requests asks for it."""
+        super().init_poolmanager(*args, **kwargs)
+        bound(self.poolmanager)
+
+
+class _Trusting(_Bounded):
     """HTTPS with a context of ours, to which requests adds no authorities of its own."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
