@@ -31,6 +31,7 @@ from local.secrets_manager.errors import AwsError
 STACK_ACCESS_KEY = "local-stack"
 INTERPRETER_ACCESS_KEY = "ak"  # which moto's interpreter signs with: the state machine's own calls
 LONGEST_INVOCATION_SECONDS = 900
+LONGEST_SILENCE_SECONDS = 60.0
 
 Environ = dict[str, Any]
 Handle = Callable[[str, dict[str, Any]], Mapping[str, Any]]
@@ -70,6 +71,7 @@ class Cloud:
         }
         self.event_bus = EventBus(account, region, self._deliver, self._bury_event)
         functions.give_dead_letters_to(self._bury_invocation)
+        self._silent: dict[str, threading.Event] = {}
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self._moto = _moto_application()
@@ -105,6 +107,14 @@ class Cloud:
             "AWS_SECRET_ACCESS_KEY": "local",
         }
 
+    def silence(self, service: str) -> None:
+        """Let a service take requests and answer none, until `unsilence` or for a minute."""
+        self._silent[service] = threading.Event()
+
+    def unsilence(self, service: str) -> None:
+        """Let a service answer again, also what it was asked meanwhile."""
+        self._silent.pop(service).set()
+
     def close(self) -> None:
         """Stop what is running and forget everything."""
         self._stop_executions()
@@ -118,7 +128,10 @@ class Cloud:
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request: the WSGI entry point."""
         body = _take_body(environ)
-        self.api_calls.append(api_calls.describe(environ, body))
+        call = api_calls.describe(environ, body)
+        self.api_calls.append(call)
+        if silent := self._silent.get(call.service):
+            silent.wait(LONGEST_SILENCE_SECONDS)
         return self._route(environ, body)(environ, start_response)  # type: ignore[no-any-return]
 
     def _route(self, environ: Environ, body: bytes) -> Any:

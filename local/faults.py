@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from local import console, returning_key
+from local import console, forged_run, hostile_checks, returning_key
 from local.artefacts import ROOT
 from local.claims import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
@@ -38,8 +38,8 @@ class Fault:
 
     `at` is the state on whose entering it happens, once, or None for before the rotation starts:
     then the rotation has to stop before anything has changed. `mend` happens when the run turns
-    back, and `restored` says whether a scheduled run gets back. `options` are the stack's. `claims`
-    are what has to be so after a rotation that withstood it, by its record.
+    back, or at `ends_at`, and `restored` says whether a scheduled run gets back. `options` are the
+    stack's. `claims` are what has to be so after a rotation that withstood it, by its record.
     """
 
     says: str
@@ -47,6 +47,7 @@ class Fault:
     at: str | None
     happen: Callable[[LocalStack], None]
     mend: Callable[[LocalStack], None] | None = None
+    ends_at: str = "RestorePreviousKey"
     restored: bool = True
     options: Callable[[], Mapping[str, Any]] = field(default=dict)
     claims: Callable[[LocalStack, Mapping[str, Any]], list[Claim]] = lambda _stack, _record: []
@@ -58,7 +59,7 @@ class Fault:
             self.happened = True
             self.happen(stack)
             return f"Fault: {self.says}"
-        if state == "RestorePreviousKey" and self.mend:
+        if state == self.ends_at and self.mend:
             self.mend(stack)
             return "Fault: it is over."
         return None
@@ -191,6 +192,23 @@ FAULTS = {
         "PurgeSessions",
         _visit_with_a_key_error,
         claims=_lines_are_counted,
+    ),
+    "hostile-checks": Fault(
+        "Health URLs drip, the login hangs, and the topic and the bus are silent.",
+        None,
+        None,
+        hostile_checks.begin,
+        hostile_checks.end,
+        ends_at="ConfirmDelivery",
+        options=hostile_checks.options,
+        claims=hostile_checks.claims,
+    ),
+    "forged-run": Fault(
+        "Somebody starts an execution with the run's name before the promotion.",
+        None,
+        None,
+        forged_run.take_the_name,
+        claims=forged_run.claims,
     ),
     "old-key-put-back": Fault(
         "Once the run is over, a GitOps tool writes the old key back.",

@@ -144,7 +144,7 @@ def _wait_for_promotion(stack: LocalStack, rotation_id: str) -> RotationReport:
 
 def _history(stack: LocalStack, rotation_id: str) -> Iterator[Progress]:
     """The execution's events as they come, looking at the stack's health in between."""
-    client, arn = stack.cloud.client("stepfunctions"), stack.execution_arn(rotation_id)
+    client, arn = stack.cloud.client("stepfunctions"), _execution_of(stack, rotation_id)
     try:
         yield from state_machines.watch(
             client, arn, seconds=LONGEST_RUN_SECONDS, on_poll=stack.check
@@ -222,9 +222,21 @@ def _purging(entry: Mapping[str, Any]) -> str:
     return told if seconds is None else f"{told}, {to_go:,} to go, about {seconds:.0f} s"
 
 
+def _execution_of(stack: LocalStack, rotation_id: str) -> str:
+    """The run's execution: the last of its names, where somebody has taken those before."""
+    client, arn = stack.cloud.client("stepfunctions"), stack.execution_arn(rotation_id)
+    name, number = arn, 2
+    while True:
+        try:
+            client.describe_execution(executionArn=f"{arn}_{number}")
+        except client.exceptions.ExecutionDoesNotExist:
+            return name
+        name, number = f"{arn}_{number}", number + 1
+
+
 def _end_of(stack: LocalStack, rotation_id: str) -> Ended:
     client = stack.cloud.client("stepfunctions")
-    found = client.describe_execution(executionArn=stack.execution_arn(rotation_id))
+    found = client.describe_execution(executionArn=_execution_of(stack, rotation_id))
     record = json.loads(found["output"]) if found.get("output") else _kept(stack, rotation_id)
     return Ended(found["status"], record, found.get("error"), found.get("cause"))
 

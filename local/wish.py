@@ -93,6 +93,11 @@ def _fault(fault: str, failure: str, delivery: str, mode: str) -> Fault | None:
             "FAULT=old-key-put-back is about a key that is marked as exposed, which an emergency"
             " does: give MODE=emergency or MODE=finding too."
         )
+    if fault == "hostile-checks" and mode == "scheduled":
+        raise ValueError(
+            "FAULT=hostile-checks is about what an emergency does not wait for; a scheduled"
+            " rotation stops. Give MODE=emergency or MODE=finding too."
+        )
     if fault in {"key-crash", "old-key-put-back"} and delivery == "external-secrets":
         raise ValueError(
             f"FAULT={fault} writes over the Kubernetes Secret, and the External Secrets Operator"

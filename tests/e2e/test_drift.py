@@ -2,15 +2,12 @@
 
 from datetime import timedelta
 
-import pytest
-
 from keyturn import key
 from local import returning_key
 from tests.e2e.site import Site
 from tests.e2e.test_watch_key import daily_look, frequent_look
 
 # The state machine that asks the functions of a rotation.
-pytest.importorskip("keyturn.questions")
 
 
 def concerns(site: Site, ahead: timedelta = timedelta()) -> list[str]:

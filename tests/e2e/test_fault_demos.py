@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -108,6 +107,8 @@ ENDINGS = {
 SUCCEEDING = {
     "finding": {"MODE": "finding"},
     "log-injection": {"FAULT": "log-injection"},
+    "hostile-checks": {"MODE": "emergency", "FAULT": "hostile-checks"},
+    "forged-run": {"FAULT": "forged-run"},
     "old-key-put-back": {"MODE": "emergency", "FAULT": "old-key-put-back"},
 }
 # One of each kind of ending; the others end as these do, for other reasons.
@@ -198,7 +199,35 @@ def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_
     }
 
 
-@pytest.mark.skipif(not find_spec("keyturn.questions"), reason="nobody asks the functions yet")
+@pytest.mark.parametrize("name", ["hostile-checks"])
+def test_an_emergency_is_held_up_by_nothing_that_does_not_answer(
+    demos: dict[str, Demo], name: str
+) -> None:
+    demo = demos[name]
+    assert demo.end() == 0, demo.output
+    assert not [claim for claim in account_of(demo) if not claim.startswith("✔")]
+    record = kept_record_of(demo)
+    assert record["outcome"] == "succeeded"
+    assert record["timings"]["secondsToPromotion"] >= 0
+    assert record["failedChecks"]
+
+
+@pytest.mark.parametrize("name", ["forged-run"])
+def test_a_run_whose_name_was_taken_goes_its_way_and_direct_calls_are_refused(
+    demos: dict[str, Demo], name: str
+) -> None:
+    demo = demos[name]
+    assert demo.end() == 0, demo.output
+    account = account_of(demo)
+    assert not [claim for claim in account if not claim.startswith("✔")]
+    assert account[-4:] == [
+        "✔ the execution that took the run's name did nothing, or all that a run does",
+        "✔ the run went under the next name, and its record too",
+        "✔ 5 functions refuse a direct call",
+        "✔ the labels are as the run has left them",
+    ]
+
+
 @pytest.mark.parametrize("name", ["old-key-put-back"])
 def test_an_exposed_key_that_comes_back_after_an_emergency_is_found_and_told(
     demos: dict[str, Demo], name: str
