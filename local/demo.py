@@ -111,8 +111,8 @@ def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[End
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
     evidence = Evidence(ended.record, old_version, logins.cookies, seen)
-    withstood = wish.fault.claims(stack, ended.record) if wish.fault else []
-    return ended, [*take_account(stack, evidence), *withstood]
+    account = take_account(stack, evidence)
+    return ended, account + (wish.fault.claims(stack, ended.record) if wish.fault else [])
 
 
 def _order(stack: LocalStack, fault: Fault | None, screen: Screen) -> Callable[[str], None]:

@@ -20,6 +20,7 @@ from local.state_machines import Progress
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 STEPS = {
     **RECORDED,
+    "AnnounceEmergency": "announcement",
     "PurgeEarly": "early_purge",
     "DestroyExposed": "destroy_exposed",
     "RestorePreviousKey": "restore_previous_key",
@@ -31,10 +32,11 @@ StepOutcome = Literal["started", "succeeded", "failed"]
 
 TRUTHS = {
     "createSecret": "A new key is made and pending. Every service runs the old key.",
-    "setSecret": "Every consumer is asked whether it could take the new key. Nothing has changed.",
-    "testSecret": "The pending key is tested, the services' health is looked at.",
+    "setSecret": "Each function is asked whether it could do its part now. Nothing has changed.",
+    "testSecret": "The pending key is tested.",
     "finishSecret": "The new key becomes AWSCURRENT. The pods still run the old key.",
     "BeginRotation": "People are told that they will have to log in again.",
+    "AnnounceEmergency": "An emergency: people are told meanwhile, and nothing waits for that.",
     "PurgeEarly": "An emergency: the sessions end at once, and again after the restart.",
     "DeliverKey": "The new key goes to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
@@ -46,9 +48,8 @@ TRUTHS = {
     "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
 }
 URGENT = {
-    "setSecret": "An emergency waits for no consumer: they are asked when it is promoted.",
-    "testSecret": "The pending key is tested.",
-    "finishSecret": "Every consumer is asked, for the record. The new key becomes AWSCURRENT.",
+    "setSecret": "An emergency waits for no answer: the functions are asked once it is promoted.",
+    "finishSecret": "The new key becomes AWSCURRENT at once. The pods still run the old key.",
 }
 BACK = {
     "DeliverKey": "The previous key goes back to where the pods read it.",
@@ -64,7 +65,7 @@ def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[
 
     An emergency destroys the exposed key where the place `keeps_versions`.
     """
-    before = ["BeginRotation", "PurgeEarly"] if emergency else ["BeginRotation"]
+    before = ["AnnounceEmergency", "PurgeEarly"] if emergency else ["BeginRotation"]
     after = ["DestroyExposed"] if emergency and keeps_versions else []
     after += ["RestorePreviousKey"] if way_back else []
     forward = (name for name in RECORDED if name != "BeginRotation")
@@ -185,14 +186,16 @@ def _goes_on(entry: Mapping[str, Any]) -> bool:
 
 def _seconds(entry: Any) -> float | None:
     if isinstance(entry, list):
-        return max((rolled["seconds"] for rolled in entry), default=None)
+        return max((rolled.get("seconds", 0.0) for rolled in entry), default=None)
     return entry.get("seconds") if isinstance(entry, Mapping) else None
 
 
 def _note(state: str, entry: Any) -> str:
     """What a state found, in a few words."""
     if state == "RestartServices":
-        return ", ".join(f"{rolled['service']}: {rolled['says']}" for rolled in entry)
+        return ", ".join(
+            f"{rolled['service']}: {rolled.get('says', 'not restarted')}" for rolled in entry
+        )
     if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
         return _purging(entry)
     if state == "DestroyExposed":
@@ -201,6 +204,7 @@ def _note(state: str, entry: Any) -> str:
         return str(entry["says"])
     notes = {
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
+        "AnnounceEmergency": "queued",
         "RestorePreviousKey": "AWSCURRENT is {to} again",
         "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",
