@@ -15,6 +15,7 @@ INVOCATIONS = re.compile(r"^/2015-03-31/functions/(?P<function>.+)/invocations$"
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/aws4_request")
 _S3_OPERATIONS = {"GET": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject",
                   "HEAD": "HeadObject"}  # fmt: skip
+_BUCKET_OPERATIONS = {"GET": "ListObjects", "PUT": "CreateBucket", "HEAD": "HeadBucket"}
 _RESOURCE_FIELDS = (
     "SecretId", "executionArn", "stateMachineArn", "TopicArn", "QueueUrl", "KeyId", "logGroupName",
     "RoleName", "Rule", "name", "Name",
@@ -61,7 +62,8 @@ def _operation(
         return path.rpartition("/")[2], None
     if service == "s3":
         has_key = path.strip("/").count("/") > 0
-        return _S3_OPERATIONS[method] if has_key else f"{method} bucket", path.strip("/")
+        operations = _S3_OPERATIONS if has_key else _BUCKET_OPERATIONS
+        return operations[method], path.strip("/")
     form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
     return form.get("Action", f"{method} {path}"), _resource(form)
 

@@ -50,6 +50,9 @@ def _in_iams_words(stack: LocalStack, call: ApiCall) -> Iterator[Call]:
     if call.operation == "Invoke":
         yield Call("lambda:InvokeFunction", _function_arn(stack, str(call.resource)))
         return
+    if call.operation == "HeadBucket":  # API reference, HeadBucket: permitted by s3:ListBucket
+        yield Call("s3:ListBucket", _arn(stack, call))
+        return
     context: dict[str, Found] = {}
     if call.label:
         context["secretsmanager:VersionStage"] = call.label

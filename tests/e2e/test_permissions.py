@@ -6,6 +6,7 @@ nothing depends on what other tests have done, or on who comes first.
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,10 +39,24 @@ def rotated() -> Iterator[Site]:
         fill_the_tags(site)
         findings.overtake(site)
         assert site.end(site.change_by_hand()).status == "SUCCEEDED"
+        take_a_name_beforehand(site)
         tell_of_an_old_key(site)
         announce_the_next_rotation(site)
         fail_on_events(site)
         yield site
+
+
+def take_a_name_beforehand(site: Site) -> None:
+    """An execution that is no run has the name of the next one."""
+    token = str(uuid.uuid4())
+    site.stack.cloud.client("stepfunctions").start_execution(
+        stateMachineArn=site.stack.deployment.outputs["StateMachineArn"],
+        name=f"rot-{token}",
+        input="{}",
+    )
+    site.end(token)
+    site.promoted(site.rotate(ClientRequestToken=token))
+    assert site.end(token, suffix="_2").status == "SUCCEEDED"
 
 
 def mark_what_was_replaced(site: Site) -> None:

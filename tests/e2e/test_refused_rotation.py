@@ -84,8 +84,10 @@ def test_a_new_rotation_succeeds_once_the_cause_is_mended(site: Site) -> None:
 def test_all_that_is_wrong_is_told_at_once(site: Site) -> None:
     with outages.paused(site), outages.scaled_to_zero(site):
         says = str(site.refuse_once().steps[-1].error)
-    assert "ServicePaused: Deployment web-console is paused" in says
-    assert "ServiceScaledToZero: Deployment auth-service asks for 0 replicas" in says
+    assert "ServicePaused: restart_service: Deployment web-console is paused" in says
+    assert (
+        "ServiceScaledToZero: restart_service: Deployment auth-service asks for 0 replicas" in says
+    )
 
 
 def test_a_rotation_that_is_not_immediate_tests_everything_and_changes_nothing(site: Site) -> None:

@@ -101,6 +101,21 @@ def emergency(ledger: dict[str, Any]) -> dict[str, Any]:
     return {**ledger, "rotation": urgent, "early_purge": early}
 
 
+def test_an_emergency_names_the_service_that_was_not_restarted_before_what_followed(
+    run: Run,
+) -> None:
+    ledger = emergency(failed_at("ValidateRotation", "RestartOverwritten", "no stamp"))
+    not_restarted = {"service": "web-console", "failure": caught("RolloutFailed", "no image")}
+    ledger["restart_services"] = [*ledger["restart_services"], not_restarted]
+    found = record.compose(ledger, replace(run, mode="emergency"), NOON)
+    assert found["outcome"] == "failed"
+    assert found["failure"] == {
+        "step": "RestartServices",
+        "error": "RolloutFailed",
+        "says": "web-console: no image",
+    }
+
+
 def test_an_emergency_tells_what_ended_first_and_how_long_it_took(run: Run) -> None:
     found = record.compose(emergency(ledger_until(None)), replace(run, mode="emergency"), NOON)
     assert (found["mode"], found["outcome"]) == ("emergency", "succeeded")

@@ -192,10 +192,10 @@ def _end(found: Mapping[str, Any]) -> datetime:
 def _failure(ledger: Ledger) -> dict[str, Any] | None:
     """Which step stopped the run first, with which error, in its own words."""
     step: str | None = "PurgeSessions"
+    if failed := _service_failures(ledger):
+        return _failure_of_services(failed)
     if failure := ledger.get("failure"):
         step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
-    elif failed := _service_failures(ledger):
-        return _failure_of_services(failed)
     elif failure := ledger.get("destroy_failure"):
         step = "DestroyExposed"
     elif not (failure := ledger.get("purge_failure")):
