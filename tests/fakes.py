@@ -650,9 +650,12 @@ class FakeChannel:
     name: str = "topic"
 
     def send(self, message: Message) -> None:
+        self.check_ready()
+        self.told.append(message)
+
+    def check_ready(self) -> None:
         if self.down:
             raise errors.NotificationFailed(f"the {self.name} did not take it")
-        self.told.append(message)
 
 
 def telling(*channels: FakeChannel) -> Notifications:

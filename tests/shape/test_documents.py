@@ -37,7 +37,7 @@ def test_every_heading_that_a_document_links_to_exists(path: Path) -> None:
 
 def test_every_threat_is_there_and_names_what_holds_it() -> None:
     rows = re.findall(r"(?m)^\| (T\d+) \|(.*)\|$", THREATS)
-    assert [number for number, _ in rows] == [f"T{number}" for number in range(1, 19)]
+    assert [number for number, _ in rows] == [f"T{number}" for number in range(1, 25)]
     for _, row in rows:
         *_, held_by = row.split("|")
         held = re.findall(r"`([^`]+)`", held_by)

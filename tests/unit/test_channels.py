@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from keyturn import errors
 from keyturn.channels import Message, Notifications
 from tests.fakes import FakeChannel, telling
 
@@ -49,6 +50,26 @@ def test_all_channels_are_told_at_the_same_time() -> None:
 
     channels = Waiting(), Waiting(name="slack")
     assert telling(*channels).tell(MESSAGE) == {"topic": "told", "slack": "told"}
+
+
+def test_one_channel_of_several_that_is_down_is_a_note_and_stops_no_rotation() -> None:
+    down, up = FakeChannel(down=True, name="slack"), FakeChannel()
+    assert telling(up).check_ready() is None
+    note = "A message would not be told on every channel. slack: the slack did not take it"
+    assert telling(down, up).check_ready() == note
+    assert up.told == []
+
+
+def test_channels_that_are_all_down_would_log_users_out_unannounced() -> None:
+    down = FakeChannel(down=True), FakeChannel(down=True, name="bus")
+    with pytest.raises(errors.NotificationFailed, match="Nobody would be told") as told:
+        telling(*down).check_ready()
+    assert "topic: the topic did not" in str(told.value)
+    assert "bus: the bus did not" in str(told.value)
+
+
+def test_a_stack_without_channels_needs_none() -> None:
+    assert telling().check_ready() is None
 
 
 def test_a_message_that_nobody_is_to_hear_is_told_to_nobody() -> None:

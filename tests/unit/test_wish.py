@@ -6,6 +6,8 @@ from keyturn import record
 from local import demo, faults, wish
 from local.places import PLACES
 
+EARLY = {"AnnounceEmergency", "PurgeEarly"}
+
 
 def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -> None:
     found = wish.read({})
@@ -25,7 +27,7 @@ def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
 @pytest.mark.parametrize("fault", [*faults.FAULTS, *faults.FAILURES])
 def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) -> None:
     named = {"FAIL" if fault in faults.FAILURES else "FAULT": fault, "DELIVERY": delivery}
-    if fault == "old-key-put-back":
+    if fault in {"old-key-put-back", "hostile-checks"}:
         named["MODE"] = "emergency"
     if fault in {"key-crash", "old-key-put-back"} and delivery == "external-secrets":
         with pytest.raises(ValueError, match="External Secrets Operator mends that at once"):
@@ -43,6 +45,10 @@ def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) ->
                 "FAULT=old-key-put-back is about a key that is marked as exposed, which an"
                 " emergency does: give MODE=emergency or MODE=finding too."
             ),
+        ),
+        (
+            {"FAULT": "hostile-checks"},
+            "FAULT=hostile-checks is about what an emergency does not wait for; a scheduled",
         ),
         (
             {"DELIVERY": "pigeon"},
@@ -69,11 +75,11 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
     ("named", "also"),
     [
         ({}, set()),
-        ({"MODE": "emergency"}, {"PurgeEarly"}),
+        ({"MODE": "emergency"}, EARLY),
         ({"DELIVERY": "vault"}, set()),
-        ({"DELIVERY": "vault", "MODE": "emergency"}, {"PurgeEarly", "DestroyExposed"}),
+        ({"DELIVERY": "vault", "MODE": "emergency"}, {*EARLY, "DestroyExposed"}),
         ({"FAIL": "rollout"}, {"RestorePreviousKey"}),
-        ({"FAIL": "rollout", "MODE": "finding"}, {"PurgeEarly"}),
+        ({"FAIL": "rollout", "MODE": "finding"}, EARLY),
         ({"FAULT": "paused"}, set()),
         ({"FAULT": "log-injection"}, set()),
     ],

@@ -8,7 +8,7 @@ All channels are told at the same time, and each of them ends by itself within s
 of it on one though the others are down, and a rotation does not wait for any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -50,6 +50,12 @@ class Channel(Protocol):
     def send(self, message: Message) -> None:
         """Send a message within 10 s. Raises NotificationFailed, or another KeyturnError."""
 
+    def check_ready(self) -> None:
+        """See, within 10 s and without a message, that it is there. Raises as `send` does."""
+
+
+Act = Callable[[Channel], None]
+
 
 @dataclass(frozen=True)
 class Notifications:
@@ -63,17 +69,37 @@ class Notifications:
 
         A channel that fails keeps no other from being told, and fails no run.
         """
+        placed = replace(message, fields={**message.fields, "Stack": self.stack})
+        problems = self._at_once(lambda channel: channel.send(placed))
+        return {
+            name: f"{type(problem).__name__}: {problem}" if problem else TOLD
+            for name, problem in problems.items()
+        }
+
+    def check_ready(self) -> str | None:
+        """See that people would be told; returns a note where one channel of several is down.
+
+        Raises NotificationFailed where all are: users would be logged out unannounced.
+        """
+        problems = self._at_once(lambda channel: channel.check_ready())
+        down = {name: problem for name, problem in problems.items() if problem}
+        said = "; ".join(f"{name}: {problem}" for name, problem in down.items())
+        if down and len(down) == len(problems):
+            raise errors.NotificationFailed(f"Nobody would be told of a rotation. {said}")
+        return f"A message would not be told on every channel. {said}" if down else None
+
+    def _at_once(self, act: Act) -> dict[str, errors.KeyturnError | None]:
+        """Do something with every channel at the same time; returns what kept each from it."""
         if not self.channels:
             return {}
-        placed = replace(message, fields={**message.fields, "Stack": self.stack})
         with ThreadPoolExecutor(max_workers=len(self.channels)) as pool:
-            sending = {one.name: pool.submit(_send, one, placed) for one in self.channels}
-        return {name: became.result() for name, became in sending.items()}
+            acting = {one.name: pool.submit(_problem_of, act, one) for one in self.channels}
+        return {name: ended.result() for name, ended in acting.items()}
 
 
-def _send(channel: Channel, message: Message) -> str:
+def _problem_of(act: Act, channel: Channel) -> errors.KeyturnError | None:
     try:
-        channel.send(message)
+        act(channel)
     except errors.KeyturnError as problem:
-        return f"{type(problem).__name__}: {problem}"
-    return TOLD
+        return problem
+    return None

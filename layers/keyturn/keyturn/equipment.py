@@ -72,8 +72,13 @@ class Beginning(Called):
 
     @property
     def checks(self) -> list[Check]:
-        """It sees the labels and its execution, and can count sessions."""
-        return [self.secret.labels, self.executions.check_ready, self.sessions.primaries]
+        """It sees the labels and its execution, can count sessions, and can tell people."""
+        return [
+            self.secret.labels,
+            self.executions.check_ready,
+            self.sessions.primaries,
+            self.notifications.check_ready,
+        ]
 
 
 @dataclass(frozen=True)
@@ -206,8 +211,12 @@ class Finishing(Called):
 
     @property
     def checks(self) -> list[Check]:
-        """It reaches the bucket of the records, and its execution."""
-        return [self.executions.check_ready, self.records.check_ready]
+        """It reaches the bucket of the records, and its execution, and can tell people."""
+        return [
+            self.executions.check_ready,
+            self.records.check_ready,
+            self.notifications.check_ready,
+        ]
 
     def problems_of(self, run: Run) -> list[Problem]:
         """What the functions answered that were asked while an emergency went on.

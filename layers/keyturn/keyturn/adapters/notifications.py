@@ -24,6 +24,11 @@ class Topic:
         with aws.translated("sns:Publish", errors.NotificationFailed):
             self._client.publish(TopicArn=self._arn, Subject=message.subject, Message=message.text)
 
+    def check_ready(self) -> None:
+        """Read the topic's attributes."""
+        with aws.translated("sns:GetTopicAttributes", errors.NotificationFailed):
+            self._client.get_topic_attributes(TopicArn=self._arn)
+
 
 class EventBus:
     """The bus on which other systems listen; it gets the facts and no prose."""
@@ -46,3 +51,8 @@ class EventBus:
             answer = self._client.put_events(Entries=[event])
         if answer["FailedEntryCount"]:
             raise errors.NotificationFailed(f"The bus {self._bus} did not take the event.")
+
+    def check_ready(self) -> None:
+        """Describe the bus."""
+        with aws.translated("events:DescribeEventBus", errors.NotificationFailed):
+            self._client.describe_event_bus(Name=self._bus)

@@ -68,6 +68,10 @@ class Slack:
                 f"Slack did not take the message: HTTP {status}{_word(said)}."
             )
 
+    def check_ready(self) -> None:
+        """Read the webhook's URL. Slack has no call that would try it without a message."""
+        self._url()
+
     def _url(self) -> str:
         """The webhook's URL, which is the secret's text or `url` of its JSON object."""
         doing = f"secretsmanager:GetSecretValue on {self._webhook_secret}"
