@@ -243,6 +243,13 @@ class Site(Workloads):
         record: dict[str, Any] = json.loads(stored["Body"].read())
         return record
 
+    def record_of(self, ended: Ended) -> dict[str, Any]:
+        """The record that an execution has kept, whichever of its run it was."""
+        bucket, name = ended.output["keptAt"].removeprefix("s3://").split("/", 1)
+        stored = self.stack.cloud.client("s3").get_object(Bucket=bucket, Key=name)
+        record: dict[str, Any] = json.loads(stored["Body"].read())
+        return record
+
     def snapshot(self, *, tolerant: bool = False) -> Snapshot:
         """What is so now; `tolerant` where the Kubernetes Secret or Redis may be out of reach."""
         unseen = (redis.ConnectionError, StatusError) if tolerant else ()
