@@ -1,6 +1,6 @@
 """Step Functions on the local stack: moto's interpreter, corrected, and a view of its progress.
 
-moto runs our JSONPath definitions as they are. Four things differ from AWS and are put right by
+moto runs our JSONPath definitions as they are. Five things differ from AWS and are put right by
 `correct_interpreter`:
 - a Lambda call that is refused (throttled, unknown function) ends in the error `Exception`; in AWS
   it is `Lambda.` and the code, such as `Lambda.TooManyRequestsException`, which is what a Retry
@@ -8,6 +8,8 @@ moto runs our JSONPath definitions as they are. Four things differ from AWS and 
 - `$$.Execution.StartTime` is a Python datetime, so that an output which holds it cannot be read
   back; in AWS it is text;
 - `lambda:invoke` drops InvocationType, and would wait for a function that is only to be queued;
+- a task that starts while its Map iteration is being stopped is scheduled with its input as its
+  timeout, and the history can no longer be read; in AWS it is not scheduled;
 - an output that is a text is returned bare, and null not at all; in AWS every output is JSON.
 
 `watch` reads the execution history through the public API, so it shows an execution on AWS as well.
@@ -135,14 +137,19 @@ def correct_interpreter() -> None:
 
 @functools.cache
 def _correct_once() -> None:
+    from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import (  # noqa: PLC0415  importing the interpreter takes two seconds
+        Timeout,
+    )
     from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_lambda import (  # noqa: E501, PLC0415  the same
         _SUPPORTED_API_PARAM_BINDINGS,
     )
-    from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task_lambda import (  # noqa: PLC0415  importing the interpreter takes two seconds
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task_lambda import (  # noqa: PLC0415  the same
         StateTaskLambda,
     )
     from moto.stepfunctions.parser.backend.execution import Execution  # noqa: PLC0415  the same
 
+    # Nothing of a stopped iteration is evaluated, and what is read instead is what came before.
+    Timeout.eval = Timeout._eval_body  # noqa: SLF001  moto offers no other way
     _SUPPORTED_API_PARAM_BINDINGS["invoke"].add("InvocationType")
     StateTaskLambda._from_error = _named_after_the_code(StateTaskLambda._from_error)  # noqa: SLF001  moto offers no other way
     Execution.get_start_execution_details = _with_start_time_as_text(

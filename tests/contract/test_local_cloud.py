@@ -298,6 +298,27 @@ def test_only_the_loopback_is_served(cloud: Cloud) -> None:
 # Step Functions
 
 
+@dataclass
+class StoppedIteration:
+    """The environment of a Map iteration that another one's failure has ended."""
+
+    stack: list[Any]
+
+    def is_running(self) -> bool:
+        return False
+
+
+def test_a_task_of_a_stopped_iteration_is_not_given_its_input_as_its_timeout(cloud: Cloud) -> None:
+    from moto.stepfunctions.parser.asl.component.common.timeouts.timeout import (
+        TimeoutSeconds,
+    )
+
+    assert cloud.endpoint  # the interpreter is corrected by then
+    environment: Any = StoppedIteration([{"the": "input"}])
+    TimeoutSeconds(45).eval(environment)
+    assert environment.stack.pop() == 45
+
+
 def test_a_task_passes_its_result_on_and_the_machine_signs_as_itself(
     cloud: Cloud, run: Callable[..., Run]
 ) -> None:
