@@ -313,7 +313,7 @@ def test_a_task_of_a_stopped_iteration_is_not_given_its_input_as_its_timeout(clo
         TimeoutSeconds,
     )
 
-    assert cloud.endpoint  # the interpreter is corrected by then
+    cloud.client("stepfunctions").list_state_machines()  # corrects the interpreter
     environment: Any = StoppedIteration([{"the": "input"}])
     TimeoutSeconds(45).eval(environment)
     assert environment.stack.pop() == 45

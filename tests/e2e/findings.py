@@ -54,7 +54,8 @@ def put(site: Site, found: Event, *, sent: datetime | None = None) -> None:
 def answers(site: Site, found: Event) -> list[dict[str, Any]]:
     """What the function has made of each delivery of a finding so far, from its log."""
     lines = [line.partition(" ")[2] for line in site.log if found["detail"]["id"] in line]
-    return [json.loads(line)["facts"] for line in lines]
+    told = [json.loads(line) for line in lines]
+    return [one["facts"] for one in told if one["step"] == "RespondToFinding"]
 
 
 def answered(site: Site, found: Event, times: int = 1) -> list[dict[str, Any]]:
