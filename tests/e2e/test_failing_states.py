@@ -79,7 +79,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
     concerns = [one["concern"] for one in daily_look(site)]
     exposed = mode == "emergency" and site.delivered() == told.old_key
     assert exposed == ((mode, state) == ("emergency", "DeliverKey"))
-    expected = ["EXPOSED_KEY_DELIVERED"] * exposed + ["RUN_ENDED"] * (outcome == "failed")
+    expected = ["RUN_ENDED"] * (outcome == "failed") + ["EXPOSED_KEY_DELIVERED"] * exposed
     assert concerns == expected
     again = site.run_again(told.rotation_id)
     assert again.output["outcome"] == ("succeeded" if stays else "superseded"), again
