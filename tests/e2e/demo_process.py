@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NURSERY = Path(nursery.__file__)
 WISHES = ("CLUSTER", "FAULT", "MODE", "FAIL", "DELIVERY", "BUILT")
 NO_WISH = {"SESSIONS": "50", **dict.fromkeys(WISHES, "")}
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 180.0
 LEFT_SECONDS = 10.0
 
 

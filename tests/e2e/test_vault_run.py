@@ -131,7 +131,7 @@ def spoil_login(place: VaultPlace) -> Callable[[], None]:
 
 def forget_login(site: Site) -> None:
     """End what has logged in within the last minute, and would not log in again."""
-    name = site.stack.function_name("RotateSecretFunction")
+    name = site.stack.function_name("DeliverKeyFunction")
     for environment in site.stack.functions.environments(name):
         environment.stop(STOP_SECONDS)
 
