@@ -29,6 +29,7 @@ from local.stack import LocalStack
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"
 RBAC = ROOT / "kubernetes" / "rbac.yaml"
 NARROWED_RBAC = Path("out") / "demo" / "rbac.yaml"
+STARTS = {"BeginRotation", "AnnounceEmergency"}  # a run enters one of them first, by its mode
 HOSTILE_AGENT, HOSTILE_VISITS = "SESSION_ENCRYPTION_KEY must decode to 32 bytes", 20
 
 
@@ -55,7 +56,7 @@ class Fault:
 
     def reach(self, stack: LocalStack, state: str | None) -> str | None:
         """Do what is due on entering a state; returns what to say of it."""
-        if state == self.at and not self.happened:
+        if self._is_due(state) and not self.happened:
             self.happened = True
             self.happen(stack)
             return f"Fault: {self.says}"
@@ -63,6 +64,9 @@ class Fault:
             self.mend(stack)
             return "Fault: it is over."
         return None
+
+    def _is_due(self, state: str | None) -> bool:
+        return state == self.at or (self.at in STARTS and state in STARTS)
 
 
 def named(name: str, delivery: str) -> Fault | None:

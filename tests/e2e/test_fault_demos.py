@@ -165,6 +165,7 @@ def kept_record_of(demo: Demo) -> dict[str, Any]:
     return record
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["finding"])
 def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
     demos: dict[str, Demo], name: str
@@ -180,6 +181,7 @@ def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
     assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", "finding")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["log-injection"])
 def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_record(
     demos: dict[str, Demo], name: str
@@ -228,6 +230,7 @@ def test_a_run_whose_name_was_taken_goes_its_way_and_direct_calls_are_refused(
     ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["old-key-put-back"])
 def test_an_exposed_key_that_comes_back_after_an_emergency_is_found_and_told(
     demos: dict[str, Demo], name: str

@@ -54,10 +54,11 @@ def test_a_finding_about_the_replaced_key_leaves_a_run_that_fails_no_way_back(si
         found.update(findings.about_the_key_before(site))
         findings.put(site, found)
 
+    def wait() -> None:
+        findings.answered(site, found)
+
     site.interruptions.before("PurgeSessions", "DescribeSecret", happen)
-    site.interruptions.before(
-        "RestorePreviousKey", "DescribeSecret", lambda: findings.answered(site, found)
-    )
+    site.interruptions.before("RestorePreviousKey", "DescribeSecret", wait)
     with outages.during(site, "ValidateRotation", "DescribeSecret", outages.login_broken):
         rotation_id = site.rotate(ClientRequestToken=f"planned-{uuid.uuid4()}")
         site.promoted(rotation_id)
