@@ -4,8 +4,8 @@ The faults whose endings differ most: one stops the rotation before anything has
 pods cannot start, one while they start and end. The others are `paused`, as the first, and
 `stuck-pod`, as the second and with half a minute to wait. Each failure is met in both modes,
 but for the scheduled `rollout`, which is the cause of `bad-image` with the ending of `key-crash`;
-and a finding has nothing in its way. `log-injection` and `old-key-put-back`
-are faults that a rotation withstands.
+and a finding has nothing in its way. `hostile-checks`, `forged-run`, `log-injection` and
+`old-key-put-back` are faults that a rotation withstands.
 """
 
 import json

@@ -1,6 +1,8 @@
 """`local.faults`: faults on order, each with the error that it has to end in."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +10,7 @@ import yaml
 from local import demo, faults
 from tests.vocabulary import stop
 
-WITHSTOOD = {"log-injection", "old-key-put-back"}
+WITHSTOOD = {"log-injection", "old-key-put-back", "hostile-checks", "forged-run"}
 
 
 @pytest.mark.parametrize(("name", "fault"), faults.FAULTS.items(), ids=faults.FAULTS)
@@ -20,6 +22,16 @@ def test_every_fault_ends_in_an_error_that_stops_a_run_or_is_withstood(
     else:
         assert fault.error in {error.__name__ for error in stop()}
     assert fault.says.endswith(".")
+
+
+def test_a_fault_at_the_start_of_a_run_happens_in_either_mode_once() -> None:
+    happened: list[Any] = []
+    for state in sorted(faults.STARTS):
+        fault = replace(faults.FAILURES["rollout"], happen=happened.append, happened=False)
+        stack: Any = state
+        assert fault.reach(stack, state) == f"Fault: {fault.says}"
+        assert fault.reach(stack, state) is None
+    assert happened == sorted(faults.STARTS)
 
 
 def test_the_permission_to_restart_and_no_other_is_taken_away(
