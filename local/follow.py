@@ -163,11 +163,12 @@ def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
         return  # shown when the run failed
     elif progress.kind.endswith("StateExited"):
         entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
-        failed = entry is None and row.name != "FinishRotation"
+        unknown = entry is None and row.name != "FinishRotation"
+        failed = unknown or _has_failures(entry)
         goes_on = isinstance(entry, Mapping) and _goes_on(entry)
         row.state = "failed" if failed else "working" if goes_on else "done"
         row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
-        row.note = "" if failed else _note(row.name, entry)
+        row.note = "" if unknown else _note(row.name, entry)
     screen.step(StepRow(row.name, row.state, row.seconds, row.note))
 
 
@@ -177,6 +178,11 @@ def _show_failed(screen: Screen, rows: Mapping[str, StepRow]) -> None:
         if row.state == "working":
             row.state = "failed"
             screen.step(StepRow(row.name, row.state))
+
+
+def _has_failures(entry: Any) -> bool:
+    """Whether a service could not be restarted: an emergency goes on with the others."""
+    return isinstance(entry, list) and any("failure" in restarted for restarted in entry)
 
 
 def _goes_on(entry: Mapping[str, Any]) -> bool:

@@ -106,13 +106,14 @@ def test_an_emergency_names_the_service_that_was_not_restarted_before_what_follo
 ) -> None:
     ledger = emergency(failed_at("ValidateRotation", "RestartOverwritten", "no stamp"))
     not_restarted = {"service": "web-console", "failure": caught("RolloutFailed", "no image")}
-    ledger["restart_services"] = [*ledger["restart_services"], not_restarted]
+    also = {"service": "auth-service", "failure": caught("RolloutOverdue", "auth-service: late")}
+    ledger["restart_services"] = [*ledger["restart_services"], not_restarted, also]
     found = record.compose(ledger, replace(run, mode="emergency"), NOON)
     assert found["outcome"] == "failed"
     assert found["failure"] == {
         "step": "RestartServices",
         "error": "RolloutFailed",
-        "says": "web-console: no image",
+        "says": "web-console: no image; auth-service: late",
     }
 
 

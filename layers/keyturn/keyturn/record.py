@@ -205,11 +205,12 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
 
 def _failure_of_services(failed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What an emergency's restarts met: the first error, and every service's own words."""
-    said = (f"{one['service']}: {_says(one['failure'].get('Cause', ''))}" for one in failed)
+    said = {one["service"]: _says(one["failure"].get("Cause", "")) for one in failed}
+    told = (text if name in text else f"{name}: {text}" for name, text in said.items())
     return {
         "step": "RestartServices",
         "error": failed[0]["failure"].get("Error"),
-        "says": "; ".join(said)[:SAYS_LENGTH],
+        "says": "; ".join(told)[:SAYS_LENGTH],
     }
 
 
