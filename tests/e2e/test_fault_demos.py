@@ -214,6 +214,7 @@ def test_an_emergency_is_held_up_by_nothing_that_does_not_answer(
     assert record["failedChecks"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["forged-run"])
 def test_a_run_whose_name_was_taken_goes_its_way_and_direct_calls_are_refused(
     demos: dict[str, Demo], name: str

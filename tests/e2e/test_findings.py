@@ -147,6 +147,7 @@ def test_a_lost_answer_of_the_rotation_and_a_second_delivery_end_in_one(site: Si
     see_it_once(site, found, before)
 
 
+@pytest.mark.exhaustive
 def test_a_lost_answer_after_the_label_was_taken_off_and_a_second_delivery_end_in_one(
     site: Site,
 ) -> None:

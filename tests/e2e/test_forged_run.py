@@ -94,6 +94,7 @@ def test_a_run_whose_name_was_taken_beforehand_is_started_under_the_next(site: S
     assert not any(TEXT in mail["Message"] for mail in site.mailboxes.messages())
 
 
+@pytest.mark.exhaustive
 def test_an_execution_with_the_runs_own_input_before_the_promotion_is_not_the_run(
     site: Site,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from keyturn import exposure, key
 from keyturn.run import now, timestamp
+from tests.choice import cases
 from tests.e2e.site import Site
 
 
@@ -78,6 +79,7 @@ def test_a_value_that_no_service_can_use_is_turned_back_before_any_pod_meets_it(
     assert site.executions() == runs
 
 
+@pytest.mark.exhaustive
 def test_a_rotation_starts_its_own_run_though_the_watch_sees_its_label_move(site: Site) -> None:
     ended = site.rotate_to_end()
     assert ended.output["trigger"]["kind"] != "watch"
@@ -119,7 +121,7 @@ def test_a_secret_that_is_marked_for_deletion_is_told_with_the_way_out(site: Sit
     assert frequent_look(site) == []
 
 
-@pytest.mark.parametrize("mode", ["scheduled", "emergency"])
+@pytest.mark.parametrize("mode", cases(["scheduled", "emergency"], {"emergency"}))
 def test_a_run_that_meets_the_mark_says_so_and_is_run_again_once_it_is_restored(
     site: Site, mode: str
 ) -> None:
