@@ -160,8 +160,17 @@ def problem_with(stand: Stand, story: str, faults: list[Fault]) -> str:
         see_that_all_is_well(stand, story, tell(stand, story))
     except AssertionError as problem:
         wrong = str(problem)
-    left = stand.faults.withdraw()
+    left = [one for one in stand.faults.withdraw() if not may_be_another_s(story, str(one))]
     return wrong or (f"did not happen: {left}" if left else "")
+
+
+def may_be_another_s(story: str, fault: str) -> bool:
+    """Whether a call may come while another state works than in the run that was heard.
+
+    Redis and the health URLs are not told who calls, so that the state counts; in an emergency the
+    preflight makes its calls beside the run.
+    """
+    return story == "emergency" and fault.partition(": ")[2].startswith(("redis ", "GET "))
 
 
 def see_that_all_is_well(stand: Stand, story: str, told: Told) -> None:
