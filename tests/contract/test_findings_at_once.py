@@ -5,12 +5,10 @@ Both have judged before either acts, which is the worst that can happen: one rot
 
 import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 
 from keyturn import errors, finding, key, response, run, settings
@@ -18,15 +16,9 @@ from keyturn.adapters.secrets_manager import SecretsManager
 from keyturn.finding import Scope, token_of
 from keyturn.finding_event import Finding, parse
 from keyturn.finding_history import StartedRotation
-from local.cloud import Cloud
-from local.functions import Functions
-from local.processes import Processes
 from tests.contract.secrets_manager_account import (
-    ACCOUNT,
     PATIENCE_SECONDS,
-    REGION,
     Account,
-    open_account,
     open_gate,
 )
 from tests.fakes import FakeChannel, telling
@@ -34,23 +26,11 @@ from tests.project import environment, event
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    """An account whose secret can be rotated, behind the endpoint that boto3 calls."""
-    with open_account() as account, Processes() as processes:
-        functions = Functions(
-            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
-        )
-        cloud = Cloud(functions, account.manager, account=ACCOUNT, region=REGION)
-        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
-        account.put(json.dumps({key.FIELD: key.generate().base64}))
-        account.ended(account.rotate())
-        yield account
-        cloud.close()
-        functions.close()
+def account(account: Account) -> Account:
+    """An account whose secret can be rotated."""
+    account.put(json.dumps({key.FIELD: key.generate().base64}))
+    account.ended(account.rotate())
+    return account
 
 
 @pytest.fixture

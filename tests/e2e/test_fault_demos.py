@@ -153,6 +153,14 @@ def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
         assert kept_record_of(demo)["failure"]["error"] == ending.says.partition(":")[0]
 
 
+def true_account_of(demo: Demo) -> list[str]:
+    """What it claims at its end, all of which is true."""
+    assert demo.end() == 0, demo.output
+    account = account_of(demo)
+    assert not [claim for claim in account if not claim.startswith("✔")]
+    return account
+
+
 def record_of(demo: Demo) -> dict[str, Any] | None:
     """The record that it leaves, None where its run has none."""
     path = demo.folder / "out" / "demo" / "record.json"
@@ -171,11 +179,9 @@ def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]
-    assert demo.end() == 0, demo.output
-    account = account_of(demo)
+    account = true_account_of(demo)
     assert account[0] == "✔ AWSCURRENT is {new}, key {key}, and nobody can go back"
     assert any(claim.startswith("✔ sessions: {n} ended first, then ") for claim in account), account
-    assert not [claim for claim in account if not claim.startswith("✔")]
     assert demo.output.index("✔ PurgeEarly") < demo.output.index("✔ DeliverKey")
     record = kept_record_of(demo)
     assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", "finding")
@@ -187,13 +193,11 @@ def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]
-    assert demo.end() == 0, demo.output
-    account = account_of(demo)
+    account = true_account_of(demo)
     assert account[-2:] == [
         "✔ the record counts 20 log lines that mention a key error, and none decided",
         "✔ the logs of all 5 pods that run were read",
     ]
-    assert not [claim for claim in account if not claim.startswith("✔")]
     record = kept_record_of(demo)
     assert record["outcome"] == "succeeded"
     assert {one["note"] for one in record["validation"]["logs"]["findings"] if one["note"]} == {
@@ -206,8 +210,7 @@ def test_an_emergency_is_held_up_by_nothing_that_does_not_answer(
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]
-    assert demo.end() == 0, demo.output
-    assert not [claim for claim in account_of(demo) if not claim.startswith("✔")]
+    assert true_account_of(demo)
     record = kept_record_of(demo)
     assert record["outcome"] == "succeeded"
     assert record["timings"]["secondsToPromotion"] >= 0
@@ -220,9 +223,7 @@ def test_a_run_whose_name_was_taken_goes_its_way_and_direct_calls_are_refused(
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]
-    assert demo.end() == 0, demo.output
-    account = account_of(demo)
-    assert not [claim for claim in account if not claim.startswith("✔")]
+    account = true_account_of(demo)
     assert account[-4:] == [
         "✔ the execution that took the run's name did nothing, or all that a run does",
         "✔ the run went under the next name, and its record too",
@@ -237,9 +238,7 @@ def test_an_exposed_key_that_comes_back_after_an_emergency_is_found_and_told(
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]
-    assert demo.end() == 0, demo.output
-    account = account_of(demo)
-    assert not [claim for claim in account if not claim.startswith("✔")]
+    account = true_account_of(demo)
     assert "✔ the watch has told people: CRITICAL: services are given an exposed session key" in (
         account
     )
