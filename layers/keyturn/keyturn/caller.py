@@ -62,9 +62,9 @@ def confirm(executions: Executions, run: Run, call: Call) -> None:
     execution has not made the call, or its history does not show it yet.
     """
     execution_arn = text(call.event, "execution")
-    machine, _, name = execution_arn.rpartition(":")
-    own = executions.state_machine_arn.replace(":stateMachine:", ":execution:")
-    if machine != own or not is_execution_of(run, name):
+    name = execution_arn.rpartition(":")[2]
+    own = arn_of_execution(executions.state_machine_arn, name)
+    if execution_arn != own or not is_execution_of(run, name):
         raise errors.RequestRefused(
             f"The input does not name an execution of {run.execution_name} on"
             f" {executions.state_machine_arn}. Nothing was changed. Start the state machine instead"
@@ -75,6 +75,11 @@ def confirm(executions: Executions, run: Run, call: Call) -> None:
             f"The execution {name} has not made this call, or does not show it yet. Nothing was"
             " changed. The state machine repeats a call of its own; any other call is refused."
         )
+
+
+def arn_of_execution(state_machine_arn: str, name: str) -> str:
+    """The ARN of the execution of that name. Pure."""
+    return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
 def is_execution_of(run: Run, name: str) -> bool:

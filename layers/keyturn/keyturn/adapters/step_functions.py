@@ -67,8 +67,7 @@ class StepFunctionsRuns:
 
     def check_ready(self) -> None:
         """Read the history of an execution that there is not: allowed, and answered."""
-        machine = self.state_machine_arn.replace(":stateMachine:", ":execution:")
-        self._history(f"{machine}:preflight")
+        self._history(caller.arn_of_execution(self.state_machine_arn, "preflight"))
 
     def wait_for_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
         """Whether the execution waits for this call; its history may lag behind by a moment."""
@@ -110,9 +109,9 @@ class StepFunctionsRuns:
 
         One that ended so has looked before the promotion: it did nothing, and never will.
         """
-        machine = self.state_machine_arn.replace(":stateMachine:", ":execution:")
+        execution_arn = caller.arn_of_execution(self.state_machine_arn, name)
         with self._translated("DescribeExecution", name):
-            found = self._client.describe_execution(executionArn=f"{machine}:{name}")
+            found = self._client.describe_execution(executionArn=execution_arn)
         outcome = json.loads(found.get("output") or "{}").get("outcome")
         return run.is_input(json.loads(found["input"])) and outcome != "superseded"
 
@@ -153,8 +152,7 @@ class StepFunctionsQuestions:
 
     def answers_of(self, name: str) -> Answers | None:
         """What the execution of that name was answered; None where it still asks, or never did."""
-        machine = self._arn.replace(":stateMachine:", ":execution:")
-        return self._answers(f"{machine}:{name}")
+        return self._answers(caller.arn_of_execution(self._arn, name))
 
     def _answers(self, execution_arn: str) -> Answers | None:
         with self._translated("DescribeExecution"):
