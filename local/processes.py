@@ -12,8 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+
+from local.preloaded import PreloadedProcess
+
+PYTHON_MODULE = [sys.executable, "-m"]
 
 ExitListener = Callable[["Child"], None]
 OutputListener = Callable[[str], None]
@@ -22,7 +26,7 @@ OutputListener = Callable[[str], None]
 class Child:
     """A running process of the stack, with the name that messages call it by."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes] | PreloadedProcess) -> None:
         self.name = name
         self.process = process
         self.expected_to_end = False
@@ -66,9 +70,13 @@ class Child:
 
 
 class Processes:
-    """Starts the stack's processes and ends them all on leaving the `with` block."""
+    """Starts the stack's processes and ends them all on leaving the `with` block.
 
-    def __init__(self) -> None:
+    The Python modules in `preloaded` are forked from a process that has imported their libraries.
+    """
+
+    def __init__(self, *, preloaded: Collection[str] = ()) -> None:
+        self._preloaded = preloaded
         self._lock = threading.Lock()
         self._children: dict[int, Child] = {}
         self._watchers: list[threading.Thread] = []
@@ -95,16 +103,7 @@ class Processes:
         `env` is its whole environment. `on_output` gets each line of its stdout and stderr (they
         are dropped without it), `on_exit` the child once it has ended; both on a thread of theirs.
         """
-        process = subprocess.Popen(
-            list(argv),
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if on_output else subprocess.DEVNULL,
-            stderr=subprocess.STDOUT if on_output else subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        child = Child(name, process)
+        child = Child(name, self._start(list(argv), dict(env), cwd, output=on_output is not None))
         with self._lock:
             self._children[child.pid] = child
             self._tell_reaper(f"+{child.pid}")
@@ -139,6 +138,21 @@ class Processes:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _start(
+        self, argv: list[str], env: dict[str, str], cwd: Path | None, *, output: bool
+    ) -> subprocess.Popen[bytes] | PreloadedProcess:
+        if argv[:2] == PYTHON_MODULE and argv[2] in self._preloaded:
+            return PreloadedProcess(argv[2:], env, cwd, output=output)
+        return subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if output else subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _watch(
         self, child: Child, on_output: OutputListener | None, on_exit: ExitListener | None

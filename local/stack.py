@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from local.running_console import RunningConsole
 
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0  # also on a machine that does other work
 # A look takes its time from what is waited for: the longer a wait, the fewer the looks.
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.15
 SESSION_DATABASE = 1
@@ -66,7 +66,8 @@ class LocalStack:
 
     `delivery` is the delivery mode: where the pods read their key from. With `redis_rights` Keyturn
     logs in to Redis as a user who has these alone. `template` is the source tree's, or what `sam
-    build` made of it: then the artefacts beside it run.
+    build` made of it: then the artefacts beside it run. The Python modules in `preloaded` are
+    forked from a process that has imported their libraries, which saves a test's time.
     """
 
     listeners: Listeners = field(default_factory=Listeners)
@@ -80,6 +81,7 @@ class LocalStack:
     real_cluster: bool = False
     clock: Clock = field(default_factory=SystemClock)
     template: Path = artefacts.SOURCE
+    preloaded: Collection[str] = ()
 
     def __enter__(self) -> "LocalStack":
         with contextlib.ExitStack() as parts:
@@ -182,7 +184,7 @@ class LocalStack:
 
     def _start(self, parts: contextlib.ExitStack) -> None:
         tell = self.listeners.on_stage
-        self.processes = parts.enter_context(Processes())
+        self.processes = parts.enter_context(Processes(preloaded=self.preloaded))
         self.redis = parts.enter_context(RedisServer(self.processes, product=self.redis_product))
         tell(f"Redis: {self.redis.kind} on port {self.redis.port}")
         self._start_aws(parts)

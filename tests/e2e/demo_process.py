@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NURSERY = Path(nursery.__file__)
 WISHES = ("CLUSTER", "FAULT", "MODE", "FAIL", "DELIVERY", "BUILT")
 NO_WISH = {"SESSIONS": "50", **dict.fromkeys(WISHES, "")}
-WAIT_SECONDS = 180.0
+WAIT_SECONDS = 280.0  # less than a test may take
 LEFT_SECONDS = 10.0
 
 
@@ -150,12 +150,13 @@ def running_demo(folder: Path, **wish: str) -> Iterator[Demo]:
         demo.close()
 
 
-def names_asked_for(session: pytest.Session) -> set[str]:
-    """The demos that the tests of a session are about: the values of their parameter `name`."""
+def names_asked_for(request: pytest.FixtureRequest) -> set[str]:
+    """The demos that the tests of a module are about: the values of their parameter `name`."""
     return {
         str(item.callspec.params["name"])
-        for item in session.items
+        for item in request.session.items
         if isinstance(item, pytest.Function)
+        and item.module is request.module
         and hasattr(item, "callspec")
         and "name" in item.callspec.params
     }

@@ -121,7 +121,7 @@ def demos(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Demo]:
     """Those that tests ask for, a few at once to save time; each has ended."""
-    asked = names_asked_for(request.session)
+    asked = names_asked_for(request)
     wishes = {name: ending.wish for name, ending in ENDINGS.items()} | SUCCEEDING
     few = {name: {"SESSIONS": "4", **wish} for name, wish in wishes.items() if name in asked}
     return run_demos(tmp_path_factory, few, at_once=AT_ONCE)

@@ -7,17 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local.processes import Child, Processes
 
+Run = Callable[..., Child]
+
 ROOT = Path(__file__).parents[2]
+MODULE = "a_module_of_this_test"
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
 WAIT_SECONDS = 20.0
 SLEEP = "import time; time.sleep(600)"
-STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); {SLEEP}"
+UP = f"print('up'); {SLEEP}"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {UP}"
 # Starts a child of its own and says its pid, as a shell does.
 FAMILY = (
     "import subprocess, sys; "
@@ -58,29 +64,48 @@ def ignores(pid: int, number: signal.Signals) -> bool:
     return bool(int(mask, 16) & 1 << (number - 1))
 
 
-@pytest.fixture
-def processes() -> Iterator[Processes]:
-    with Processes() as processes:
+@pytest.fixture(params=[(), (MODULE,)], ids=["started", "preloaded"])
+def processes(request: pytest.FixtureRequest) -> Iterator[Processes]:
+    with Processes(preloaded=request.param) as processes:
         yield processes
 
 
-def start(processes: Processes, code: str, lines: list[str] | None = None) -> Child:
-    listen = None if lines is None else lines.append
-    argv = [sys.executable, "-u", "-c", code]
-    return processes.start("a child", argv, env=dict(os.environ), on_output=listen)
+@pytest.fixture
+def run(processes: Processes, tmp_path: Path) -> Run:
+    """Run code as a module."""
+
+    def run(code: str, env: Mapping[str, str] = UNBUFFERED, **listeners: Any) -> Child:
+        (tmp_path / f"{MODULE}.py").write_text(code)
+        argv = [sys.executable, "-m", MODULE, "an argument"]
+        return processes.start("a child", argv, env=env, cwd=tmp_path, **listeners)
+
+    return run
 
 
-def test_a_child_gets_its_environment_and_nothing_else(processes: Processes) -> None:
+def test_a_child_gets_its_environment_and_nothing_else(run: Run) -> None:
     lines: list[str] = []
     code = "import os; print(sorted(set(os.environ) - {'LC_CTYPE'}))"
-    argv = [sys.executable, "-c", code]
-    child = processes.start("a child", argv, env={"ONLY": "1"}, on_output=lines.append)
+    child = run(code, {"ONLY": "1"}, on_output=lines.append)
     wait_for(lambda: lines, "a line")
     assert lines == ["['ONLY']"]
     assert child.describe_end() == "ended with exit code 0"
 
 
-def test_stdout_and_stderr_come_line_by_line_before_the_end_is_told(processes: Processes) -> None:
+def test_a_child_is_the_module_that_it_was_started_as(run: Run, tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = """if True:
+        import os, sys
+        print(__name__, sys.argv == [__file__, "an argument"], os.path.dirname(__file__))
+        print(os.getcwd(), sys.path[:2] == [os.getcwd(), "/somewhere"])
+        print([name for name in sys.modules if name.split(".")[0] in ("keyturn", "local", "tests")])
+        print(os.getpid() == os.getsid(0), os.read(0, 1))
+    """
+    run(code, {"PYTHONPATH": "/somewhere"}, on_output=lines.append)
+    wait_for(lambda: len(lines) == 4, "four lines")
+    assert lines == [f"__main__ True {tmp_path}", f"{tmp_path} True", "[]", "True b''"]
+
+
+def test_stdout_and_stderr_come_line_by_line_before_the_end_is_told(run: Run) -> None:
     heard: list[str] = []
     ended = threading.Event()
 
@@ -89,14 +114,15 @@ def test_stdout_and_stderr_come_line_by_line_before_the_end_is_told(processes: P
         ended.set()
 
     code = "import sys; print('out'); print('\\udcff', file=sys.stderr); sys.exit(3)"
-    argv = [sys.executable, "-u", "-X", "utf8", "-c", code]
-    processes.start("a", argv, env={}, on_output=heard.append, on_exit=on_exit)
+    run(code, on_output=heard.append, on_exit=on_exit)
     assert ended.wait(WAIT_SECONDS)
-    assert heard == ["out", "\\udcff", "a ended with exit code 3"]
+    assert heard == ["out", "\\udcff", "a child ended with exit code 3"]
 
 
-def test_an_ended_child_is_no_longer_listed_and_says_how_it_ended(processes: Processes) -> None:
-    child = start(processes, SLEEP)
+def test_an_ended_child_is_no_longer_listed_and_says_how_it_ended(
+    processes: Processes, run: Run
+) -> None:
+    child = run(SLEEP)
     assert processes.running() == [child]
     os.kill(child.pid, signal.SIGKILL)
     assert child.describe_end() == "ended with signal 9"
@@ -104,10 +130,12 @@ def test_an_ended_child_is_no_longer_listed_and_says_how_it_ended(processes: Pro
     wait_for(lambda: processes.running() == [], "an empty list")
 
 
-def test_stop_asks_first_and_ends_a_child_that_does_not_listen(processes: Processes) -> None:
+def test_stop_asks_first_and_ends_a_child_that_does_not_listen(run: Run) -> None:
     lines: list[str] = []
-    polite, stubborn = start(processes, SLEEP), start(processes, STUBBORN, lines)
-    wait_for(lambda: lines == ["up"], "the stubborn child is up")
+    polite = run(UP, on_output=lines.append)
+    wait_for(lambda: lines == ["up"], "the polite child is up")
+    stubborn = run(STUBBORN, on_output=lines.append)
+    wait_for(lambda: lines == ["up", "up"], "the stubborn child is up")
     polite.stop(WAIT_SECONDS)
     stubborn.stop(0.05)
     assert polite.describe_end() == "ended with signal 15"
@@ -116,10 +144,11 @@ def test_stop_asks_first_and_ends_a_child_that_does_not_listen(processes: Proces
     assert stubborn.expected_to_end
 
 
-def test_closing_ends_the_children_of_children_and_the_reaper() -> None:
+def test_closing_ends_the_children_of_children_and_the_reaper(
+    processes: Processes, run: Run
+) -> None:
     lines: list[str] = []
-    processes = Processes()
-    start(processes, FAMILY, lines)
+    run(FAMILY, on_output=lines.append)
     wait_for(lambda: lines, "a grandchild")
     processes.close()
     processes.close()
@@ -129,8 +158,8 @@ def test_closing_ends_the_children_of_children_and_the_reaper() -> None:
     assert processes.reaper.expected_to_end
 
 
-def test_ending_a_child_that_has_ended_does_nothing(processes: Processes) -> None:
-    child = start(processes, "pass")
+def test_ending_a_child_that_has_ended_does_nothing(run: Run) -> None:
+    child = run("pass")
     child.process.wait(WAIT_SECONDS)
     child.terminate()
     child.kill()
@@ -155,7 +184,7 @@ def test_the_reaper_stays_while_the_stack_does(number: signal.Signals) -> None:
         reaper = processes.reaper
         wait_for(lambda: ignores(reaper.pid, number), "the reaper is at work")
         os.kill(reaper.pid, number)
-        child = start(processes, "pass")
+        child = processes.start("a child", [sys.executable, "-c", "pass"], env={})
         child.process.wait(WAIT_SECONDS)
         assert reaper.running
 
