@@ -1,6 +1,6 @@
 """Step Functions on the local stack: moto's interpreter, corrected, and a view of its progress.
 
-moto runs our JSONPath definitions as they are. Five things differ from AWS and are put right by
+moto runs our JSONPath definitions as they are. Six things differ from AWS and are put right by
 `correct_interpreter`:
 - a Lambda call that is refused (throttled, unknown function) ends in the error `Exception`; in AWS
   it is `Lambda.` and the code, such as `Lambda.TooManyRequestsException`, which is what a Retry
@@ -10,12 +10,15 @@ moto runs our JSONPath definitions as they are. Five things differ from AWS and 
 - `lambda:invoke` drops InvocationType, and would wait for a function that is only to be queued;
 - a task that starts while its Map iteration is being stopped is scheduled with its input as its
   timeout, and the history can no longer be read; in AWS it is not scheduled;
+- a history is answered whole and from its beginning, whatever was asked for; in AWS it comes in
+  pages, and the other way round on request;
 - an output that is a text is returned bare, and null not at all; in AWS every output is JSON.
 
 `watch` reads the execution history through the public API, so it shows an execution on AWS as well.
 """
 
 import functools
+import itertools
 import json
 import threading
 import time
@@ -27,6 +30,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 POLL_SECONDS = 0.25
+PAGE_EVENTS = 100  # as many as AWS answers where nobody says how many
 _correction = threading.Lock()
 
 
@@ -53,13 +57,12 @@ class Progress:
 Place = tuple[str | None, tuple[int, ...]]
 
 
-def locate(events: Iterable[Mapping[str, Any]]) -> list[Progress]:
+def locate(events: Iterable[Mapping[str, Any]], places: dict[int, Place]) -> list[Progress]:
     """Give each history event its state and its Map iterations.
 
     An event names its state only on entering and leaving it; the events between are found by
-    following `previousEventId`.
+    following `previousEventId`. `places` has those of the events before, and gets these.
     """
-    places: dict[int, Place] = {}
     located = []
     for event in events:
         state, iterations = places.get(event["previousEventId"], (None, ()))
@@ -91,20 +94,25 @@ def watch(
     Raises TimeoutError when it has not ended after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    pages = client.get_paginator("get_execution_history")
-    seen = 0
+    places: dict[int, Place] = {}
     while time.monotonic() < deadline:
         on_poll()
         # The status comes first, so that the history of an ended execution is whole.
         status = client.describe_execution(executionArn=execution_arn)["status"]
-        history = pages.paginate(executionArn=execution_arn)
-        progress = locate(event for page in history for event in page["events"])
-        yield from progress[seen:]
-        seen = len(progress)
+        yield from locate(_events_after(client, execution_arn, max(places, default=0)), places)
         if status != "RUNNING":
             return
         time.sleep(POLL_SECONDS)
     raise TimeoutError(f"{execution_arn} has not ended after {seconds:.0f} s")
+
+
+def _events_after(client: Any, execution_arn: str, seen: int) -> list[Mapping[str, Any]]:
+    """The events after the one of a number, in their order; read from the newest back."""
+    pages = client.get_paginator("get_execution_history").paginate(
+        executionArn=execution_arn, reverseOrder=True, PaginationConfig={"PageSize": PAGE_EVENTS}
+    )
+    events = (event for page in pages for event in page["events"])
+    return list(itertools.takewhile(lambda event: event["id"] > seen, events))[::-1]
 
 
 def _details(event: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -147,6 +155,7 @@ def _correct_once() -> None:
         StateTaskLambda,
     )
     from moto.stepfunctions.parser.backend.execution import Execution  # noqa: PLC0415  the same
+    from moto.stepfunctions.responses import StepFunctionResponse  # noqa: PLC0415  the same
 
     # Nothing of a stopped iteration is evaluated, and what is read instead is what came before.
     Timeout.eval = Timeout._eval_body  # noqa: SLF001  moto offers no other way
@@ -154,6 +163,9 @@ def _correct_once() -> None:
     StateTaskLambda._from_error = _named_after_the_code(StateTaskLambda._from_error)  # noqa: SLF001  moto offers no other way
     Execution.get_start_execution_details = _with_start_time_as_text(
         Execution.get_start_execution_details
+    )
+    StepFunctionResponse.get_execution_history = _in_pages(
+        StepFunctionResponse.get_execution_history
     )
     # moto assigns the parsed output, and only after the status; what it assigns is not needed.
     Execution.output = property(_output_as_json, lambda _execution, _output: None)
@@ -183,6 +195,23 @@ def _with_start_time_as_text(original: Callable[..., Any]) -> Callable[..., Any]
         return found
 
     return details
+
+
+def _in_pages(original: Callable[..., Any]) -> Callable[..., Any]:
+    def history(response: Any) -> Any:
+        """A page of the history; its token is the number of the last event that was given."""
+        found, asked = original(response), json.loads(response.body)
+        events = found.result["events"]
+        if asked.get("reverseOrder"):
+            events = events[::-1]
+        if "nextToken" in asked:
+            numbers = [event["id"] for event in events]
+            events = events[numbers.index(int(asked["nextToken"])) + 1 :]
+        page = events[: asked.get("maxResults", PAGE_EVENTS)]
+        more = {"nextToken": str(page[-1]["id"])} if len(page) < len(events) else {}
+        return type(found)({"events": page, **more})
+
+    return history
 
 
 def _output_as_json(execution: Any) -> str:

@@ -1,6 +1,7 @@
 """The local AWS keeps what a rotation needs of Lambda, Step Functions, EventBridge and the rest."""
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from keyturn.adapters import step_functions
+from keyturn.adapters.step_functions import StepFunctionsRuns
 from local import state_machines
 from local.cloud import INTERPRETER_ACCESS_KEY, STACK_ACCESS_KEY, Cloud, access_key_of
 from local.events import target_input
@@ -580,6 +583,65 @@ def test_watching_gives_up_when_told_to(cloud: Cloud, start: Callable[..., str])
     client = cloud.client("stepfunctions")
     with pytest.raises(TimeoutError, match="has not ended after 0 s"):
         list(state_machines.watch(client, execution, seconds=0.1))
+
+
+def test_a_history_comes_in_pages_and_the_other_way_round_on_request(
+    cloud: Cloud, start: Callable[..., str]
+) -> None:
+    """`wait_for_call` and `watch` rely on it: they read what is new, and no more."""
+    hold = {"Type": "Wait", "Seconds": 60, "End": True}
+    names = [f"Pass{number}" for number in range(60)]
+    passed = {
+        name: {"Type": "Pass", "Next": following}
+        for name, following in zip(names, [*names[1:], "Hold"], strict=True)
+    }
+    execution = start({**passed, "Hold": hold})
+    client = cloud.client("stepfunctions")
+    until(lambda: last(client, execution)["type"] == "WaitStateEntered")
+    whole = client.get_execution_history(executionArn=execution, maxResults=1000)
+    assert "nextToken" not in whole
+    numbers = [event["id"] for event in whole["events"]]
+    assert len(numbers) == 1 + 2 * 60 + 1
+    assert len(client.get_execution_history(executionArn=execution)["events"]) == 100
+    pages = client.get_paginator("get_execution_history")
+    for asked, expected in ({}, numbers), ({"reverseOrder": True}, numbers[::-1]):
+        paged = pages.paginate(executionArn=execution, PaginationConfig={"PageSize": 50}, **asked)
+        found = [[event["id"] for event in page["events"]] for page in paged]
+        assert found == [expected[:50], expected[50:100], expected[100:]]
+
+
+def last(client: Any, execution: str) -> Any:
+    """The newest event of an execution."""
+    page = client.get_execution_history(executionArn=execution, reverseOrder=True, maxResults=1)
+    return page["events"][0] if page["events"] else {"type": "none yet"}
+
+
+def test_a_call_is_found_in_a_running_history_however_long_ago_it_was_queued(
+    cloud: Cloud, start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep other credentials
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, STACK_ACCESS_KEY)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setattr(step_functions, "HISTORY_SECONDS", 0.1)
+    called = {"FunctionName": arn("echo"), "InvocationType": "Event", "Payload": {"number": 1}}
+    names = ["Queue", *(f"Pass{number}" for number in range(20)), "Hold"]
+    states = dict(itertools.pairwise(names))
+    queue = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "Parameters": called}
+    execution = start({
+        **{name: {"Type": "Pass", "Next": following} for name, following in states.items()},
+        "Queue": {**queue, "ResultPath": None, "Next": names[1]},
+        "Hold": {"Type": "Wait", "Seconds": 60, "End": True},
+    })  # fmt: skip
+    client = cloud.client("stepfunctions")
+    until(lambda: last(client, execution)["type"] == "WaitStateEntered")
+    assert last(client, execution)["id"] > step_functions.PAGE_EVENTS
+    runs = StepFunctionsRuns(execution)
+    assert runs.wait_for_call(execution, arn("echo"), {"number": 1})
+    assert not runs.wait_for_call(execution, arn("echo"), {"number": 2})
+    client.stop_execution(executionArn=execution)
+    assert not runs.wait_for_call(execution, arn("echo"), {"number": 1})
 
 
 # EventBridge

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -14,7 +14,8 @@ from keyturn.run import Run
 from keyturn.watch import Execution
 
 MOST_EXECUTIONS = 1000  # one page, the newest first: years of rotations
-MOST_EVENTS = 1000  # one page, the newest first: more than any state waits for
+# The newest first: what runs now is among the last, and each event has the ledger in it.
+PAGE_EVENTS, MOST_EVENTS = 25, 1000
 NAMES_TRIED = 10
 HISTORY_SECONDS = 3.0
 FIRST_DELAY_SECONDS = 0.1
@@ -67,29 +68,42 @@ class StepFunctionsRuns:
 
     def check_ready(self) -> None:
         """Read the history of an execution that there is not: allowed, and answered."""
-        self._history(caller.arn_of_execution(self.state_machine_arn, "preflight"))
+        self._page(caller.arn_of_execution(self.state_machine_arn, "preflight"), {})
 
     def wait_for_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
         """Whether the execution waits for this call; its history may lag behind by a moment."""
         end, delay = time.monotonic() + HISTORY_SECONDS, FIRST_DELAY_SECONDS
-        while not caller.made_call(self._history(execution_arn), function_arn, payload):
+        while not self._shows_call(execution_arn, function_arn, payload):
             if time.monotonic() > end:
                 return False
             time.sleep(delay)
             delay *= 2
         return True
 
-    def _history(self, execution_arn: str) -> list[caller.HistoryEvent]:
+    def _shows_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
+        history: list[caller.HistoryEvent] = []
+        token: dict[str, str] = {}
+        while len(history) < MOST_EVENTS:
+            page = self._page(execution_arn, token)
+            history += [caller.history_event(found) for found in page["events"]]
+            if caller.made_call(history, function_arn, payload):
+                return True
+            if "nextToken" not in page:
+                break
+            token = {"nextToken": page["nextToken"]}
+        return False
+
+    def _page(self, execution_arn: str, token: Mapping[str, str]) -> Mapping[str, Any]:
         with self._translated("GetExecutionHistory", execution_arn):
             try:
-                page = self._client.get_execution_history(
-                    executionArn=execution_arn, maxResults=MOST_EVENTS, reverseOrder=True
+                found: Mapping[str, Any] = self._client.get_execution_history(
+                    executionArn=execution_arn, maxResults=PAGE_EVENTS, reverseOrder=True, **token
                 )
             except ClientError as error:
                 if aws.code(error) == "ExecutionDoesNotExist":
-                    return []
+                    return {"events": []}
                 raise
-        return [caller.history_event(found) for found in page["events"]]
+        return found
 
     def _start(self, name: str, given: str) -> bool:
         """Start an execution; False where one of that name exists."""
