@@ -1,7 +1,7 @@
 """Step Functions on the local stack: moto's interpreter, corrected, and a view of its progress.
 
 moto runs our JSONPath definitions as they are. Six things differ from AWS and are put right by
-`correct_interpreter`:
+`correct_interpreter`, which also has each definition read but once:
 - a Lambda call that is refused (throttled, unknown function) ends in the error `Exception`; in AWS
   it is `Lambda.` and the code, such as `Lambda.TooManyRequestsException`, which is what a Retry
   names (https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html);
@@ -154,6 +154,9 @@ def _correct_once() -> None:
     from moto.stepfunctions.parser.asl.component.state.exec.state_task.state_task_lambda import (  # noqa: PLC0415  the same
         StateTaskLambda,
     )
+    from moto.stepfunctions.parser.asl.parse.asl_parser import (  # noqa: PLC0415  the same
+        AmazonStateLanguageParser,
+    )
     from moto.stepfunctions.parser.backend.execution import Execution  # noqa: PLC0415  the same
     from moto.stepfunctions.responses import StepFunctionResponse  # noqa: PLC0415  the same
 
@@ -161,6 +164,7 @@ def _correct_once() -> None:
     Timeout.eval = Timeout._eval_body  # noqa: SLF001  moto offers no other way
     _SUPPORTED_API_PARAM_BINDINGS["invoke"].add("InvocationType")
     StateTaskLambda._from_error = _named_after_the_code(StateTaskLambda._from_error)  # noqa: SLF001  moto offers no other way
+    AmazonStateLanguageParser.parse = _read_once(AmazonStateLanguageParser.parse)
     Execution.get_start_execution_details = _with_start_time_as_text(
         Execution.get_start_execution_details
     )
@@ -185,6 +189,20 @@ def _named_after_the_code(original: Callable[..., Any]) -> Callable[..., Any]:
         return failure
 
     return from_error
+
+
+def _read_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Read the text of a definition once: reading ours takes a second, and each execution does."""
+    from moto.stepfunctions.parser.asl.parse.preprocessor import (  # noqa: PLC0415  as above
+        Preprocessor,
+    )
+
+    @functools.cache
+    def tree_of(definition: str) -> Any:
+        _, tree = original(definition)
+        return tree
+
+    return lambda definition: (Preprocessor().visit(tree_of(definition)), tree_of(definition))
 
 
 def _with_start_time_as_text(original: Callable[..., Any]) -> Callable[..., Any]:
