@@ -1,12 +1,8 @@
-"""States DeliverKey, ConfirmDelivery and DestroyExposed: the key is where the pods read it.
-
-They are one function's, so that one alone reads the key and where it is delivered. ConfirmDelivery
-gives what was `delivered`, and nothing is written then; DestroyExposed what it has `exposed`.
-"""
+"""States MarkExposed, DeliverKey, ConfirmDelivery, DestroyExposed: one function reads the key."""
 
 from typing import Any
 
-from keyturn import delivery, labels, run, vault_delivery, wiring
+from keyturn import delivery, exposure, labels, run, vault_delivery, wiring
 from keyturn.telemetry import Event, Result, step
 
 deliver = wiring.delivering()
@@ -14,11 +10,13 @@ deliver = wiring.delivering()
 
 @step("DeliverKey")
 def handler(event: Event, context: Any) -> Result:
-    """Bring the promoted key, look how far or whether it is there, or destroy the one before."""
+    """Deliver the promoted key, confirm what was `delivered`, or rule out what is exposed."""
     if "question" in event:
         return deliver.answer(event)
     this = run.parse(event, deliver.settings.secret_arn)
     deliver.confirm(this, event, context)
+    if "replaced" in event:  # also where the run was overtaken
+        return exposure.mark_replaced(deliver.secret, this, run.now())
     labels.confirm_current(deliver.secret, this.version)
     if "exposed" in event:
         exposed = run.entry(event, "exposed")

@@ -22,6 +22,7 @@ STEPS = {
     **RECORDED,
     "AnnounceEmergency": "announcement",
     "PurgeEarly": "early_purge",
+    "MarkExposed": "mark_exposed",
     "DestroyExposed": "destroy_exposed",
     "RestorePreviousKey": "restore_previous_key",
 }
@@ -38,6 +39,7 @@ TRUTHS = {
     "BeginRotation": "People are told that they will have to log in again.",
     "AnnounceEmergency": "An emergency: people are told meanwhile, and nothing waits for that.",
     "PurgeEarly": "An emergency: the sessions end at once, and again after the restart.",
+    "MarkExposed": "Nobody goes back to the version before: it is marked and loses AWSPREVIOUS.",
     "DeliverKey": "The new key goes to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
     "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
@@ -65,7 +67,7 @@ def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[
 
     An emergency destroys the exposed key where the place `keeps_versions`.
     """
-    before = ["AnnounceEmergency", "PurgeEarly"] if emergency else ["BeginRotation"]
+    before = ["AnnounceEmergency", "PurgeEarly", "MarkExposed"] if emergency else ["BeginRotation"]
     after = ["DestroyExposed"] if emergency and keeps_versions else []
     after += ["RestorePreviousKey"] if way_back else []
     forward = (name for name in RECORDED if name != "BeginRotation")
@@ -211,6 +213,7 @@ def _note(state: str, entry: Any) -> str:
     notes = {
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "AnnounceEmergency": "queued",
+        "MarkExposed": "{exposed[0]} is marked as exposed",
         "RestorePreviousKey": "AWSCURRENT is {to} again",
         "BeginRotation": "{sessions:,} sessions will end, and people are told",
         "DeliverKey": "{target} holds key {fingerprint}, read back",

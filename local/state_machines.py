@@ -57,12 +57,16 @@ class Progress:
 Place = tuple[str | None, tuple[int, ...]]
 
 
-def locate(events: Iterable[Mapping[str, Any]], places: dict[int, Place]) -> list[Progress]:
+def locate(
+    events: Iterable[Mapping[str, Any]], places: dict[int, Place] | None = None
+) -> list[Progress]:
     """Give each history event its state and its Map iterations.
 
     An event names its state only on entering and leaving it; the events between are found by
-    following `previousEventId`. `places` has those of the events before, and gets these.
+    following `previousEventId`. `places` has those of the events before, if there are any, and gets
+    these.
     """
+    places = {} if places is None else places
     located = []
     for event in events:
         state, iterations = places.get(event["previousEventId"], (None, ()))

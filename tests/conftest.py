@@ -35,7 +35,7 @@ def run() -> Run:
 @pytest.fixture
 def document() -> str:
     """A secret document with a key made for this test alone."""
-    return key.SecretDocument(made := key.generate(), {key.FIELD: made.base64}).to_json()
+    return key.new_document(key.generate()).text
 
 
 @pytest.fixture

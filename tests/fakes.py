@@ -45,6 +45,7 @@ class FakeSecretStore:
     tags: dict[str, str] = field(default_factory=dict)
     tags_down: bool = False
     deleted_at: datetime | None = None
+    keeps_pending: bool = False
 
     def seen(self) -> watch.Secret:
         return watch.Secret(
@@ -132,6 +133,10 @@ class FakeSecretStore:
         self.stages[from_version].remove("AWSCURRENT")
         self.stages[from_version].append("AWSPREVIOUS")
         self.stages[to_version].append("AWSCURRENT")
+        if "AWSPENDING" in self.stages[to_version] and not self.keeps_pending:
+            self.stages[to_version].remove(
+                "AWSPENDING"
+            )  # "Lambda rotation functions", finishSecret
         self._lose_an_answer()
 
     def drop_label(self, label: str, version: str) -> None:

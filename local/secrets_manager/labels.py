@@ -26,8 +26,9 @@ def on_version(labels: Labels, version_id: str) -> list[str]:
 def attach(labels: Labels, added: Iterable[str], version_id: str) -> dict[str, str]:
     """Put labels on a version, taking each from the version that had it.
 
-    When AWSCURRENT moves, AWSPREVIOUS moves to the version that it left. Raises
-    LimitExceededException for more than 20 labels on a version.
+    When AWSCURRENT moves, AWSPREVIOUS moves to the version that it left, and AWSPENDING leaves the
+    version that it moves to "in the same API call" (user guide, "Lambda rotation functions",
+    finishSecret). Raises LimitExceededException for more than 20 labels on a version.
     """
     after = dict(labels)
     for label in added:
@@ -35,6 +36,8 @@ def attach(labels: Labels, added: Iterable[str], version_id: str) -> dict[str, s
         after[label] = version_id
         if label == CURRENT and holder is not None and holder != version_id:
             after[PREVIOUS] = holder
+            if after.get(PENDING) == version_id:
+                del after[PENDING]
     if len(on_version(after, version_id)) > LABELS_PER_VERSION:
         raise AwsError(
             "LimitExceededException",

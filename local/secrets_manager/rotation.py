@@ -3,8 +3,8 @@
 Each rotation has a thread of its own. The steps run in order and stop at the first that fails;
 then the whole rotation is tried again with the same token, a bounded number of times and spaced on
 the clock, as long as its version keeps AWSPENDING (AWS publishes neither number nor spacing).
-After a success AWSPENDING stays where the function left it. AWS does either; this is the harder
-case for a caller, because a label left behind blocks the next rotation once AWSCURRENT moves back.
+The promotion takes AWSPENDING away. A rotation whose function removes the label by a call of its
+own is taken for incomplete, and tried again.
 """
 
 import json
@@ -73,6 +73,11 @@ class Rotations:
         secret.versions[version_id] = Version(version_id, now, value)
         self._begin(Run(secret, version_id, TEST_STEPS, now), now)
 
+    def doubt(self, secret: Secret, version_id: str) -> None:
+        """Take a rotation under way for incomplete: its AWSPENDING is removed by another call."""
+        for run in self.running(secret):
+            run.pending_removed = run.pending_removed or run.version_id == version_id
+
     def drop_stale(self, secret: Secret, now: datetime) -> None:
         """End the rotations that the secret's labels no longer call for."""
         for run in self.running(secret):
@@ -138,6 +143,7 @@ class Rotations:
         return run.running and not self._closed
 
     def _try_steps(self, run: Run, attempt: int) -> str | None:
+        run.pending_removed = False
         for step in run.steps:
             if not self._go_on(run):
                 return None

@@ -19,6 +19,9 @@ from local.secrets_manager.secret import Secret
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 TEST_STEPS = ("testSecret",)
 NOT_PROMOTED = "All four steps succeeded, but AWSCURRENT is not on the new version."
+# User guide, "Lambda rotation functions": "don't remove it by using a separate API call, because
+# that can indicate to Secrets Manager that the rotation did not complete successfully".
+PENDING_REMOVED = "AWSPENDING was removed by a call of its own while the rotation was under way."
 ERROR_LENGTH = 500
 
 Outcome = Literal["running", "succeeded", "failed", "abandoned", "cancelled"]
@@ -91,6 +94,7 @@ class Run:
     ended_at: datetime | None = None
     error: str | None = None
     retry_at: datetime | None = None
+    pending_removed: bool = False
     history: list[StepRun] = field(default_factory=list)
     wake: threading.Event = field(default_factory=threading.Event)
 
@@ -124,7 +128,9 @@ class Run:
     def shortfall(self) -> str | None:
         """Say what is missing after the last step succeeded; None when the rotation is complete."""
         promoted = self.secret.labels.get(label_rules.CURRENT) == self.version_id
-        return None if self.is_test or promoted else NOT_PROMOTED
+        if self.is_test or (promoted and not self.pending_removed):
+            return None
+        return PENDING_REMOVED if promoted else NOT_PROMOTED
 
     def end(self, outcome: Outcome, now: datetime) -> None:
         """Close the run."""

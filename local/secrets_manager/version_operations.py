@@ -97,6 +97,8 @@ class VersionOperations:
                 raise value_not_found("VersionId", version_id)
         if label == label_rules.CURRENT and target and secret.versions[target].value is None:
             raise value_not_found("VersionId", target)
+        if label == label_rules.PENDING and source and not target:
+            self._rotations.doubt(secret, source)
         after = label_rules.move(secret.labels, label, remove_from=source, move_to=target)
         self._store.relabel(secret, after, now)
         self._rotations.drop_stale(secret, now)

@@ -48,7 +48,7 @@ class Delivery:
 
     def call(self) -> dict[str, Any]:
         documents = {
-            version: key.SecretDocument(one, {key.FIELD: one.base64}).to_json()
+            version: key.new_document(one).text
             for version, one in ((OLD, self.old), (NEW, self.new))
         }
         source = FakeSecretStore({OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, documents)

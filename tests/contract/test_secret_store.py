@@ -73,11 +73,12 @@ class Front:
     def __init__(self) -> None:
         self.account: Account | None = None
         self.fault: AwsError | None = None
+        self.faulty = ""  # the one operation that fails; without a name, every one
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def handle(self, operation: str, request: dict[str, Any], /) -> Mapping[str, Any]:
         self.requests.append((operation, request))
-        if self.fault:
+        if self.fault and self.faulty in {"", operation}:
             raise self.fault
         assert self.account
         return self.account.manager.handle(operation, request)
@@ -100,7 +101,7 @@ def endpoint() -> Iterator[tuple[Front, str]]:
 def front(endpoint: tuple[Front, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
     """The endpoint with an account of its own, tried once and waited for briefly."""
     front, url = endpoint
-    front.fault, front.requests = None, []
+    front.fault, front.faulty, front.requests = None, "", []
     once = aws.CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
     monkeypatch.setattr(aws, "CONFIG", once)
     monkeypatch.setattr(secrets_manager, "CONSISTENCY_SECONDS", 0.3)
@@ -178,7 +179,7 @@ def test_promotion_moves_two_labels_at_once(bench: Bench) -> None:
     bench.store.move_current(bench.pending, bench.current)
     assert labels(bench) == {
         bench.current: {"AWSPREVIOUS"},
-        bench.pending: {"AWSCURRENT", "AWSPENDING"},
+        bench.pending: {"AWSCURRENT"},
     }
 
 
@@ -378,7 +379,11 @@ CALLS = {
         ("AccessDeniedException", errors.AccessDenied),
         ("ThrottlingException", errors.SecretsManagerUnavailable),
         ("InternalServiceError", errors.SecretsManagerUnavailable),
-        ("DecryptionFailure", errors.SecretsManagerUnavailable),
+        ("ARefusalThatNobodyKnows", errors.AwsRefused),
+        ("ValidationException", errors.AwsRefused),
+        ("LimitExceededException", errors.AwsRefused),
+        ("DecryptionFailure", errors.KmsKeyUnusable),
+        ("EncryptionFailure", errors.KmsKeyUnusable),
     ],
 )
 def test_what_aws_refuses_becomes_ours_with_the_actions_name_and_without_its_words(
@@ -388,6 +393,59 @@ def test_what_aws_refuses_becomes_ours_with_the_actions_name_and_without_its_wor
     with pytest.raises(error, match=f"secretsmanager:{action} on {real.arn}") as told:
         CALLS[action](real)
     assert "hunter2" not in str(told.value)
+
+
+def test_an_unlisted_error_of_the_service_itself_passes(real: RealBench, front: Front) -> None:
+    front.fault = AwsError("SomethingNew", "down", 503)
+    with pytest.raises(errors.SecretsManagerUnavailable):
+        real.store.labels()
+
+
+def test_a_secret_that_does_not_exist_is_a_stop(real: RealBench) -> None:
+    with pytest.raises(errors.AwsResourceNotFound, match="DescribeSecret"):
+        SecretsManager(real.arn[:-1] + "0").labels()
+
+
+def test_a_request_that_is_invalid_now_is_a_stop(real: RealBench, front: Front) -> None:
+    """The secret is not marked for deletion, so that the error says something else."""
+    front.fault, front.faulty = AwsError("InvalidRequestException", "hunter2"), "GetSecretValue"
+    with pytest.raises(errors.AwsRefused, match="InvalidRequestException"):
+        real.store.find(real.current)
+
+
+def test_a_call_that_cannot_be_made_is_a_stop(real: RealBench) -> None:
+    with pytest.raises(errors.AwsRefused, match="ParamValidationError"):
+        real.store.write_pending(real.pending, 7, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("token", ["planned-" + "0" * 36, "emergency-" + "0" * 36])
+def test_a_whole_rotation_changes_the_secret_with_two_calls(
+    real: RealBench, front: Front, token: str
+) -> None:
+    """User guide: avoid mutating calls during a rotation; AWSPENDING leaves with the promotion."""
+    real.store.drop_label("AWSPENDING", real.pending)
+    real.account.function.failures["createSecret"] = 1
+    real.account.rotate(ClientRequestToken=token)
+    until(lambda: real.account.waits_to_retry(token), "the failed first step")
+    front.requests.clear()
+    runs = FakeRuns()
+    rotation = secret.Rotation(
+        real.arn, SecretsManager(real.arn), runs, FakeQuestions(), "emergency"
+    )
+    for step in STEPS * 2:
+        event = {"Step": step, "SecretId": real.arn, "ClientRequestToken": token}
+        secret.take_step(rotation, secret.parse(event, real.arn))
+    reads = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds"}
+    changes = [(name, asked) for name, asked in front.requests if name not in reads]
+    assert [name for name, _ in changes] == ["PutSecretValue", "UpdateSecretVersionStage"]
+    assert changes[1][1]["VersionStage"] == "AWSCURRENT"
+    assert real.store.labels() == {real.current: ["AWSPREVIOUS"], token: ["AWSCURRENT"]}
+    (run,) = runs.started
+    if run.mode == "emergency":
+        for _ in range(2):
+            exposure.mark_replaced(SecretsManager(real.arn), run, NOON)
+        assert {mark.version for mark in real.store.marks()} == {run.older, real.current}
+        assert real.store.labels() == {token: ["AWSCURRENT"]}
 
 
 def test_an_endpoint_that_does_not_answer_is_unavailable(

@@ -54,15 +54,11 @@ def test_a_rotation_takes_the_four_steps_in_order(account: Account) -> None:
 
 
 def test_a_rotation_ends_with_the_new_version_current(account: Account) -> None:
-    # RotateSecret: "When rotation is successful, the AWSPENDING staging label might be attached to
-    # the same version as the AWSCURRENT version, or it might not be attached to any version." Our
-    # choice: it stays where the function left it.
+    # User guide, "Lambda rotation functions", finishSecret: the move of AWSCURRENT "also removes
+    # the AWSPENDING label in the same API call".
     version = account.rotate()
     account.ended(version)
-    assert account.labels() == {
-        account.first: ["AWSPREVIOUS"],
-        version: ["AWSCURRENT", "AWSPENDING"],
-    }
+    assert account.labels() == {account.first: ["AWSPREVIOUS"], version: ["AWSCURRENT"]}
     assert account.read() != account.value
     assert account.read(VersionStage="AWSPREVIOUS") == account.value
     assert account.describe()["LastRotatedDate"] == START
@@ -77,7 +73,7 @@ def test_the_next_rotation_starts_from_a_shared_or_a_removed_pending_label(
     account.ended(account.rotate())
     second = account.rotate()
     account.ended(second)
-    account.drop_pending()
+    account.move("AWSPENDING", MoveToVersionId=second)
     third = account.rotate()
     assert account.ended(third).outcome == "succeeded"
     assert account.holder("AWSPREVIOUS") == second

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.secrets_manager import AwsError
+from local.secrets_manager import AwsError, rotation_run
 from tests.contract.secrets_manager_account import (
     Account,
     Gate,
@@ -34,13 +34,26 @@ def gate() -> Iterator[Gate]:
         yield gate
 
 
-def test_a_function_may_take_the_pending_label_away_itself(account: Account) -> None:
-    # RotateSecret: after a success AWSPENDING "might not be attached to any version"; functions in
-    # use (Square's, moto's check on a real account) remove it in finishSecret.
-    account.function.after["finishSecret"] = lambda event: account.drop_pending()
+def test_a_function_that_removes_the_pending_label_itself_did_not_complete(
+    account: Account,
+) -> None:
+    # User guide, "Lambda rotation functions": "don't remove it by using a separate API call,
+    # because that can indicate to Secrets Manager that the rotation did not complete successfully".
+    # Our choice: also where the promotion has removed it already, and the call is refused.
+    def remove(event: dict[str, str]) -> None:
+        error = account.refusal(
+            "UpdateSecretVersionStage",
+            SecretId="app",
+            VersionStage="AWSPENDING",
+            RemoveFromVersionId=event["ClientRequestToken"],
+        )
+        assert error.code == "InvalidParameterException"
+
+    account.function.after["finishSecret"] = remove
     version = account.rotate()
-    assert account.ended(version).outcome == "succeeded"
+    until(lambda: account.waits_to_retry(version), "the rotation counts as incomplete")
     assert account.labels() == {account.first: ["AWSPREVIOUS"], version: ["AWSCURRENT"]}
+    assert account.report(version).error == rotation_run.PENDING_REMOVED
 
 
 def test_a_new_rotation_replaces_a_promoted_one_that_waits_for_its_retry(account: Account) -> None:
@@ -94,9 +107,11 @@ def test_taking_the_pending_label_away_frees_the_secret_at_once(account: Account
 
 
 def test_moving_current_back_leaves_pending_in_the_way(account: Account) -> None:
-    # RotateSecret's rule, applied to a roll-back: AWSPENDING is then not on the AWSCURRENT version.
+    # RotateSecret: after a success AWSPENDING "might be attached to the same version as the
+    # AWSCURRENT version"; after a roll-back it is then not on the AWSCURRENT version.
     version = account.rotate()
     account.ended(version)
+    account.move("AWSPENDING", MoveToVersionId=version)
     account.call(
         "UpdateSecretVersionStage",
         SecretId="app",

@@ -121,7 +121,4 @@ def test_a_failure_after_promotion_is_retried_on_the_current_version(account: Ac
     account.retry(version)
     assert account.ended(version).outcome == "succeeded"
     assert account.function.steps == STEPS + STEPS
-    assert account.labels() == {
-        account.first: ["AWSPREVIOUS"],
-        version: ["AWSCURRENT", "AWSPENDING"],
-    }
+    assert account.labels() == {account.first: ["AWSPREVIOUS"], version: ["AWSCURRENT"]}

@@ -201,4 +201,4 @@ def test_what_cannot_be_called_is_our_error_and_nothing_of_it_is_shown(
 def test_a_secret_that_is_not_there_keeps_nobody_from_being_told(account: Account) -> None:
     missing = f"{account.arn[:-6]}ZyXwVu"
     told = tell(slack.Slack(missing))
-    assert told.startswith(f"NotificationFailed: secretsmanager:GetSecretValue on {missing} failed")
+    assert told.startswith(f"AwsResourceNotFound: secretsmanager:GetSecretValue on {missing}")

@@ -51,7 +51,7 @@ class Fault:
 class CallFaults:
     """Hears every call of the functions; `calls` are those since `listen`, each named once.
 
-    A function that serves two states goes by the state: ConfirmDelivery, PurgeEarly.
+    A function that serves two states goes by the state: ConfirmDelivery, MarkExposed, PurgeEarly.
     """
 
     def __init__(self, site: Site, patches: pytest.MonkeyPatch) -> None:
@@ -132,6 +132,8 @@ class CallFaults:
         state = function
         if function == "DeliverKey" and "delivered" in ledger:
             state = "ConfirmDelivery"
+        if function == "DeliverKey" and "replaced" in ledger:
+            state = "MarkExposed"
         if function == "PurgeSessions" and "deliver_key" not in ledger:
             state = "PurgeEarly"
         self._states[function] = self._state = state

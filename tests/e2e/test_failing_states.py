@@ -19,10 +19,15 @@ from tests.e2e.test_watch_key import daily_look
 DENIED = "AccessDeniedException"
 FIRST_CALL = "DescribeSecret"  # every state looks at the labels first
 STATES = [
-    "BeginRotation", "PurgeEarly", "DeliverKey", "RestartService", "CheckRollout",
+    "BeginRotation", "PurgeEarly", "MarkExposed", "DeliverKey", "RestartService", "CheckRollout",
     "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "RestorePreviousKey",
 ]  # fmt: skip
-ONLY_IN = {"PurgeEarly": "emergency", "RestorePreviousKey": "scheduled"}
+ONLY_IN = {
+    "PurgeEarly": "emergency",
+    "MarkExposed": "emergency",
+    "RestorePreviousKey": "scheduled",
+}
+SERVED_BY = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
 
 
 def deny(site: Site, function: str) -> Callable[[], None]:
@@ -35,11 +40,14 @@ def deny_at(site: Site, state: str, mode: str) -> None:
         site.interruptions.before("CheckRollout", FIRST_CALL, deny(site, "DeliverKey"))
     elif state == "PurgeSessions" and mode == "emergency":
         site.interruptions.before("CheckRollout", FIRST_CALL, deny(site, "PurgeSessions"))
+    elif state == "DeliverKey" and mode == "emergency":
+        last = "UpdateSecretVersionStage"  # with which MarkExposed has looked at the labels
+        site.interruptions.before("DeliverKey", last, deny(site, "DeliverKey"))
     elif state == "RestorePreviousKey":
         site.interruptions.before("ValidateRotation", FIRST_CALL, lambda: misroute(site))
         site.interruptions.refuse(state, FIRST_CALL, code=DENIED)
     else:
-        function = "PurgeSessions" if state == "PurgeEarly" else state
+        function = SERVED_BY.get(state, state)
         site.interruptions.refuse(function, FIRST_CALL, code=DENIED)
 
 
@@ -74,7 +82,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
     stays = outcome != "restored"
     assert site.current() == (told.rotation_id if stays else told.previous)
     if mode == "emergency":
-        assert told.previous not in site.stack.labels()
+        assert (told.previous in site.stack.labels()) is (state == "MarkExposed")
         assert site.sessions() == frozenset()
     concerns = [one["concern"] for one in daily_look(site)]
     exposed = mode == "emergency" and site.delivered() == told.old_key
@@ -83,6 +91,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
     assert concerns == expected
     again = site.run_again(told.rotation_id)
     assert again.output["outcome"] == ("succeeded" if stays else "superseded"), again
+    assert mode == "scheduled" or told.previous not in site.stack.labels()
     carried = site.document()[key.FIELD]
     assert site.delivered() == carried
     assert set(site.keys_in_use()) == {carried}

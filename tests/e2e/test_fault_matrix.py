@@ -37,6 +37,7 @@ AWS_WRITES = {
 }  # fmt: skip
 OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLINK"}
 CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
+STATES_OF_OTHERS = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
 # Asked where an execution has ended already; nobody repeats the event that a test repeats.
 OF_A_REPEATED_EVENT = Call("finishSecret", "DescribeExecution")
 SESSIONS = 20
@@ -158,7 +159,7 @@ def problem_with(stand: Stand, story: str, faults: list[Fault]) -> str:
     """Tell the story with these faults; what was wrong with its end, '' if nothing."""
     for fault in faults:
         if fault.call.operation in CONNECTING:
-            function = {"PurgeEarly": "PurgeSessions"}.get(fault.call.function, fault.call.function)
+            function = STATES_OF_OTHERS.get(fault.call.function, fault.call.function)
             stand.site.interruptions.kill_environments(function)
     stand.faults.order(*faults)
     wrong = ""

@@ -144,7 +144,8 @@ def test_an_emergency_purges_before_and_after_and_nobody_goes_back_to_the_old_ve
 
     site.interruptions.before("RestartService", "DescribeSecret", log_in_meanwhile)
     told = tell(site, emergency)
-    assert told.states.index("PurgeEarly") < told.states.index("DeliverKey")
+    assert told.states.index("PurgeEarly") < told.states.index("MarkExposed")
+    assert told.states.index("MarkExposed") < told.states.index("DeliverKey")
     assert told.states.index("PurgeSessions") > told.states.index("ConfirmDelivery")
     assert told.record["sessions"]["endedFirst"] >= SESSIONS
     assert later == [0]

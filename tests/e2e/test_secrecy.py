@@ -79,7 +79,7 @@ def test_no_key_is_in_the(place: str, spoken: dict[str, str], pieces: set[str]) 
 
 def test_a_key_shows_its_fingerprint_and_nothing_else() -> None:
     made = key.generate()
-    said = f"{made!r} {made} {key.SecretDocument(made, {key.FIELD: made.base64})!r}"
+    said = f"{made!r} {made} {key.new_document(made)!r}"
     assert found(pieces_of(made.base64), said) == set()
     assert made.fingerprint in said
 

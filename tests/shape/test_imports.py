@@ -28,6 +28,7 @@ NOUNS = [
     "finding",
     "finding_event",
     "finding_history",
+    "guide",
     "key",
     "labels",
     "log_lines",

@@ -25,6 +25,7 @@ TASKS = [state.function for state in states(state_machine()) if state.is_task]
 BORROWED = {
     "ConfirmDelivery": "DeliverKey",
     "DestroyExposed": "DeliverKey",
+    "MarkExposed": "DeliverKey",
     "PurgeEarly": "PurgeSessions",
     "TellUnrecorded": "FinishRotation",
 }
@@ -93,6 +94,7 @@ def test_the_record_knows_the_states_in_their_order() -> None:
     assert others == [
         "AnnounceEmergency",
         "PurgeEarly",
+        "MarkExposed",
         "DestroyExposed",
         "RestorePreviousKey",
         "FinishRotation",

@@ -18,7 +18,8 @@ AFTER_A_STEP = ("$.failure", "AfterFailure")
 AFTER = {
     "RestartService": ("$.failure", "AfterServiceFailure"),
     "CheckRollout": ("$.failure", "AfterServiceFailure"),
-    "PurgeEarly": ("$.early_purge_failure", "DeliverKey"),
+    "PurgeEarly": ("$.early_purge_failure", "MarkExposed"),
+    "MarkExposed": ("$.mark_failure", "DeliverKey"),
     "PurgeSessions": ("$.purge_failure", "FinishRotation"),
     "ValidateRotation": ("$.failure", "AfterValidation"),
     "DestroyExposed": ("$.destroy_failure", "FinishRotation"),
@@ -125,8 +126,10 @@ def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
     assert last["ErrorEquals"] == ["States.ALL"]
     assert (last["ResultPath"], last["Next"]) == AFTER.get(state.name, AFTER_A_STEP)
     within = {"RestartService", "CheckRollout"}
-    if state.name not in {"RestorePreviousKey", "FinishRotation", "TellUnrecorded", *within}:
-        told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": "FinishRotation"}
+    itself = {"MarkExposed", "RestorePreviousKey", "FinishRotation", "TellUnrecorded"}
+    if state.name not in itself | within:
+        onward = "MarkExposed" if state.name == "PurgeEarly" else "FinishRotation"
+        told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": onward}
         assert overtaken == [told]
 
 
@@ -199,7 +202,22 @@ def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None
     assert answer("HowUrgent", rotation__mode="emergency") == "AnnounceEmergency"
     assert answer("HowUrgent", rotation__mode="scheduled") == "BeginRotation"
     assert answer("EarlyPurgeDone", early_purge__finished=False) == "PurgeEarly"
-    assert answer("EarlyPurgeDone", early_purge__finished=True) == "DeliverKey"
+    assert answer("EarlyPurgeDone", early_purge__finished=True) == "MarkExposed"
+
+
+def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no_other_run() -> (
+    None
+):
+    """The rotation that started the run is over by then, and the lockout is not delayed by it."""
+    before = [state.name for state in STATES if "MarkExposed" in successors(state)]
+    assert before == ["PurgeEarly", "EarlyPurgeDone"]
+    (marking,) = (state for state in STATES if state.name == "MarkExposed")
+    assert set(successors(marking)) == {"DeliverKey"}
+    assert marking.body["Parameters"] == {
+        "rotation.$": "$.rotation",
+        "execution.$": "$.execution",
+        "replaced.$": "$.rotation",
+    }
 
 
 def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_never_else() -> None:
@@ -253,7 +271,7 @@ def test_a_failed_run_never_succeeds() -> None:
     ("choice", "asked", "answer", "onward", "again"),
     [
         ("RolloutDone", "$.check_rollout.state", "done", "ServiceRestarted", "WaitForPods"),
-        ("EarlyPurgeDone", "$.early_purge.finished", True, "DeliverKey", "PurgeEarly"),
+        ("EarlyPurgeDone", "$.early_purge.finished", True, "MarkExposed", "PurgeEarly"),
     ],
 )
 def test_a_step_of_several_calls_goes_on_only_when_it_says_so_and_else_repeats(
@@ -349,8 +367,11 @@ def test_nothing_before_the_delivery_can_end_or_hold_up_an_emergency() -> None:
     assert purge["Catch"][-1] == {
         "ErrorEquals": ["States.ALL"],
         "ResultPath": "$.early_purge_failure",
-        "Next": "DeliverKey",
+        "Next": "MarkExposed",
     }
+    assert machine["MarkExposed"]["Catch"] == [
+        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.mark_failure", "Next": "DeliverKey"}
+    ]
 
 
 def test_a_service_that_is_not_restarted_does_not_stop_the_others_in_an_emergency() -> None:

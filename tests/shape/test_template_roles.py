@@ -51,8 +51,6 @@ NETWORK_INTERFACES = {
 WRITERS = {
     "RotateSecretFunction": {
         "secretsmanager:PutSecretValue",
-        "secretsmanager:TagResource",
-        "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
     "RestorePreviousKeyFunction": {"secretsmanager:UpdateSecretVersionStage"},
@@ -62,7 +60,7 @@ WRITERS = {
         "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
     },
-    "WatchKeyFunction": {
+    "DeliverKeyFunction": {
         "secretsmanager:TagResource",
         "secretsmanager:UntagResource",
         "secretsmanager:UpdateSecretVersionStage",
@@ -204,14 +202,19 @@ def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_curr
     assert conditions == [NEVER_CURRENT] * 2
 
 
-def test_the_watch_can_take_the_way_back_away_and_move_no_other_label() -> None:
+@pytest.mark.parametrize(
+    ("function", "label"),
+    [("RotateSecretFunction", "AWSCURRENT"), ("DeliverKeyFunction", "AWSPREVIOUS")],
+)
+def test_a_rotation_moves_the_current_label_alone_and_a_delivery_takes_the_way_back_away(
+    function: str, label: str
+) -> None:
     conditions = [
         statement.get("Condition")
         for name, action, _, statement in every_own_right()
-        if (name, action) == ("WatchKeyFunction", "secretsmanager:UpdateSecretVersionStage")
+        if (name, action) == (function, "secretsmanager:UpdateSecretVersionStage")
     ]
-    only = {"StringEquals": {"secretsmanager:VersionStage": "AWSPREVIOUS"}}
-    assert conditions == [only] * 2
+    assert conditions == [{"StringEquals": {"secretsmanager:VersionStage": label}}] * 2
 
 
 def test_only_those_that_work_with_the_key_can_read_it() -> None:

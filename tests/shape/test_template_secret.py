@@ -27,7 +27,7 @@ MAY = {
     "UpdateSecret": {ROTATE, ANA},
     "DeleteSecret": {ROTATE, ANA},
     "ReplicateSecretToRegions": {ROTATE, ANA},
-    "UpdateSecretVersionStage": {ROTATE, RESTORE, RESPOND, WATCH, ANA},
+    "UpdateSecretVersionStage": {ROTATE, RESTORE, DELIVER, RESPOND, ANA},
     # Whoever may administer the secret can always mend the policy.
     "PutResourcePolicy": EVERYBODY,
     "DeleteResourcePolicy": EVERYBODY,
@@ -79,7 +79,7 @@ EXPOSED, FOUND = f"keyturn:exposed:{'0' * 36}", f"keyturn:finding:{'0' * 36}"
 def test_only_the_rotation_keeps_marks(action: str, tags: tuple[str, ...]) -> None:
     given = statements(policy(**PARAMETERS)["ResourcePolicy"])
     free = {one for one in EVERYBODY if not denies(given, asked(one, action, **{KEYS: tags}))}
-    assert free == {ROTATE, RESPOND, WATCH, ANA}
+    assert free == {DELIVER, RESPOND, ANA}
 
 
 @pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
@@ -92,15 +92,17 @@ def test_other_tags_are_anybodys(action: str, tags: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("role", "tags", "may"),
     [
-        ("RotateSecretFunctionRole", (EXPOSED,), True),
-        ("RotateSecretFunctionRole", (EXPOSED, EXPOSED + "1"), True),
-        ("RotateSecretFunctionRole", (FOUND,), False),
-        ("RotateSecretFunctionRole", (EXPOSED, "team"), False),
+        ("DeliverKeyFunctionRole", (EXPOSED,), True),
+        ("DeliverKeyFunctionRole", (EXPOSED, EXPOSED + "1"), True),
+        ("DeliverKeyFunctionRole", (FOUND,), False),
+        ("DeliverKeyFunctionRole", (EXPOSED, "team"), False),
         ("RespondToFindingFunctionRole", (EXPOSED,), True),
         ("RespondToFindingFunctionRole", (FOUND, EXPOSED), True),
         ("RespondToFindingFunctionRole", (FOUND, "team"), False),
         ("RespondToFindingFunctionRole", None, False),
-        ("RotateSecretFunctionRole", None, False),
+        ("DeliverKeyFunctionRole", None, False),
+        ("RotateSecretFunctionRole", (EXPOSED,), False),
+        ("WatchKeyFunctionRole", (EXPOSED,), False),
     ],
 )
 @pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
@@ -125,8 +127,8 @@ def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() 
     ]
     assert named == [
         {ROTATE},
-        {ROTATE, RESTORE, RESPOND, WATCH},
-        {ROTATE, RESPOND, WATCH},
+        {ROTATE, RESTORE, DELIVER, RESPOND},
+        {DELIVER, RESPOND},
         {ROTATE, DELIVER},
     ]
     without = policy(GuardDutyFindings="off")["ResourcePolicy"]

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from keyturn import alert, alerts, care, errors, key, watch
+from keyturn import alert, alerts, care, errors, exposure, key, watch
 from keyturn.channels import Message
 from keyturn.concern import CRITICAL, Concern
-from keyturn.exposure import Mark
 from keyturn.run import Origin, Run, timestamp
 from keyturn.watch import Execution, Judgement
 from keyturn.watch_call import CHANGES, Call
@@ -141,22 +140,17 @@ def outside_the_window(scene: Scene) -> None:
     scene.store.rules = replace(scene.store.rules, expression="cron(0 3 1 * ? *)", duration="2h")
 
 
-def test_an_emergency_that_the_watch_carries_closes_the_way_back(scene: Scene) -> None:
-    """As finishSecret would have done: the run of a bare rotate-secret could not be started."""
+def test_an_emergency_that_the_watch_carries_is_left_to_its_run(scene: Scene) -> None:
+    """The run of a bare rotate-secret could not be started; the run itself closes the way back."""
     outside_the_window(scene)
     (done,) = scene.look(OFTEN)
     assert (done["started"], done["mode"]) == (f"rot-{NEW}", "emergency")
-    assert [(run.mode, run.previous) for run in scene.runs.started] == [("emergency", OLD)]
-    assert scene.store.marks() == [Mark(OLD, NOON, "emergency")]
+    (run,) = scene.runs.started
+    assert (run.mode, run.previous) == ("emergency", OLD)
+    assert scene.store.marks() == []
+    exposure.mark_replaced(scene.store, run, NOON)
+    assert [mark.version for mark in scene.store.marks()] == [OLD]
     assert scene.store.stages[OLD] == []
-
-
-def test_a_mark_that_cannot_be_written_does_not_hold_the_run_up(scene: Scene) -> None:
-    outside_the_window(scene)
-    scene.store.tags_down = True
-    with pytest.raises(errors.SecretsManagerUnavailable):
-        scene.look(OFTEN)
-    assert [run.mode for run in scene.runs.started] == ["emergency"]
 
 
 def test_a_scheduled_run_that_the_watch_carries_leaves_the_way_back_open(scene: Scene) -> None:

@@ -75,6 +75,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
             "login": {"url": "https://console.test/login", "status": 302},
             "logs": ENTRIES["validate_rotation"]["logs"],
         },
+        "exposure": None,
         "failedChecks": [],
         "failure": None,
         "restored": None,

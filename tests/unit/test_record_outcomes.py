@@ -206,3 +206,29 @@ def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> 
     assert (
         "stopped at DestroyExposed" in finished_message(emergency, found, "arn:of-the-machine").text
     )
+
+
+MARKED = {"exposed": [OLD], "unlabelled": [OLD], "otherFieldsChanged": True}
+
+
+def test_the_record_of_an_emergency_names_what_it_ruled_out_and_fields_that_changed(
+    run: Run,
+) -> None:
+    emergency = replace(run, mode="emergency")
+    found = record.compose(in_vault(mark_exposed=MARKED), emergency, NOON)
+    assert (found["outcome"], found["exposure"]) == ("succeeded", MARKED)
+    said = finished_message(emergency, found, "arn:of-the-machine")
+    assert f"differ from those of {OLD}" in said.fields["Other fields"]
+    same = record.compose(in_vault(mark_exposed={**MARKED, "otherFieldsChanged": False}),
+                          emergency, NOON)  # fmt: skip
+    assert "Other fields" not in finished_message(emergency, same, "arn:of-the-machine").fields
+
+
+def test_an_emergency_that_could_not_rule_out_what_it_replaced_has_failed_there(run: Run) -> None:
+    emergency = replace(run, mode="emergency")
+    failed = in_vault(mark_failure=caught("AccessDenied", "AWS denied secretsmanager:TagResource"))
+    found = record.compose(failed, emergency, NOON)
+    assert (found["outcome"], found["failure"]["step"]) == ("failed", "MarkExposed")
+    said = finished_message(emergency, found, "arn:of-the-machine").text
+    assert "may still carry AWSPREVIOUS" in said
+    assert "stopped at" not in said

@@ -191,6 +191,18 @@ def test_a_rotation_that_is_blocked_again_and_again_is_tried_later(
     assert (store.rotations, notifier.told) == ([], [])
 
 
+def test_a_rotation_that_is_refused_with_nothing_in_its_way_is_told_as_one_that_never_passes(
+    notifier: FakeChannel, scope: Scope
+) -> None:
+    class NotSetUp(FakeSecretStore):
+        def start_rotation(self, token: str) -> bool:
+            return False
+
+    store = NotSetUp({OLD: ["AWSCURRENT"]}, {OLD: "{}"})
+    with pytest.raises(errors.AwsRefused, match="no pending version is in its way"):
+        response.respond(store, telling(notifier), found(), scope, NOON)
+
+
 def test_an_emergency_that_comes_first_after_the_label_was_taken_off_is_joined(
     notifier: FakeChannel, scope: Scope
 ) -> None:

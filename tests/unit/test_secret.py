@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -64,16 +65,52 @@ def test_a_rotation_promotes_a_new_key_and_starts_one_run(bench: Bench) -> None:
     assert old != new
 
 
-def test_other_fields_of_the_document_are_kept(bench: Bench) -> None:
-    fields = {
-        **json.loads(bench.store.documents[OLD]),
-        "client_id": "console",
-        "n": [1, {"x": None}],
-    }
-    bench.store.documents[OLD] = json.dumps(fields)
+def document_with(more: str) -> str:
+    """A document of a new key with more fields, as they are written."""
+    return key.new_document(key.generate()).text[:-1] + f", {more}}}"
+
+
+def test_other_fields_of_the_document_are_kept_as_they_are_written(bench: Bench) -> None:
+    bench.store.documents[OLD] = document_with('"limit":  12345678901234567890.25, "n": "\u00fc"')
     bench.rotate()
-    kept = json.loads(bench.store.documents[NEW])
-    assert {**kept, key.FIELD: fields[key.FIELD]} == fields
+    old, new = (bench.store.documents[v] for v in (OLD, NEW))
+    before, after = (key.parse_document(text).key.base64 for text in (old, new))
+    assert new == old.replace(before, after)
+
+
+def test_a_document_that_is_too_large_is_refused_before_it_is_stored(bench: Bench) -> None:
+    bench.store.documents[OLD] = document_with(f'"note": "{"x" * key.DOCUMENT_BYTES}"')
+    with pytest.raises(errors.SecretTooLarge):
+        bench.take("createSecret")
+    assert (bench.store.writes, bench.current) == ([], OLD)
+
+
+def test_fields_that_changed_since_the_new_version_was_made_are_not_overwritten(
+    bench: Bench,
+) -> None:
+    """Somebody moved AWSCURRENT to a version with other fields, as runbooks do."""
+    for step in STEPS[:3]:
+        bench.take(step)
+    other = "22222222-2222-4222-8222-222222222222"
+    bench.store.stages[other], bench.store.documents[other] = [], document_with('"limit": 2')
+    bench.store.move_current(other, OLD)
+    with pytest.raises(errors.OtherFieldsChanged, match=f"remove-from-version-id {NEW}") as refused:
+        bench.take("finishSecret")
+    assert "limit" not in str(refused.value)
+    assert (bench.current, bench.runs.started) == (other, [])
+
+
+def test_fields_that_changed_hold_up_no_emergency(bench: Bench) -> None:
+    bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
+    for step in STEPS[:3]:
+        bench.take(step, URGENT)
+    other = "22222222-2222-4222-8222-222222222222"
+    bench.store.stages[other], bench.store.documents[other] = [], document_with('"limit": 2')
+    bench.store.move_current(other, OLD)
+    bench.take("finishSecret", URGENT)
+    assert bench.current == URGENT
+    (run,) = bench.runs.started
+    assert exposure.mark_replaced(bench.store, run, NOON)["otherFieldsChanged"] is True
 
 
 @pytest.mark.parametrize("again", STEPS)
@@ -278,20 +315,20 @@ def test_an_emergency_is_promoted_and_started_before_anybody_is_asked(bench: Ben
     assert at_the_question == [(URGENT, 1)]
     assert bench.functions.asked == []
     assert bench.functions.started == [f"pre-{URGENT}"]
-    assert bench.store.stages[OLD] == []
 
 
 BEFORE = "99999999-9999-4999-8999-999999999999"
 
 
-def emergency(bench: Bench) -> dict[str, object]:
-    """An emergency that overtakes a scheduled run, up to its promotion; returns the last facts."""
+def emergency(bench: Bench) -> Run:
+    """An emergency that overtakes a scheduled run, up to its promotion; returns its run."""
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
     bench.store.stages[BEFORE] = ["AWSPREVIOUS"]
-    bench.store.documents[BEFORE] = json.dumps({key.FIELD: key.generate().base64})
-    for step in STEPS[:-1]:
+    bench.store.documents[BEFORE] = key.new_document(key.generate()).text
+    for step in STEPS:
         bench.take(step, URGENT)
-    return bench.take("finishSecret", URGENT)
+    (run,) = bench.runs.started
+    return run
 
 
 def marked(bench: Bench) -> dict[str, str | None]:
@@ -302,12 +339,36 @@ def fingerprint(bench: Bench, version: str) -> str:
     return key.parse_document(bench.store.documents[version]).key.fingerprint
 
 
-def test_an_emergency_marks_every_key_that_may_have_been_in_use_before_it(bench: Bench) -> None:
-    facts = emergency(bench)
-    assert marked(bench) == {version: fingerprint(bench, version) for version in (BEFORE, OLD)}
-    assert {mark.reason for mark in bench.store.marks()} == {"emergency"}
-    assert (facts["exposed"], "notMarked" in facts) == ([BEFORE, OLD], False)
-    assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+def test_finish_secret_changes_nothing_of_the_secret_but_the_current_label(bench: Bench) -> None:
+    """AWSPENDING leaves with AWSCURRENT's move, and by no call of its own."""
+    emergency(bench)
+    assert bench.store.stages == {BEFORE: [], OLD: ["AWSPREVIOUS"], URGENT: ["AWSCURRENT"]}
+    assert marked(bench) == {}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_rotation_relies_on_no_pending_label_after_the_promotion(
+    bench: Bench, keeps: bool
+) -> None:
+    bench.store.keeps_pending = keeps
+    bench.rotate()
+    bench.rotate()
+    assert bench.store.stages[NEW] == (["AWSPENDING", "AWSCURRENT"] if keeps else ["AWSCURRENT"])
+    assert (bench.store.writes, len(bench.runs.started)) == ([NEW], 1)
+
+
+def test_an_emergencys_run_marks_every_key_that_may_have_been_in_use_before_it(
+    bench: Bench,
+) -> None:
+    run = emergency(bench)
+    assert (run.older, run.previous) == (BEFORE, OLD)
+    for _ in range(2):
+        facts = exposure.mark_replaced(bench.store, run, NOON)
+        assert facts["exposed"] == [BEFORE, OLD]
+        assert facts["otherFieldsChanged"] is False
+        assert marked(bench) == {version: fingerprint(bench, version) for version in (BEFORE, OLD)}
+        assert {mark.reason for mark in bench.store.marks()} == {"emergency"}
+        assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
 
 
 FOUND = f"CredentialAccess:Kubernetes/TorIPCaller {'0' * 32}"
@@ -333,50 +394,84 @@ def test_a_scheduled_rotation_marks_nothing(bench: Bench) -> None:
     assert bench.store.marks() == []
 
 
-def test_a_mark_that_fails_stops_no_emergency_and_is_told(bench: Bench) -> None:
+def test_the_way_back_is_closed_though_no_mark_can_be_written_and_a_retry_completes_it(
+    bench: Bench,
+) -> None:
+    run = emergency(bench)
     bench.store.tags_down = True
-    facts = emergency(bench)
-    assert facts["exposed"] == []
-    assert facts["notMarked"] == [f"{v}: SecretsManagerUnavailable" for v in (BEFORE, OLD)]
-    assert [run.rotation_id for run in bench.runs.started] == [URGENT]
-    assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+    for _ in range(2):
+        with pytest.raises(errors.SecretsManagerUnavailable):
+            exposure.mark_replaced(bench.store, run, NOON)
+        assert bench.store.stages == {OLD: [], BEFORE: [], URGENT: ["AWSCURRENT"]}
+    bench.store.tags_down = False
+    exposure.mark_replaced(bench.store, run, NOON)
+    assert set(marked(bench)) == {BEFORE, OLD}
 
 
-def test_the_run_of_an_emergency_is_started_before_anything_is_marked(bench: Bench) -> None:
+def test_an_emergency_whose_run_could_not_be_started_is_started_by_the_retry(bench: Bench) -> None:
     bench.runs.down = True
     with pytest.raises(errors.StateMachineUnavailable):
         emergency(bench)
-    assert (bench.current, marked(bench)) == (URGENT, {})
+    assert bench.current == URGENT
     bench.runs.down = False
     bench.take("finishSecret", URGENT)
+    (run,) = bench.runs.started
+    exposure.mark_replaced(bench.store, run, NOON)
     assert marked(bench) == {OLD: fingerprint(bench, OLD)}
-
-
-def test_an_answer_that_is_lost_while_marking_is_made_up_for(bench: Bench) -> None:
-    failures = [errors.SecretsManagerUnavailable("throttled")]
-
-    class Throttled(FakeSecretStore):
-        def mark_exposed(self, mark: exposure.Mark) -> None:
-            if failures:
-                raise failures.pop()
-            super().mark_exposed(mark)
-
-    bench.store = Throttled(bench.store.stages, bench.store.documents)
-    assert "notMarked" not in emergency(bench)
-    assert set(marked(bench)) == {BEFORE, OLD}
 
 
 def test_a_finding_s_mark_gets_its_fingerprint_from_the_emergency(bench: Bench) -> None:
     bench.store.mark_exposed(exposure.Mark(OLD, NOON, "finding"))
-    emergency(bench)
+    exposure.mark_replaced(bench.store, emergency(bench), NOON)
     assert marked(bench)[OLD] == fingerprint(bench, OLD)
 
 
 def test_a_version_without_a_key_is_marked_all_the_same(bench: Bench) -> None:
-    bench.store.documents[OLD] = "not JSON"
-    found = exposure.mark_versions(bench.store, [OLD, "8" * 36], "emergency", NOON)
-    assert found == {"exposed": [OLD, "8" * 36]}
+    run = replace(emergency(bench), older="8" * 36)
+    bench.store.documents[OLD] = bench.store.documents["8" * 36] = "not JSON"
+    facts = exposure.mark_replaced(bench.store, run, NOON)
+    assert (facts["exposed"], facts["otherFieldsChanged"]) == (["8" * 36, OLD], None)
     assert marked(bench) == {OLD: None, "8" * 36: None}
+
+
+def test_a_version_that_does_not_exist_is_not_marked(bench: Bench) -> None:
+    """Marks are few: those of versions that an input makes up would drop others."""
+    run = replace(emergency(bench), older="8" * 36)
+    assert exposure.mark_replaced(bench.store, run, NOON)["exposed"] == [OLD]
+    assert set(marked(bench)) == {OLD}
+
+
+def test_an_emergency_that_was_overtaken_marks_what_it_has_replaced(bench: Bench) -> None:
+    run = emergency(bench)
+    bench.store.stages[NEW] = []
+    bench.store.move_current(NEW, URGENT)
+    exposure.mark_replaced(bench.store, run, NOON)
+    assert set(marked(bench)) == {BEFORE, OLD}
+    assert bench.store.stages[URGENT] == ["AWSPREVIOUS"]
+
+
+@pytest.mark.parametrize("carried", [["AWSCURRENT"], ["AWSPENDING"]])
+def test_no_input_marks_the_key_in_use_or_one_to_come(carried: list[str]) -> None:
+    """Whoever may start executions could else keep every key from being delivered."""
+    current = {} if "AWSCURRENT" in carried else {URGENT: ["AWSCURRENT"]}
+    labels = {OLD: carried, **(current or {URGENT: ["AWSPREVIOUS"]})}
+    run = Run(URGENT, ARN, "emergency", OLD, older=OLD)
+    assert exposure.replaced_versions(run, labels) == []
+    assert exposure.replaced_versions(run, {URGENT: ["AWSPENDING"], OLD: ["AWSPREVIOUS"]}) == []
+
+
+def test_a_run_that_is_started_again_marks_no_version_that_came_later() -> None:
+    """Somebody made NEW current and went back to the emergency's: NEW is not what it replaced."""
+    labels = {URGENT: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"], OLD: []}
+    assert exposure.replaced_versions(Run(URGENT, ARN, "emergency", OLD), labels) == [OLD]
+    assert exposure.replaced_versions(Run(URGENT, ARN, "emergency"), labels) == [NEW]
+
+
+def test_no_run_of_another_mode_marks_anything(bench: Bench) -> None:
+    bench.rotate()
+    with pytest.raises(errors.RequestRefused):
+        exposure.mark_replaced(bench.store, bench.runs.started[0], NOON)
+    assert (marked(bench), bench.store.stages[OLD]) == ({}, ["AWSPREVIOUS"])
 
 
 def test_an_emergency_goes_on_where_nobody_can_be_asked(bench: Bench) -> None:
@@ -387,13 +482,18 @@ def test_an_emergency_goes_on_where_nobody_can_be_asked(bench: Bench) -> None:
     assert (bench.current, len(bench.runs.started)) == (URGENT, 1)
 
 
-def test_a_retry_of_an_emergency_is_the_same_run_though_the_label_is_gone(bench: Bench) -> None:
+def test_a_retry_of_an_emergency_is_the_same_run_before_and_after_the_label_is_gone(
+    bench: Bench,
+) -> None:
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
     for step in STEPS:
         bench.take(step, URGENT)
     bench.take("finishSecret", URGENT)
     (run,) = bench.runs.started
     assert run.previous == OLD
+    exposure.mark_replaced(bench.store, run, NOON)
+    bench.take("finishSecret", URGENT)
+    assert bench.runs.started == [run]
 
 
 def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, run: Run) -> None:

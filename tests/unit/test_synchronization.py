@@ -66,7 +66,7 @@ class Delivery:
 
 
 def document_of(session_key: SessionKey) -> str:
-    return key.SecretDocument(session_key, {key.FIELD: session_key.base64}).to_json()
+    return key.new_document(session_key).text
 
 
 @pytest.fixture

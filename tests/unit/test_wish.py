@@ -6,7 +6,7 @@ from keyturn import record
 from local import demo, faults, wish
 from local.places import PLACES
 
-EARLY = {"AnnounceEmergency", "PurgeEarly"}
+EARLY = {"AnnounceEmergency", "PurgeEarly", "MarkExposed"}
 
 
 def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -> None:

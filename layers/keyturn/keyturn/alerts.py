@@ -9,6 +9,7 @@ from keyturn import commands, drift_alerts, protection_alerts
 from keyturn.alert import Place, Words
 from keyturn.channels import Message
 from keyturn.concern import CRITICAL, Concern
+from keyturn.guide import heading_of
 from keyturn.messages import NOTHING_TO_DO
 from keyturn.run import timestamp
 from keyturn.watch import Judgement
@@ -149,7 +150,8 @@ def _refused(judgement: Judgement, place: Place, _: timedelta) -> Words:
         ),
         impact="None now. The key is not rotated until the problems are solved.",
         reason="; ".join(judgement.about),
-        todo=f"Solve them (docs/operations.md, {first}), then ask again; this changes nothing:",
+        todo=f"Solve them (docs/operations.md, {heading_of(first)}), then ask again; this changes"
+        " nothing:",
         command=commands.dry_run(place.secret_arn),
     )
 

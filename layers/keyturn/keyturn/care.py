@@ -18,8 +18,7 @@ from keyturn import alerts, drift, errors, protection, questions, watch
 from keyturn.alert import Place
 from keyturn.channels import TOLD, Message, Notifications
 from keyturn.concern import TOLD_DAILY, Concern, told_again_after
-from keyturn.exposure import Mark
-from keyturn.labels import AWSCURRENT, AWSPREVIOUS
+from keyturn.labels import AWSCURRENT
 from keyturn.run import ROTATION_ID, Run, timestamp
 from keyturn.sessions import Clock
 from keyturn.watch import Judgement
@@ -39,16 +38,6 @@ class Runs(watch.WatchedRuns, Protocol):
         """The outcome in the record of an execution that succeeded."""
 
 
-class Secret(watch.WatchedSecret, Protocol):
-    """The one secret, on which the way back to an exposed key is closed."""
-
-    def mark_exposed(self, mark: Mark) -> None:
-        """Write a mark of exposure."""
-
-    def drop_label(self, label: str, version: str) -> None:
-        """Take a label off a version, if it is there."""
-
-
 @dataclass(frozen=True)
 class Watch:
     """All that the watch works with. `users` is `sessions.count` on the sessions that there are.
@@ -58,7 +47,7 @@ class Watch:
 
     place: Place
     limits: watch.Limits
-    secret: Secret
+    secret: watch.WatchedSecret
     runs: Runs
     users: Callable[[], Mapping[str, Any]]
     notifications: Notifications
@@ -145,21 +134,16 @@ def _attend(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]
     found = {"concern": judgement.concern.name, "version": judgement.version}
     run = watching.place.run_of(judgement)
     if judgement.concern is Concern.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
-        return {**found, **_carry(watching, run, call.at)}
+        return {**found, **_carry(watching, run)}
     return {**found, **_tell(watching, judgement, call)}
 
 
-def _carry(watching: Watch, run: Run, at: datetime) -> dict[str, Any]:
+def _carry(watching: Watch, run: Run) -> dict[str, Any]:
     """Start the run of a version that no run has carried; its first state tells people.
 
-    In an emergency the version before is marked and loses AWSPREVIOUS, as by the rotation itself:
-    once the run is started, for nothing may hold that up.
+    What an emergency has to mark and to unlabel is a state of that run.
     """
-    started = watching.runs.ensure_started(run)
-    if run.mode == "emergency" and run.previous:
-        watching.secret.mark_exposed(Mark(run.previous, at, "emergency"))
-        watching.secret.drop_label(AWSPREVIOUS, run.previous)
-    return {"started": started, "mode": run.mode}
+    return {"started": watching.runs.ensure_started(run), "mode": run.mode}
 
 
 def _tell(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:

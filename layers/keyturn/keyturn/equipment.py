@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from keyturn import (
     caller,
     delivery,
     delivery_state,
     errors,
+    exposure,
     finding,
     labels,
     logs,
@@ -81,12 +82,16 @@ class Beginning(Called):
         ]
 
 
+class KeySecret(exposure.ReplacedStore, delivery.KeySource, Protocol):
+    """The one secret, as its keys are delivered and ruled out."""
+
+
 @dataclass(frozen=True)
 class Delivering(Called):
     """What `deliver_key` works with."""
 
     settings: DeliverKeySettings
-    secret: delivery.KeySource
+    secret: KeySecret
     way: delivery.Way
 
     @property

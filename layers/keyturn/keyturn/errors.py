@@ -84,6 +84,18 @@ class AccessDenied(Stop):
     """A permission is missing; the message names the action and the resource."""
 
 
+class AwsRefused(Stop):
+    """AWS calls a request invalid, or impossible in the present state of what it names."""
+
+
+class AwsResourceNotFound(Stop):
+    """A secret, state machine, bucket, topic or bus that the stack names does not exist."""
+
+
+class KmsKeyUnusable(Stop):
+    """A KMS key is disabled, waits for its deletion or is gone: what it encrypts is unreadable."""
+
+
 class SecretMarkedForDeletion(Stop):
     """The secret waits for its deletion: its value cannot be read, written or rotated."""
 
@@ -145,6 +157,14 @@ class KeyNot32Bytes(KeyInvalid):
 
 class KeyTestFailed(KeyInvalid):
     """The key did not pass the encryption round trip."""
+
+
+class SecretTooLarge(Stop):
+    """The document with the new key is larger than what Secrets Manager stores."""
+
+
+class OtherFieldsChanged(Stop):
+    """The other fields of the current document are not those that the new version was made with."""
 
 
 class KeyExposed(Stop):

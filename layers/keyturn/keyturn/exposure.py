@@ -14,17 +14,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from keyturn import errors, key
-from keyturn.labels import Labels
-from keyturn.run import ROTATION_ID, moment, timestamp
+from keyturn.labels import (
+    AWSCURRENT,
+    AWSPENDING,
+    AWSPREVIOUS,
+    Labels,
+    LabelStore,
+    labelled,
+)
+from keyturn.run import ROTATION_ID, Run, moment, timestamp
 
 PREFIX = "keyturn:exposed:"
 MARKS_KEPT = 30
 TAGS_ALLOWED = 50
 RESERVED = "aws:"  # AWS's own tags do not count
-TRIES = 2  # on top of those that the adapter's client makes
 VALUE = re.compile(r"(?P<at>\S+) (?P<fingerprint>[0-9a-f]{16}|-) (?P<reason>[a-z]+)")
 
 Reason = Literal["emergency", "finding", "unknown"]
@@ -67,6 +73,13 @@ class KeyStore(MarkStore, Protocol):
         """The document of a version, or None where there is none any more."""
 
 
+class ReplacedStore(LabelStore, KeyStore, Protocol):
+    """The one secret, as an emergency closes the way back on it."""
+
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there."""
+
+
 def exposed_versions(tags: Mapping[str, str]) -> list[Mark]:
     """The marks among the tags of the secret, the oldest first. Pure.
 
@@ -102,29 +115,41 @@ def refuse_exposed(store: MarkStore, version: str, fingerprint: str | None = Non
         )
 
 
-def mark_versions(
-    store: KeyStore, versions: Sequence[str], reason: Reason, at: datetime
-) -> dict[str, list[str]]:
-    """Mark versions whose keys are exposed, each with its fingerprint; returns what came of it.
+def replaced_versions(run: Run, labels: Labels) -> list[str]:
+    """The versions whose keys services may have run before an emergency's promotion. Pure.
 
-    It raises nothing: whatever fails here, the new key is current and its run is started, and that
-    stands. A mark that lacks its fingerprint is completed.
+    None where the labels do not show that the run's version was promoted. Never the current one,
+    nor one whose rotation is pending: an input can name any version. A run that does not name the
+    version before has replaced the one that carries AWSPREVIOUS.
     """
-    marked, failed = [], []
-    for version in versions:
-        for left in reversed(range(TRIES)):
-            try:
-                _mark(store, version, reason, at)
-            except errors.RetryMe as error:
-                if not left:
-                    failed.append(f"{version}: {type(error).__name__}")
-            except errors.Stop as error:
-                failed.append(f"{version}: {type(error).__name__}")
-                break
-            else:
-                marked.append(version)
-                break
-    return {"exposed": marked, **({"notMarked": failed} if failed else {})}
+    own = labels.get(run.rotation_id, ())
+    if AWSCURRENT not in own and AWSPREVIOUS not in own:
+        return []
+    kept = {run.rotation_id, labelled(labels, AWSCURRENT), labelled(labels, AWSPENDING), None}
+    named = dict.fromkeys([run.older, run.previous or labelled(labels, AWSPREVIOUS)])
+    return [version for version in named if version is not None and version not in kept]
+
+
+def mark_replaced(store: ReplacedStore, run: Run, at: datetime) -> dict[str, Any]:
+    """Mark what an emergency has replaced, and take AWSPREVIOUS off it; returns what came of it.
+
+    The label goes even where a mark fails, since without it no run goes back to the version. What
+    failed is raised afterwards; a repeated call completes it. Raises SecretsManagerUnavailable,
+    AccessDenied, AwsRefused.
+    """
+    if run.mode != "emergency":
+        raise errors.RequestRefused(f"A run of mode {run.mode} exposes no key. Nothing was marked.")
+    labels = store.labels()
+    named = replaced_versions(run, labels)
+    versions = [version for version in named if version in labels or _has_value(store, version)]
+    failed = [error for version in versions if (error := _problem_of_mark(store, version, at))]
+    unlabelled = [version for version in versions if AWSPREVIOUS in labels.get(version, ())]
+    for version in unlabelled:
+        store.drop_label(AWSPREVIOUS, version)
+    if failed:
+        raise failed[0]
+    changed = _other_fields_changed(store, run)
+    return {"exposed": versions, "unlabelled": unlabelled, "otherFieldsChanged": changed}
 
 
 def fingerprint_of(store: KeyStore, version: str) -> str | None:
@@ -146,6 +171,35 @@ def tags_to_drop(mark: Mark, tags: Mapping[str, str], labels: Labels) -> list[st
     labelled = {_name(version) for version, stages in labels.items() if stages}
     spare = [one.tag_key for one in marks if one.version not in labelled]
     return spare[: max(too_many, 0)]
+
+
+def _has_value(store: KeyStore, version: str) -> bool:
+    """Whether there is such a version; no mark of a made-up one takes the place of another's.
+
+    One that cannot be looked at is taken for one.
+    """
+    try:
+        return store.find(version) is not None
+    except errors.KeyturnError:
+        return True
+
+
+def _problem_of_mark(store: KeyStore, version: str, at: datetime) -> errors.KeyturnError | None:
+    try:
+        _mark(store, version, "emergency", at)
+    except errors.KeyturnError as error:
+        return error
+    return None
+
+
+def _other_fields_changed(store: KeyStore, run: Run) -> bool | None:
+    """Whether the promotion has changed other fields than the key; None where nobody can tell."""
+    try:
+        texts = [store.find(version) for version in (run.previous or "", run.rotation_id)]
+        old, new = (key.parse_document(text or "").others for text in texts)
+    except errors.KeyturnError:
+        return None
+    return old != new
 
 
 def _mark(store: KeyStore, version: str, reason: Reason, at: datetime) -> None:

@@ -1,9 +1,11 @@
 """The session key and the secret document that holds it.
 
-The document is a JSON object. Keyturn owns one field of it, `SESSION_ENCRYPTION_KEY`, and preserves
-every other. Parsing is strict because the lenient ways all lose keys: `b64decode` drops characters
-that it does not know, 64 hex digits are valid base64 of 48 bytes, the last character of base64 may
-carry bits that nothing reads, and AES-GCM takes a 16-byte key without a word.
+The document is a JSON object. Keyturn owns one field of it, `SESSION_ENCRYPTION_KEY`, and replaces
+its text in place: every other character of the document stays as it was stored, so that a long
+number, an escape or the layout means the same to every reader. Parsing is strict because the
+lenient ways all lose keys: `b64decode` drops characters that it does not know, 64 hex digits are
+valid base64 of 48 bytes, the last character of base64 may carry bits that nothing reads, and
+AES-GCM takes a 16-byte key without a word.
 
 A key never shows itself: its `repr` is its fingerprint.
 """
@@ -12,7 +14,7 @@ import base64
 import binascii
 import hashlib
 import json
-import math
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,18 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 FINGERPRINT_DOMAIN = b"keyturn session key fingerprint v1\0"
 FINGERPRINT_DIGITS = 16
+# Secrets Manager, API reference of PutSecretValue, SecretString: at most 65,536 bytes.
+DOCUMENT_BYTES = 65_536
+
+
+SPACE = re.compile(r"[ \t\n\r]*")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a document, as it is written: no reader's rounding enters a comparison."""
+
+    text: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,18 +63,41 @@ class SessionKey:
 
 @dataclass(frozen=True)
 class SecretDocument:
-    """The secret's value: the key, and the other fields in their order."""
+    """The secret's value: the key, its text as stored, and where in it the key's value stands.
+
+    `others` are the other fields, for comparison alone: numbers are text, as they are written.
+    """
 
     key: SessionKey
-    fields: Mapping[str, Any] = field(repr=False)
+    text: str = field(repr=False)
+    span: tuple[int, int] = field(repr=False)
+    others: Mapping[str, Any] = field(repr=False)
 
     def with_key(self, key: SessionKey) -> "SecretDocument":
-        """The same document with another key; every other field stays as it is."""
-        return SecretDocument(key, {**self.fields, FIELD: key.base64})
+        """The same document with another key; every other character stays as it is."""
+        start, end = self.span
+        value = f'"{key.base64}"'
+        text = f"{self.text[:start]}{value}{self.text[end:]}"
+        return SecretDocument(key, text, (start, start + len(value)), self.others)
 
     def to_json(self) -> str:
         """The document as it is stored."""
-        return json.dumps(self.fields)
+        return self.text
+
+    def check_size(self) -> None:
+        """Raise SecretTooLarge where Secrets Manager would not store the document."""
+        size = len(self.text.encode("utf-8", "surrogatepass"))
+        if size > DOCUMENT_BYTES:
+            raise errors.SecretTooLarge(
+                f"The secret's document with the new key has {size:,} bytes; Secrets Manager stores"
+                f" {DOCUMENT_BYTES:,}. Nothing was changed. Move other fields to a secret of their"
+                " own, then rotate again."
+            )
+
+
+def new_document(key: SessionKey) -> SecretDocument:
+    """The document of a key, without any other field."""
+    return parse_document(json.dumps({FIELD: key.base64}))
 
 
 def generate() -> SessionKey:
@@ -108,12 +145,7 @@ def parse_document(text: str) -> SecretDocument:
     Raises SecretNotJson, KeyFieldMissing, KeyNotBase64 or KeyNot32Bytes.
     """
     try:
-        fields = json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
+        fields = DECODER.decode(text)
     except (ValueError, RecursionError):
         raise errors.SecretNotJson(
             "The secret's value is not JSON, or has a field twice. Nothing was changed."
@@ -130,7 +162,8 @@ def parse_document(text: str) -> SecretDocument:
             f"The secret's document has no text field {FIELD}. Nothing was changed."
             " Add the field and keep the others."
         )
-    return SecretDocument(parse(value), fields)
+    others = {name: found for name, found in fields.items() if name != FIELD}
+    return SecretDocument(parse(value), text, _span_of_key(text), others)
 
 
 def prove(key: SessionKey) -> None:
@@ -165,12 +198,30 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("the number is too large to be preserved")
-    return number
-
-
 def _no_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_constant=_no_constant,
+    parse_float=Number,
+    parse_int=Number,
+)
+
+
+def _span_of_key(text: str) -> tuple[int, int]:
+    """Where the value of the key's field stands in the text of a JSON object that has it."""
+    at = _skip_space(text, text.index("{") + 1)
+    while True:
+        name, at = DECODER.raw_decode(text, at)
+        start = _skip_space(text, _skip_space(text, at) + len(":"))
+        _, end = DECODER.raw_decode(text, start)
+        if name == FIELD:
+            return start, end
+        at = _skip_space(text, _skip_space(text, end) + len(","))
+
+
+def _skip_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at

@@ -6,6 +6,7 @@ from typing import Any
 
 from keyturn import commands
 from keyturn.channels import Message
+from keyturn.guide import heading_of
 from keyturn.run import Run, timestamp
 
 NOTHING_TO_DO = "You need not do anything."
@@ -67,6 +68,7 @@ def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     if not _is_emergency(record):
         return _ended(run, record, "succeeded", (says, NOTHING_TO_DO), fields)
     says += " The old key opens nothing here any more, and nobody can go back to it."
+    fields |= _other_fields(record)
     if vault := (record.get("delivery") or {}).get("says"):
         fields["Vault"] = vault
     todo = "The key is safe. Go on with the incident: find out how the old one got out."
@@ -84,8 +86,8 @@ def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
         "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
     }
     todo = (
-        f"Mend the cause (docs/operations.md, {failure['error']}), then rotate again at a time that"
-        " suits your users:"
+        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then rotate again at"
+        " a time that suits your users:"
     )
     command = commands.rotate(run.secret_arn)
     return _ended(run, record, "FAILED, previous key restored", (says, todo), fields, command)
@@ -107,8 +109,8 @@ def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
         " below shows which of them is AWSCURRENT.",
     }
     todo = (
-        f"Mend the cause (docs/operations.md, {restoring['error']}), see which version is current,"
-        " and carry that one to the services (docs/operations.md, The commands):"
+        f"Mend the cause (docs/operations.md, {heading_of(restoring['error'])}), see which version"
+        " is current, and carry that one to the services (docs/operations.md, The commands):"
     )
     command = f"aws secretsmanager describe-secret --secret-id {run.secret_arn}"
     return _ended(run, record, "FAILED, and so did the way back", (says, todo), fields, command)
@@ -121,7 +123,12 @@ def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> 
         " one may be known to others and is never put back. A pod that was not restarted still runs"
         " the old key."
     )
-    fields = _error(record) | _stays(record) | _timings(record)
+    if failure["step"] == "MarkExposed":
+        says = (
+            "Every step of the emergency rotation was made but MarkExposed: the version before may"
+            " still carry AWSPREVIOUS, or lack its mark of exposure."
+        )
+    fields = _error(record) | _stays(record) | _other_fields(record) | _timings(record)
     todo = f"Act now. {_mend(failure)}"
     return _ended(run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, again)
 
@@ -214,6 +221,18 @@ def _stays(record: Mapping[str, Any]) -> dict[str, str]:
     return {"Key": f"AWSCURRENT is the new version, {new}. The old one is {old}."}
 
 
+def _other_fields(record: Mapping[str, Any]) -> dict[str, str]:
+    """That an emergency has put back other fields of the secret, which held it up in nothing."""
+    if not (record.get("exposure") or {}).get("otherFieldsChanged"):
+        return {}
+    said = (
+        f"those of {_new(record)} differ from those of {_previous(record)}: they were changed while"
+        " the rotation was under way, or by the hand that stored the value. Compare both versions"
+        " and store again what has to stay"
+    )
+    return {"Other fields": said}
+
+
 def _timings(record: Mapping[str, Any]) -> dict[str, str]:
     """How long after the trigger the old key was out of use; what was not reached is not over."""
     timings = record.get("timings") or {}
@@ -231,6 +250,6 @@ def _timings(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _mend(failure: Mapping[str, Any]) -> str:
     return (
-        f"Mend the cause (docs/operations.md, {failure['error']}), then run it again; what is done"
-        " is not repeated:"
+        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then run it again;"
+        " what is done is not repeated:"
     )

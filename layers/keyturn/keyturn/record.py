@@ -24,8 +24,10 @@ STEPS = {
     "PurgeSessions": "purge_sessions",
     "ValidateRotation": "validate_rotation",
 }
-# Where the state machine puts what it caught: on the way, in the purge, at the turn, in Vault.
-CAUGHT = ("failure", "purge_failure", "restore_failure", "destroy_failure")
+# Where the state machine puts what it caught: on the way, in the purge, at the turn, in Vault, and
+# where an emergency could not rule out what it has replaced.
+CAUGHT = ("failure", "purge_failure", "restore_failure", "destroy_failure", "mark_failure")
+EXPOSED = ("exposed", "unlabelled", "otherFieldsChanged")
 SAYS_LENGTH = 1000
 VAULT_VERSIONS = ("vaultVersion", "vaultVersionBefore")
 VAULT_DESTROYED = ("destroyed", "unreadable", "says")
@@ -73,6 +75,7 @@ def compose(
             "previous": delivered.get("previousFingerprint"),
         },
         "delivery": _delivery(forward),
+        "exposure": _exposure(forward),
         "validation": _without_times(ledger.get("validate_rotation") or {}),
         "failedChecks": [f"{problem.error}: {problem.message}" for problem in problems],
         "failure": _failure(forward),
@@ -102,6 +105,12 @@ def _delivery(ledger: Ledger) -> dict[str, Any]:
     told |= {name: delivered[name] for name in VAULT_VERSIONS if name in delivered}
     destroyed = ledger.get("destroy_exposed") or {}
     return told | {name: destroyed[name] for name in VAULT_DESTROYED if name in destroyed}
+
+
+def _exposure(ledger: Ledger) -> dict[str, Any] | None:
+    """What an emergency has marked and unlabelled, and whether other fields changed with it."""
+    marked = ledger.get("mark_exposed")
+    return {name: marked.get(name) for name in EXPOSED} if marked else None
 
 
 def _sessions(ledger: Ledger) -> dict[str, Any]:
@@ -191,14 +200,18 @@ def _end(found: Mapping[str, Any]) -> datetime:
 
 def _failure(ledger: Ledger) -> dict[str, Any] | None:
     """Which step stopped the run first, with which error, in its own words."""
-    step: str | None = "PurgeSessions"
+    step: str | None
     if failed := _service_failures(ledger):
         return _failure_of_services(failed)
     if failure := ledger.get("failure"):
         step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
     elif failure := ledger.get("destroy_failure"):
         step = "DestroyExposed"
-    elif not (failure := ledger.get("purge_failure")):
+    elif failure := ledger.get("purge_failure"):
+        step = "PurgeSessions"
+    elif failure := ledger.get("mark_failure"):
+        step = "MarkExposed"
+    else:
         return None
     return {"step": step, "error": failure.get("Error"), "says": _says(failure.get("Cause", ""))}
 

@@ -90,10 +90,16 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
             if verdict.blocked_by:
                 secret.drop_label(AWSPENDING, verdict.blocked_by)
                 unlabelled.append(verdict.blocked_by)
+    if verdict.blocked_by is None:
+        raise errors.AwsRefused(
+            f"Secrets Manager refuses the rotation {verdict.token}, and no pending version is in"
+            " its way. The key was not rotated. See whether the secret's rotation is set up:"
+            f" aws secretsmanager describe-secret --secret-id {scope.secret_arn}. See"
+            " docs/operations.md, AwsRefused."
+        )
     raise errors.SecretsManagerUnavailable(
         f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
-        " again and again, or the secret cannot be rotated now. It is safe to try again. Look which"
-        " version carries AWSPENDING."
+        " again and again. It is safe to try again. Look which version carries AWSPENDING."
     )
 
 

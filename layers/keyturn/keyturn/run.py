@@ -74,7 +74,8 @@ class Run:
     `version` is what it brings to the services: its own rotation's, or, on the way back (mode
     `recovery`), the one before. `previous` is the version that was current before it.
     `fingerprint` names the key of its rotation: whoever cannot read the key cannot prepare an
-    execution with the same input before the promotion.
+    execution with the same input before the promotion. `older` is the version that was previous
+    until an emergency was promoted: pods may run its key where a run was overtaken.
     """
 
     rotation_id: str
@@ -84,6 +85,7 @@ class Run:
     origin: Origin = field(default_factory=Origin)
     version: str = ""
     fingerprint: str | None = None
+    older: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version", self.version or self.rotation_id)
@@ -109,14 +111,15 @@ class Run:
                 "previousVersion": self.previous,
                 "trigger": self.origin.facts,
                 "fingerprint": self.fingerprint,
+                **({"olderVersion": self.older} if self.older else {}),
             }
         }
 
     def is_input(self, given: Mapping[str, Any]) -> bool:
         """Whether an execution's input is this run's.
 
-        A retry no longer knows the version before where the first try took its label away. The
-        watch starts a run without reading the key, and names itself as the trigger.
+        A retry may not know the version before, and never the one before that. The watch starts a
+        run without reading the key, and names itself as the trigger.
         """
         found = given.get("rotation")
         if given.keys() != {"rotation"} or not isinstance(found, Mapping):
@@ -159,12 +162,17 @@ def parse(ledger: Ledger, secret_arn: str) -> Run:
             " Nothing was done."
         )
     fingerprint = rotation.get("fingerprint")
+    older = rotation.get("olderVersion")
+    if older is not None and not _is(ANY_VERSION_ID, older):
+        raise errors.RequestRefused("The input's older version is malformed. Nothing was done.")
     if previous is not None and not _is(ANY_VERSION_ID, previous):
         raise errors.RequestRefused("The input's previous version is malformed. Nothing was done.")
     if fingerprint is not None and not _is(FINGERPRINT, fingerprint):
         raise errors.RequestRefused("The input's fingerprint is malformed. Nothing was done.")
     origin = _origin(rotation.get("trigger") or {})
-    return Run(rotation_id, secret_arn, cast("Mode", mode), previous, origin, version, fingerprint)
+    return Run(
+        rotation_id, secret_arn, cast("Mode", mode), previous, origin, version, fingerprint, older
+    )
 
 
 def _origin(found: Any) -> Origin:

@@ -5,6 +5,11 @@ new version that carries AWSPENDING and, at first, no value. It may repeat the w
 the same token, also after a promotion. `next_move` decides from what the labels say; `take_step`
 does what was decided. Whatever is repeated ends in the same state and never in a second key.
 
+Two calls change the secret: PutSecretValue in createSecret, and the move of AWSCURRENT in
+finishSecret, which takes AWSPENDING away by itself. A label that is removed by another call can be
+read as a rotation that did not complete; what an emergency has to mark and to unlabel is a state of
+its run (`exposure.mark_replaced`).
+
 Source: AWS Secrets Manager User Guide, "Lambda rotation functions"; API reference of
 PutSecretValue and UpdateSecretVersionStage.
 """
@@ -16,9 +21,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, Protocol, cast, get_args
 
-from keyturn import errors, exposure, finding_history, key, questions
+from keyturn import errors, finding_history, key, questions
+from keyturn.key import SecretDocument
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, LabelStore, labelled
-from keyturn.run import ROTATION_ID, Origin, Run, now, timestamp
+from keyturn.run import ROTATION_ID, Origin, Run, timestamp
 from keyturn.trigger import FINDING, Schedule, Trigger, classify
 
 Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
@@ -48,8 +54,11 @@ class Request:
         return f"Request({self.step}, {self.version})"
 
 
-class SecretStore(LabelStore, exposure.KeyStore, finding_history.HistoryStore, Protocol):
+class SecretStore(LabelStore, finding_history.HistoryStore, Protocol):
     """The one secret, as a rotation needs it."""
+
+    def find(self, version: str) -> str | None:
+        """The document of a version, or None where it has no value."""
 
     def read(self, version: str) -> str:
         """The document of a version that has one; waits a little for a new version to be seen."""
@@ -59,9 +68,6 @@ class SecretStore(LabelStore, exposure.KeyStore, finding_history.HistoryStore, P
 
     def move_current(self, to_version: str, from_version: str) -> None:
         """Compare and swap AWSCURRENT. Raises LabelMoved."""
-
-    def drop_label(self, label: str, version: str) -> None:
-        """Take a label off a version, if it is there."""
 
     def schedule(self) -> Schedule:
         """When the secret is rotated."""
@@ -148,7 +154,9 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     elif move is Move.PROMOTE:
         facts = _promote(rotation, request, labels)
     elif move is Move.ENSURE_STARTED:
-        facts = _ensure_started(rotation, _run(rotation, request, labelled(labels, AWSPREVIOUS)))
+        document = key.parse_document(rotation.store.read(request.version))
+        run = _run(rotation, request, document, previous=labelled(labels, AWSPREVIOUS))
+        facts = _ensure_started(rotation, run)
     else:
         facts = {}
     return {"move": request.step, "decided": move.value, **facts}
@@ -165,6 +173,7 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
                 f' written. Store a first value: {{"{key.FIELD}": "<base64 of 32 bytes>"}}.'
             )
         document = key.parse_document(store.read(current)).with_key(key.generate())
+        document.check_size()
         if store.write_pending(request.version, document.to_json(), request.rotation_token):
             return {"created": True, "fingerprint": document.key.fingerprint}
         found = store.read(request.version)
@@ -209,19 +218,49 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
     current = labelled(labels, AWSCURRENT)
     if current is None:
         raise errors.LabelMoved("No version carries AWSCURRENT. Nothing was promoted.")
-    run = _run(rotation, request, current)
+    document = key.parse_document(rotation.store.read(request.version))
+    run = _run(rotation, request, document, previous=current, older=labelled(labels, AWSPREVIOUS))
+    if run.mode != "emergency":
+        _refuse_other_fields(rotation, request.version, document, current)
     try:
         rotation.store.move_current(request.version, current)
     except errors.LabelMoved:
         if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
             raise
-    return {"previous": current, **_ensure_started(rotation, run, labelled(labels, AWSPREVIOUS))}
+    return {"previous": current, **_ensure_started(rotation, run)}
 
 
-def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
+def _refuse_other_fields(
+    rotation: Rotation, version: str, document: SecretDocument, current: str
+) -> None:
+    """Raise OtherFieldsChanged where the promotion would undo a change of another field.
+
+    A version's value never changes, and the promotion is refused where AWSCURRENT is elsewhere by
+    then, so that nothing comes between this look and the move. An emergency is not held up by it:
+    its run compares the same versions and reports it.
+    """
+    if key.parse_document(rotation.store.read(current)).others == document.others:
+        return
+    raise errors.OtherFieldsChanged(
+        f"Other fields than {key.FIELD} differ between the current version {current} and the new"
+        f" one, {version}: they were changed since {version} was made, and a promotion would undo"
+        " that. Nothing was promoted. Give this rotation up, then rotate again with another token:"
+        f" aws secretsmanager update-secret-version-stage --secret-id {rotation.secret_arn}"
+        f" --version-stage AWSPENDING --remove-from-version-id {version}"
+    )
+
+
+def _run(
+    rotation: Rotation,
+    request: Request,
+    document: SecretDocument,
+    *,
+    previous: str | None,
+    older: str | None = None,
+) -> Run:
     """What is to be started: the same at every retry, so that its name and input make it one run.
 
-    Raises KeyInvalid where the version's value is not a key document.
+    Only the try that promotes knows `older`; an execution with it is the run all the same.
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
@@ -231,26 +270,17 @@ def _run(rotation: Rotation, request: Request, previous: str | None) -> Run:
         trigger.mode,
         previous,
         Origin(trigger.kind, timestamp(asked), trigger.finding),
-        fingerprint=key.parse_document(rotation.store.read(request.version)).key.fingerprint,
+        fingerprint=document.key.fingerprint,
+        older=older if trigger.mode == "emergency" else None,
     )
 
 
-def _ensure_started(rotation: Rotation, run: Run, before: str | None = None) -> dict[str, Any]:
-    """Start the run, then tidy the labels: a retry comes here again, and AWSPENDING does no harm.
-
-    In an emergency what was current is marked as exposed and loses its label, and so does `before`,
-    which was previous until then: pods may run its key.
-    """
+def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
+    """Start the run, which does everything else; a retry comes here again and changes nothing."""
     execution = rotation.runs.ensure_started(run)
-    facts: dict[str, Any] = {"execution": execution, "mode": run.mode, "reason": run.origin.reason}
     if run.mode == "emergency":
         _ask_meanwhile(rotation, run)
-        replaced = [one for one in (before, run.previous) if one]  # a retry knows the second alone
-        facts |= exposure.mark_versions(rotation.store, replaced, "emergency", now())
-        if run.previous:
-            rotation.store.drop_label(AWSPREVIOUS, run.previous)
-    rotation.store.drop_label(AWSPENDING, run.version)
-    return facts
+    return {"execution": execution, "mode": run.mode, "reason": run.origin.reason}
 
 
 def _ask_meanwhile(rotation: Rotation, run: Run) -> None:

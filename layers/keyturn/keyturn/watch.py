@@ -200,21 +200,19 @@ def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution
 
 
 def under_way(secret: Secret, call: Call) -> bool:
-    """Whether a rotation is at work: it holds AWSPENDING until it has started its run itself.
+    """Whether a rotation is at work: it waits for its promotion, or is about to start its run.
 
-    One that has promoted its version starts its run within the same call of rotate_secret. The look
-    upon the promotion comes too early to judge that; for a later one it is over soon, whatever else
-    changes the secret meanwhile.
+    Before the promotion AWSPENDING shows it. The promotion may take that label away or leave it, so
+    that afterwards the time alone counts: the run is started within the same call of rotate_secret.
+    The look upon the promotion comes too early to judge by it; `care` waits a moment instead.
     """
-    pending = secret.holder(AWSPENDING)
-    if pending is None:
+    current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
+    if pending and pending is not current:
+        return call.at - _begun(pending, secret, call.at) < UNDER_WAY
+    if current is None or call.kind == "moved":
         return False
-    promoted = AWSCURRENT in pending.labels
-    if promoted and call.kind == "moved":
-        return True
-    if call.at - _begun(pending, secret, call.at) >= UNDER_WAY:
-        return False
-    return not promoted or call.at - (secret.changed or call.at) < PROMOTING
+    young = call.at - _begun(current, secret, call.at) < UNDER_WAY
+    return young and call.at - (secret.changed or call.at) < PROMOTING
 
 
 def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:

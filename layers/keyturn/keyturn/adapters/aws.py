@@ -12,7 +12,7 @@ from botocore.parsers import ResponseParserError
 from urllib3 import PoolManager
 
 from keyturn import errors
-from keyturn.adapters import deadline
+from keyturn.adapters import aws_errors, deadline
 from keyturn.adapters.bounded_pools import bound
 
 # A call with all of its tries and the pauses between them: within every function's time-out.
@@ -22,13 +22,6 @@ ANSWER_BYTES = 8 * 1024 * 1024
 CONFIG = Config(
     connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3}
 )
-
-DENIED = {
-    "AccessDeniedException",
-    "AccessDenied",
-    "AuthorizationError",
-    "AuthorizationErrorException",
-}
 
 
 def client(service: str, seconds: float | None = None) -> Any:
@@ -66,28 +59,16 @@ def _bound_connections(client: Any) -> None:
         bound(manager)
 
 
-def code(error: ClientError) -> str:
-    """AWS's name of an error."""
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))
-
-
 @contextmanager
 def translated(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[None]:
-    """Turn AWS's errors into ours, without their text: it may quote what was sent.
+    """Turn AWS's errors into ours; `doing` says what was tried, with the action's name.
 
-    `doing` says what was tried, with the action's name. Access denied is AccessDenied; all else,
-    throttling and time-outs foremost, is `unavailable`.
+    `unavailable` is what passes by itself: throttling and time-outs foremost. Else raises
+    AccessDenied, AwsResourceNotFound, KmsKeyUnusable, AwsRefused.
     """
     try:
         yield
     except ClientError as error:
-        if code(error) in DENIED:
-            raise errors.AccessDenied(
-                f"AWS denied {doing}. Nothing was changed by this call. Check the function's role,"
-                " the resource policy and the KMS key's policy."
-            ) from error
-        raise unavailable(f"{doing} failed: {code(error)}. It is safe to try again.") from error
+        raise aws_errors.translate(error, doing, unavailable) from error
     except (BotoCoreError, ResponseParserError, deadline.DeadlineExpired) as error:
-        raise unavailable(
-            f"{doing} got no sound answer ({type(error).__name__}). It is safe to try again."
-        ) from error
+        raise aws_errors.translate_fault(error, doing, unavailable) from error

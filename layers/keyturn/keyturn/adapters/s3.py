@@ -8,7 +8,7 @@ Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional
 from botocore.exceptions import ClientError
 
 from keyturn import errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, aws_errors
 
 NAMES_TRIED = 10
 
@@ -22,7 +22,7 @@ class S3Records:
         self._owned = {"Bucket": bucket, "ExpectedBucketOwner": account}
 
     def keep(self, name: str, document: str) -> str | None:
-        """Store a record, and return where it is. Raises RecordNotStored, AccessDenied."""
+        """Store a record, and return where it is. Raises RecordNotStored; see `aws.translated`."""
         if not self._bucket:
             return None
         for number in range(1, NAMES_TRIED + 1):
@@ -54,7 +54,7 @@ class S3Records:
                     IfNoneMatch="*",
                 )
             except ClientError as error:
-                if aws.code(error) != "PreconditionFailed":
+                if aws_errors.code_of(error) != "PreconditionFailed":
                     raise
                 return False
         return True

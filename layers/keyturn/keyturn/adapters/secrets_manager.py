@@ -15,7 +15,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from keyturn import errors, exposure, finding_history
-from keyturn.adapters import aws, secret_facts
+from keyturn.adapters import aws, aws_errors, secret_facts
 from keyturn.exposure import Mark
 from keyturn.finding_history import StartedRotation
 from keyturn.labels import AWSCURRENT, AWSPENDING, Labels, Version
@@ -92,7 +92,7 @@ class SecretsManager:
             try:
                 self._client.rotate_secret(**self._secret, ClientRequestToken=token)
             except ClientError as error:
-                if aws.code(error) == "InvalidRequestException":
+                if aws_errors.code_of(error) == "InvalidRequestException":
                     self._refuse_marked(error)
                     return False
                 raise
@@ -120,7 +120,7 @@ class SecretsManager:
                     VersionStages=[AWSPENDING],
                 )
             except ClientError as error:
-                if aws.code(error) == "ResourceExistsException":
+                if aws_errors.code_of(error) == "ResourceExistsException":
                     return False
                 raise
         return True
@@ -136,7 +136,10 @@ class SecretsManager:
                     RemoveFromVersionId=from_version,
                 )
             except ClientError as error:
-                if aws.code(error) in {"InvalidParameterException", "InvalidRequestException"}:
+                if aws_errors.code_of(error) in {
+                    "InvalidParameterException",
+                    "InvalidRequestException",
+                }:
                     self._refuse_marked(error)
                     raise errors.LabelMoved(
                         f"AWSCURRENT is no longer on {from_version}, so {to_version} was not"
@@ -152,7 +155,7 @@ class SecretsManager:
                     **self._secret, VersionStage=label, RemoveFromVersionId=version
                 )
             except ClientError as error:
-                if aws.code(error) != "InvalidParameterException":
+                if aws_errors.code_of(error) != "InvalidParameterException":
                     raise
 
     def marks(self) -> list[Mark]:
@@ -195,7 +198,7 @@ class SecretsManager:
                     **self._secret, VersionId=version
                 )
             except ClientError as error:
-                if aws.code(error) == "ResourceNotFoundException":
+                if aws_errors.code_of(error) == "ResourceNotFoundException":
                     return None
                 raise
         return found
@@ -220,7 +223,7 @@ class SecretsManager:
             try:
                 yield
             except ClientError as error:
-                if aws.code(error) == "InvalidRequestException":
+                if aws_errors.code_of(error) == "InvalidRequestException":
                     self._refuse_marked(error)
                 raise
 

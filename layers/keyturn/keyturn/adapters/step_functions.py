@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from keyturn import caller, errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, aws_errors
 from keyturn.questions import Answers, Question
 from keyturn.run import Run
 from keyturn.watch import Execution
@@ -100,7 +100,7 @@ class StepFunctionsRuns:
                     executionArn=execution_arn, maxResults=PAGE_EVENTS, reverseOrder=True, **token
                 )
             except ClientError as error:
-                if aws.code(error) == "ExecutionDoesNotExist":
+                if aws_errors.code_of(error) == "ExecutionDoesNotExist":
                     return {"events": []}
                 raise
         return found
@@ -113,7 +113,7 @@ class StepFunctionsRuns:
                     stateMachineArn=self.state_machine_arn, name=name, input=given
                 )
             except ClientError as error:
-                if aws.code(error) == "ExecutionAlreadyExists":
+                if aws_errors.code_of(error) == "ExecutionAlreadyExists":
                     return False
                 raise
         return True
@@ -161,7 +161,7 @@ class StepFunctionsQuestions:
                     stateMachineArn=self._arn, name=name, input=json.dumps({"question": question})
                 )
             except ClientError as error:
-                if aws.code(error) != "ExecutionAlreadyExists":
+                if aws_errors.code_of(error) != "ExecutionAlreadyExists":
                     raise
 
     def answers_of(self, name: str) -> Answers | None:
@@ -173,7 +173,7 @@ class StepFunctionsQuestions:
             try:
                 found = self._client.describe_execution(executionArn=execution_arn)
             except ClientError as error:
-                if aws.code(error) == "ExecutionDoesNotExist":
+                if aws_errors.code_of(error) == "ExecutionDoesNotExist":
                     return None
                 raise
         if found["status"] == "RUNNING":

@@ -8,21 +8,21 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from keyturn import errors
-from keyturn.adapters import aws
+from keyturn.adapters import aws, aws_errors
 
 
 def read(client: Any, secret_arn: str, missing: errors.KeyturnError) -> str:
     """The text of the secret, read with a client of Secrets Manager.
 
-    Raises `missing` where the secret does not exist or has no value, else AccessDenied or
-    SecretsManagerUnavailable.
+    Raises `missing` where the secret does not exist or has no value, else SecretsManagerUnavailable
+    and what `aws.translated` does.
     """
     doing = f"secretsmanager:GetSecretValue on {secret_arn}"
     with aws.translated(doing, errors.SecretsManagerUnavailable):
         try:
             found = client.get_secret_value(SecretId=secret_arn)
         except ClientError as error:
-            if aws.code(error) != "ResourceNotFoundException":
+            if aws_errors.code_of(error) != "ResourceNotFoundException":
                 raise
             raise missing from error
     return str(found.get("SecretString", ""))
