@@ -13,6 +13,9 @@ PLATFORM ?= lambda
 BYTECODE ?=
 FULL     ?=
 DELIVERY ?=
+FROM     ?=
+GENERATE ?=
+KMS_KEY  ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -20,12 +23,13 @@ SAM    := .sam
 AUDIT  := .audit
 # Where `sam deploy` looks for what is deployed; what is built for this machine is kept apart from it.
 BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
-SOURCE := layers/keyturn functions local tests
+SOURCE := layers/keyturn functions local deployment tests
+STACK  := keyturn$(if $(filter-out default,$(ENV)),-$(ENV))
 RUN    := PYTHONPATH=layers/keyturn:functions:.
 # The lock files are complete, and pip's own resolver need not run.
 INSTALL := -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r
 
-.PHONY: help demo test check bench build deploy clean
+.PHONY: help demo test check bench build key deploy clean
 .DEFAULT_GOAL := help
 
 help: ## Show the doors
@@ -52,7 +56,7 @@ CHECKS := check-types check-template check-policy check-cfn check-imports check-
 .PHONY: $(CHECKS)
 
 check-types:
-	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local tests
+	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local deployment tests
 
 check-template:
 	@AWS_DEFAULT_REGION=eu-central-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
@@ -91,8 +95,16 @@ build: $(SAM)/.sam | $(BIN)/python ## The artefacts that are deployed (PLATFORM=
 	@echo "Built: the layer, $$(($$(find $(BUILD)/build/KeyturnLayer -type f -exec cat {} + | wc -c) / 1048576)) MB" \
 		"unzipped, and $$(ls -d $(BUILD)/build/*Function | wc -l) functions. What is in them: $(BUILD)/sbom.cdx.json"
 
-deploy: build ## Deploy with samconfig.toml (ENV=staging)
+key: $(VENV)/.local ## Keep the key in use in Secrets Manager (ENV=staging FROM=web/session-key or GENERATE=1)
+	@$(RUN) $(BIN)/python -m deployment.first_key --secret $(STACK)/session-key --parameters deployment/$(ENV).yaml \
+		$(if $(FROM),--from $(FROM)) $(if $(GENERATE),--generate) $(if $(KMS_KEY),--kms-key $(KMS_KEY))
+
+deploy: deployable build ## Deploy with the parameters of deployment/default.yaml (ENV=staging)
 	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam deploy --config-env $(ENV)
+
+.PHONY: deployable
+deployable: $(VENV)/.local
+	@$(RUN) $(BIN)/python -m deployment.check deployment/$(ENV).yaml
 
 clean: ## Remove what the other doors have made
 	rm -rf $(VENV) $(SAM) $(AUDIT) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,6 +5,7 @@ reserved concurrency; beyond it the caller is told to come back later. The funct
 unchanged under AWS's runtime client (see `local.lambda_environment`).
 """
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 ACCOUNT_CONCURRENCY = 1000
+ENVIRONMENT_BYTES = 4096
 # A function cannot set these: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 # PYTHONPATH is added to the list because it is how the layers are found here.
 RESERVED_VARIABLES = frozenset({
@@ -78,6 +80,15 @@ class _Function:
                 self._idle.append(environment)
 
 
+def environment_bytes(variables: Mapping[str, str]) -> int:
+    """Return how many of ENVIRONMENT_BYTES variables take: Lambda measures their JSON.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+    measured = json.dumps(dict(variables), ensure_ascii=False, separators=(",", ":"))
+    return len(measured.encode())
+
+
 class Functions:
     """Creates and invokes functions; `close` ends every environment.
 
@@ -112,8 +123,8 @@ class Functions:
     def create(self, settings: FunctionSettings) -> str:
         """Create a function and return its ARN.
 
-        Raises ValueError for a name in use, a folder that is not there, or a variable that Lambda
-        keeps for itself.
+        Raises ValueError for a name in use, a folder that is not there, a variable that Lambda
+        keeps for itself, or more bytes of variables than Lambda takes.
         """
         if settings.name in self._functions:
             raise ValueError(f"a function named {settings.name} exists already")
@@ -122,6 +133,12 @@ class Functions:
                 raise ValueError(f"{settings.name}: there is no folder {folder}")
         if reserved := sorted(RESERVED_VARIABLES & settings.environment.keys()):
             raise ValueError(f"{settings.name}: Lambda reserves {', '.join(reserved)}")
+        if (size := environment_bytes(settings.environment)) > ENVIRONMENT_BYTES:
+            raise ValueError(
+                f"{settings.name}: Lambda was unable to configure your environment variables"
+                " because the environment variables you have provided exceeded the 4KB limit"
+                f" ({size} bytes)"
+            )
         arn = f"{self._arn_prefix}:{settings.name}"
         self._functions[settings.name] = _Function(settings, arn)
         return arn

@@ -47,7 +47,7 @@ def cluster_parameters(cluster: RunningCluster) -> dict[str, str]:
         "Namespace": cluster.namespace,
         "Services": ",".join(console.REPLICAS),
         "RolloutSeconds": "120",
-        "RolloutPollSeconds": "1",
+        "PollSeconds": "1",
     }
 
 

@@ -18,6 +18,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
+AUTHORITIES = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:authorities-AbCdEf"
 NEW = "11111111-1111-4111-8111-111111111111"
 OLD = "00000000-0000-4000-8000-000000000000"
 ASKED = "2026-11-24T11:59:00.000Z"

@@ -31,7 +31,7 @@ ENTRIES: dict[str, Any] = {
         "startedAt": "2026-11-24T11:59:10.000Z",
         "seconds": 0.5,
         "services": ["web-console", "auth-service"],
-        "rolloutPollSeconds": 5,
+        "pollSeconds": 5,
         "sessions": 41,
         "counted": True,
         "announced": True,
@@ -94,7 +94,7 @@ ENTRIES: dict[str, Any] = {
 PREPARED = {
     "startedAt": "2026-11-24T11:59:10.000Z",
     "services": ["web-console", "auth-service"],
-    "rolloutPollSeconds": 5,
+    "pollSeconds": 5,
 }
 WAITING = {
     "startedAt": AT,

@@ -19,7 +19,7 @@ from local.deployment import rules
 from local.deployment.intrinsics import Scope, conditions, resolve
 from local.deployment.parameters import parameter_values, text
 from local.deployment.template import read_template
-from tests.conftest import ARN
+from tests.conftest import ARN, AUTHORITIES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "layers" / "keyturn" / "keyturn"
@@ -37,6 +37,7 @@ PSEUDO = {
 }
 PHYSICAL_IDS = {
     "SessionKeySecret": ARN,
+    "CertificateAuthorities": AUTHORITIES,
     "RotateSessionKey": ACCOUNT.format(
         service="states", name="stateMachine:keyturn-rotate-session-key"
     ),

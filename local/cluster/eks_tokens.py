@@ -8,13 +8,16 @@ aws-iam-authenticator, pkg/token; AWS, "Authenticating Requests (AWS Signature V
 
 import base64
 import binascii
+import functools
 import hashlib
 import hmac
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+
+import botocore.session
+from botocore.regions import EndpointResolver
 
 from local.cluster.rbac import User
 
@@ -22,7 +25,6 @@ PREFIX = "k8s-aws-v1."
 LIFETIME = timedelta(minutes=15)
 MAX_LENGTH = 4096
 
-_STS_HOST = re.compile(r"^sts(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?$")
 _PARAMETERS = {
     "Action",
     "Version",
@@ -87,9 +89,24 @@ def _presigned_url(token: str) -> SplitResult:
     except (binascii.Error, ValueError):
         raise TokenRefusedError("the token is not the base64url of a URL") from None
     _require(url.scheme == "https", "the URL is not https")
-    _require(bool(_STS_HOST.match(url.netloc)), "the URL's host is not STS")
+    _require(url.netloc in sts_hosts(), "the URL's host is not STS")
     _require(url.path == "/" and not url.fragment, "the URL's path is not /")
     return url
+
+
+@functools.cache
+def sts_hosts() -> frozenset[str]:
+    """STS of every Region, and the global one, from botocore's data: aws-iam-authenticator's list.
+
+    https://github.com/kubernetes-sigs/aws-iam-authenticator, pkg/token, stsHostsForPartition
+    """
+    loader = botocore.session.get_session().get_component("data_loader")
+    resolver = EndpointResolver(loader.load_data("endpoints"))
+    return frozenset(
+        resolver.construct_endpoint("sts", region, partition)["hostname"]
+        for partition in resolver.get_available_partitions()
+        for region in resolver.get_available_endpoints("sts", partition, allow_non_regional=True)
+    )
 
 
 def _parameters(url: SplitResult) -> dict[str, str]:

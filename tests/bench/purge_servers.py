@@ -102,7 +102,7 @@ def settings(target: Target) -> dict[str, Any]:
         "redis_port": port,
         "redis_database": target.database,
         "redis_tls": False,
-        "redis_certificate_authority": "",
+        "certificate_authorities_secret": "",
         "redis_authentication": "none",
         "redis_user": "",
         "redis_password_secret": "",

@@ -1,6 +1,5 @@
 """The product's adapters of Kubernetes, as a function uses them on a cluster under test."""
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.adapters.kubernetes_secret import KubernetesSecret
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import ClusterSettings, DeliverySettings
-from keyturn.variables import DeliveryMode, Url
+from keyturn.variables import DeliveryMode, SecretArn, Url
+from tests.conftest import AUTHORITIES
 from tests.contract.cluster_under_test import NAME, ClusterUnderTest
 
 FIELD = "SESSION_ENCRYPTION_KEY"
@@ -48,11 +48,10 @@ def signing_as(key_id: str, secret_key: str) -> Iterator[None]:
 
 def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
     """The adapters, which sign with the process's credentials from now on."""
-    authority = base64.b64encode(cluster.ca_pem.encode()).decode()
     settings = Settings(
+        certificate_authorities_secret=SecretArn(AUTHORITIES),
         cluster_name=NAME,
         cluster_endpoint=Url(cluster.url),
-        cluster_certificate_authority=authority,
         namespace=namespace,
         delivery_mode=DeliveryMode("kubernetes-secret"),
         external_secret="",
@@ -60,6 +59,6 @@ def adapters_of(cluster: ClusterUnderTest, namespace: str) -> Adapters:
         kubernetes_secret_key=FIELD,
         vault_static_secret="",
     )
-    api = KubernetesApi(settings)
+    api = KubernetesApi(settings, lambda: cluster.ca_pem)
     secret = KubernetesSecret(api, settings)
     return Adapters(api, KubernetesCluster(api), secret, KubernetesCluster(api, settings))

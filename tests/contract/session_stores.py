@@ -9,9 +9,9 @@ from keyturn import purge, purge_progress, sessions
 from keyturn.adapters.redis import RedisSessions
 from keyturn.purge import Manner
 from keyturn.settings import SessionSettings
-from keyturn.variables import Certificate, Port, PurgeMode, PurgePace, RedisAuthentication
+from keyturn.variables import Port, PurgeMode, PurgePace, RedisAuthentication, SecretArn
 from local.redis_server import RedisServer
-from tests.conftest import NOON
+from tests.conftest import AUTHORITIES, NOON
 from tests.fakes import FakeClock, FakeSessionStore
 from tests.redis_cluster import RedisCluster
 
@@ -26,7 +26,7 @@ def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
         "redis_port": Port(port),
         "redis_database": DATABASE,
         "redis_tls": False,
-        "redis_certificate_authority": Certificate(""),
+        "certificate_authorities_secret": SecretArn(AUTHORITIES),
         "redis_authentication": RedisAuthentication("none"),
         "redis_user": "",
         "redis_password_secret": "",

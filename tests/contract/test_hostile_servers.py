@@ -4,7 +4,6 @@ Each adapter looks at each hostile server, over a real socket. A socket's time-o
 of these looks: a server that sends a byte now and then is never late.
 """
 
-import base64
 import gzip
 import threading
 import time
@@ -36,7 +35,7 @@ from keyturn.adapters.vault import KvSecret
 from keyturn.channels import Message
 from keyturn.settings import ClusterSettings
 from keyturn.validation import Answer
-from keyturn.variables import Certificate, Url, VaultAuthentication
+from keyturn.variables import SecretArn, Url, VaultAuthentication
 from local.cluster.certificates import CertificateAuthority, server_context
 from tests.conftest import ARN, NEW
 from tests.contract import vault_secret
@@ -51,7 +50,6 @@ MESSAGE = Message("Kind", "Subject", "It is so.", {"When": "now"}, "Run:", {})
 AUTHORITY = CertificateAuthority("hostile")
 TLS = server_context(AUTHORITY.issue("hostile"))
 BOMB = gzip.compress(bytes(512 * 1024 * 1024), compresslevel=1)
-TRUSTED = base64.b64encode(AUTHORITY.pem.encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ def _vault(scheme: str) -> Callable[[int], object]:
             vault_secret.settings(
                 f"{scheme}://127.0.0.1:{port}",
                 vault_authentication=VaultAuthentication("token"),
-                vault_certificate_authority=Certificate(TRUSTED if scheme == "https" else ""),
-            )
+            ),
+            lambda: AUTHORITY.pem,
         )
         secret._login = _Token()
         return secret.read()
@@ -87,13 +85,14 @@ class _Token:
 
 
 def _kubernetes(port: int) -> object:
-    settings = ClusterSettings("laptop", Url(f"https://127.0.0.1:{port}"), TRUSTED, "web")
-    return KubernetesApi(settings).get("/api/v1/namespaces/web/pods")
+    where = ("laptop", Url(f"https://127.0.0.1:{port}"), "web")
+    api = KubernetesApi(ClusterSettings(SecretArn(ARN), *where), lambda: AUTHORITY.pem)
+    return api.get("/api/v1/namespaces/web/pods")
 
 
 def _redis(port: int, *, tls: bool) -> object:
-    changes = {"redis_tls": tls, "redis_certificate_authority": Certificate(TRUSTED if tls else "")}
-    return RedisSessions(settings_of("127.0.0.1", port, **changes)).primaries()
+    settings = settings_of("127.0.0.1", port, redis_tls=tls)
+    return RedisSessions(settings, None, lambda: AUTHORITY.pem).primaries()
 
 
 def _aws(scheme: str, look: Callable[[], object]) -> Callable[[int], object]:

@@ -1,6 +1,5 @@
 """The adapter's TLS: EKS's authority is trusted though strict checks refuse it, and no other is."""
 
-import base64
 import http.server
 import ipaddress
 import socket
@@ -19,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from keyturn import errors
-from keyturn.adapters.kubernetes import KubernetesApi, _trust
+from keyturn.adapters.certificate_authorities import context
+from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.settings import ClusterSettings
-from keyturn.variables import Url
+from keyturn.variables import SecretArn, Url
+from tests.conftest import AUTHORITIES
 
 PATH = "/api/v1/namespaces/web/pods"
 
@@ -35,9 +36,8 @@ class Authority:
     certificate: x509.Certificate
 
     @property
-    def setting(self) -> str:
-        pem = self.certificate.public_bytes(serialization.Encoding.PEM)
-        return base64.b64encode(pem).decode()
+    def pem(self) -> str:
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def issue(self, address: str, folder: Path) -> Path:
         """A server's certificate and key in one file."""
@@ -121,9 +121,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def api(port: int, trusted: Authority) -> KubernetesApi:
-    return KubernetesApi(
-        ClusterSettings("laptop", Url(f"https://127.0.0.1:{port}"), trusted.setting, "web")
-    )
+    where = ("laptop", Url(f"https://127.0.0.1:{port}"), "web")
+    return KubernetesApi(ClusterSettings(SecretArn(AUTHORITIES), *where), lambda: trusted.pem)
 
 
 def test_the_clusters_own_authority_is_trusted_without_key_identifiers(tmp_path: Path) -> None:
@@ -135,14 +134,14 @@ def test_the_clusters_own_authority_is_trusted_without_key_identifiers(tmp_path:
 def test_such_a_certificate_is_what_the_strict_check_refuses(tmp_path: Path) -> None:
     """Python 3.13 makes VERIFY_X509_STRICT the default; this is why the flag is cleared."""
     ours = authority()
-    context = _trust(ours.setting)
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    made = context(ours.pem, "cluster")
+    made.verify_flags |= ssl.VERIFY_X509_STRICT
     with (
         serving(ours.issue("127.0.0.1", tmp_path)) as port,
         socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
         pytest.raises(ssl.SSLCertVerificationError, match="Key Identifier"),
     ):
-        context.wrap_socket(plain, server_hostname="127.0.0.1")
+        made.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 def test_another_authority_is_refused(tmp_path: Path) -> None:
@@ -163,8 +162,8 @@ def test_another_hosts_certificate_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_strict_flag_is_cleared() -> None:
-    pem = base64.b64decode(authority().setting).decode()
-    ours, plain = _trust(authority().setting), ssl.create_default_context(cadata=pem)
+    pem = authority().pem
+    ours, plain = context(pem, "cluster"), ssl.create_default_context(cadata=pem)
     assert ours.verify_flags == plain.verify_flags & ~ssl.VERIFY_X509_STRICT
     assert ours.verify_mode == ssl.CERT_REQUIRED
     assert ours.check_hostname
@@ -172,6 +171,21 @@ def test_only_the_strict_flag_is_cleared() -> None:
 
 
 def test_an_authority_that_is_no_certificate_is_an_invalid_setting() -> None:
-    for malformed in ("not base64!", base64.b64encode(b"no certificate").decode()):
-        with pytest.raises(errors.SettingsInvalid, match="CLUSTER_CERTIFICATE_AUTHORITY"):
-            _trust(malformed)
+    for malformed in ("no certificate", ""):
+        settings = ClusterSettings(SecretArn(AUTHORITIES), "laptop", Url("https://x"), "web")
+        with pytest.raises(errors.SettingsInvalid, match="ClusterCertificateAuthority"):
+            KubernetesApi(settings, lambda pem=malformed: pem).get(PATH)  # type: ignore[misc]
+
+
+def test_an_authority_that_is_replaced_is_trusted_by_what_runs(tmp_path: Path) -> None:
+    """And the one before is trusted no more: nothing is kept beside it."""
+    before, after = authority(), authority()
+    trusted = [before]
+    with serving(after.issue("127.0.0.1", tmp_path)) as port:
+        where = ("laptop", Url(f"https://127.0.0.1:{port}"), "web")
+        settings = ClusterSettings(SecretArn(AUTHORITIES), *where)
+        running = KubernetesApi(settings, lambda: trusted[-1].pem)
+        with pytest.raises(errors.ClusterNotTrusted):
+            running.get(PATH)
+        trusted.append(after)
+        assert running.get(PATH) == {"items": []}

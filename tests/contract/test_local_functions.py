@@ -170,14 +170,16 @@ def test_the_environment_is_the_templates_and_lambdas_own_and_nothing_else(
     assert "HOME" not in variables
 
 
-def test_a_reserved_variable_a_missing_folder_and_a_taken_name_are_refused(
+def test_a_reserved_variable_a_missing_folder_too_many_bytes_and_a_taken_name_are_refused(
     functions: Functions, settings: FunctionSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="reserves AWS_REGION"):
         functions.create(replace(settings, environment={"AWS_REGION": "us-east-1"}))
     with pytest.raises(ValueError, match="there is no folder"):
         functions.create(replace(settings, layers=(tmp_path / "absent",)))
-    functions.create(settings)
+    with pytest.raises(ValueError, match=r"exceeded the 4KB limit \(4097 bytes\)"):
+        functions.create(replace(settings, environment={"LONG": "x" * (4097 - len('{"LONG":""}'))}))
+    functions.create(replace(settings, environment={"LONG": "x" * (4096 - len('{"LONG":""}'))}))
     with pytest.raises(ValueError, match="exists already"):
         functions.create(settings)
 

@@ -1,6 +1,5 @@
 """The session store that does not let us in, or not do all: named, and nothing is deleted."""
 
-import base64
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
@@ -10,7 +9,6 @@ from redis import Redis, UsernamePasswordCredentialProvider
 
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
-from keyturn.variables import Certificate
 from local.cluster.certificates import CertificateAuthority
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
@@ -317,10 +315,6 @@ def tls_server(processes: Processes) -> Iterator[RedisServer]:
         yield server
 
 
-def authority(pem: str) -> Certificate:
-    return Certificate(base64.b64encode(pem.encode()).decode())
-
-
 def test_a_purge_over_tls_with_a_password(tls_server: RedisServer) -> None:
     with tls_server.client(DATABASE) as client:
         client.mset({f"session:{number}": "x" for number in range(100)})
@@ -328,9 +322,10 @@ def test_a_purge_over_tls_with_a_password(tls_server: RedisServer) -> None:
         tls_server.host,
         tls_server.port,
         redis_tls=True,
-        redis_certificate_authority=authority(tls_server.ca_pem),
     )
-    store = RedisSessions(settings, UsernamePasswordCredentialProvider(password=PASSWORD))
+    store = RedisSessions(
+        settings, UsernamePasswordCredentialProvider(password=PASSWORD), lambda: tls_server.ca_pem
+    )
     sessions.check_ready(store, flush=False)
     assert purge_all(store)["deleted"] == 100
 
@@ -340,8 +335,8 @@ def test_a_certificate_of_another_authority_is_refused(
     trusted: str, tls_server: RedisServer
 ) -> None:
     pem = CertificateAuthority("another").pem if trusted else ""
-    changes = {"redis_tls": True, "redis_certificate_authority": authority(pem) if pem else ""}
-    for call in calls(store_of(tls_server, **changes)):
+    settings = settings_of(tls_server.host, tls_server.port, redis_tls=True)
+    for call in calls(RedisSessions(settings, None, lambda: pem)):
         with pytest.raises(errors.SessionStoreRefused, match="RedisCertificateAuthority"):
             call()
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors
+from keyturn.adapters.certificate_authorities import of_the_system
 from keyturn.adapters.vault_connection import connect
 from keyturn.adapters.vault_login import IamLogin, login_of
 from keyturn.variables import VaultAuthentication, VaultPath
@@ -172,7 +173,7 @@ def log_in(stub: Stub, **changes: Any) -> Any:
         "vault_credentials_secret": "",
     }
     configured = settings(stub.address, **{**given, **changes})
-    client = connect(configured)
+    client = connect(configured, of_the_system)
     login_of(configured).log_in(client)
     return client
 

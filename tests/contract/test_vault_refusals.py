@@ -3,7 +3,6 @@
 A server that is silent, or sends clients elsewhere, is a few lines of sockets here.
 """
 
-import base64
 import http.server
 import socket
 import threading
@@ -16,11 +15,12 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters import aws, vault_connection
-from keyturn.variables import Certificate, VaultAuthentication, VaultPath
+from keyturn.adapters.certificate_authorities import of_the_system
+from keyturn.variables import VaultAuthentication, VaultPath
 from local.cluster.certificates import CertificateAuthority
 from local.processes import Processes
 from local.vault_server import VaultServer
-from tests.contract.vault_secret import FIELD, MOUNT, NOW, PATH, POLICY, Site, Stored, use
+from tests.contract.vault_secret import FIELD, MOUNT, NOW, PATH, POLICY, Site, Stored, settings, use
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +160,16 @@ def test_a_private_authority_is_trusted_and_no_other_is(
     tls_server: VaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = prepared(tls_server, monkeypatch)
-    own = {"vault_certificate_authority": encoded(tls_server.ca_pem)}
+    own = {"authority": tls_server.ca_pem}
     site.way(**own).check_ready()
     assert site.way(**own).bring(site.promoted(), {}, NOW)["written"]
     other = CertificateAuthority("somebody else").pem
-    for authority in (Certificate(""), encoded(other)):
+    for authority in ("", other):
         refused(
             site,
             errors.VaultNotTrusted,
             "no certificate that we trust",
-            vault_certificate_authority=authority,
+            authority=authority,
         )
 
 
@@ -178,20 +178,16 @@ def test_a_private_authority_does_not_bring_in_those_of_the_system(
 ) -> None:
     """And requests adds none of its own to the context, which its adapter else would."""
     site = prepared(tls_server, monkeypatch)
-    secret = site.secret(vault_certificate_authority=encoded(tls_server.ca_pem))
+    secret = site.secret(authority=tls_server.ca_pem)
     secret.check_access(destroy=True)
     context = secret._connection.session.get_adapter("https://vault.test")._context
     assert len(context.get_ca_certs()) == 1
 
 
-def encoded(pem: str) -> Certificate:
-    return Certificate(base64.b64encode(pem.encode()).decode())
-
-
-def test_an_authority_that_is_none_is_told_at_init(site: Site) -> None:
-    broken = encoded("-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n")
-    with pytest.raises(errors.SettingsInvalid, match="VAULT_CERTIFICATE_AUTHORITY"):
-        site.secret(vault_certificate_authority=broken)
+def test_an_authority_that_is_none_is_told_before_vault_is_asked(site: Site) -> None:
+    broken = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n"
+    with pytest.raises(errors.SettingsInvalid, match="VaultCertificateAuthority"):
+        site.secret(address="https://vault.test", authority=broken).read()
 
 
 def test_a_secret_in_a_namespace_is_found_with_its_name_and_not_without(
@@ -231,7 +227,8 @@ def test_nothing_is_taken_from_the_environment_or_from_files(
     for name in ("VAULT_CLIENT_CERT", "VAULT_CACERT", "VAULT_CAPATH"):  # read when it is imported
         monkeypatch.setattr(hvac.v1, name, str(tmp_path / "none.pem"))
     secret = site.secret()
-    assert secret._connection.token == ""
+    unused = vault_connection.connect(settings(site.server.address), of_the_system)
+    assert unused.token == ""
     secret.check_access(destroy=True)
     assert site.way().bring(site.promoted(), {}, NOW)["written"]
 
@@ -302,10 +299,12 @@ def test_a_server_that_is_silent_is_given_up(site: Site, monkeypatch: pytest.Mon
         refused(site, errors.VaultUnavailable, r"does not answer within 0\.2 s", address=address)
 
 
-def test_another_refusal_of_a_write_is_no_conflict(site: Site) -> None:
+def test_another_refusal_of_a_write_is_no_conflict(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = site.secret().read()
     with answering(with_status(400, b'{"errors": ["too large"]}')) as (address, _):
         secret = site.secret(address=address)
-        secret._logged_in_until = float("inf")
+        monkeypatch.setattr(secret._login, "log_in", lambda _client: None)
         with pytest.raises(errors.VaultRefused, match=f"`update` {MOUNT}/data/{PATH}"):
             secret.write(kept, site.new.base64)

@@ -12,7 +12,7 @@ import hvac
 from keyturn import key
 from keyturn.adapters import vault
 from keyturn.delivery import Promoted
-from keyturn.variables import Certificate, OptionalUrl, VaultAuthentication, VaultPath
+from keyturn.variables import OptionalUrl, VaultAuthentication, VaultPath
 from keyturn.vault_delivery import VaultWrite
 from keyturn.vault_settings import VaultSettings
 from local.vault_server import VaultServer
@@ -32,7 +32,6 @@ def settings(address: str, **changes: Any) -> VaultSettings:
         "vault_mount": VaultPath(MOUNT),
         "vault_path": VaultPath(PATH),
         "vault_field": FIELD,
-        "vault_certificate_authority": Certificate(""),
         "vault_authentication": VaultAuthentication("approle"),
         "vault_auth_mount": VaultPath("approle"),
         "vault_role": "",
@@ -119,9 +118,10 @@ class Site:
         self.credentials.update(role_id=role.role_id, secret_id=role.secret_id)
 
     def secret(self, **changes: Any) -> vault.KvSecret:
-        """The product's adapter; `address` and others of the settings may be changed."""
+        """The product's adapter; `address`, `authority` and other settings may be changed."""
         address = changes.pop("address", self.server.address)
-        return vault.KvSecret(settings(address, **changes))
+        authority = changes.pop("authority", "")
+        return vault.KvSecret(settings(address, **changes), lambda: authority)
 
     def way(self, **changes: Any) -> VaultWrite:
         return VaultWrite(self.secret(**changes), destroys_exposed=True)

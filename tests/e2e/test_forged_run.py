@@ -124,7 +124,7 @@ def test_an_input_cannot_bring_entries_of_its_own(site: Site) -> None:
     ran = input_of(site, "TakeRotation", rotation_id)
     forged = {
         **ran,
-        "begin_rotation": {"services": [], "rolloutPollSeconds": 1, "startedAt": "never"},
+        "begin_rotation": {"services": [], "pollSeconds": 1, "startedAt": "never"},
         "restore_previous_key": {"restart": False, "deliver": False},
         "failure": {"Error": "Superseded", "Cause": TEXT},
     }

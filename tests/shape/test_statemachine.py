@@ -348,7 +348,7 @@ def test_a_run_keeps_nothing_of_its_input_but_what_the_rotation_is() -> None:
     assert taken["Parameters"]["begin_rotation"] == {
         "startedAt.$": "$$.Execution.StartTime",
         "services.$": "States.StringSplit('${Services}', ',')",
-        "rolloutPollSeconds.$": "States.StringToJson('${RolloutPollSeconds}')",
+        "pollSeconds.$": "States.StringToJson('${PollSeconds}')",
     }
 
 
@@ -421,7 +421,7 @@ def test_the_machine_and_every_wait_have_an_end() -> None:
     assert 3600 <= state_machine()["TimeoutSeconds"] <= 86400
     for state in STATES:
         if state.body["Type"] == "Wait":
-            assert state.body["SecondsPath"] == "$.begin_rotation.rolloutPollSeconds"
+            assert state.body["SecondsPath"] == "$.begin_rotation.pollSeconds"
 
 
 def test_the_definition_is_plain_text_with_its_functions_left_open() -> None:

@@ -144,10 +144,12 @@ def test_a_changed_policy_of_the_kms_key_matches_and_that_of_another_does_not() 
     existing = {
         "FirstSessionKey": "",
         "ExistingSecretArn": ARN,
-        "ExistingSecretKmsKeyArn": own,
+        "KmsKeyArns": f"{own},{own[:-1]}3",
     }
     with_own = of_type("AWS::Events::Rule", stack(**existing))["KmsKeyProtectionRule"]
-    assert matches(with_own["EventPattern"], of(own))
+    for arn in (own, f"{own[:-1]}3", "KmsKey.Arn"):
+        assert matches(with_own["EventPattern"], of(arn))
+    assert not matches(with_own["EventPattern"], of("another"))
 
 
 def test_findings_of_this_account_alone_are_looked_at() -> None:

@@ -86,8 +86,7 @@ def own_calls(role: dict[str, Any]) -> list[Statement]:
 
 def every_own_right() -> Iterator[tuple[str, str, str, Statement]]:
     """Function, action, resource and statement, of the stack that has everything."""
-    for parameters in (EVERYTHING, {**EVERYTHING, **IAM_LOGIN, "RedisPasswordSecret": "",
-                                    "RedisPasswordKmsKeyArn": ""}):  # fmt: skip
+    for parameters in (EVERYTHING, {**EVERYTHING, **IAM_LOGIN, "RedisPasswordSecret": ""}):
         for name, role in roles(**parameters).items():
             for statement in own_calls(role):
                 for action, resource in rights(statement):
@@ -245,11 +244,24 @@ def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() ->
     assert readers_of("SlackWebhookSecret", webhook) == telling
 
 
-def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_password() -> None:
+def test_who_connects_with_tls_of_ones_own_reads_the_authorities_and_nobody_else_does() -> None:
+    connecting = {
+        name
+        for name, own in functions().items()
+        if {"REDIS_HOST", "CLUSTER_ENDPOINT"} & variables_of(own).keys()
+    }
+    reading = holders("secretsmanager:GetSecretValue", "CertificateAuthorities")
+    assert reading == connecting
+    given = {n for n, own in functions().items()
+             if "CERTIFICATE_AUTHORITIES_SECRET" in variables_of(own)}  # fmt: skip
+    assert given == connecting
+
+
+def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_login_or_authorities() -> None:
     passwords = {
         EVERYTHING[name]
         for name in ("RedisPasswordSecret", "SlackWebhookSecret", "VaultCredentialsSecret")
-    }
+    } | {"CertificateAuthorities"}
     for _, action, resource, _ in every_own_right():
         if action.startswith("secretsmanager:"):
             reads = action == "secretsmanager:GetSecretValue"
@@ -273,7 +285,7 @@ def test_the_key_of_an_existing_secret_is_used_where_it_has_one() -> None:
         for parameters, expected in (
             ({}, {"KmsKey.Arn"}),
             (EXISTING, set()),
-            ({**EXISTING, "ExistingSecretKmsKeyArn": KMS_KEY}, {KMS_KEY}),
+            ({**EXISTING, "KmsKeyArns": f"{KMS_KEY},{KMS_KEY}2"}, {KMS_KEY, f"{KMS_KEY}2"}),
         ):
             made = own_calls(roles(**parameters)[role])
             keys = {on for one in made for may, on in rights(one) if may.startswith("kms:")}
@@ -296,7 +308,7 @@ def test_the_state_machine_may_invoke_the_functions_of_its_states_and_no_other()
         names = set(machine["DefinitionSubstitutions"]) - {
             "Partition",
             "Services",
-            "RolloutPollSeconds",
+            "PollSeconds",
         }
         assert names == {f"{name}FunctionArn" for name in called}
 

@@ -162,7 +162,7 @@ def test_what_cannot_be_made_again_outlives_the_stack(resource: str) -> None:
 
 
 def test_the_secret_is_encrypted_with_the_stacks_own_key_which_rotates() -> None:
-    (secret,) = of_type("AWS::SecretsManager::Secret", stack()).values()
+    secret = of_type("AWS::SecretsManager::Secret", stack())["SessionKeySecret"]
     assert secret["KmsKeyId"] == "KmsKey.Arn"
     (key,) = of_type("AWS::KMS::Key", stack()).values()
     assert key["EnableKeyRotation"] is True

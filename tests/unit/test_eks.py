@@ -124,6 +124,7 @@ def parts(url: str) -> tuple[str, str, str, dict[str, str]]:
         ("us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
         ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
         ("cn-northwest-1", "sts.cn-northwest-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
     ],
 )
 @pytest.mark.parametrize("session_token", [SESSION_TOKEN, None], ids=["role", "user"])

@@ -1,6 +1,5 @@
 """`keyturn.settings`: all problems at once, nothing guessed, nothing malformed believed."""
 
-import base64
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +12,6 @@ from keyturn.variables import (
     PURGE_PACES,
     REDIS_AUTHENTICATIONS,
     VAULT_AUTHENTICATIONS,
-    Certificate,
     DeliveryMode,
     Names,
     Port,
@@ -27,11 +25,11 @@ from keyturn.variables import (
     Urls,
     VaultPath,
 )
-from local.cluster.certificates import CertificateAuthority
-from tests.conftest import ARN
+from tests.conftest import ARN, AUTHORITIES
 from tests.project import template
 
 REDIS = {
+    "CERTIFICATE_AUTHORITIES_SECRET": AUTHORITIES,
     "REDIS_HOST": "redis.test",
     "REDIS_PORT": "6379",
     "REDIS_DATABASE": "1",
@@ -60,7 +58,7 @@ def test_a_field_is_read_from_the_variable_of_its_name() -> None:
         redis_port=Port(6379),
         redis_database=1,
         redis_tls=True,
-        redis_certificate_authority=Certificate(""),
+        certificate_authorities_secret=SecretArn(AUTHORITIES),
         redis_authentication=RedisAuthentication("none"),
         redis_user="",
         redis_password_secret="",
@@ -355,17 +353,6 @@ def test_every_pace_that_may_be_configured_is_there() -> None:
     assert tuple(PACES) == PURGE_PACES
 
 
-def test_an_authority_is_a_certificate_in_base64_or_nothing() -> None:
-    pem = CertificateAuthority("redis").pem
-    encoded = base64.b64encode(pem.encode()).decode()
-    for text in ("", encoded):
-        given = {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": text}
-        assert settings.load(settings.SessionSettings, given).redis_certificate_authority == text
-    for wrong in (pem, encoded[:-5] + "!", base64.b64encode(b"something else").decode(), "x"):
-        with pytest.raises(errors.SettingsInvalid, match=r"^REDIS_CERTIFICATE_AUTHORITY is not"):
-            settings.load(settings.SessionSettings, {**REDIS, "REDIS_CERTIFICATE_AUTHORITY": wrong})
-
-
 def test_who_is_told_and_where_records_go_may_be_left_out() -> None:
     machines = {"STATE_MACHINE_ARN": "arn:of-the-machine", "PREFLIGHT_ARN": "arn:of-another"}
     given = {"SECRET_ARN": ARN, "POWERTOOLS_SERVICE_NAME": "keyturn", **machines}
@@ -396,7 +383,7 @@ VAULT = {
     "SECRET_ARN": ARN,
     "CLUSTER_NAME": "production",
     "CLUSTER_ENDPOINT": "https://cluster.test",
-    "CLUSTER_CERTIFICATE_AUTHORITY": "authority",
+    "CERTIFICATE_AUTHORITIES_SECRET": AUTHORITIES,
     "NAMESPACE": "web",
     "STATE_MACHINE_ARN": "arn:aws:states:eu-central-1:123456789012:stateMachine:keyturn",
     "DELIVERY_MODE": "vault",

@@ -160,8 +160,8 @@ def test_redis_is_logged_in_to_as_is_configured(
     opened = []
 
     class Opened(redis.RedisSessions):
-        def __init__(self, settings: Any, credentials: Any = None) -> None:
-            super().__init__(settings, credentials)
+        def __init__(self, settings: Any, credentials: Any, authority: Any) -> None:
+            super().__init__(settings, credentials, authority)
             opened.append((settings.redis_authentication, type(credentials)))
 
     monkeypatch.setattr(redis, "RedisSessions", Opened)

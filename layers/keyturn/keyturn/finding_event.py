@@ -2,7 +2,8 @@
 
 A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it
 is what cannot hold such a text: its id, its type, account, Region and severity, each by its own
-strict form. Names are compared with ours and otherwise forgotten.
+strict form. A form bounds what can be shown; it does not list the Regions or accounts that exist.
+Names are compared with ours and otherwise forgotten.
 
 Source: GuardDuty User Guide, "Processing findings with EventBridge"; API reference, Finding.
 """
@@ -21,7 +22,7 @@ FORMS = {
     "id": FINDING_ID,
     "type": FINDING_TYPE,
     "accountId": r"\d{12}",
-    "region": r"[a-z]{2}(-[a-z]{1,10}){1,3}-\d",
+    "region": r"[a-z0-9-]{1,32}",
 }
 ANOMALOUS_READ = re.compile(r"\b(?:Batch)?GetSecretValue\b")
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, get_type_hints
 from keyturn import contradictions, errors
 from keyturn.variables import (
     PARSERS,
-    Certificate,
     DeliveryMode,
     ManualRotationMode,
     Names,
@@ -42,12 +41,18 @@ class SecretSettings:
 
 
 @dataclass(frozen=True)
-class ClusterSettings:
+class TrustSettings:
+    """Which secret holds the certificate authorities of the cluster, Redis and Vault."""
+
+    certificate_authorities_secret: SecretArn
+
+
+@dataclass(frozen=True)
+class ClusterSettings(TrustSettings):
     """Which cluster, and which namespace."""
 
     cluster_name: str
     cluster_endpoint: Url
-    cluster_certificate_authority: str
     namespace: str
 
 
@@ -78,14 +83,13 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True)
-class SessionSettings:
+class SessionSettings(TrustSettings):
     """Where the sessions are, and how they end. Database and prefix are never guessed."""
 
     redis_host: str
     redis_port: Port
     redis_database: int
     redis_tls: bool
-    redis_certificate_authority: Certificate
     redis_authentication: RedisAuthentication
     redis_user: str
     redis_password_secret: str
@@ -216,11 +220,9 @@ OPTIONAL = {
     "vault_address",
     "vault_namespace",
     "vault_path",
-    "vault_certificate_authority",
     "vault_role",
     "vault_server_id",
     "vault_credentials_secret",
-    "redis_certificate_authority",
     "redis_user",
     "redis_password_secret",
     "redis_cache_name",

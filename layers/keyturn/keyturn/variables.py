@@ -3,7 +3,6 @@
 A reader raises ValueError with words that follow the variable's name: "PORT is not a port ...".
 """
 
-import base64
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -118,12 +117,6 @@ class PurgePace(str):
     __slots__ = ()
 
 
-class Certificate(str):
-    """Certificates in PEM, in base64."""
-
-    __slots__ = ()
-
-
 def is_loopback(url: str) -> bool:
     """Whether a URL is plain http to this machine itself, where nobody can listen in."""
     return LOOPBACK.fullmatch(url) is not None
@@ -196,16 +189,6 @@ def _roles(text: str) -> Roles:
     return Roles(names)
 
 
-def _certificate(text: str) -> Certificate:
-    try:
-        pem = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise ValueError("is not base64") from None
-    if text and not pem.startswith(b"-----BEGIN CERTIFICATE-----"):
-        raise ValueError("is not a certificate in PEM, in base64")
-    return Certificate(text)
-
-
 def _one_of(kind: type[str], *choices: str) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         if text not in choices:
@@ -238,5 +221,4 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     RedisAuthentication: _one_of(RedisAuthentication, *REDIS_AUTHENTICATIONS),
     PurgeMode: _one_of(PurgeMode, *PURGE_MODES),
     PurgePace: _one_of(PurgePace, *PURGE_PACES),
-    Certificate: _certificate,
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keyturn.variables import Certificate, OptionalUrl, VaultAuthentication, VaultPath
+from keyturn.variables import OptionalUrl, VaultAuthentication, VaultPath
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,6 @@ class VaultSettings:
     vault_mount: VaultPath
     vault_path: VaultPath
     vault_field: str
-    vault_certificate_authority: Certificate
     vault_authentication: VaultAuthentication
     vault_auth_mount: VaultPath
     vault_role: str

@@ -49,12 +49,14 @@ from keyturn.settings import (
     RotateSecretSettings,
     SecretSettings,
     SessionSettings,
+    TrustSettings,
     ValidateRotationSettings,
     WatchKeySettings,
     load,
 )
 
 if TYPE_CHECKING:
+    from keyturn.adapters.certificate_authorities import StoredAuthorities
     from keyturn.adapters.kubernetes import KubernetesApi
     from keyturn.adapters.secrets_manager import SecretsManager
     from keyturn.adapters.step_functions import StepFunctionsRuns
@@ -211,21 +213,26 @@ def _sessions(settings: SessionSettings) -> sessions.SessionStore:
     from keyturn.adapters.redis import RedisSessions
     from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword
 
+    authority = _authorities(settings).of("redis")
     if settings.redis_authentication == "password":
-        return RedisSessions(
-            settings, StoredPassword(settings.redis_password_secret, settings.redis_user)
-        )
+        password = StoredPassword(settings.redis_password_secret, settings.redis_user)
+        return RedisSessions(settings, password, authority)
     if settings.redis_authentication == "iam":
-        return RedisSessions(
-            settings, ElastiCacheToken(settings.redis_cache_name, settings.redis_user)
-        )
-    return RedisSessions(settings)
+        token = ElastiCacheToken(settings.redis_cache_name, settings.redis_user)
+        return RedisSessions(settings, token, authority)
+    return RedisSessions(settings, None, authority)
 
 
 def _api(settings: ClusterSettings) -> "KubernetesApi":
     from keyturn.adapters.kubernetes import KubernetesApi
 
-    return KubernetesApi(settings)
+    return KubernetesApi(settings, _authorities(settings).of("cluster"))
+
+
+def _authorities(settings: TrustSettings) -> "StoredAuthorities":
+    from keyturn.adapters.certificate_authorities import StoredAuthorities
+
+    return StoredAuthorities(settings.certificate_authorities_secret)
 
 
 def _way(api: "KubernetesApi", settings: DeliverKeySettings) -> delivery.Way:
@@ -249,7 +256,8 @@ def _vault(api: "KubernetesApi", settings: DeliverKeySettings) -> delivery.Way:
     from keyturn.adapters.vault import KvSecret
     from keyturn.adapters.vault_secrets_operator import KubernetesStaticSecret
 
-    write = vault_delivery.VaultWrite(KvSecret(settings), settings.vault_destroy_exposed)
+    secret = KvSecret(settings, _authorities(settings).of("vault"))
+    write = vault_delivery.VaultWrite(secret, settings.vault_destroy_exposed)
     if not settings.vault_static_secret:
         return write
     return vault_synchronization.VaultSync(

@@ -4,8 +4,6 @@ The typed API classes cost five times the start-up of the generic client (docs/d
 five paths are all that a rotation needs. Nothing is retried here; the state machine does that.
 """
 
-import base64
-import binascii
 import json
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,13 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.exceptions import ApiException
 
 from keyturn import errors
+from keyturn.adapters import certificate_authorities as authorities
 from keyturn.adapters import deadline
 from keyturn.adapters.bounded_pools import bound
 from keyturn.adapters.eks import EksTokens
 
 if TYPE_CHECKING:
+    from keyturn.adapters.certificate_authorities import Authority
     from keyturn.settings import ClusterSettings
 
 SECONDS = 15.0
@@ -39,12 +39,9 @@ Query = list[tuple[str, str]]
 class KubernetesApi:
     """Requests to one namespace of one cluster."""
 
-    def __init__(self, settings: "ClusterSettings") -> None:
-        configuration = Configuration(host=settings.cluster_endpoint.rstrip("/"), retries=0)
-        self._client = ApiClient(configuration)
-        pool = self._client.rest_client.pool_manager
-        pool.connection_pool_kw["ssl_context"] = _trust(settings.cluster_certificate_authority)
-        bound(pool)
+    def __init__(self, settings: "ClusterSettings", authority: "Authority") -> None:
+        self._endpoint = settings.cluster_endpoint.rstrip("/")
+        self._authority, self._trusted = authority, ""
         self._tokens = EksTokens(settings.cluster_name)
         self._where = f"cluster {settings.cluster_name}, namespace {settings.namespace}"
         self.namespace = settings.namespace
@@ -72,6 +69,7 @@ class KubernetesApi:
         accept: str = JSON,
     ) -> bytes:
         """One request. Raises the error that the answer's status stands for, see `_refusal`."""
+        client = self._connected()
 
         def ask() -> tuple[int, bytes]:
             headers = {
@@ -79,10 +77,10 @@ class KubernetesApi:
                 "Authorization": f"Bearer {self._tokens.mint()}",
                 "Content-Type": kind,
             }
-            prepared = self._client.param_serialize(
+            prepared = client.param_serialize(
                 method, path, query_params=query, header_params=headers, body=body
             )
-            response = self._client.call_api(*prepared, _request_timeout=TIMEOUTS)
+            response = client.call_api(*prepared, _request_timeout=TIMEOUTS)
             return response.status, response.read()
 
         try:
@@ -98,6 +96,19 @@ class KubernetesApi:
         if status >= 400:
             raise self._refusal(status, content, method, path)
         return content
+
+    def _connected(self) -> ApiClient:
+        """The client, which trusts the cluster's own authority as it is now, and nothing else."""
+        pem = self._authority()
+        if not pem:
+            raise authorities.invalid("ClusterCertificateAuthority")
+        if pem != self._trusted:
+            self._client = ApiClient(Configuration(host=self._endpoint, retries=0))
+            pool = self._client.rest_client.pool_manager
+            pool.connection_pool_kw["ssl_context"] = authorities.context(pem, "cluster")
+            bound(pool)
+            self._trusted = pem
+        return self._client
 
     def _parsed(self, content: bytes) -> Any:
         try:
@@ -167,21 +178,3 @@ def _is_untrusted(error: BaseException | None) -> bool:
         reason = getattr(error, "reason", None)
         error = reason if isinstance(reason, Exception) else error.__cause__ or error.__context__
     return error is not None
-
-
-def _trust(certificate_authority: str) -> ssl.SSLContext:
-    """Trust the cluster's own authority, and nothing else.
-
-    EKS's authority has no Authority Key Identifier, which Python 3.13's VERIFY_X509_STRICT refuses;
-    that one flag is cleared. The certificate and the host name are still checked.
-    """
-    try:
-        pem = base64.b64decode(certificate_authority, validate=True).decode()
-        context = ssl.create_default_context(cadata=pem)
-    except (binascii.Error, UnicodeDecodeError, ssl.SSLError) as malformed:
-        raise errors.SettingsInvalid(
-            "CLUSTER_CERTIFICATE_AUTHORITY is not base64 of a PEM certificate, as"
-            " `aws eks describe-cluster` shows it. Nothing was done."
-        ) from malformed
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context

@@ -4,6 +4,7 @@ Signing is offline and takes about a millisecond, so nothing is cached that coul
 credentials.
 """
 
+import functools
 from collections.abc import Mapping
 
 import botocore.session
@@ -12,6 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError
 from botocore.model import ServiceId
+from botocore.regions import EndpointResolver
 from botocore.signers import RequestSigner
 
 from keyturn import errors
@@ -68,10 +70,19 @@ class Presigner:
         return credentials
 
 
+@functools.cache
 def sts_endpoint(region: str) -> str:
-    """The address of the Security Token Service in a region."""
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://sts.{region}.{suffix}"
+    """The URL of the Security Token Service in a Region, from botocore's endpoint data.
+
+    A Region that is newer than the data is taken for one of the partition `aws`, as botocore's
+    clients do. The data is read, and not a client asked: `AWS_ENDPOINT_URL` names another host.
+    """
+    loader = botocore.session.get_session().get_component("data_loader")
+    resolver = EndpointResolver(loader.load_data("endpoints"))
+    endpoint = resolver.construct_endpoint("sts", region) or resolver.construct_endpoint(
+        "sts", region, "aws"
+    )
+    return f"https://{endpoint['hostname']}"
 
 
 def _no_credentials() -> errors.AccessDenied:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keyturn import errors
+from keyturn.adapters.certificate_authorities import Authority, of_the_system
 from keyturn.adapters.redis_connection import Connection, connect
 from keyturn.sessions import Page
 
@@ -65,9 +66,12 @@ class RedisSessions:
     """The sessions of one database, by their prefix."""
 
     def __init__(
-        self, settings: "SessionSettings", credentials: "CredentialProvider | None" = None
+        self,
+        settings: "SessionSettings",
+        credentials: "CredentialProvider | None" = None,
+        authority: Authority = of_the_system,
     ) -> None:
-        self._settings, self._credentials = settings, credentials
+        self._settings, self._credentials, self._authority = settings, credentials, authority
         self._connections: dict[tuple[str, int], Connection] = {}
 
     def primaries(self) -> list["RedisPrimary"]:
@@ -93,7 +97,7 @@ class RedisSessions:
 
     def _connection(self, host: str, port: int) -> Connection:
         if (host, port) not in self._connections:
-            made = connect(self._settings, host, port, self._credentials)
+            made = connect(self._settings, host, port, self._credentials, self._authority)
             self._connections[host, port] = made
         return self._connections[host, port]
 

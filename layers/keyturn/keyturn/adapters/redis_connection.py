@@ -4,7 +4,6 @@ An error's text is never repeated: it may quote the name of a key, and a session
 browser holds.
 """
 
-import base64
 import re
 import socket
 import ssl
@@ -28,6 +27,7 @@ from redis.retry import Retry
 
 from keyturn import errors
 from keyturn.adapters import deadline
+from keyturn.adapters.certificate_authorities import Authority
 from keyturn.adapters.deadline import Limit
 
 if TYPE_CHECKING:
@@ -53,7 +53,11 @@ NO_SUCH_DATABASE = ("SELECT is not allowed in cluster mode", "DB index is out of
 
 
 def connect(
-    settings: "SessionSettings", host: str, port: int, credentials: "CredentialProvider | None"
+    settings: "SessionSettings",
+    host: str,
+    port: int,
+    credentials: "CredentialProvider | None",
+    authority: Authority,
 ) -> "Connection":
     """A connection that is made when it is first used."""
     client = redis.Redis(
@@ -67,9 +71,10 @@ def connect(
         protocol=2,  # HELLO, which begins protocol 3, is one more command to permit
         ssl=settings.redis_tls,
         ssl_check_hostname=True,
-        ssl_ca_data=_authority(settings.redis_certificate_authority),
     )
     client.connection_pool.connection_class = _TlsLine if settings.redis_tls else _PlainLine
+    if settings.redis_tls:
+        client.connection_pool.connection_kwargs["authority"] = authority
     return Connection(client, host, port, settings.redis_database)
 
 
@@ -121,7 +126,13 @@ class _PlainLine(redis.Connection):
 class _TlsLine(redis.SSLConnection):
     """The same in TLS, the handshake within the limit too."""
 
+    def __init__(self, *, authority: Authority, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._authority = authority
+
     def _connect(self) -> Any:
+        """Connect, and trust the authority of the server as it is now."""
+        self.ca_data = self._authority() or None
         return _Socket(deadline.within(SECONDS, REPLY_BYTES, super()._connect))
 
 
@@ -207,11 +218,6 @@ class Connection:
             f"{self.where} refuses {command}: {kind}. No other database was touched. Check what"
             " the server permits (docs/operations.md, SessionCommandRefused)."
         )
-
-
-def _authority(base64_pem: str) -> str | None:
-    """The authority that signed the server's certificate; None for those that the system trusts."""
-    return base64.b64decode(base64_pem).decode() if base64_pem else None
 
 
 def _named(error: NoPermissionError) -> str | None:

@@ -12,6 +12,7 @@ import hvac
 from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
 
 from keyturn import errors
+from keyturn.adapters.certificate_authorities import Authority, of_the_system
 from keyturn.adapters.vault_connection import connect, translated
 from keyturn.adapters.vault_login import login_of
 from keyturn.vault_delivery import Kept, KeptVersion
@@ -25,14 +26,14 @@ LOGIN_SECONDS = 60.0
 class KvSecret:
     """The secret that the pods, or the operator that serves them, read."""
 
-    def __init__(self, settings: "VaultSettings") -> None:
+    def __init__(self, settings: "VaultSettings", authority: Authority = of_the_system) -> None:
+        self._settings, self._authority = settings, authority
         self._mount, self._path = settings.vault_mount, settings.vault_path
         self._field = settings.vault_field
         space = f"{settings.vault_namespace.strip('/')}/" if settings.vault_namespace else ""
         self.name = f"Vault {space}{self._mount}/{self._path}"
         self._where = settings.vault_address
         self._login = login_of(settings)
-        self._connection = connect(settings)
         self._logged_in_until = 0.0
 
     def check_access(self, *, destroy: bool) -> None:
@@ -127,6 +128,7 @@ class KvSecret:
 
     def _client(self) -> hvac.Client:
         if time.time() >= self._logged_in_until:
+            self._connection = connect(self._settings, self._authority)
             self._login.log_in(self._connection)
             self._logged_in_until = time.time() + LOGIN_SECONDS
         return self._connection

@@ -5,7 +5,6 @@ from the environment and from files, and follow a redirect with the token in han
 taken from anywhere but the settings, a redirect is an error, and a call has an end.
 """
 
-import base64
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from requests.adapters import HTTPAdapter
 from keyturn import errors
 from keyturn.adapters import deadline
 from keyturn.adapters.bounded_pools import bound
+from keyturn.adapters.certificate_authorities import Authority, context
 
 if TYPE_CHECKING:
     from keyturn.vault_settings import VaultSettings
@@ -38,13 +38,14 @@ ANSWER_BYTES = 4 * 1024 * 1024  # more than Vault keeps in one entry
 SAFE = "It is safe to try again."
 
 
-def connect(settings: "VaultSettings") -> hvac.Client:
+def connect(settings: "VaultSettings", authority: Authority) -> hvac.Client:
     """A client that is not logged in yet, and has opened no connection."""
     session = requests.Session()
     session.trust_env = False
     session.headers["Accept-Encoding"] = "identity"
     session.mount("http://", _Bounded())
-    session.mount("https://", _Trusting(_trust(settings.vault_certificate_authority)))
+    if settings.vault_address.startswith("https:"):
+        session.mount("https://", _Trusting(context(authority(), "vault")))
     return hvac.Client(
         url=settings.vault_address.rstrip("/"),
         token="",  # nosec B106 - none yet, and none from the environment
@@ -166,23 +167,3 @@ class _Trusting(_Bounded):
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing to set: the context says it all."""
-
-
-def _trust(certificate_authority: str) -> ssl.SSLContext:
-    """Trust the configured authority and no other, or those of the system.
-
-    A private authority often has no Authority Key Identifier, which VERIFY_X509_STRICT, the default
-    since Python 3.13, refuses; that one flag is cleared. Certificate and host name are checked.
-    """
-    if not certificate_authority:
-        return ssl.create_default_context()
-    try:
-        context = ssl.create_default_context(
-            cadata=base64.b64decode(certificate_authority).decode("ascii")
-        )
-    except (ssl.SSLError, UnicodeDecodeError) as malformed:
-        raise errors.SettingsInvalid(
-            "VAULT_CERTIFICATE_AUTHORITY is not base64 of certificates in PEM. Nothing was done."
-        ) from malformed
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
