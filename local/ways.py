@@ -12,17 +12,19 @@ from local.clock import LaggingClock
 from local.stack import CLUSTER_NAME, LocalStack
 
 MINUTE = timedelta(minutes=1)
+LAST_OPENING = 22
 
 
 def options(mode: str, at: datetime) -> Mapping[str, Any]:
     """What the stack is made with.
 
-    A scheduled rotation comes in a window that opened on the last full hour: Secrets Manager's
-    clock lags behind until a minute before that, and then catches up.
+    A scheduled rotation comes in a window that opened on the last full hour, or at 22:00, since a
+    window of two hours must not extend into the next UTC day: Secrets Manager's clock lags behind
+    until a minute before that, and then catches up.
     """
     if mode != "scheduled":
         return {}
-    opens = at.replace(minute=0, second=0, microsecond=0)
+    opens = at.replace(hour=min(at.hour, LAST_OPENING), minute=0, second=0, microsecond=0)
     schedule = f"cron(0 {opens.hour} * * ? *)"
     return {
         "clock": LaggingClock(at - opens + MINUTE),

@@ -28,13 +28,19 @@ def create_secret(logical_id: str, properties: Properties, stack: Stack) -> Crea
 
 
 def create_rotation_schedule(_: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::SecretsManager::RotationSchedule`, which rotates at once unless told not."""
+    """Create an `AWS::SecretsManager::RotationSchedule`, which rotates at once unless told not.
+
+    A secret has one schedule: one that it has already is refused.
+    """
     if "HostedRotationLambda" in properties:
         raise DeploymentError("a HostedRotationLambda cannot be made locally")
+    client = stack.cloud.client("secretsmanager")
+    if client.describe_secret(SecretId=properties["SecretId"]).get("RotationEnabled"):
+        raise DeploymentError(f"{properties['SecretId']} has a rotation schedule already")
     rules = dict(properties.get("RotationRules", {}))
     if "AutomaticallyAfterDays" in rules:
         rules["AutomaticallyAfterDays"] = int(rules["AutomaticallyAfterDays"])
-    stack.cloud.client("secretsmanager").rotate_secret(
+    client.rotate_secret(
         SecretId=properties["SecretId"],
         RotateImmediately=is_true(properties.get("RotateImmediatelyOnUpdate", True)),
         **present(RotationLambdaARN=properties.get("RotationLambdaARN")),
@@ -44,8 +50,14 @@ def create_rotation_schedule(_: str, properties: Properties, stack: Stack) -> Cr
 
 
 def create_resource_policy(_: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::SecretsManager::ResourcePolicy`."""
-    stack.cloud.client("secretsmanager").put_resource_policy(
+    """Create an `AWS::SecretsManager::ResourcePolicy`.
+
+    A policy that the secret has already must be removed first (CloudFormation Template Reference).
+    """
+    client = stack.cloud.client("secretsmanager")
+    if "ResourcePolicy" in client.get_resource_policy(SecretId=properties["SecretId"]):
+        raise DeploymentError(f"{properties['SecretId']} has a resource policy already")
+    client.put_resource_policy(
         SecretId=properties["SecretId"],
         ResourcePolicy=policy_document(properties["ResourcePolicy"]),
         BlockPublicPolicy=is_true(properties.get("BlockPublicPolicy", False)),

@@ -108,7 +108,6 @@ def settings(target: Target) -> dict[str, Any]:
         "redis_password_secret": "",
         "redis_cache_name": "",
         "session_prefix": "session:",
-        "purge_mode": "scan",
         "purge_pace": "fast",
     }
 

@@ -9,7 +9,7 @@ from keyturn import purge, purge_progress, sessions
 from keyturn.adapters.redis import RedisSessions
 from keyturn.purge import Manner
 from keyturn.settings import SessionSettings
-from keyturn.variables import Port, PurgeMode, PurgePace, RedisAuthentication, SecretArn
+from keyturn.variables import Port, PurgePace, RedisAuthentication, SecretArn
 from local.redis_server import RedisServer
 from tests.conftest import AUTHORITIES, NOON
 from tests.fakes import FakeClock, FakeSessionStore
@@ -32,7 +32,6 @@ def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
         "redis_password_secret": "",
         "redis_cache_name": "",
         "session_prefix": "session:",
-        "purge_mode": PurgeMode("scan"),
         "purge_pace": PurgePace("fast"),
     }
     return SessionSettings(**{**values, **changes})

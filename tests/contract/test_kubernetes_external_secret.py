@@ -102,7 +102,7 @@ def operator(delivered: Delivery) -> Iterator[SecretsOperator]:
 def delivery_of(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
 ) -> Delivery:
-    settings = DeliverySettings(DeliveryMode("external-secrets"), name, SECRET, FIELD, "")
+    settings = DeliverySettings(DeliveryMode("external-secrets"), SECRET, FIELD, "", name)
     external = KubernetesExternalSecret(adapters.api, settings)
     return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
 

@@ -28,7 +28,7 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
 
 @pytest.fixture
 def external(adapters: Adapters) -> KubernetesExternalSecret:
-    settings = DeliverySettings(DeliveryMode("external-secrets"), NAME, "session-key", FIELD, "")
+    settings = DeliverySettings(DeliveryMode("external-secrets"), "session-key", FIELD, "", NAME)
     return KubernetesExternalSecret(adapters.api, settings)
 
 
@@ -70,6 +70,6 @@ def test_a_cluster_without_the_operator_is_told_so(external: KubernetesExternalS
 
 
 def test_a_cluster_without_the_vault_secrets_operator_is_told_so(adapters: Adapters) -> None:
-    settings = DeliverySettings(DeliveryMode("vault"), "", "session-key", FIELD, NAME)
+    settings = DeliverySettings(DeliveryMode("vault"), "session-key", FIELD, NAME, "")
     with pytest.raises(errors.ResourceNotServed, match=r"vaultstaticsecrets at .*/v1beta1"):
         KubernetesStaticSecret(adapters.api, settings).read()

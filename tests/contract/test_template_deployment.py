@@ -8,7 +8,7 @@ import pytest
 from keyturn import key
 from local.clock import SystemClock
 from local.cloud import Cloud
-from local.deployment import Deployment, deploy
+from local.deployment import Deployment, DeploymentError, deploy
 from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import SecretsManager
@@ -71,19 +71,48 @@ def test_an_existing_secret_gets_the_schedule_and_the_policy_and_keeps_its_value
         assert functions.settings(name).environment["SECRET_ARN"] == existing
 
 
+OF_ANOTHER = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:DeleteSecret",
+              "Resource": "*"}  # fmt: skip
+
+
+def test_a_policy_that_exists_already_is_refused_as_cloudformation_does(
+    cloud: Cloud, functions: Functions
+) -> None:
+    """CloudFormation reference, AWS::SecretsManager::ResourcePolicy: it has to be removed first."""
+    client = cloud.client("secretsmanager")
+    value = json.dumps({key.FIELD: key.generate().base64})
+    existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
+    client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
+    with pytest.raises(DeploymentError, match="has a resource policy already"):
+        deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
+    kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
+    assert json.loads(kept)["Statement"] == [OF_ANOTHER]
+
+
+def test_a_schedule_that_exists_already_is_refused(cloud: Cloud, functions: Functions) -> None:
+    existing = deployed(cloud, functions, ProtectSecret="off").outputs["SecretArn"]
+    client = cloud.client("secretsmanager")
+    before = client.describe_secret(SecretId=existing)
+    again = {"FirstSessionKey": "", "ExistingSecretArn": existing, "ProtectSecret": "off"}
+    values = {**parameters(), **again}
+    with pytest.raises(DeploymentError, match="has a rotation schedule already"):
+        deploy(ROOT / "template.yaml", values, cloud, functions, stack_name="another")
+    after = client.describe_secret(SecretId=existing)
+    assert after["RotationLambdaARN"] == before["RotationLambdaARN"]
+
+
 def test_an_unprotected_secret_keeps_the_policy_that_it_has(
     cloud: Cloud, functions: Functions
 ) -> None:
     client = cloud.client("secretsmanager")
     value = json.dumps({key.FIELD: key.generate().base64})
     existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
-    own = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:DeleteSecret",
-           "Resource": "*"}  # fmt: skip
-    document = json.dumps({"Version": "2012-10-17", "Statement": [own]})
+    document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
     client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
     deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing, ProtectSecret="off")
     kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
-    assert json.loads(kept)["Statement"] == [own]
+    assert json.loads(kept)["Statement"] == [OF_ANOTHER]
 
 
 def test_a_stack_with_everything_is_made(cloud: Cloud, functions: Functions) -> None:

@@ -94,7 +94,7 @@ class Delivery:
 def delivery_of(
     server: VaultServer, cluster: ClusterUnderTest, namespace: str, adapters: Adapters, name: str
 ) -> Delivery:
-    settings = DeliverySettings(DeliveryMode("vault"), "", SECRET, FIELD, name)
+    settings = DeliverySettings(DeliveryMode("vault"), SECRET, FIELD, name, "")
     site = vault_secret.Site(server)
     way = VaultSync(
         site.way(),
@@ -157,7 +157,7 @@ def test_vault_is_written_and_the_operator_brings_the_key_on(
 def test_without_the_permission_the_error_names_it_and_nothing_is_changed(
     delivering: Delivery, adapters: Adapters
 ) -> None:
-    settings = DeliverySettings(DeliveryMode("vault"), "", SECRET, FIELD, SEEN_ONLY)
+    settings = DeliverySettings(DeliveryMode("vault"), SECRET, FIELD, SEEN_ONLY, "")
     seen_only = KubernetesStaticSecret(adapters.api, settings)
     assert seen_only.read().writes == SECRET
     with pytest.raises(errors.AccessDenied, match=r"`patch vaultstaticsecrets` \(seen-only\)"):

@@ -230,14 +230,27 @@ def test_a_version_is_stuck_when_the_watch_calls_it_so() -> None:
     assert threshold == watch.UNDER_WAY.total_seconds()
 
 
-def test_every_function_that_runs_alone_is_watched_for_calls_turned_away() -> None:
+def of_the_state_machines() -> set[str]:
+    """The functions that a state machine calls, and calls again."""
+    machines = resources("AWS::Serverless::StateMachine").values()
+    return {
+        name.removesuffix("Arn")
+        for machine in machines
+        for name in machine["DefinitionSubstitutions"]
+    }
+
+
+def test_every_function_that_no_state_machine_stands_behind_is_watched_for_throttled_calls() -> (
+    None
+):
     watched = {
         value
         for _, _, dimensions in monitoring.watched_by(ALARMS["FunctionsThrottledAlarm"])
         for _, value in dimensions
     }
-    alone = {name for name, own in functions().items() if "ReservedConcurrentExecutions" in own}
-    assert {*alone, "WatchKeyFunction"} <= watched <= set(functions())
+    reserved = {name for name, own in functions().items() if "ReservedConcurrentExecutions" in own}
+    assert watched == set(functions()) - of_the_state_machines()
+    assert reserved <= watched
 
 
 def test_every_function_that_no_state_machine_stands_behind_is_watched_for_errors() -> None:
@@ -248,10 +261,4 @@ def test_every_function_that_no_state_machine_stands_behind_is_watched_for_error
         for _, value in dimensions
         if (namespace, metric) == ("AWS/Lambda", "Errors")
     }
-    machines = resources("AWS::Serverless::StateMachine").values()
-    of_states = {
-        name.removesuffix("Arn")
-        for machine in machines
-        for name in machine["DefinitionSubstitutions"]
-    }
-    assert watched == set(functions()) - of_states
+    assert watched == set(functions()) - of_the_state_machines()

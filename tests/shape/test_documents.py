@@ -56,6 +56,14 @@ def test_the_guide_names_parameters_and_outputs_that_exist() -> None:
     assert parameters <= set(template()["Parameters"])
 
 
+def test_no_check_runs_the_same_tool_twice() -> None:
+    """`sam validate --lint` is cfn-lint with other defaults, and validates nothing else."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    tools = re.findall(r"(?m)^\t@.*/bin/([\w-]+(?: validate)?)", makefile)
+    linters = [tool for tool in tools if tool in {"cfn-lint", "sam validate"}]
+    assert linters == ["cfn-lint"]
+
+
 def test_the_guide_asks_for_the_concurrency_that_the_template_reserves() -> None:
     functions = template()["Resources"].values()
     reserved = sum(one["Properties"].get("ReservedConcurrentExecutions", 0) for one in functions

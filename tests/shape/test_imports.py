@@ -1,12 +1,13 @@
 """Who imports what; the layers themselves are contracts of import-linter in pyproject.toml."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.project import FUNCTION_FILES, PACKAGE
+from tests.project import FUNCTION_FILES, PACKAGE, ROOT
 
 NOUNS = [
     "alert",
@@ -104,6 +105,36 @@ def test_a_noun_knows_no_vendor(noun: str) -> None:
 def test_every_module_is_a_noun_or_has_another_known_part() -> None:
     parts = {path.stem for path in PACKAGE.glob("*.py")}
     assert parts == {*NOUNS, "__init__", "telemetry", "wiring"}
+
+
+@pytest.mark.parametrize(
+    ("contract", "others"),
+    [("vendors", {"adapters", "telemetry", "wiring"}), ("telemetry", {"telemetry"})],
+)
+def test_a_contract_of_import_linter_is_about_every_module_that_it_can_be_about(
+    contract: str, others: set[str]
+) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (found,) = (
+        one["source_modules"]
+        for one in tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+        if one["id"] == contract
+    )
+    expected = {*NOUNS, "adapters", "telemetry", "wiring"} - others
+    assert found == [f"keyturn.{name}" for name in sorted(expected)]
+
+
+def test_every_module_has_a_layer() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (contract,) = (
+        one
+        for one in tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+        if one["id"] == "layers"
+    )
+    placed = [module for layer in contract["layers"] for module in layer.split(" | ")]
+    assert sorted(placed) == sorted(
+        f"keyturn.{name}" for name in [*NOUNS, "adapters", "telemetry", "wiring"]
+    )
 
 
 @pytest.mark.parametrize("path", FUNCTION_FILES, ids=named)

@@ -47,10 +47,16 @@ def test_a_function_is_called_by_one_source_of_this_account() -> None:
     assert permissions.keys() == SOURCES.keys()
     for name, permission in permissions.items():
         assert permission["Action"] == "lambda:InvokeFunction"
-        assert permission["SourceAccount"] == "123456789012"
         called, by, source = SOURCES[name]
         assert (permission["FunctionName"], permission["Principal"]) == (called, by)
         assert permission["SourceArn"] == source
+
+
+def test_a_permission_for_an_event_rule_has_no_account_beside_the_rules_arn() -> None:
+    """EventBridge User Guide, "Troubleshooting": with a SourceAccount it may not invoke at all."""
+    for permission in of_type("AWS::Lambda::Permission", stack()).values():
+        account = "123456789012" if permission["Principal"].startswith("secrets") else None
+        assert permission.get("SourceAccount") == account
 
 
 def test_an_event_rule_calls_a_function_that_lets_it_and_no_other_rule_does() -> None:

@@ -26,7 +26,8 @@ from tests.project import (
     variables_of,
 )
 
-RESERVED = {"RotateSecretFunction": 2, "RespondToFindingFunction": 5}
+RESERVED = {"RotateSecretFunction": 10, "RespondToFindingFunction": 5}
+ROTATION_CONCURRENCY = 10
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -64,6 +65,14 @@ def test_nothing_that_an_emergency_may_need_at_once_is_held_to_one_at_a_time() -
         if "ReservedConcurrentExecutions" in own
     }
     assert reserved == RESERVED
+
+
+def test_the_rotation_function_has_ten_concurrent_executions_or_no_reservation() -> None:
+    """Secrets Manager User Guide, "Troubleshoot rotation": with less a rotation may loop."""
+    for schedule in of_type("AWS::SecretsManager::RotationSchedule", stack()).values():
+        rotating = stack()[schedule["RotationLambdaARN"].removesuffix(".Arn")]["Properties"]
+        reserved = rotating.get("ReservedConcurrentExecutions", ROTATION_CONCURRENCY)
+        assert reserved >= ROTATION_CONCURRENCY
 
 
 def test_every_log_is_encrypted_and_kept_for_a_chosen_time() -> None:

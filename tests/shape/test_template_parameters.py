@@ -119,7 +119,6 @@ FORMS = [
     ("ConsumerRoles", f"{ROLE},arn:aws:iam::123456789012:role/aws-reserved/*", "external"),
     ("BreakGlassPrincipals", "arn:aws:iam::123456789012:user/ana", "arn:aws:iam::1:root"),
     ("RotationSchedule", "cron(0 3 1 * ? *)", "rate(30 days)"),
-    ("RotationWindow", "3h", "90m"),
     ("FindingScopeRoles", f"nodes,{ROLE}", "arn:aws:iam::123456789012:user/ana"),
     ("ClusterName", "prod-1", "prod 1"),
     ("ClusterEndpoint", "https://ab.gr7.eu-central-1.eks.amazonaws.com", "http://cluster"),

@@ -232,6 +232,17 @@ def test_who_talks_to_redis_can_log_in_there_and_nobody_else_can() -> None:
     assert connecting == talking
 
 
+def test_a_connection_is_allowed_to_a_cache_of_either_kind_as_one_user() -> None:
+    cache = "arn:aws:elasticache:eu-central-1:123456789012:"
+    for role in ("BeginRotationFunctionRole", "PurgeSessionsFunctionRole", "WatchKeyFunctionRole"):
+        made = [right for one in own_calls(roles(**IAM_LOGIN)[role]) for right in rights(one)]
+        assert {on for may, on in made if may == "elasticache:Connect"} == {
+            f"{cache}replicationgroup:sessions",
+            f"{cache}serverlesscache:sessions",
+            f"{cache}user:keyturn",
+        }
+
+
 def test_who_talks_to_vault_can_read_its_credentials_and_nobody_else_can() -> None:
     talking = {name for name, own in functions().items() if "VAULT_ADDRESS" in variables_of(own)}
     assert talking == {"DeliverKeyFunction"}

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import pytest
 
 from keyturn import errors, key, settings
@@ -103,25 +102,6 @@ def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
     given = environment(function).keys() - READ_BY_POWERTOOLS
     needed = {name for name in given if name.lower() not in settings.OPTIONAL}
     assert {name for name in needed if f"{name} is missing" in str(told.value)} == needed
-
-
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_given_no_variable_that_it_does_not_read(
-    function: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: set[str] = set()
-
-    class Watched(dict[str, str]):
-        def get(self, name: str, default: Any = None) -> Any:
-            read.add(name)
-            return super().get(name, default)
-
-    given = {**environment(function), "AWS_DEFAULT_REGION": "eu-central-1"}
-    # The default session keeps the environment in which it was made.
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    monkeypatch.setattr(os, "environ", Watched(given))
-    handler_of(function, monkeypatch)
-    assert environment(function).keys() - READ_BY_POWERTOOLS <= read
 
 
 @pytest.mark.parametrize("function", OF_THE_STATE_MACHINE)

@@ -9,15 +9,13 @@ import pytest
 from keyturn.adapters import kubernetes_facts as facts
 from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-from keyturn.settings import DeliverySettings
+from keyturn.settings import PodKeySettings
 from keyturn.stamp import KEY_VERSION
 from keyturn.variables import DeliveryMode
 from keyturn.workload import Pod, Workload
 from tests.conftest import NEW, NOON, STAMP
 
-KEY = DeliverySettings(
-    DeliveryMode("kubernetes-secret"), "", "session-key", "SESSION_ENCRYPTION_KEY", ""
-)
+KEY = PodKeySettings(DeliveryMode("kubernetes-secret"), "session-key", "SESSION_ENCRYPTION_KEY", "")
 BY_NAME = {
     "name": "KEY",
     "valueFrom": {"secretKeyRef": {"name": "session-key", "key": "SESSION_ENCRYPTION_KEY"}},

@@ -16,7 +16,7 @@ from keyturn.adapters.kubernetes_workloads import LOG_BYTES, KubernetesCluster
 from keyturn.log_lines import MAX_LINE
 from keyturn.log_report import PodCount, Report
 from keyturn.logs import Line, ServiceLogs
-from keyturn.settings import DeliverySettings
+from keyturn.settings import PodKeySettings
 from keyturn.stamp import Stamp
 from keyturn.variables import DeliveryMode
 from tests.conftest import NEW, NOON, OLD, STAMP
@@ -331,8 +331,8 @@ def test_a_pod_that_is_being_ended_is_not_in_trouble() -> None:
     assert trouble_of(RUNNING, ready="False", **leaving) == [""]
 
 
-def delivery(mode: str, static: str = "") -> DeliverySettings:
-    return DeliverySettings(DeliveryMode(mode), "", "session-key", "SESSION_ENCRYPTION_KEY", static)
+def delivery(mode: str, static: str = "") -> PodKeySettings:
+    return PodKeySettings(DeliveryMode(mode), "session-key", "SESSION_ENCRYPTION_KEY", static)
 
 
 READS_KEY = {
@@ -371,7 +371,7 @@ APP, NGINX, WORKER = {"name": "app"}, {"name": "nginx"}, {"name": "worker"}
     ],
 )
 def test_the_container_that_gets_the_key_is_known_by_its_reference_or_by_the_template(
-    settings: DeliverySettings | None, found: dict[str, Any], expected: set[str]
+    settings: PodKeySettings | None, found: dict[str, Any], expected: set[str]
 ) -> None:
     assert kubernetes_logs.containers_with_key(found, settings) == expected
 

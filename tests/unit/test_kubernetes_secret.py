@@ -21,7 +21,7 @@ from tests.conftest import NEW, NOON
 
 FIELD = "SESSION_ENCRYPTION_KEY"
 SETTINGS = DeliverySettings(
-    DeliveryMode("external-secrets"), "web-session", "session-key", FIELD, ""
+    DeliveryMode("external-secrets"), "session-key", FIELD, "", "web-session"
 )
 
 

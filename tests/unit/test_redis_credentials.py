@@ -11,7 +11,7 @@ from redis import CredentialProvider
 
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
-from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword
+from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword, is_serverless
 from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
@@ -194,6 +194,47 @@ def test_a_token_names_the_cache_in_small_letters_and_has_no_scheme(
     assert token.startswith("session-store/?Action=connect&User=keyturn&")
     assert parts(token)[2]["X-Amz-Expires"] == "900"
     assert SECRET_KEY not in token
+
+
+@pytest.mark.parametrize(
+    ("host", "serverless"),
+    [
+        ("sessions-ab12cd.serverless.euc1.cache.amazonaws.com", True),
+        ("Sessions-AB12CD.Serverless.EUC1.cache.amazonaws.com", True),
+        ("sessions-ab12cd.serverless.cnn1.cache.amazonaws.com.cn", True),
+        ("master.sessions.ab12cd.euc1.cache.amazonaws.com", False),
+        ("clustercfg.sessions.ab12cd.euc1.cache.amazonaws.com", False),
+        # The replication group's own name is not a kind of cache.
+        ("master.serverless.ab12cd.euc1.cache.amazonaws.com", False),
+        ("serverless.ab12cd.ng.0001.euc1.cache.amazonaws.com", False),
+        ("redis.serverless.example.com", False),
+        ("serverless", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_a_serverless_cache_is_known_by_its_endpoint(host: str, serverless: bool) -> None:
+    assert is_serverless(host) is serverless
+
+
+@pytest.mark.usefixtures("at_noon")
+def test_a_token_for_a_serverless_cache_names_its_type_in_what_is_signed(
+    credentials: Credentials,
+) -> None:
+    credentials.be_in("eu-central-1")
+    _, token = ElastiCacheToken(CACHE, USER, serverless=True).get_credentials()
+    query = signature(
+        "elasticache",
+        "eu-central-1",
+        {"host": "session-store"},
+        {
+            "Action": "connect",
+            "ResourceType": "ServerlessCache",
+            "User": USER,
+            "X-Amz-Expires": "900",
+        },
+        SESSION_TOKEN,
+    )
+    assert parts(token) == parts(f"session-store/?{query}")
 
 
 def test_every_token_is_made_of_the_credentials_of_its_moment(credentials: Credentials) -> None:

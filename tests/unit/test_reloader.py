@@ -8,7 +8,7 @@ from keyturn import errors
 from keyturn.adapters import reloader
 from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-from keyturn.settings import DeliverySettings
+from keyturn.settings import PodKeySettings
 from keyturn.variables import DeliveryMode
 
 SECRET = "session-key"
@@ -133,7 +133,7 @@ class Api:
 
 
 def cluster_of(api: Api, mode: str = "kubernetes-secret") -> KubernetesCluster:
-    delivery = DeliverySettings(DeliveryMode(mode), "", SECRET, "SESSION_ENCRYPTION_KEY", "")
+    delivery = PodKeySettings(DeliveryMode(mode), SECRET, "SESSION_ENCRYPTION_KEY", "")
     return KubernetesCluster(cast("KubernetesApi", api), delivery)
 
 

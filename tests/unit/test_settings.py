@@ -15,7 +15,6 @@ from keyturn.variables import (
     DeliveryMode,
     Names,
     Port,
-    PurgeMode,
     PurgePace,
     RedisAuthentication,
     Roles,
@@ -36,7 +35,6 @@ REDIS = {
     "REDIS_TLS": "true",
     "REDIS_AUTHENTICATION": "none",
     "SESSION_PREFIX": "session:",
-    "PURGE_MODE": "scan",
     "PURGE_PACE": "gentle",
 }
 VALIDATION = {
@@ -64,7 +62,6 @@ def test_a_field_is_read_from_the_variable_of_its_name() -> None:
         redis_password_secret="",
         redis_cache_name="",
         session_prefix="session:",
-        purge_mode=PurgeMode("scan"),
         purge_pace=PurgePace("gentle"),
     )
 
@@ -340,13 +337,14 @@ def test_a_choice_is_one_of_those_that_the_template_offers(
     variable: str, parameter: str, choices: tuple[str, ...]
 ) -> None:
     assert tuple(template()["Parameters"][parameter]["AllowedValues"]) == choices
+    purge = {**REDIS, **PASSWORD, **IAM, "PURGE_MODE": "scan", "SECRET_ARN": ARN}
+    purge["STATE_MACHINE_ARN"] = "arn:aws:states:eu-central-1:123456789012:stateMachine:keyturn"
     for choice in choices:
-        given = {**REDIS, **PASSWORD, **IAM, variable: choice}
-        found = settings.load(settings.SessionSettings, given)
+        found = settings.load(settings.PurgeSessionsSettings, {**purge, variable: choice})
         assert getattr(found, variable.lower()) == choice
     for other in (choices[0].upper(), f"{choices[0]} ", "else"):
         with pytest.raises(errors.SettingsInvalid, match=f"{variable} is not one of {choices[0]}"):
-            settings.load(settings.SessionSettings, {**REDIS, variable: other})
+            settings.load(settings.PurgeSessionsSettings, {**purge, variable: other})
 
 
 def test_every_pace_that_may_be_configured_is_there() -> None:

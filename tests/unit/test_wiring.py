@@ -111,16 +111,15 @@ def test_a_delivery_is_checked_by_the_way_that_will_deliver(
     assert type(cast("Any", last).__self__) is way
 
 
-@pytest.mark.parametrize("function", ["deliver_key", "restart_service", "check_rollout"])
-def test_an_external_secret_that_is_not_named_is_told_at_init(function: str, wire: Wire) -> None:
-    wire(function, DELIVERY_MODE="external-secrets", EXTERNAL_SECRET="")
-    join: dict[str, Callable[[], object]] = {
-        "deliver_key": wiring.delivering,
-        "restart_service": wiring.restarting,
-        "check_rollout": wiring.checking,
-    }
+def test_an_external_secret_that_is_not_named_is_told_at_init(wire: Wire) -> None:
+    wire("deliver_key", DELIVERY_MODE="external-secrets", EXTERNAL_SECRET="")
     with pytest.raises(errors.SettingsInvalid, match="EXTERNAL_SECRET is missing"):
-        join[function]()
+        wiring.delivering()
+
+
+def test_a_function_that_asks_no_operator_needs_no_external_secret(wire: Wire) -> None:
+    wire("restart_service", DELIVERY_MODE="external-secrets")
+    assert wiring.restarting().settings.reads_kubernetes_secret
 
 
 def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: Wire) -> None:
@@ -171,6 +170,24 @@ def test_redis_is_logged_in_to_as_is_configured(
     }
     join[function]()
     assert opened == [(authentication, PROVIDERS[authentication])]
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("sessions-ab12cd.serverless.euc1.cache.amazonaws.com", True),
+        ("master.sessions.ab12cd.euc1.cache.amazonaws.com", False),
+    ],
+)
+def test_a_token_names_the_type_of_the_cache_that_the_host_is(
+    host: str, named: bool, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not a key")
+    wire("purge_sessions", REDIS_HOST=host, REDIS_AUTHENTICATION="iam", **LOGINS["iam"])
+    store = cast("Any", wiring.purging().sessions)
+    _, token = store._credentials.get_credentials()
+    assert ("ResourceType=ServerlessCache" in token) is named
 
 
 @pytest.mark.parametrize("function", ["begin_rotation", "purge_sessions"])

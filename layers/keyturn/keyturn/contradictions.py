@@ -14,7 +14,7 @@ def find(values: Values) -> list[str]:
 
 
 def _of_delivery(values: Values) -> Iterator[str]:
-    if values.get("delivery_mode") == "external-secrets" and not values.get("external_secret"):
+    if values.get("delivery_mode") == "external-secrets" and values.get("external_secret") == "":
         yield "EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)"
 
 

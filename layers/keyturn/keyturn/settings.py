@@ -57,11 +57,10 @@ class ClusterSettings(TrustSettings):
 
 
 @dataclass(frozen=True)
-class DeliverySettings:
-    """How the key gets to the pods, and the Kubernetes Secret that they read it from."""
+class PodKeySettings:
+    """Where the pods read the key: from which Kubernetes Secret, if they read one at all."""
 
     delivery_mode: DeliveryMode
-    external_secret: str
     kubernetes_secret: str
     kubernetes_secret_key: str
     vault_static_secret: str
@@ -75,6 +74,13 @@ class DeliverySettings:
 
 
 @dataclass(frozen=True)
+class DeliverySettings(PodKeySettings):
+    """How the key gets to where the pods read it."""
+
+    external_secret: str
+
+
+@dataclass(frozen=True)
 class RolloutSettings:
     """Which workloads hold the key, and how long their rollouts may take."""
 
@@ -84,7 +90,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class SessionSettings(TrustSettings):
-    """Where the sessions are, and how they end. Database and prefix are never guessed."""
+    """Where the sessions are, and how hard to work there. Database and prefix are never guessed."""
 
     redis_host: str
     redis_port: Port
@@ -95,7 +101,6 @@ class SessionSettings(TrustSettings):
     redis_password_secret: str
     redis_cache_name: str
     session_prefix: str
-    purge_mode: PurgeMode
     purge_pace: PurgePace
 
 
@@ -146,20 +151,22 @@ class DeliverKeySettings(CalledSettings, ClusterSettings, DeliverySettings, Vaul
 
 
 @dataclass(frozen=True)
-class RestartServiceSettings(CalledSettings, ClusterSettings, DeliverySettings):
+class RestartServiceSettings(CalledSettings, ClusterSettings, PodKeySettings):
     """Of `restart_service`."""
 
     services: Services
 
 
 @dataclass(frozen=True)
-class CheckRolloutSettings(SecretSettings, ClusterSettings, DeliverySettings, RolloutSettings):
+class CheckRolloutSettings(SecretSettings, ClusterSettings, PodKeySettings, RolloutSettings):
     """Of `check_rollout`."""
 
 
 @dataclass(frozen=True)
 class PurgeSessionsSettings(CalledSettings, SessionSettings):
     """Of `purge_sessions`."""
+
+    purge_mode: PurgeMode
 
 
 @dataclass(frozen=True)
@@ -168,9 +175,7 @@ class RestorePreviousKeySettings(CalledSettings):
 
 
 @dataclass(frozen=True)
-class ValidateRotationSettings(
-    SecretSettings, ClusterSettings, DeliverySettings, ValidationSettings
-):
+class ValidateRotationSettings(SecretSettings, ClusterSettings, PodKeySettings, ValidationSettings):
     """Of `validate_rotation`."""
 
     services: Services

@@ -1,4 +1,4 @@
-"""Why `watch_key` was called: one of four rules of EventBridge. Pure.
+"""Why `watch_key` was called: one of five rules of EventBridge. Pure.
 
 Of an event of CloudTrail, which quotes whoever made the call, the name of the call and the time are
 taken, and the name only if it is one of `CHANGES`.

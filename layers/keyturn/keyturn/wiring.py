@@ -211,14 +211,18 @@ def _notifications(settings: NotificationSettings, secret_arn: "SecretArn") -> N
 
 def _sessions(settings: SessionSettings) -> sessions.SessionStore:
     from keyturn.adapters.redis import RedisSessions
-    from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword
+    from keyturn.adapters.redis_credentials import ElastiCacheToken, StoredPassword, is_serverless
 
     authority = _authorities(settings).of("redis")
     if settings.redis_authentication == "password":
         password = StoredPassword(settings.redis_password_secret, settings.redis_user)
         return RedisSessions(settings, password, authority)
     if settings.redis_authentication == "iam":
-        token = ElastiCacheToken(settings.redis_cache_name, settings.redis_user)
+        token = ElastiCacheToken(
+            settings.redis_cache_name,
+            settings.redis_user,
+            serverless=is_serverless(settings.redis_host),
+        )
         return RedisSessions(settings, token, authority)
     return RedisSessions(settings, None, authority)
 

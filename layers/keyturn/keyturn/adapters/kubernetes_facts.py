@@ -8,14 +8,14 @@ from keyturn.stamp import KEY_DELIVERY, KEY_VERSION
 from keyturn.workload import Pod, Workload
 
 if TYPE_CHECKING:
-    from keyturn.settings import DeliverySettings
+    from keyturn.settings import PodKeySettings
 
 Object = Mapping[str, Any]
 
 
 def workload(
     found: Object,
-    delivery: "DeliverySettings | None",
+    delivery: "PodKeySettings | None",
     *,
     restarts_itself: bool | None = False,
 ) -> Workload:
@@ -69,13 +69,13 @@ def ended(found: Object) -> bool:
     return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
-def refers_to_key(pod_spec: Object, delivery: "DeliverySettings") -> bool:
+def refers_to_key(pod_spec: Object, delivery: "PodKeySettings") -> bool:
     """Whether any container gets the delivered key by env, envFrom or a mounted volume."""
     named = {container["name"] for container in pod_spec.get("containers", ())}
     return bool(named & containers_that_refer(pod_spec, delivery))
 
 
-def containers_that_refer(pod_spec: Object, delivery: "DeliverySettings") -> set[str]:
+def containers_that_refer(pod_spec: Object, delivery: "PodKeySettings") -> set[str]:
     """The names of the containers, those for the start included, that get the delivered key."""
     secret, field = delivery.kubernetes_secret, delivery.kubernetes_secret_key
     volumes = {
@@ -160,7 +160,7 @@ def condition(status: Object, kind: str) -> Object:
     return next((found for found in conditions if found.get("type") == kind), {})
 
 
-def _takes_key(pod_spec: Object, delivery: "DeliverySettings | None") -> bool:
+def _takes_key(pod_spec: Object, delivery: "PodKeySettings | None") -> bool:
     if delivery is None or not delivery.reads_kubernetes_secret:
         return True
     return refers_to_key(pod_spec, delivery)

@@ -16,7 +16,7 @@ from keyturn.adapters import kubernetes_facts as facts
 from keyturn.logs import Line
 
 if TYPE_CHECKING:
-    from keyturn.settings import DeliverySettings
+    from keyturn.settings import PodKeySettings
 
 Object = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ SIDECARS = frozenset(
 )
 
 
-def containers_with_key(workload: Object, delivery: "DeliverySettings | None") -> set[str]:
+def containers_with_key(workload: Object, delivery: "PodKeySettings | None") -> set[str]:
     """The names of the containers of a workload's pods that get the key themselves."""
     template = workload["spec"]["template"]
     spec = template["spec"]

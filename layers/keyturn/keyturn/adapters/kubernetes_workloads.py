@@ -14,7 +14,7 @@ from keyturn.stamp import Stamp
 from keyturn.workload import Pod, Workload
 
 if TYPE_CHECKING:
-    from keyturn.settings import DeliverySettings
+    from keyturn.settings import PodKeySettings
 
 LOG_BYTES = 1024 * 1024
 PAGE_PODS = 500
@@ -24,7 +24,7 @@ PLURALS = {"deployment": "deployments", "statefulset": "statefulsets"}
 class KubernetesCluster:
     """The workloads of one namespace; `delivery` says which key their pods should refer to."""
 
-    def __init__(self, api: KubernetesApi, delivery: "DeliverySettings | None" = None) -> None:
+    def __init__(self, api: KubernetesApi, delivery: "PodKeySettings | None" = None) -> None:
         self._api = api
         self._delivery = delivery
         self._apps = f"/apis/apps/v1/namespaces/{api.namespace}"

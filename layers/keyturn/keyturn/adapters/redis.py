@@ -172,7 +172,7 @@ class RedisPrimary:
             raise errors.SessionStoreUnavailable(
                 f"{self._connection.where} has {self._moving} slots on their way to or from it:"
                 " whether a session was missed cannot be told. What is deleted stays deleted. Let"
-                " the move end, or call it off (CLUSTER SETSLOT <slot> STABLE)."
+                " the move end, then run the rotation again."
             )
 
     def check_flush(self) -> None:

@@ -17,6 +17,18 @@ from keyturn.adapters.presign import Presigner
 TOKEN_SECONDS = 900
 
 
+def is_serverless(host: str) -> bool:
+    """Whether a host is the endpoint of an ElastiCache serverless cache.
+
+    It is `<name>-<id>.serverless.<region code>.cache.<suffix>`; a replication group's has one label
+    more before `cache`, so that a group named "serverless" is not taken for one.
+    """
+    match host.lower().split("."):
+        case [_, "serverless", _, "cache", *_]:
+            return True
+    return False
+
+
 class StoredPassword(CredentialProvider):
     """The password of a secret in Secrets Manager: plain text, or `password` of a JSON object."""
 
@@ -53,14 +65,17 @@ class ElastiCacheToken(CredentialProvider):
     """A token of the function's role for an IAM-enabled user of ElastiCache.
 
     Source: ElastiCache User Guide, "Authenticating with IAM". The user's id and its name are equal.
+    A token for a serverless cache names that type; with it a replication group refuses a token,
+    without it a serverless cache does.
     """
 
-    def __init__(self, cache_name: str, user: str) -> None:
+    def __init__(self, cache_name: str, user: str, *, serverless: bool = False) -> None:
         self._cache_name, self._user = cache_name.lower(), user
+        self._type = {"ResourceType": "ServerlessCache"} if serverless else {}
         self._presigner = Presigner("elasticache")
 
     def get_credentials(self) -> tuple[str, str]:
         """The user and a token, which is a presigned URL without its scheme."""
-        query = urlencode({"Action": "connect", "User": self._user})
+        query = urlencode({"Action": "connect", "User": self._user, **self._type})
         signed = self._presigner.sign(f"http://{self._cache_name}/?{query}", TOKEN_SECONDS)
         return self._user, signed.removeprefix("http://")
