@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, rollout, run, stamp, wiring
-from keyturn.telemetry import Event, Result, step
+from keyturn import labels, logs, looks, rollout, run, stamp, wiring
+from keyturn.telemetry import Event, Result, log_pods, step
 
 check = wiring.checking()
 
@@ -21,4 +21,7 @@ def handler(event: Event, _context: Any) -> Result:
     made = stamp.of_run(this, event)
     crashed = check.logs.of_restart(service, made, begun, crashed_only=True)
     logs.read([crashed], time.monotonic, logs.GLANCE_SECONDS)
-    return rollout.check(check.cluster, made, event, check.limit, run.now())
+    look = rollout.check(check.cluster, made, event, check.limit, run.now())
+    if look.entry["state"] == "done":
+        log_pods(this.rotation_id, service, "after", look.pods)
+    return {**look.entry, **looks.after_rollout_look(event, check.limit)}

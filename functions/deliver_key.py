@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keyturn import delivery, exposure, labels, run, vault_delivery, wiring
+from keyturn import delivery, exposure, labels, looks, run, vault_delivery, wiring
 from keyturn.telemetry import Event, Result, step
 
 deliver = wiring.delivering()
@@ -24,4 +24,5 @@ def handler(event: Event, context: Any) -> Result:
     if "delivered" in event:
         delivered = run.entry(event, "delivered")
         return delivery.confirm(deliver.secret, deliver.way, this.version, delivered)
-    return delivery.deliver(deliver.secret, deliver.way, this.version, event, run.now())
+    told = delivery.deliver(deliver.secret, deliver.way, this.version, event, run.now())
+    return told if told["state"] == "done" else {**told, **looks.after_sync_look(event)}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from keyturn import labels, questions, rollout, run, stamp, wiring
-from keyturn.telemetry import Event, Result, step
+from keyturn.telemetry import Event, Result, log_pods, step
 
 restart = wiring.restarting()
 
@@ -24,4 +24,6 @@ def handler(event: Event, context: Any) -> Result:
     begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
     others = run.entry(event, "deliver_key").get("restartedByOperator") or ()
     delivered = stamp.of_run(this, event)
-    return rollout.restart(restart.cluster, delivered, service, begun, confirm, others)
+    begun_rollout = rollout.restart(restart.cluster, delivered, service, begun, confirm, others)
+    log_pods(this.rotation_id, service, "before", begun_rollout.pods)
+    return begun_rollout.entry

@@ -13,10 +13,11 @@ from local.visitors import VisitorsReport
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the claims are checked against, besides the stack itself."""
+    """What the claims are checked against, besides the stack itself; pods are uids."""
 
     record: Mapping[str, Any]
     old_version: str
+    old_pods: frozenset[str]
     old_cookies: Sequence[str]
     visitors: VisitorsReport
 
@@ -47,11 +48,13 @@ def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
 
 def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
     services = evidence.record["services"]
-    before = {uid for service in services for uid in service["podsBefore"].values()}
-    after = {uid for service in services for uid in service["podsAfter"].values()}
+    before = sum(service["podsBefore"] for service in services)
+    after = sum(service["podsAfter"] for service in services)
     now = {pod["metadata"]["uid"] for name in console.REPLICAS for pod in stack.pods(name)}
-    holds = now == after and not before & now and len(now) == sum(console.REPLICAS.values())
-    return Claim(f"{len(before)} old pods are gone, {len(now)} new ones run", holds)
+    counted = (before, after) == (len(evidence.old_pods), len(now))
+    gone = not evidence.old_pods & now
+    holds = counted and gone and after == sum(console.REPLICAS.values())
+    return Claim(f"{before} old pods are gone, {len(now)} new ones run", holds)
 
 
 def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:

@@ -110,7 +110,7 @@ def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[End
         return ended, fault_account.take_account(stack, wish.fault, wish.mode, before, ended)
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
-    evidence = Evidence(ended.record, old_version, logins.cookies, seen)
+    evidence = Evidence(ended.record, old_version, before.pods, logins.cookies, seen)
     account = take_account(stack, evidence)
     return ended, account + (wish.fault.claims(stack, ended.record) if wish.fault else [])
 

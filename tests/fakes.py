@@ -157,6 +157,10 @@ class FakeRuns:
     down: bool = False
     known: list[watch.Execution] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+
+    def was_lost(self, execution_arn: str) -> bool:
+        return execution_arn in self.lost
 
     def executions(self) -> list[watch.Execution]:
         return list(self.known)
@@ -285,6 +289,7 @@ class FakeOperator:
     dry_runs: list[str] = field(default_factory=list)
     lost_answers: int = 0
     name: str = "ExternalSecret web/session-key"
+    _synced: str | None = None
     _working: tuple[datetime, str, str | None] | None = field(default=None, repr=False)
 
     def read(self) -> ExternalSecret:
@@ -316,8 +321,8 @@ class FakeOperator:
     def finish(self) -> None:
         """Mark the sync as done; its time is when it began."""
         assert self._working is not None
-        began, synced, _ = self._working
-        self.seen = replace(self.seen, ready=True, refreshed_at=began, synced=synced)
+        began, self._synced, _ = self._working
+        self.seen = replace(self.seen, ready=True, refreshed_at=began)
         self._working = None
 
     def fail(self) -> None:
@@ -331,13 +336,13 @@ class FakeOperator:
             self.finish()
 
     def _is_due(self, at: datetime) -> bool:
-        changed = self.seen.synced != f"1-{self.token}"
+        changed = self._synced != f"1-{self.token}"
         passed = self.seen.refreshed_at is None or at - self.seen.refreshed_at >= self.every
         if self.seen.refresh_policy == "CreatedOnce":
-            return self.seen.synced is None
+            return self._synced is None
         if self.seen.refresh_policy == "OnChange":
             return changed
-        return (self.every > timedelta() or self.seen.synced is None) and (changed or passed)
+        return (self.every > timedelta() or self._synced is None) and (changed or passed)
 
 
 @dataclass
@@ -501,7 +506,7 @@ class FakeSessionStore:
     """
 
     keys: set[str] = field(default_factory=set)
-    prefix: str = "session:"
+    prefixes: tuple[str, ...] = ("session:",)
     runs: list[str] = field(default_factory=lambda: ["run-1"])
     down: bool = False
     denied: str = ""
@@ -566,7 +571,7 @@ class FakePrimary:
         return Page(following, len(matching), len(gone), len(matching) - len(gone))
 
     def has_strangers(self, samples: int) -> bool:
-        return any(not name.startswith(self.store.prefix) for name in self._held())
+        return any(not name.startswith(self.store.prefixes) for name in self._held())
 
     def flush(self) -> None:
         self.store.keys -= self._held()
@@ -587,7 +592,7 @@ class FakePrimary:
         page = {name for name in walk[cursor : cursor + keys] if name in held}
         end = cursor + keys >= len(walk)
         following = "0" if end else str(cursor + keys)
-        return following, {name for name in page if name.startswith(self.store.prefix)}
+        return following, {name for name in page if name.startswith(self.store.prefixes)}
 
 
 @dataclass

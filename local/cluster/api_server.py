@@ -105,8 +105,8 @@ class _Handler(HttpsHandler):
             return self.answer_json(200, VERSION)
         content_type = self.headers.get("Content-Type") or ""
         authorization = self.headers.get("Authorization") or ""
-        accept = self.headers.get("Accept") or ""
-        request = parse(self.command, self.path, content_type, body, accept)
+        accept, agent = self.headers.get("Accept") or "", self.headers.get("User-Agent") or ""
+        request = parse(self.command, self.path, content_type, body, accept, agent)
         self.api.admit(authorization, request)
         if not request.served:
             return self._answer_unserved(request)

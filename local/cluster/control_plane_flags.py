@@ -61,7 +61,7 @@ def controller_manager_flags(minor: int) -> list[str]:
     """
     return [
         f"--kubeconfig={files.CONTROLLERS}",
-        "--controllers=deployment,replicaset,statefulset,garbagecollector,namespace",
+        "--controllers=deployment,replicaset,statefulset,resourcequota,garbagecollector,namespace",
         "--leader-elect=false",
         "--secure-port=0",
         *(["--port=0"] if minor <= _LAST_MINOR_WITH_PORT else []),

@@ -1,4 +1,4 @@
-"""The controller manager: Deployments, ReplicaSets and the garbage collector, on one thread.
+"""The controller manager: Deployments, ReplicaSets, quotas, garbage; on one thread.
 
 Each pass reads everything, lets the pure plans decide, and carries them out. A pass that changed
 anything wakes the next one; otherwise the thread waits for a change, or for the moment at which
@@ -16,12 +16,14 @@ from local.cluster.deployments import REVISION, Family, Step, family_of, plan_de
 from local.cluster.errors import StatusError
 from local.cluster.objects import ObjectStore
 from local.cluster.patches import merge_patch
-from local.cluster.replica_sets import new_pod, plan_replica_set
+from local.cluster.quotas import status_of_quota
+from local.cluster.replica_sets import new_pod, plan_replica_set, with_replica_failure
 from local.cluster.resources import (
     DEPLOYMENTS,
     NAMESPACES,
     PODS,
     REPLICA_SETS,
+    RESOURCE_QUOTAS,
     RESOURCES,
     Json,
     Objects,
@@ -63,6 +65,9 @@ class Controllers:
     def _pass(self, now: datetime) -> list[datetime]:
         try:
             self._collect_garbage()
+            for quota in self._all(RESOURCE_QUOTAS):
+                pods = self._all(PODS, _place(quota)[0])
+                self._record_status(RESOURCE_QUOTAS, quota, status_of_quota(quota, pods))
             moments = [
                 *[self._reconcile_replica_set(one, now) for one in self._all(REPLICA_SETS)],
                 *[self._reconcile_deployment(one, now) for one in self._all(DEPLOYMENTS)],
@@ -79,12 +84,26 @@ class Controllers:
     def _reconcile_replica_set(self, replica_set: Json, now: datetime) -> datetime | None:
         namespace, _ = _place(replica_set)
         plan = plan_replica_set(replica_set, self._all(PODS, namespace), now)
-        self._record_status(REPLICA_SETS, replica_set, plan.status)
-        for _ in range(plan.create):
-            self._store.create(PODS, namespace, new_pod(replica_set))
+        refused = self._create_pods(replica_set, plan.create)
+        status = with_replica_failure(plan.status, replica_set, refused, now)
+        self._record_status(REPLICA_SETS, replica_set, status)
         for pod in plan.delete:
             delete(self._store, PODS, namespace, pod)
+        for pod in plan.release:
+            self._patch(PODS, namespace, pod, {"metadata": {"ownerReferences": None}})
         return plan.look_again
+
+    def _create_pods(self, replica_set: Json, count: int) -> str | None:
+        """Create pods until one is refused; returns why, None if none was."""
+        namespace, _ = _place(replica_set)
+        for _ in range(count):
+            try:
+                self._store.create(PODS, namespace, new_pod(replica_set))
+            except StatusError as refused:
+                if refused.code != 403:
+                    raise
+                return refused.message
+        return None
 
     def _reconcile_deployment(self, deployment: Json, now: datetime) -> datetime | None:
         namespace, _ = _place(deployment)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from local.cluster import timestamps
 from local.cluster.deployments import Family, bounds_of
+from local.cluster.replica_sets import replica_failure
 from local.cluster.resources import Json
 
 _NO_DEADLINE = 2**31 - 1
@@ -32,6 +33,8 @@ def status_of(family: Family, now: datetime) -> Json:
     progressing = _progressing(family, counters, now)
     if progressing:
         conditions.append(progressing)
+    if failure := _replica_failure(family):
+        conditions.append(failure)
     before = {one["type"]: one for one in old_status.get("conditions", [])}
     status["conditions"] = [_dated(one, before.get(one["type"]), now) for one in conditions]
     return status
@@ -67,6 +70,13 @@ def _available(family: Family, available: int) -> Json:
         return _new("Available", "True", "MinimumReplicasAvailable", message)
     message = "Deployment does not have minimum availability."
     return _new("Available", "False", "MinimumReplicasUnavailable", message)
+
+
+def _replica_failure(family: Family) -> Json | None:
+    """The condition of the new replica set, or of an old one (getReplicaFailures)."""
+    newest_first = [*([family.new] if family.new else []), *family.old]
+    failure = next(filter(None, map(replica_failure, newest_first)), None)
+    return failure and {**failure, "lastUpdateTime": failure["lastTransitionTime"]}
 
 
 def _progressing(family: Family, counters: dict[str, int], now: datetime) -> Json | None:

@@ -17,8 +17,23 @@ from datetime import timedelta
 
 from local.cluster import timestamps
 from local.cluster.admission import admitted
-from local.cluster.errors import already_exists, bad_request, conflict, expired, not_found
-from local.cluster.resources import NAMESPACES, Json, Objects, Resource
+from local.cluster.errors import (
+    already_exists,
+    bad_request,
+    conflict,
+    expired,
+    forbidden,
+    not_found,
+)
+from local.cluster.quotas import refusal
+from local.cluster.resources import (
+    NAMESPACES,
+    PODS,
+    RESOURCE_QUOTAS,
+    Json,
+    Objects,
+    Resource,
+)
 
 Key = tuple[str, str, str]
 
@@ -31,7 +46,9 @@ _FIXED_METADATA = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "resourceVersion",
+    "managedFields",
 )
+CONTROLLERS = "kube-controller-manager"
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,17 @@ class ObjectStore:
         self.closed = False
 
     def create(
-        self, resource: Resource, namespace: str, manifest: Json, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        manifest: Json,
+        *,
+        dry_run: bool = False,
+        manager: str = CONTROLLERS,
     ) -> Json:
         """Store a new object and return it.
 
-        Raises `StatusError` 404 (no such namespace), 409 (exists), 400 or 422.
+        Raises `StatusError` 404 (no such namespace), 409 (exists), 403 (a quota), 400 or 422.
         """
         with self._changed:
             self._require_namespace(resource, namespace)
@@ -70,9 +93,12 @@ class ObjectStore:
             name = wanted["metadata"]["name"]
             if (resource.plural, namespace, name) in self._objects:
                 raise already_exists(resource, name)
+            if resource is PODS:
+                self._check_quotas(namespace, name)
             created = admitted(resource, wanted, None)
             if resource.group and "spec" in created:  # workloads count the changes of their spec
                 created["metadata"]["generation"] = 1
+            _note_manager(created, manager)
             return self._write(resource, None, created, dry_run=dry_run)
 
     def get(self, resource: Resource, namespace: str, name: str) -> Json:
@@ -98,7 +124,7 @@ class ObjectStore:
                 if plural == resource.plural and namespace in {"", place}
             ]
 
-    def modify(
+    def modify(  # noqa: PLR0913 - the three that name an object, and how it is changed
         self,
         resource: Resource,
         namespace: str,
@@ -107,6 +133,7 @@ class ObjectStore:
         *,
         subresource: str = "",
         dry_run: bool = False,
+        manager: str = CONTROLLERS,
     ) -> Json:
         """Replace an object by what `change` makes of it and return the new one.
 
@@ -126,6 +153,7 @@ class ObjectStore:
                 return copy.deepcopy(current)
             if "generation" in current["metadata"] and after["spec"] != current["spec"]:
                 after["metadata"]["generation"] += 1
+            _note_manager(after, manager)
             return self._write(resource, current, after, dry_run=dry_run)
 
     def mark_deleted(self, resource: Resource, namespace: str, name: str, grace: int) -> Json:
@@ -183,6 +211,11 @@ class ObjectStore:
         if resource.namespaced:
             self._find(NAMESPACES, "", namespace)
 
+    def _check_quotas(self, namespace: str, name: str) -> None:
+        quotas, pods = self.look_at(RESOURCE_QUOTAS, namespace), self.look_at(PODS, namespace)
+        if refused := quotas and refusal(quotas, pods):
+            raise forbidden(PODS, name, refused)
+
     def _with_identity(self, resource: Resource, namespace: str, manifest: Json) -> Json:
         wanted = copy.deepcopy(manifest)
         metadata = wanted.setdefault("metadata", {})
@@ -195,6 +228,7 @@ class ObjectStore:
                 f"the namespace of the provided object ({metadata['namespace']}) does not match "
                 f"the namespace sent on the request ({namespace})"
             )
+        metadata.pop("managedFields", None)
         if metadata.pop("resourceVersion", None):
             raise bad_request("resourceVersion should not be set on objects to be created")
         if resource.namespaced:
@@ -237,6 +271,19 @@ class ObjectStore:
     def _record(self, change: Change) -> None:
         self._history.append(change)
         self._changed.notify_all()
+
+
+def _note_manager(item: Json, manager: str) -> None:
+    """Note who has written, and when last. Which fields those were is not kept (`fieldsV1`)."""
+    entry = {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": item["apiVersion"],
+        "time": timestamps.to_seconds(timestamps.now()),
+    }
+    before = item["metadata"].get("managedFields") or []
+    others = [one for one in before if one["manager"] != manager]
+    item["metadata"]["managedFields"] = [*others, entry]
 
 
 def _combined(resource: Resource, current: Json, wanted: Json, subresource: str) -> Json:

@@ -13,13 +13,14 @@ from local.cluster.resources import Json, Objects, owner_uid
 
 @dataclass(frozen=True)
 class ReplicaSetPlan:
-    """How many pods to create, the names of pods to delete, the status to record.
+    """How many pods to create, the names of pods to delete and to let go, the status to record.
 
     `look_again` is when the passing of time alone may change the plan.
     """
 
     create: int
     delete: tuple[str, ...]
+    release: tuple[str, ...]
     status: Json
     look_again: datetime | None
 
@@ -41,7 +42,8 @@ def ready_since(pod: Json) -> datetime | None:
 def plan_replica_set(replica_set: Json, pods: Objects, now: datetime) -> ReplicaSetPlan:
     """Decide from the replica set and all pods of its namespace."""
     spec, metadata = replica_set["spec"], replica_set["metadata"]
-    active = [pod for pod in pods if owner_uid(pod) == metadata["uid"] and is_active(pod)]
+    owned = [pod for pod in pods if owner_uid(pod) == metadata["uid"] and is_active(pod)]
+    active = [pod for pod in owned if _is_selected(replica_set, pod)]
     missing = int(spec["replicas"]) - len(active)
     surplus = sorted(active, key=_deletion_rank)[: max(0, -missing)]
     due = _available_from(active, int(spec.get("minReadySeconds", 0)))
@@ -55,9 +57,39 @@ def plan_replica_set(replica_set: Json, pods: Objects, now: datetime) -> Replica
     return ReplicaSetPlan(
         create=max(0, missing),
         delete=tuple(pod["metadata"]["name"] for pod in surplus),
+        release=tuple(pod["metadata"]["name"] for pod in owned if pod not in active),
         status={key: value for key, value in status.items() if value or key == "replicas"},
         look_again=min((moment for moment in due if moment > now), default=None),
     )
+
+
+def with_replica_failure(
+    status: Json, replica_set: Json, refused: str | None, now: datetime
+) -> Json:
+    """The status with the condition that a pod could not be created, where one was `refused`."""
+    if not refused:
+        return status
+    before = replica_failure(replica_set)
+    condition = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": refused,
+        "lastTransitionTime": timestamps.to_seconds(now),
+    }
+    return {**status, "conditions": [before or condition]}
+
+
+def replica_failure(replica_set: Json) -> Json | None:
+    """The condition that a pod of the replica set could not be created, None if there is none."""
+    return next(iter(replica_set["status"].get("conditions", [])), None)
+
+
+def _is_selected(replica_set: Json, pod: Json) -> bool:
+    """Whether a pod still has the labels: one that lost them is let go (`ReleasePod`)."""
+    labels = pod["metadata"].get("labels") or {}
+    wanted: dict[str, str] = replica_set["spec"]["selector"]["matchLabels"]
+    return wanted.items() <= labels.items()
 
 
 def _available_from(pods: Objects, min_ready_seconds: int) -> list[datetime]:

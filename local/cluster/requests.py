@@ -34,11 +34,17 @@ class Request:
     body: bytes = field(default=b"", repr=False)
     served: bool = True
     accept: str = ""
+    agent: str = ""
 
     @property
     def metadata_only(self) -> bool:
         """Whether a PartialObjectMetadata shall be answered ("Metadata-only fetches")."""
         return self.accept.replace(" ", "") == METADATA_ONLY
+
+    @property
+    def manager(self) -> str:
+        """The field manager of a write: the one that is named, or the client's user agent."""
+        return self.query.get("fieldManager") or self.agent.partition("/")[0]
 
     @property
     def qualified_resource(self) -> str:
@@ -106,7 +112,12 @@ class Request:
 
 
 def parse(
-    method: str, target: str, content_type: str = "", body: bytes = b"", accept: str = ""
+    method: str,
+    target: str,
+    content_type: str = "",
+    body: bytes = b"",
+    accept: str = "",
+    agent: str = "",
 ) -> Request:
     """Read a request line and body. Raises `StatusError` 404 or 405 for what is never served."""
     url = urlsplit(target)
@@ -135,6 +146,7 @@ def parse(
         body=body,
         served=served,
         accept=accept,
+        agent=agent,
     )
 
 

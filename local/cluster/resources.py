@@ -57,6 +57,7 @@ PODS = Resource("pods", "Pod", subresources=frozenset({"status", "log", "binding
 SECRETS = Resource("secrets", "Secret")
 SERVICES = Resource("services", "Service", subresources=STATUS)
 EVENTS = Resource("events", "Event")
+RESOURCE_QUOTAS = Resource("resourcequotas", "ResourceQuota", subresources=STATUS)
 DEPLOYMENTS = Resource("deployments", "Deployment", group="apps", subresources=STATUS)
 REPLICA_SETS = Resource("replicasets", "ReplicaSet", group="apps", subresources=STATUS)
 
@@ -69,6 +70,7 @@ RESOURCES = {
         SECRETS,
         SERVICES,
         EVENTS,
+        RESOURCE_QUOTAS,
         DEPLOYMENTS,
         REPLICA_SETS,
     )

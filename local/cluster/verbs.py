@@ -69,7 +69,13 @@ def _create(store: ObjectStore, request: Request) -> Json:
         return _bind(store, request, manifest)
     if request.name:
         raise errors.method_not_allowed()
-    return store.create(request.resource, request.namespace, manifest, dry_run=request.dry_run)
+    return store.create(
+        request.resource,
+        request.namespace,
+        manifest,
+        dry_run=request.dry_run,
+        manager=request.manager,
+    )
 
 
 def _bind(store: ObjectStore, request: Request, binding: Json) -> Json:
@@ -97,6 +103,7 @@ def _modify(store: ObjectStore, request: Request, change: Any) -> Json:
         change,
         subresource=request.subresource,
         dry_run=request.dry_run,
+        manager=request.manager,
     )
 
 

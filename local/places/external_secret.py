@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keyturn.key import FIELD, SessionKey
+from keyturn.stamp import KEY_VERSION
 from local import console
 from local.aws import ACCOUNT
 from local.claims import Claim
@@ -104,13 +105,12 @@ class ExternalSecretPlace(KubernetesSecretPlace):
         ]
 
     def _starts_of(self, record: Mapping[str, Any]) -> list[datetime]:
-        """When each pod of the record was made."""
+        """When each pod of the record's version was made."""
         pods = self._ground.cluster.admin.list(PODS, console.NAMESPACE)
-        new = {uid for service in record["services"] for uid in service["podsAfter"].values()}
         return [
             datetime.fromisoformat(pod["metadata"]["creationTimestamp"]).astimezone(UTC)
             for pod in pods
-            if pod["metadata"]["uid"] in new
+            if pod["metadata"].get("annotations", {}).get(KEY_VERSION) == record["rotationId"]
         ]
 
 

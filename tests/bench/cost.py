@@ -5,9 +5,12 @@ API calls, bytes logged. Other sizes are reckoned from it by what is once a serv
 rollout, or a slice of a purge. No free tier is taken off.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+from keyturn import looks as looks_at
 
 PRICES_SEEN = "November 2026"
 REGION_OF_PRICES = "us-east-1"
@@ -46,6 +49,7 @@ FIXED = {
 }
 
 # What other sizes are reckoned with.
+ROLLOUT_SECONDS = 900  # as the template has it
 SECONDS_A_POD = 30.0  # a new pod is started, ready, and the old one gone
 KEYS_A_SECOND = 100_000.0  # `make bench` measures it
 SLICE_SECONDS = 20.0
@@ -120,12 +124,23 @@ class Size:
     services: int
     pods: int
     sessions: int
-    poll_seconds: float
+    poll_seconds: int
 
     @property
     def looks(self) -> int:
-        """How often the rollout of one service is looked at; they roll side by side."""
-        return math.ceil(self.pods * SECONDS_A_POD / self.poll_seconds)
+        """How often the rollout of one service is looked at; they roll side by side.
+
+        It may take as long as the template allows, or as long as its pods need.
+        """
+        seconds = math.ceil(self.pods * SECONDS_A_POD)
+        limit = max(ROLLOUT_SECONDS, seconds)
+        most = looks_at.most_looks(self.services)
+        numbers = itertools.count(1)
+        return next(
+            number
+            for number in numbers
+            if looks_at.planned(number, most, limit, self.poll_seconds) >= seconds
+        )
 
     @property
     def purge_seconds(self) -> float:

@@ -106,7 +106,7 @@ def growth(usage: Usage, kinds: Mapping[str, int], metrics: int) -> list[str]:
         *table(head, rows),
         "",
         f"  The stack itself, whatever its size: ${fixed:.2f} a month.",
-        f"  Reckoned with {SECONDS_A_POD:.0f} s for a pod, one after the other, a look every 5 s,",
-        f"  and {KEYS_A_SECOND:,.0f} sessions a second. Without a NAT gateway, an interface",
+        f"  Reckoned with {SECONDS_A_POD:.0f} s for a pod, one after the other, looks 5 s apart or",
+        f"  more, and {KEYS_A_SECOND:,.0f} sessions a second. Without a NAT gateway, an interface",
         f"  endpoint in one zone costs ${ENDPOINT.usd:.2f} a month.",
     ]

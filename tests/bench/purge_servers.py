@@ -107,7 +107,7 @@ def settings(target: Target) -> dict[str, Any]:
         "redis_user": "",
         "redis_password_secret": "",
         "redis_cache_name": "",
-        "session_prefix": "session:",
+        "session_prefixes": ("session:",),
         "purge_pace": "fast",
     }
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from tests.contract.session_stores import settings_of
 Ledger = dict[str, Any]
 Keep = Callable[[Ledger], object]
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0  # a hang; on a busy machine a purge may take its time
 # Ten keys a page: some seconds for some ten thousand sessions, so that a fault is always in time.
 SMALL_PAGES = Manner(Pace(page_seconds=0.005, least_keys=10, most_keys=10, rest=0.0))
 # How much faster than time a clock runs: slices of a tenth, and of a fiftieth, of a second.
 SHORT_SLICES, SHORTER_SLICES = 200.0, 1000.0
 SHORT_CALLS = 3
+LOOKS_A_PAGE = 3  # at the clock: before it, at its start and at its end
 
 
 class HurriedClock:
@@ -41,6 +42,20 @@ class HurriedClock:
 
     def sleep(self, seconds: float, /) -> None:
         time.sleep(seconds / self.speed)
+
+
+class ActingClock(HurriedClock):
+    """Acts at certain pages of a purge, on the purge's own thread: never before, never too late."""
+
+    def __init__(self, pages: Sequence[int], act: Callable[[], object]) -> None:
+        super().__init__(1.0)
+        self._looks, self._pages, self._act = 0, pages, act
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        if self._looks in {page * LOOKS_A_PAGE for page in self._pages}:
+            self._act()
+        return super().monotonic()
 
 
 class Purging:

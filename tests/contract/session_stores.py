@@ -9,7 +9,7 @@ from keyturn import purge, purge_progress, sessions
 from keyturn.adapters.redis import RedisSessions
 from keyturn.purge import Manner
 from keyturn.settings import SessionSettings
-from keyturn.variables import Port, PurgePace, RedisAuthentication, SecretArn
+from keyturn.variables import Port, Prefixes, PurgePace, RedisAuthentication, SecretArn
 from local.redis_server import RedisServer
 from tests.conftest import AUTHORITIES, NOON
 from tests.fakes import FakeClock, FakeSessionStore
@@ -31,7 +31,7 @@ def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
         "redis_user": "",
         "redis_password_secret": "",
         "redis_cache_name": "",
-        "session_prefix": "session:",
+        "session_prefixes": Prefixes(["session:"]),
         "purge_pace": PurgePace("fast"),
     }
     return SessionSettings(**{**values, **changes})
@@ -49,7 +49,7 @@ def store_of_cluster(cluster: RedisCluster, **changes: Any) -> RedisSessions:
 class Stage(Protocol):
     """A session store, and a way to fill it."""
 
-    def store(self, prefix: str = "session:") -> sessions.SessionStore: ...
+    def store(self, *prefixes: str) -> sessions.SessionStore: ...
 
     def put(self, *names: bytes) -> None: ...
 
@@ -60,8 +60,8 @@ class FakeStage:
     def __init__(self, runs: list[str]) -> None:
         self.fake = FakeSessionStore(runs=runs)
 
-    def store(self, prefix: str = "session:") -> sessions.SessionStore:
-        self.fake.prefix = prefix
+    def store(self, *prefixes: str) -> sessions.SessionStore:
+        self.fake.prefixes = prefixes or ("session:",)
         return self.fake
 
     def put(self, *names: bytes) -> None:
@@ -76,8 +76,8 @@ class ServerStage:
         self.server = server
         self.client = server.client(DATABASE)
 
-    def store(self, prefix: str = "session:") -> sessions.SessionStore:
-        return store_of(self.server, session_prefix=prefix)
+    def store(self, *prefixes: str) -> sessions.SessionStore:
+        return store_of(self.server, session_prefixes=prefixes or ("session:",))
 
     def put(self, *names: bytes) -> None:
         self.client.mset(dict.fromkeys(names, b"a sealed session"))
@@ -91,8 +91,8 @@ class ClusterStage:
         self.cluster, self.database = cluster, database
         self.held = cluster.client(database)
 
-    def store(self, prefix: str = "session:") -> sessions.SessionStore:
-        changes = {"session_prefix": prefix, "redis_database": self.database}
+    def store(self, *prefixes: str) -> sessions.SessionStore:
+        changes = {"session_prefixes": prefixes or ("session:",), "redis_database": self.database}
         return store_of_cluster(self.cluster, **changes)
 
     def put(self, *names: bytes) -> None:

@@ -18,7 +18,7 @@ from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
-from tests.contract.waiting import insist, until, wait_for_rollout
+from tests.contract.waiting import insist, managers, until, wait_for_rollout
 
 TWO = Stamp("two", "1")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -100,6 +100,28 @@ def test_a_restart_replaces_the_pods_and_the_same_restart_again_does_nothing(
     assert {pod.key_version for pod in pods} == {"two"}
     again = restart(adapters, annotations)
     assert again.generation == first.generation
+
+
+def test_what_is_written_names_keyturn_as_its_field_manager(
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters
+) -> None:
+    start(cluster, namespace)
+    store(cluster, namespace)
+    places = ((DEPLOYMENTS, "web"), (SECRETS, "session-key"))
+
+    def written_by() -> list[set[str]]:
+        return [managers(cluster.admin.get(kind, namespace, name)) for kind, name in places]
+
+    before = written_by()
+    restart(adapters, TWO.annotations(), dry_run=True)
+    adapters.secret.write("new", adapters.secret.read().resource_version, dry_run=True)
+    assert written_by() == before
+    restart(adapters, TWO.annotations())
+    adapters.secret.write("new", adapters.secret.read().resource_version, dry_run=False)
+    assert [after - one for after, one in zip(written_by(), before, strict=True)] == [
+        {"keyturn"},
+        {"keyturn"},
+    ]
 
 
 def test_pods_are_listed_page_by_page(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from keyturn.run import now
 from keyturn.settings import DeliverySettings
 from keyturn.synchronization import ForcedSync
 from keyturn.variables import DeliveryMode
+from local.cluster.client import MERGE
 from local.cluster.resources import SECRETS, Json
 from local.external_secrets import EXTERNAL_SECRETS
 from tests.conftest import NEW, OLD
@@ -20,7 +22,7 @@ from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.secrets_operator import SecretsOperator, external_secrets_installed
-from tests.contract.waiting import condition, until
+from tests.contract.waiting import condition, managers, until
 from tests.fakes import FakeSecretStore
 
 NAME = "web-session"
@@ -119,6 +121,16 @@ def synced(delivered: Delivery, **spec: object) -> Iterator[SecretsOperator]:
         running.close()
 
 
+def proved_after(delivered: Delivery, told: dict[str, Any]) -> bool:
+    """Whether the last sync began in a later second than the delivery."""
+    return refreshed_at(delivered) > datetime.fromisoformat(told["startedAt"])
+
+
+def refreshed_at(delivered: Delivery) -> datetime:
+    """When the last sync began, in whole seconds."""
+    return datetime.fromisoformat(delivered.external_secret()["status"]["refreshTime"])
+
+
 def is_ready(external_secret: Json) -> bool:
     ready: bool = (
         "status" in external_secret and condition(external_secret, "Ready")["status"] == "True"
@@ -126,19 +138,41 @@ def is_ready(external_secret: Json) -> bool:
     return ready
 
 
-def test_the_operator_is_asked_once_and_it_is_done_when_the_key_is_there(
+def test_the_operator_is_asked_once_and_again_only_where_its_sync_proves_nothing(
     delivered: Delivery, operator: SecretsOperator
 ) -> None:
     delivered.way.check_ready()
     operator.provides = delivered.new.base64
     operator.may_sync.clear()
-    assert [delivered.call()["state"] for _ in range(3)] == ["waiting"] * 3
+    until(now, lambda at: at.replace(microsecond=0) > refreshed_at(delivered))
+    assert [delivered.call()["asked"] for _ in range(3)] == [1] * 3
     assert delivered.way.target.read().holds(delivered.old)
     operator.may_sync.set()
     last = until(delivered.call, lambda told: told["state"] == "done")
-    assert (last["asked"], delivered.token()) == (1, f"{NEW}-1")
+    assert delivered.token() == f"{NEW}-{last['asked']}"
+    assert proved_after(delivered, last)
+    assert "keyturn" in managers(delivered.external_secret())
     assert last["fingerprint"] == delivered.new.fingerprint
     assert last["previousFingerprint"] == delivered.old.fingerprint
+
+
+def test_a_request_that_a_controller_takes_away_is_answered_all_the_same(
+    delivered: Delivery, operator: SecretsOperator
+) -> None:
+    """As that of a ClusterExternalSecret, or GitOps: the state of before returns, and is synced."""
+    operator.provides = delivered.new.base64
+
+    def call_and_take_away() -> dict[str, Any]:
+        told = delivered.call()
+        if delivered.token() is not None:
+            bare = {"metadata": {"annotations": {FORCE_SYNC: None}}}
+            place = (EXTERNAL_SECRETS, delivered.namespace, delivered.name)
+            delivered.cluster.admin.patch(*place, bare, content_type=MERGE)
+        return told
+
+    last = until(call_and_take_away, lambda told: told["state"] == "done")
+    assert delivered.token() is None
+    assert proved_after(delivered, last)
 
 
 def test_a_ready_of_the_sync_before_proves_nothing_even_where_the_key_is_there(

@@ -5,6 +5,7 @@ Each case is a whole restart by the product's own adapters, on both control plan
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from keyturn import errors, rollout
 from keyturn.run import now, timestamp
 from keyturn.stamp import KEY_VERSION, Stamp
 from keyturn.workload import CRASHES_ALLOWED
-from local.cluster.resources import DEPLOYMENTS, PODS, SECRETS, Json
+from local.cluster.client import MERGE
+from local.cluster.resources import DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SECRETS, Json
 from tests.conftest import OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment, restart, web_container
@@ -61,6 +63,8 @@ class Rotation:
         self.adapters: Adapters = adapters_of(cluster, namespace)
         self.stamp = STAMP
         self.ledger: dict[str, Any] = {}
+        self.pods_before: dict[str, str] = {}
+        self.pods_after: dict[str, str] = {}
         self._cluster, self._namespace = cluster, namespace
 
     def start(self, *containers: Json, **spec: Any) -> None:
@@ -84,13 +88,16 @@ class Rotation:
         begun = now()
         restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun, confirm)
         self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
-        self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
-        return restarted
+        self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
+        self.pods_before = restarted.pods
+        assert restarted.entry["podsBefore"] == len(restarted.pods)
+        return restarted.entry
 
     def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
         cluster, at = self.adapters.cluster, now() + after
-        self.ledger["check_rollout"] = rollout.check(cluster, self.stamp, self.ledger, LIMIT, at)
-        return dict(self.ledger["check_rollout"])
+        look = rollout.check(cluster, self.stamp, self.ledger, LIMIT, at)
+        self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
+        return dict(look.entry)
 
     def look_until_done(self) -> dict[str, Any]:
         return until(self.look, lambda seen: seen["state"] == "done")
@@ -129,7 +136,8 @@ def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
     cluster: ClusterUnderTest, namespace: str, rotation: Rotation
 ) -> None:
     rotation.start(web_container(env=STUBBORN), replicas=1)
-    (old,) = rotation.restart()["podsBefore"]
+    rotation.restart()
+    (old,) = rotation.pods_before
     until(rotation.deployment, rolled_out)
     seen = until(rotation.look, lambda look: "terminating" in look["says"])
     assert (seen["state"], seen["says"]) == (
@@ -137,7 +145,8 @@ def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
         "1 of 1 new, 1 old terminating; 1 old still there",
     )
     cluster.admin.delete(PODS, namespace, old, grace_seconds=0)
-    assert old not in rotation.look_until_done()["podsAfter"]
+    rotation.look_until_done()
+    assert old not in rotation.pods_after
 
 
 @pytest.mark.parametrize(
@@ -177,7 +186,8 @@ def test_a_run_that_is_run_again_holds_nothing_against_pods_that_have_recovered(
     assert pod.restarts > CRASHES_ALLOWED
     until(now, lambda at: bool(pod.crashed and at.replace(microsecond=0) > pod.crashed))
     assert not rotation.restart()["restarted"]
-    assert rotation.look_until_done()["podsAfter"] == {pod.name: pod.uid}
+    rotation.look_until_done()
+    assert rotation.pods_after == {pod.name: pod.uid}
 
 
 def test_a_rollout_that_kubernetes_gives_all_the_time_is_overdue_at_our_own_deadline(
@@ -210,7 +220,7 @@ def test_replicas_that_somebody_adds_meanwhile_are_waited_for_too(rotation: Rota
     rotation.restart()
     rotation.patch({"replicas": 3})
     done = rotation.look_until_done()
-    assert (done["replicas"], len(done["podsAfter"])) == (3, 3)
+    assert (done["replicas"], done["podsAfter"]) == (3, 3)
 
 
 def test_a_restart_by_somebody_else_on_top_of_ours_is_waited_for(
@@ -265,13 +275,118 @@ def test_a_deployment_that_would_not_roll_out_is_refused_before_and_during_a_rol
     assert rotation.deployment()["metadata"]["generation"] == generation
 
 
+def test_pods_of_another_owner_are_named_before_and_after_and_hold_nothing_up(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    """A second Deployment whose pods carry the labels too, a debug pod, and one let go of."""
+    rotation.start(replicas=2)
+    (released, _) = sorted(pod.name for pod in rotation.adapters.cluster.pods("web"))
+    without = {"metadata": {"labels": {"pod-template-hash": None}}}
+    cluster.admin.patch(PODS, namespace, released, without, content_type=MERGE)
+    worker = deployment("worker", container(), replicas=1)
+    worker["spec"]["selector"] = {"matchLabels": {"tier": "worker"}}
+    worker["spec"]["template"]["metadata"]["labels"] = {"tier": "worker", "app": "web"}
+    cluster.admin.create(DEPLOYMENTS, namespace, worker)
+    debug = {"metadata": {"name": "debug", "labels": {"app": "web"}}}
+    cluster.admin.create(PODS, namespace, {**debug, "spec": {"containers": [container()]}})
+    for name in ("web", "worker"):
+        wait_for_rollout(cluster, namespace, name)
+
+    def owners() -> dict[str, str]:
+        pods = rotation.adapters.cluster.pods("web")
+        return {pod.name: pod.other_owner for pod in pods if pod.other_owner}
+
+    others = until(owners, lambda found: len(found) == 3)
+    assert (others["debug"], others[released]) == ("no controller", "no controller")
+    assert sum(owner.startswith("ReplicaSet worker-") for owner in others.values()) == 1
+    note = insist(lambda: rollout.check_ready(rotation.adapters.cluster, "web"))
+    assert note is not None
+    assert "matches 3 pods of another owner: debug (no controller), " in note
+    rotation.restart()
+    assert not others.keys() & rotation.pods_before.keys()
+    done = rotation.look_until_done()
+    assert done["podsAfter"] == 2
+    assert not others.keys() & rotation.pods_after.keys()
+    assert all(name in done["notRestarted"] for name in others)
+
+
+def test_a_pod_whose_labels_the_selector_does_not_match_any_more_is_not_seen(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    """As `docs/operations.md` says: Kubernetes itself no longer knows whose it was."""
+    rotation.start(replicas=1)
+    (taken_out,) = rotation.adapters.cluster.pods("web")
+    without = {"metadata": {"labels": {"app": None}}}
+    cluster.admin.patch(PODS, namespace, taken_out.name, without, content_type=MERGE)
+    until(lambda: rotation.adapters.cluster.pods("web"), lambda pods: taken_out not in pods)
+    wait_for_rollout(cluster, namespace, "web")
+    rotation.restart()
+    done = rotation.look_until_done()
+    assert done["notRestarted"] is None
+    kept = cluster.admin.get(PODS, namespace, taken_out.name)
+    assert not [one for one in kept["metadata"].get("ownerReferences", []) if one["controller"]]
+
+
+def test_a_quota_that_leaves_no_room_for_a_new_pod_is_told_at_once_and_fails_before_any_deadline(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    rolling = {"maxSurge": 1, "maxUnavailable": 0}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+    rotation.start(replicas=1, strategy=strategy, progressDeadlineSeconds=600)
+    quota = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}}
+    cluster.admin.create(RESOURCE_QUOTAS, namespace, quota)
+
+    def used() -> Any:
+        found = cluster.admin.get(RESOURCE_QUOTAS, namespace, "q")
+        return found.get("status", {}).get("used", {}).get("pods")
+
+    until(used, lambda pods: pods == "1")
+    rotation.restart()
+    seen = until(rotation.look, lambda look: "exceeded quota" in look["says"])
+    assert seen["says"] == (
+        "0 of 1 new, 1 old; 0 of 1 updated; Kubernetes may not create a pod (FailedCreate:"
+        " exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1)"
+    )
+    minute = timedelta(minutes=1)
+    assert rotation.look(after=minute)["stalled"]
+    with pytest.raises(errors.RolloutFailed, match="kubectl describe resourcequotas"):
+        rotation.look(after=minute)
+    with pytest.raises(errors.RolloutFailed, match=r"exceeded quota: q.*Nothing was changed"):
+        rollout.check_ready(rotation.adapters.cluster, "web")
+
+
+def test_a_pause_by_reloader_is_waited_for_and_the_rollout_goes_on_after_it(
+    cluster: ClusterUnderTest, namespace: str, rotation: Rotation
+) -> None:
+    """Reloader pauses the Deployment before its own change, and resumes it by a timer."""
+    period = {"deployment.reloader.stakater.com/pause-period": "1h"}
+    paused_at = "deployment.reloader.stakater.com/paused-at"
+    rotation.start(replicas=1)
+    rotation.adapters = replace(rotation.adapters, cluster=rotation.adapters.reading_key)
+
+    def annotate(notes: dict[str, str | None], *, paused: bool) -> None:
+        change = {"metadata": {"annotations": notes}, "spec": {"paused": paused}}
+        cluster.admin.patch(DEPLOYMENTS, namespace, "web", change)
+
+    annotate({**period, paused_at: timestamp(now())}, paused=True)
+    rotation.restart()
+    seen = until(rotation.look, lambda look: "old" in look["says"])
+    assert seen["state"] == "waiting"
+    assert "; Reloader has paused it until " in seen["says"]
+    annotate({paused_at: None}, paused=False)
+    assert rotation.look_until_done()["state"] == "done"
+    annotate({paused_at: None}, paused=True)
+    with pytest.raises(errors.ServicePaused):
+        rotation.look()
+
+
 def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> None:
     rotation.start(replicas=1)
     begun, cluster = now(), rotation.adapters.cluster
     generations = []
     for stamp in (STAMP, Stamp(OLD, STAMP.delivery)):
         again = partial(rollout.restart, cluster, stamp, "web", begun, still_on_top)
-        assert insist(again)["restarted"]
+        assert insist(again).entry["restarted"]
         generations.append(rotation.deployment()["metadata"]["generation"])
     assert generations[1] == generations[0] + 1
 
@@ -311,8 +426,10 @@ def test_an_old_pod_that_came_back_with_the_new_key_is_old_all_the_same(
     cluster.admin.patch(SECRETS, namespace, "session-key", {"stringData": {FIELD: "second"}})
     gate.touch()
     until(lambda: cluster.admin.log(namespace, old.name), lambda log: "value=second" in log)
-    assert list(rotation.restart()["podsBefore"]) == [old.name]
-    assert old.name not in rotation.look_until_done()["podsAfter"]
+    rotation.restart()
+    assert list(rotation.pods_before) == [old.name]
+    rotation.look_until_done()
+    assert old.name not in rotation.pods_after
 
 
 def test_pods_that_started_on_what_somebody_wrote_over_the_key_are_old_after_its_next_delivery(
@@ -323,12 +440,15 @@ def test_pods_that_started_on_what_somebody_wrote_over_the_key_are_old_after_its
     cluster.admin.create(SECRETS, namespace, held)
     rotation.start(container(SHOWS_ITS_VALUE, env=FROM_SECRET), replicas=1)
     rotation.restart()
-    wrong = rotation.look_until_done()["podsAfter"]
+    rotation.look_until_done()
+    wrong = rotation.pods_after
     secret = rotation.adapters.secret
     secret.write("right", secret.read().resource_version, dry_run=False)
     rotation.stamp = Stamp(STAMP.version, secret.read().resource_version)
-    assert rotation.restart()["podsBefore"] == wrong
-    right = rotation.look_until_done()["podsAfter"]
+    rotation.restart()
+    assert rotation.pods_before == wrong
+    rotation.look_until_done()
+    right = rotation.pods_after
     assert not set(wrong.values()) & set(right.values())
     (name,) = right
     until(lambda: cluster.admin.log(namespace, name), lambda log: "value=right" in log)

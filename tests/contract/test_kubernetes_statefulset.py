@@ -34,12 +34,6 @@ NAME = "queue"
 SERVICE = f"statefulset/{NAME}"
 LIMIT = timedelta(minutes=5)
 GOES_AT_ONCE = "import time; time.sleep(600)"
-DOES_NOT_GO = (
-    "import signal, time\n"
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    "print('started', flush=True)\n"
-    "time.sleep(600)"
-)
 THE_THIRD_STAYS = (
     "import os, signal, time\n"
     "os.environ['HOSTNAME'].endswith('-2') and signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -60,7 +54,7 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
         yield adapters_of(cluster, namespace)
 
 
-def restart(adapters: Adapters, begun: datetime) -> dict[str, Any]:
+def restart(adapters: Adapters, begun: datetime) -> rollout.Counted:
     """Restart it, whatever its controller writes in between."""
     return insist(lambda: rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top))
 
@@ -98,17 +92,6 @@ def read(cluster: ClusterUnderTest, namespace: str) -> Json:
     return cluster.admin.get(STATEFUL_SETS, namespace, NAME)
 
 
-def rolled_out(found: Json) -> bool:
-    """Kubectl's rules for a StatefulSet (rollout_status.go)."""
-    status, wanted = found["status"], found["spec"]["replicas"]
-    return bool(
-        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-        and status.get("readyReplicas", 0) >= wanted
-        and status.get("updatedReplicas", 0) >= wanted
-        and status["updateRevision"] == status["currentRevision"]
-    )
-
-
 def started(cluster: ClusterUnderTest, namespace: str, name: str) -> bool:
     """Whether a pod's program runs, and has said so."""
     try:
@@ -132,25 +115,25 @@ def patches(cluster: ClusterUnderTest) -> int:
     return sum(tuple(entry[1:]) == wanted for entry in cluster.running.audit)
 
 
-def ledger_of(restarted: Json) -> dict[str, Any]:
+def ledger_of(restarted: rollout.Counted) -> dict[str, Any]:
     """What a run knows that began now and has restarted the service."""
     begun = {"startedAt": timestamp(now())}
-    return {"begin_rotation": begun, "restart_service": {**restarted, **begun}}
+    return {"begin_rotation": begun, "restart_service": {**restarted.entry, **begun}}
 
 
 def look_until_done(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, restarted: Json
-) -> list[dict[str, Any]]:
+    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, restarted: rollout.Counted
+) -> list[rollout.Counted]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
     ledger = ledger_of(restarted)
-    looks: list[dict[str, Any]] = []
+    looks: list[rollout.Counted] = []
 
-    def look() -> dict[str, Any]:
-        ledger["check_rollout"] = rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now())
-        looks.append(ledger["check_rollout"])
+    def look() -> rollout.Counted:
+        looks.append(rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now()))
+        ledger["check_rollout"] = looks[-1].entry
         return looks[-1]
 
-    until(look, lambda seen: seen["state"] == "done")
+    until(look, lambda seen: seen.entry["state"] == "done")
     left = versions(cluster, namespace)
     assert len(left) == 2
     assert set(left.values()) == {NEW}
@@ -166,9 +149,10 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     rollout.check_ready(adapters.cluster, SERVICE)
     restarted = restart(adapters, now())
     looks = look_until_done(cluster, namespace, adapters, restarted)
-    assert restarted["restarted"]
-    assert looks[0]["state"] == "waiting"
-    before, after = looks[-1]["podsBefore"], looks[-1]["podsAfter"]
+    assert restarted.entry["restarted"]
+    assert looks[0].entry["state"] == "waiting"
+    before, after = restarted.pods, looks[-1].pods
+    assert (looks[-1].entry["podsBefore"], looks[-1].entry["podsAfter"]) == (2, 2)
     assert list(before) == list(after) == ["queue-0", "queue-1"]
     assert set(before.values()) == old.keys()
     assert set(after.values()) == versions(cluster, namespace).keys()
@@ -184,7 +168,7 @@ def test_the_same_restart_again_patches_nothing(
     restart(adapters, begun)
     once, generation = patches(cluster), read(cluster, namespace)["metadata"]["generation"]
     again = restart(adapters, begun)
-    assert not again["restarted"]
+    assert not again.entry["restarted"]
     assert (once, patches(cluster)) == (asked + 1, asked + 1)
     assert read(cluster, namespace)["metadata"]["generation"] == generation
 
@@ -198,35 +182,28 @@ def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_be
     cluster.admin.patch(STATEFUL_SETS, namespace, NAME, {"spec": {"replicas": 2}})
     restarted = restart(adapters, now())
     looks = look_until_done(cluster, namespace, adapters, restarted)
-    assert "queue-2" in restarted["podsBefore"]
-    assert any("2 of 2 new, 1 old terminating" in look["says"] for look in looks)
+    assert "queue-2" in restarted.pods
+    assert any("2 of 2 new, 1 old terminating" in look.entry["says"] for look in looks)
 
 
-def test_a_stray_old_pod_that_nobody_owns_keeps_a_restart_from_being_done_until_it_is_gone(
+def test_a_stray_old_pod_that_nobody_owns_is_named_and_not_waited_for(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
-    """The StatefulSet does not count it, so nothing in the status speaks of it."""
+    """No restart of the StatefulSet replaces it, and nothing in the status speaks of it."""
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
-    stray = pod("stray", container(DOES_NOT_GO), grace_seconds=600)
+    stray = pod("stray", container(GOES_AT_ONCE))
     stray["metadata"] |= {"labels": {"app": NAME}, "annotations": {KEY_VERSION: OLD}}
     cluster.admin.create(PODS, namespace, stray)
-    until(lambda: started(cluster, namespace, "stray"), bool)
     restarted = restart(adapters, now())
-    until(lambda: read(cluster, namespace), rolled_out)
+    assert restarted.pods.keys() == {f"{NAME}-0", f"{NAME}-1"}
     ledger = ledger_of(restarted)
-
-    def look() -> tuple[str, str]:
-        seen = rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now())
-        return seen["state"], seen["says"]
-
-    listed = cluster.admin.get(PODS, namespace, "stray")
-    assert "ownerReferences" not in listed["metadata"]
-    assert look() == ("waiting", "2 of 2 new, 1 old; 1 old still there")
-    cluster.admin.delete(PODS, namespace, "stray")
-    assert look() == ("waiting", "2 of 2 new, 1 old terminating; 1 old still there")
-    cluster.admin.delete(PODS, namespace, "stray", grace_seconds=0)
-    until(look, lambda seen: seen == ("done", "2 of 2 new"))
+    done = until(
+        lambda: rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now()).entry,
+        lambda seen: bool(seen["state"] == "done"),
+    )
+    assert done["notRestarted"] == "1 pod of another owner: stray (no controller)"
+    assert done["podsAfter"] == len(restarted.pods)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,47 @@ def test_a_prefix_stands_for_itself_also_where_it_looks_like_a_pattern(
     assert stage.names() == set(others)
 
 
+@pytest.mark.parametrize(
+    "prefixes",
+    [
+        ("session:", "sess:"),
+        ("spring:session:sessions:", "spring:session:expirations:", "oauth2-"),
+        (":1:django.contrib.sessions.cache", "*", "[a]\\"),
+    ],
+    ids=["alike", "three", "patterns"],
+)
+def test_one_purge_ends_the_sessions_of_every_prefix(
+    prefixes: tuple[str, ...], stage: Stage
+) -> None:
+    of_sessions = [f"{prefix}{number}".encode() for prefix in prefixes for number in range(300)]
+    others = {
+        b"ses",
+        b"session",
+        b"sesssion:1",
+        b"spring:session:",
+        b"oauth2",
+        b":1:django",
+        b"a\\",
+    }
+    stage.put(*of_sessions, *others)
+    store = stage.store(*prefixes)
+    sessions.check_ready(store, flush=False)
+    assert count(store) == len(of_sessions)
+    entry = purge_all(store)
+    assert (entry["before"], entry["deleted"], entry["left"]) == (len(of_sessions),) * 2 + (0,)
+    assert entry["keysAfter"] == len(others)
+    assert stage.names() == others
+
+
+def test_sessions_of_every_prefix_are_flushed_and_no_strangers(stage: Stage) -> None:
+    stage.put(b"session:1", b"sess:1")
+    assert purge_all(stage.store("session:", "sess:"), FLUSH)["deleted"] == 2
+    stage.put(*(b"session:%d" % number for number in range(20)), b"sess:1")
+    with pytest.raises(errors.FlushRefused):
+        purge_all(stage.store("sess:", "other:"), FLUSH)
+    assert len(stage.names()) == 21
+
+
 def test_names_may_be_binary_and_very_long(stage: Stage) -> None:
     for name in (b"\x00\xff\n\r*", b"x" * 100_000, bytes(range(256))):
         stage.put(b"session:" + name)
@@ -231,6 +272,17 @@ def test_other_databases_are_left(server: RedisServer, client: Redis) -> None:
     for database in (0, 2):
         with server.client(database) as other:
             assert other.keys() == [b"session:1"]
+
+
+def test_other_keys_that_leave_meanwhile_are_told_apart_from_ended_sessions(
+    server: RedisServer, client: Redis
+) -> None:
+    client.mset({f"session:{number}": "x" for number in range(1000)})
+    caches = [f"cache:{number}" for number in range(5000)]
+    client.mset(dict.fromkeys(caches, "x"))
+    entry = purge_all(store_of(server), between=lambda: client.delete(*caches))
+    told = {name: entry[name] for name in ("before", "deleted", "vanished", "left")}
+    assert told == {"before": 1000, "deleted": 1000, "vanished": 5000, "left": 0}
 
 
 def test_sessions_of_every_type_and_with_an_end_are_deleted(

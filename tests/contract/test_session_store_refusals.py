@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis, UsernamePasswordCredentialProvider
+from redis.exceptions import RedisError
 
 from keyturn import errors, sessions
 from keyturn.adapters.redis import RedisSessions
@@ -21,6 +22,7 @@ from tests.contract.session_stores import (
     store_of,
     store_of_cluster,
 )
+from tests.local_services import free_port
 from tests.project import ROOT
 from tests.redis_cluster import RedisCluster
 
@@ -282,6 +284,56 @@ def test_a_cluster_without_that_database_is_named_and_database_0_is_left(
             with pytest.raises(errors.SessionDatabaseMissing, match="cluster"):
                 call()
         assert held.size() == 2
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def sentinel(
+    request: pytest.FixtureRequest, processes: Processes, tmp_path_factory: pytest.TempPathFactory
+) -> int:
+    """The port of a Sentinel, which answers INFO and knows no SELECT."""
+    binary = find_binary(request.param)
+    if binary is None:
+        pytest.skip(REMEDY[request.param])
+    port, folder = free_port(), tmp_path_factory.mktemp("sentinel")
+    config = folder / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor m 127.0.0.1 1 1\n")
+    processes.start("sentinel", [str(binary), str(config), "--sentinel"], env={}, cwd=folder)
+    with Redis(port=port) as client:
+        until(lambda: answers(client), "a Sentinel")
+    return port
+
+
+def answers(client: Redis) -> bool:
+    with contextlib.suppress(RedisError):
+        return bool(client.ping())
+    return False
+
+
+@pytest.mark.parametrize("database", [0, 1])
+def test_a_sentinel_is_named_as_one(database: int, sentinel: int) -> None:
+    store = RedisSessions(settings_of("127.0.0.1", sentinel, redis_database=database))
+    for call in calls(store):
+        with pytest.raises(errors.SessionStoreUnsupported, match=r"Sentinel.*RedisHost"):
+            call()
+
+
+def test_a_select_that_is_not_permitted_is_told_as_such(server: RedisServer, client: Redis) -> None:
+    with user(client, *(right for right in RIGHTS if right != "+select")) as credentials:
+        store = RedisSessions(settings_of(server.host, server.port), credentials)
+        with pytest.raises(errors.SessionCommandRefused, match="does not permit SELECT"):
+            store.primaries()
+
+
+def test_a_right_to_the_keys_of_one_prefix_alone_is_told_by_the_other(
+    server: RedisServer, client: Redis
+) -> None:
+    settings = settings_of(server.host, server.port, session_prefixes=("session:", "sess:"))
+    told = pytest.raises(errors.SessionCommandRefused, match=r"UNLINK.*'sess:'")
+    with user(client, *RIGHTS) as credentials, told:
+        sessions.check_ready(RedisSessions(settings, credentials), flush=False)
+    with user(client, *RIGHTS, "~sess:*") as credentials:
+        sessions.check_ready(RedisSessions(settings, credentials), flush=False)
+    assert client.dbsize() == 10
 
 
 def test_a_server_that_is_gone_is_unavailable(processes: Processes) -> None:

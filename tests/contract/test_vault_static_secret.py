@@ -26,7 +26,7 @@ from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signi
 from tests.contract.secrets_operator import external_secrets_installed
 from tests.contract.vault_operator import STATIC_SECRETS, VaultOperator
 from tests.contract.vault_secret import MOUNT, PATH, Stored, use
-from tests.contract.waiting import until
+from tests.contract.waiting import managers, until
 from tests.fakes import FakeSecretStore
 
 NAME, SEEN_ONLY, SECRET = "web-session", "seen-only", "session-key"
@@ -147,6 +147,7 @@ def test_vault_is_written_and_the_operator_brings_the_key_on(
     operator.may_sync.set()
     done = until(delivering.call, lambda told: told["state"] == "done")
     assert delivering.static_secret()["metadata"]["annotations"] == {FORCE_SYNC: f"{NEW}-1"}
+    assert "keyturn" in managers(delivering.static_secret())
     assert (done["vaultVersionBefore"], done["vaultVersion"], done["asked"]) == (1, 2, 1)
     assert done["restartedByOperator"] == ["deployment/web"]
     assert delivering.way.target.read().holds(delivering.site.new)

@@ -60,6 +60,11 @@ def condition(item: Json, kind: str) -> Json:
     return next((one for one in conditions if one["type"] == kind), {"status": "", "reason": ""})
 
 
+def managers(item: Json) -> set[str]:
+    """Who has written an object, as it says itself."""
+    return {entry["manager"] for entry in item["metadata"]["managedFields"]}
+
+
 def is_ready(item: Json) -> bool:
     status: str = condition(item, "Ready")["status"]
     return status == "True"

@@ -201,6 +201,24 @@ class Site(Workloads):
         )
         return self.end(version, suffix=suffix)
 
+    def lose_a_run(self) -> str:
+        """Start the run of the current version once more and stop it, as a person may."""
+        version, client = self.current(), self.stack.cloud.client("stepfunctions")
+        rotation = {"rotationId": version, "secretArn": self.stack.secret_arn, "mode": "scheduled"}
+        suffix = self._again()
+        started = client.start_execution(
+            stateMachineArn=self.stack.deployment.outputs["StateMachineArn"],
+            name=f"rot-{version}{suffix}",
+            input=json.dumps({"rotation": rotation}),
+        )
+        self.stack.wait(
+            lambda: len(self.history(version, suffix=suffix)) > 1, "the run is in its first states"
+        )
+        client.stop_execution(executionArn=started["executionArn"])
+        assert self.end(version, suffix=suffix).status == "ABORTED"
+        self.stack.wait(lambda: self._again() != suffix, "the name of another run is free")
+        return version
+
     @staticmethod
     def _again() -> str:
         """What the shell puts at the end of the name of a run that is run again."""
@@ -228,6 +246,16 @@ class Site(Workloads):
 
         self.stack.wait(whole, f"the history of {arn} is read")
         return found
+
+    def logged_pods(self, rotation_id: str, when: str) -> dict[str, str]:
+        """The pods that the functions have logged as those `before` or `after` a run's restarts."""
+        pods: dict[str, str] = {}
+        for line in self.log:
+            if '"message":"pods"' in line and rotation_id in line:
+                facts = json.loads(line[line.index("{") :])
+                if facts["when"] == when:
+                    pods |= facts["pods"]
+        return pods
 
     def executions(self) -> list[str]:
         """The names of every run there was."""

@@ -40,6 +40,7 @@ def rotated() -> Iterator[Site]:
         findings.overtake(site)
         assert site.end(site.change_by_hand()).status == "SUCCEEDED"
         take_a_name_beforehand(site)
+        look_into_a_lost_run(site)
         tell_of_an_old_key(site)
         announce_the_next_rotation(site)
         fail_on_events(site)
@@ -77,6 +78,12 @@ def fill_the_tags(site: Site) -> None:
     site.stack.cloud.client("secretsmanager").tag_resource(
         SecretId=site.stack.secret_arn, Tags=tags
     )
+
+
+def look_into_a_lost_run(site: Site) -> None:
+    """A look upon a run that was stopped: the watch reads how its history ends."""
+    site.lose_a_run()
+    assert "RUN_LOST" in concerns_at(site, datetime.now(UTC))
 
 
 def tell_of_an_old_key(site: Site) -> None:

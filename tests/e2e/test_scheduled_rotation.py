@@ -1,6 +1,7 @@
 """A rotation with nothing in its way, from RotateSecret to the record, and the same once more."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,9 +9,13 @@ import pytest
 
 from keyturn import key
 from local import console
+from local.execution_limits import payload_bytes
 from local.stack import SESSION_DATABASE
+from local.state_machines import locate
 from local.users import can_open_page, log_in
 from tests.e2e.site import Ended, Site
+from tests.project import state_machine
+from tests.simulated_execution import Execution
 
 OTHER_FIELDS = {"OAUTH2_CLIENT_ID": "console ü", "limits": {"a": [1, 2.5, None]}, "on": True}
 LOOK_ALIKES = (b"sessions:1", b"session", b"a:session:1", b"Session:1")
@@ -85,13 +90,17 @@ def test_the_kubernetes_secret_holds_the_new_key(story: Story) -> None:
     assert story.record["delivery"]["written"] is True
 
 
-def test_every_pod_is_new_and_the_record_names_those_before_and_after(story: Story) -> None:
+def test_every_pod_is_new_the_record_counts_and_the_logs_name_those_before_and_after(
+    story: Story,
+) -> None:
     now = story.site.pods()
     assert not set(now.values()) & set(story.pods_before.values())
+    assert story.site.logged_pods(story.rotation_id, "before") == story.pods_before
+    assert story.site.logged_pods(story.rotation_id, "after") == now
     services = {service["name"]: service for service in story.record["services"]}
-    before = dict(pod for found in services.values() for pod in found["podsBefore"].items())
-    after = dict(pod for found in services.values() for pod in found["podsAfter"].items())
-    assert (before, after) == (story.pods_before, now)
+    for found in ("podsBefore", "podsAfter"):
+        counted = {name: service[found] for name, service in services.items()}
+        assert counted == console.REPLICAS
     assert {name: found["replicas"] for name, found in services.items()} == console.REPLICAS
 
 
@@ -163,22 +172,57 @@ def test_a_finished_run_is_not_started_again_by_a_repeated_finish_step(story: St
     assert (site.snapshot(), site.executions()) == (before, runs)
 
 
+def test_the_simulated_execution_counts_what_the_interpreter_has_recorded(story: Story) -> None:
+    """What proves the limits of Step Functions (tests/unit/test_scale.py) is no model of ours."""
+    history = story.site.history(story.rotation_id)
+    answers: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
+    for seen in locate(history, {}):
+        if seen.kind == "LambdaFunctionSucceeded":
+            answers.setdefault((str(seen.state), seen.iterations), []).append(seen.output)
+    started = next(event for event in history if event["type"] == "ExecutionStarted")
+    taken = next(one for one in locate(history, {}) if one.kind == "PassStateExited")
+    values = {
+        "Services": ",".join(taken.output["begin_rotation"]["services"]),
+        "PollSeconds": str(taken.output["begin_rotation"]["pollSeconds"]),
+    }
+    context = {
+        "Id": taken.output["execution"],
+        "StartTime": taken.output["begin_rotation"]["startedAt"],
+    }
+    simulated = Execution(
+        state_machine(),
+        values,
+        lambda _function, state, place, _given: answers[state, place].pop(0),
+        {"Execution": context},
+    )
+    output = simulated.run(json.loads(started["executionStartedEventDetails"]["input"]))
+    recorded = Counter(event["type"] for event in history)
+    # A call that failed in a way that passed was repeated, which the answers do not show.
+    failed = recorded.pop("LambdaFunctionFailed", 0)
+    for kind in ("LambdaFunctionScheduled", "LambdaFunctionStarted"):
+        recorded[kind] -= failed
+    assert simulated.events == recorded
+    assert output == story.record
+    payloads = (one.output for one in locate(history, {}) if one.kind.endswith("StateExited"))
+    assert simulated.largest[0] == max(map(payload_bytes, payloads))
+
+
 def test_running_the_same_ledger_again_restarts_nothing_and_writes_nothing(story: Story) -> None:
     before = story.site.snapshot()
     again = story.site.run_again(story.rotation_id)
     assert again.output["outcome"] == "succeeded"
     assert again.output["delivery"]["written"] is False
-    assert [service["podsBefore"] for service in again.output["services"]] == [{}, {}]
+    assert [service["podsBefore"] for service in again.output["services"]] == [0, 0]
     assert again.output["sessions"]["before"] == len(before.sessions)
     assert story.site.snapshot() == replace(before, sessions=frozenset())
 
 
 def test_a_second_rotation_is_as_whole_as_the_first(story: Story) -> None:
-    first, second = story.ended, story.site.rotate_to_end()
+    first, before = story.ended, story.site.pods()
+    second = story.site.rotate_to_end()
     assert first.status == second.status == "SUCCEEDED"
     assert second.output["versions"]["previous"] == first.output["rotationId"]
     assert second.output["fingerprints"]["previous"] == first.output["fingerprints"]["new"]
-    pods = [{uid for one in run.output["services"] for uid in one["podsAfter"].values()}
-            for run in (first, second)]  # fmt: skip
-    assert not pods[0] & pods[1]
-    assert set(story.site.pods().values()) == pods[1]
+    now = story.site.pods()
+    assert not set(before.values()) & set(now.values())
+    assert story.site.logged_pods(str(second.output["rotationId"]), "after") == now

@@ -108,6 +108,17 @@ def test_a_bare_rotation_that_could_not_start_its_run_is_carried_as_the_emergenc
     site.promotion(rotation_id)
 
 
+def test_a_run_that_was_stopped_is_told_by_the_next_frequent_look(site: Site) -> None:
+    version = site.lose_a_run()
+    found = [(one["concern"], one["version"]) for one in frequent_look(site)]
+    assert ("RUN_LOST", version) in found
+    lost = f"rot-{version}"
+    site.stack.wait(lambda: bool(site.mailboxes.messages(lost)), "people are told")
+    assert "LOST" in site.mailboxes.messages(lost)[-1]["Subject"]
+    assert site.carry(version).status == "SUCCEEDED"
+    assert frequent_look(site) == []
+
+
 def test_a_secret_that_is_marked_for_deletion_is_told_with_the_way_out(site: Site) -> None:
     client, arn = site.stack.cloud.client("secretsmanager"), site.stack.secret_arn
     client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)

@@ -98,7 +98,7 @@ def test_a_file_that_is_filled_in_can_be_deployed(environment: str, tmp_path: Pa
 
 def test_sam_reads_a_file_as_the_check_does(tmp_path: Path) -> None:
     path = tmp_path / "filled.yaml"
-    more = 'RedisTls: "true"\nRolloutSeconds: 900\nSessionPrefix: "s:"\nGuardDutyFindings: on\n'
+    more = 'RedisTls: "true"\nRolloutSeconds: 900\nSessionPrefixes: "s:"\nGuardDutyFindings: on\n'
     path.write_text(f"{filled_in(path_of('default'))}\n{more}")
     assert read_by_sam(path) == check.read(path)
 

@@ -35,6 +35,7 @@ NOUNS = [
     "log_lines",
     "log_report",
     "logs",
+    "looks",
     "measures",
     "messages",
     "protection",

@@ -120,10 +120,11 @@ def test_a_rotation_by_an_external_secret_says_the_key_nowhere(
     rotation.promote()
     stage.operator.provides = stage.new.base64
     (started,) = stage.runs.started
-    ledger: dict[str, Any] = {**started.as_ledger(), **CALLER}
+    begun = {"begin_rotation": {"pollSeconds": 5, "services": ["web-console"]}}
+    ledger: dict[str, Any] = {**started.as_ledger(), **CALLER, **begun}
     ledger["deliver_key"] = rotation.call("deliver_key", ledger)
-    stage.operator.sync(stage.now)
     stage.now += timedelta(seconds=5)
+    stage.operator.sync(stage.now)
     ledger["deliver_key"] = rotation.call("deliver_key", ledger)
     assert ledger["deliver_key"]["state"] == "done"
     assert stage.target.value == stage.new.base64

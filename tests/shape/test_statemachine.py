@@ -7,7 +7,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from tests.project import ROOT, State, functions, state_machine, states
+from tests.project import ROOT, State, functions, snake_case, state_machine, states
 from tests.vocabulary import retry_me
 
 STATES = list(states(state_machine()))
@@ -305,6 +305,12 @@ def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restar
     }
 
 
+def names_of_values(given: dict[str, Any]) -> Iterator[str]:
+    """The names of the values that a state gives, those within an object included."""
+    for name, value in given.items():
+        yield from names_of_values(value) if isinstance(value, dict) else [name]
+
+
 def paths_of(value: Any) -> Iterator[str]:
     """Every path into the ledger that a state's body has, those of the context left out."""
     if isinstance(value, dict):
@@ -390,7 +396,7 @@ def test_a_state_hands_on_entries_of_the_ledger_and_has_no_value_of_its_own(stat
     if state.name in {"TakeRotation", "AnnounceEmergency"}:
         return  # each has a test of its own above
     for given in ("Parameters", "ItemSelector"):
-        assert all(name.endswith(".$") for name in state.body.get(given, {}))
+        assert all(name.endswith(".$") for name in names_of_values(state.body.get(given, {})))
     assert state.body.get("Result", {}) == {}
     assert not {"ResultSelector", "Credentials", "ItemReader", "ResultWriter"} & state.body.keys()
 
@@ -421,7 +427,11 @@ def test_the_machine_and_every_wait_have_an_end() -> None:
     assert 3600 <= state_machine()["TimeoutSeconds"] <= 86400
     for state in STATES:
         if state.body["Type"] == "Wait":
-            assert state.body["SecondsPath"] == "$.begin_rotation.pollSeconds"
+            looking = snake_case(state.body["Next"])
+            assert state.body["SecondsPath"] == f"$.{looking}.pauseSeconds"
+    (map_of_services,) = (state.body for state in STATES if state.body["Type"] == "Map")
+    first_pause = {"pauseSeconds.$": "$.begin_rotation.pollSeconds"}
+    assert map_of_services["ItemSelector"]["check_rollout"] == first_pause
 
 
 def test_the_definition_is_plain_text_with_its_functions_left_open() -> None:

@@ -144,7 +144,7 @@ FORMS = [
     ("RedisUser", "keyturn", "user:*"),
     ("RedisPasswordSecret", SECRET, "redis-password"),
     ("RedisCacheName", "sessions", "sessions.cache"),
-    ("SessionPrefix", "session:", ""),
+    ("SessionPrefixes", "session:,:1:django.contrib.sessions.cache", "session:,"),
     ("HealthUrls", "https://a/healthz,https://b/healthz", "a/healthz"),
     ("LoginUrl", "https://console.example.com/login", "console.example.com"),
     ("LoginRedirectHosts", "idp.example.com,127.0.0.1:8443", "https://idp.example.com"),

@@ -36,7 +36,13 @@ def test_the_same_size_is_what_was_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "looks"), [(Size(1, 1, 0, 30), 1), (Size(1, 4, 0, 50), 3), (Size(1, 20, 0, 5), 120)]
+    ("size", "looks"),
+    [
+        (Size(1, 1, 0, 30), 1),
+        (Size(1, 4, 0, 50), 3),
+        (Size(1, 20, 0, 5), 120),
+        (Size(20, 50, 0, 5), 25),
+    ],
 )
 def test_a_rollout_is_looked_at_as_long_as_its_pods_take(size: Size, looks: int) -> None:
     assert size.looks == looks

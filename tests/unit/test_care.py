@@ -322,6 +322,32 @@ def test_a_message_that_nobody_takes_fails_nothing(scene: Scene) -> None:
     assert done["told"]["topic"].startswith("NotificationFailed")
 
 
+STOPPED = replace(ENDED, status="ABORTED", stopped=NOON - timedelta(minutes=3))
+
+
+def test_a_run_that_was_lost_is_told_by_the_next_frequent_look_and_once(scene: Scene) -> None:
+    scene.runs.known, scene.runs.lost = [STOPPED], {STOPPED.arn}
+    (done,) = scene.look(OFTEN)
+    assert (done["concern"], done["version"]) == ("RUN_LOST", NEW)
+    assert scene.told.subject == "Session key rotation was LOST: its run ended without a record"
+    assert STOPPED.arn in scene.told.command
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert len(scene.channel.told) == 1
+
+
+def test_a_run_that_was_lost_on_its_way_back_is_told_too(scene: Scene) -> None:
+    """The current version is then the one before, whose own run is weeks ago."""
+    scene.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"]}
+    scene.runs.known, scene.runs.lost = [STOPPED], {STOPPED.arn}
+    assert [one["concern"] for one in scene.look(OFTEN)] == ["RUN_LOST"]
+
+
+def test_a_run_that_has_told_its_end_itself_is_told_by_the_daily_look_alone(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, stopped=NOON)]
+    assert scene.look(OFTEN) == []
+    assert [one["concern"] for one in scene.look(EVERY_DAY)] == ["RUN_ENDED"]
+
+
 def announce(scene: Scene, due: datetime) -> None:
     scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
     scene.store.rules = replace(scene.store.rules, next_rotation=due)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.cluster import timestamps
+from local.cluster import quotas, timestamps
 from local.cluster.deployment_status import status_of
 from local.cluster.deployments import Family, bounds_of, plan_deployment
-from local.cluster.replica_sets import plan_replica_set
+from local.cluster.replica_sets import plan_replica_set, with_replica_failure
 from local.cluster.resources import Json, Objects
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_a_rollout_without_progress_times_out_and_stays_so() -> None:
 
 def pod(name: str, *, ready: datetime | None = None, deleted: bool = False) -> Json:
     reference = {"uid": "r", "controller": True}
-    metadata: Json = {"name": name, "ownerReferences": [reference]}
+    metadata: Json = {"name": name, "labels": {"app": "web"}, "ownerReferences": [reference]}
     if deleted:
         metadata["deletionTimestamp"] = timestamps.to_seconds(NOON)
     conditions = []
@@ -137,7 +137,9 @@ def pod(name: str, *, ready: datetime | None = None, deleted: bool = False) -> J
 
 def replica_set(replicas: int, **spec: int) -> Json:
     metadata = {"name": "web-1", "uid": "r", "generation": 1}
-    return {"metadata": metadata, "spec": {"replicas": replicas, **spec}, "status": {}}
+    selector = {"matchLabels": {"app": "web"}}
+    wanted = {"replicas": replicas, "selector": selector, **spec}
+    return {"metadata": metadata, "spec": wanted, "status": {}}
 
 
 def test_a_pod_that_terminates_is_replaced_and_not_counted() -> None:
@@ -159,3 +161,36 @@ def test_a_ready_pod_is_available_after_min_ready_seconds() -> None:
     late = plan_replica_set(item, pods, NOON + timedelta(seconds=10))
     assert late.status["availableReplicas"] == 1
     assert late.look_again is None
+
+
+def test_a_pod_that_lost_its_label_is_let_go_and_replaced() -> None:
+    renamed = pod("a", ready=NOON)
+    renamed["metadata"]["labels"] = {"app": "other"}
+    plan = plan_replica_set(replica_set(2), [renamed, pod("b", ready=NOON)], NOON)
+    assert (plan.create, plan.delete, plan.release) == (1, (), ("a",))
+
+
+def test_a_pod_that_is_refused_is_a_condition_from_then_on_until_one_is_created() -> None:
+    item = replica_set(1)
+    first = with_replica_failure({"replicas": 0}, item, "exceeded quota: q", NOON)
+    (condition,) = first["conditions"]
+    assert (condition["type"], condition["reason"]) == ("ReplicaFailure", "FailedCreate")
+    later = with_replica_failure({}, {**item, "status": first}, "again", NOON + timedelta(hours=1))
+    assert later["conditions"] == [condition]
+    assert with_replica_failure({}, {**item, "status": first}, None, NOON) == {}
+
+
+@pytest.mark.parametrize(
+    ("phases", "limit", "refused"),
+    [(["Running"], "1", True), (["Running"], "2", False), (["Succeeded", "Failed"], "1", False)],
+)
+def test_a_quota_counts_the_pods_that_have_not_ended(
+    phases: list[str], limit: str, refused: bool
+) -> None:
+    item = {"metadata": {"name": "q"}, "spec": {"hard": {"pods": limit}}}
+    pods = [{"status": {"phase": phase}} for phase in phases]
+    said = quotas.refusal([item], pods)
+    counts = f"requested: pods=1, used: pods={len(phases)}, limited: pods={limit}"
+    assert said == (f"exceeded quota: q, {counts}" if refused else None)
+    used = str(quotas.used_pods(pods))
+    assert quotas.status_of_quota(item, pods) == {"hard": {"pods": limit}, "used": {"pods": used}}

@@ -12,7 +12,7 @@ from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import PodKeySettings
 from keyturn.stamp import KEY_VERSION
 from keyturn.variables import DeliveryMode
-from keyturn.workload import Pod, Workload
+from keyturn.workload import Pod, PodRefusal, Workload
 from tests.conftest import NEW, NOON, STAMP
 
 KEY = PodKeySettings(DeliveryMode("kubernetes-secret"), "session-key", "SESSION_ENCRYPTION_KEY", "")
@@ -100,6 +100,36 @@ def test_a_stateful_set_is_read_from_its_spec_and_status_and_counts_its_ready_po
 
 def test_a_deployment_counts_its_available_pods_and_not_the_ready_ones() -> None:
     assert facts.workload(deployment(readyReplicas=3, availableReplicas=1), None).available == 1
+
+
+QUOTA = "exceeded quota: q, requested: pods=1,cpu=500m, used: pods=1,cpu=1, limited: pods=1,cpu=1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, f"FailedCreate: {QUOTA}"),
+        ({"message": "admission webhook denied the request: secret text"}, "FailedCreate"),
+        ({"message": f"{QUOTA}\nsecret text"}, f"FailedCreate: {QUOTA}"),
+        ({"message": None}, "FailedCreate"),
+        ({"status": "False"}, None),
+        ({"type": "Available"}, None),
+    ],
+    ids=["quota", "webhook", "quota and more", "no message", "over", "another condition"],
+)
+def test_of_a_refusal_to_create_pods_the_reason_and_the_quota_are_read_and_nothing_else(
+    changes: dict[str, Any], reason: str | None
+) -> None:
+    condition = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": f'pods "web-console-7d4b-x" is forbidden: {QUOTA}',
+        "lastTransitionTime": "2026-11-24T12:00:00Z",
+        **changes,
+    }
+    seen = facts.workload(deployment(conditions=[condition]), None).pod_refusal
+    assert seen == (PodRefusal(reason, NOON) if reason else None)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +281,9 @@ def test_a_pod_that_was_evicted_holds_no_key_any_more(phase: str, ended: bool) -
     assert facts.ended({"metadata": {"name": "old"}, "status": {"phase": phase}}) is ended
 
 
+WORKER = {"kind": "ReplicaSet", "name": "worker-5c6d", "controller": True}
+
+
 def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
     asked: list[Any] = []
 
@@ -261,11 +294,20 @@ def test_a_cluster_shows_the_pods_of_the_selector_that_may_hold_a_key() -> None:
             asked.append((path, query))
             if path.endswith("/pods"):
                 evicted = {"metadata": {"name": "evicted"}, "status": {"phase": "Failed"}}
-                return {"items": [evicted, pod(annotations={KEY_VERSION: NEW})]}
+                return {"items": [evicted, own, pod(), pod(ownerReferences=[WORKER])]}
             return deployment({"selector": {"matchLabels": {"app": "web-console"}}})
 
+    own = pod(
+        annotations={KEY_VERSION: NEW},
+        labels={"pod-template-hash": "7d4b"},
+        ownerReferences=[{"kind": "ReplicaSet", "name": "web-console-7d4b", "controller": True}],
+    )
     cluster = KubernetesCluster(cast("KubernetesApi", Api()))
-    assert cluster.pods("web-console") == [Pod("new-1", NEW, uid="uid-1")]
+    assert cluster.pods("web-console") == [
+        Pod("new-1", NEW, uid="uid-1"),
+        Pod("new-1", None, uid="uid-1", other_owner="no controller"),
+        Pod("new-1", None, uid="uid-1", other_owner="ReplicaSet worker-5c6d"),
+    ]
     assert asked == [
         ("/apis/apps/v1/namespaces/web/deployments/web-console", None),
         (

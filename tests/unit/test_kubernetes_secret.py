@@ -137,7 +137,6 @@ def test_an_external_secret_is_read_from_its_spec_and_status() -> None:
         pinned=True,
         ready=True,
         refreshed_at=NOON,
-        synced="3-abc",
     )
 
 

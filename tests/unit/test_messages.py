@@ -1,5 +1,6 @@
 """`keyturn.messages`: every message says what is true now, and what to do next."""
 
+import copy
 import json
 import time
 from collections.abc import Mapping
@@ -52,6 +53,18 @@ def every_message(run: Run) -> list[Message]:
         *(message_of(run, ledger, restoreFailure=NO_WAY_BACK) for ledger in stopped),
         *(message_of(run, ledger, **urgent) for ledger in stopped),
     ]
+
+
+def test_the_message_of_a_success_names_pods_that_were_not_restarted(run: Run) -> None:
+    ledger = copy.deepcopy(ledger_until(None))
+    others = "1 pod of another owner: debug (no controller)"
+    ledger["restart_services"][0]["notRestarted"] = others
+    told = message_of(run, ledger)
+    assert told.fields["Services"].startswith(
+        f"web-console: 2 new pods, none of the old ones is left, not restarted: {others}; "
+    )
+    assert told.todo.endswith("may still hold the old one. Restart or delete them.")
+    assert messages.NOTHING_TO_DO not in told.text
 
 
 def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:

@@ -167,25 +167,46 @@ def test_what_is_to_go_is_told_where_the_sessions_were_counted() -> None:
 # Calls that are lost, and servers that go
 
 
-def test_a_call_whose_answer_was_lost_is_in_the_figures() -> None:
+def test_a_call_whose_answer_was_lost_is_told_apart_from_what_was_acknowledged() -> None:
     store = SlowStore(keys(5000), page_seconds=sessions.SLICE_SECONDS / 2)
     ledger = one_slice(store, {})
     one_slice(store, ledger)  # and its answer never arrives
-    store.page_seconds = 0.0
+    unheard, store.page_seconds = 5000 - len(store.keys), 0.0
+    assert unheard > 0
     entry = one_slice(store, ledger)["purge_sessions"]
-    assert entry["acknowledged"] < 5000
-    assert (entry["before"], entry["deleted"], entry["left"]) == (5000, 5000, 0)
+    told = {name: entry[name] for name in ("before", "deleted", "vanished", "left")}
+    assert told == {
+        "before": 5000 - unheard,
+        "deleted": 5000 - unheard,
+        "vanished": unheard,
+        "left": 0,
+    }
 
 
 def test_users_who_log_in_meanwhile_do_not_hide_what_a_lost_call_deleted() -> None:
     store = Busy(keys(5000), page_seconds=sessions.SLICE_SECONDS / 2)
     ledger = one_slice(store, {})
     one_slice(store, ledger)  # and its answer never arrives
-    deleting, store.page_seconds = 5000 - len(store.keys), 0.0
-    assert deleting > 0
+    unheard, store.page_seconds = 5000 - len(store.keys), 0.0
+    assert unheard > 0
     entry = one_slice(store, ledger)["purge_sessions"]
-    assert entry["acknowledged"] == 5000 - deleting
-    assert (entry["before"], entry["deleted"], entry["createdSince"]) == (5000, 5000, 3)
+    assert (entry["deleted"], entry["vanished"]) == (5000 - unheard, unheard)
+    assert entry["createdSince"] == 3
+
+
+@pytest.mark.parametrize("manner", [FAST, FLUSH], ids=["scan", "flush"])
+def test_other_keys_that_expire_meanwhile_are_not_ended_sessions(manner: Manner) -> None:
+    others = {f"cache:{number}" for number in range(50_000)}
+    store = FakeSessionStore(keys(1000) | others)
+    ledger = one_slice(store, {}, manner)
+    store.keys -= others
+    entry = one_slice(store, ledger, manner)["purge_sessions"]
+    told = {name: entry[name] for name in ("before", "deleted", "vanished", "left")}
+    assert told == {"before": 1000, "deleted": 1000, "vanished": 50_000, "left": 0}
+    assert purge_progress.claim(entry) == (
+        "1000 ended; of those that existed when the purge began, none is left; 50000 other keys"
+        " left the database (expired, deleted by others, or by a call whose answer was lost)"
+    )
 
 
 def test_nothing_is_counted_while_slots_are_on_their_way() -> None:

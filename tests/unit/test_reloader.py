@@ -1,5 +1,6 @@
 """`keyturn.adapters.reloader`: what Stakater's Reloader would do, by its annotations."""
 
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -10,10 +11,13 @@ from keyturn.adapters.kubernetes import KubernetesApi
 from keyturn.adapters.kubernetes_workloads import KubernetesCluster
 from keyturn.settings import PodKeySettings
 from keyturn.variables import DeliveryMode
+from tests.conftest import NOON
 
 SECRET = "session-key"
 SEARCHES = {"reloader.stakater.com/search": "true"}
 MATCHES = {"reloader.stakater.com/match": "true"}
+PERIOD = "deployment.reloader.stakater.com/pause-period"
+PAUSED_AT = "deployment.reloader.stakater.com/paused-at"
 Notes = dict[str, str]
 
 
@@ -109,6 +113,60 @@ def test_the_workloads_own_annotations_go_before_its_templates() -> None:
 def test_a_secret_that_the_workload_excludes_restarts_nothing(notes: Notes) -> None:
     excluded = {"secrets.exclude.reloader.stakater.com/reload": "other, session-key"}
     assert not restarts(workload({**notes, **excluded}))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("20s", 20.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1.5m", 90.0),
+        ("500ms", 0.5),
+        ("0s", None),
+        ("-5m", None),
+        ("5", None),
+        ("five minutes", None),
+        ("9" * 25 + "h", None),
+        ("1m" * 40, None),
+        ("", None),
+    ],
+)
+def test_the_period_of_a_pause_is_a_go_duration(text: str, seconds: float | None) -> None:
+    seen = reloader.pause(workload({PERIOD: text}))
+    assert seen.period == (None if seconds is None else timedelta(seconds=seconds))
+    assert seen.ends is None
+
+
+@pytest.mark.parametrize(
+    ("notes", "paused", "ends"),
+    [
+        ({PERIOD: "20s", PAUSED_AT: "2026-11-24T12:00:00Z"}, True, NOON + timedelta(seconds=20)),
+        (
+            {PERIOD: "20s", PAUSED_AT: "2026-11-24T13:00:00+01:00"},
+            True,
+            NOON + timedelta(seconds=20),
+        ),
+        ({PERIOD: "20s", PAUSED_AT: "2026-11-24T12:00:00Z"}, False, None),
+        ({PERIOD: "20s", PAUSED_AT: "2026-11-24T12:00:00"}, True, None),
+        ({PERIOD: "20s", PAUSED_AT: "at noon"}, True, None),
+        ({PERIOD: "20s"}, True, None),
+        ({PAUSED_AT: "2026-11-24T12:00:00Z"}, True, None),
+    ],
+    ids=["paused", "in another zone", "resumed", "no zone", "no time", "by hand", "no period"],
+)
+def test_a_pause_is_reloaders_where_it_noted_when_it_began(
+    notes: Notes, paused: bool, ends: datetime | None
+) -> None:
+    found = workload(notes)
+    found["spec"]["paused"] = paused
+    assert reloader.pause(found).ends == ends
+
+
+def test_a_pause_is_asked_for_on_a_deployment_itself_and_nowhere_else() -> None:
+    assert reloader.pause(workload(None, {PERIOD: "20s"})) == reloader.NO_PAUSE
+    stateful = {**workload({PERIOD: "20s"}), "kind": "StatefulSet"}
+    assert reloader.pause(stateful) == reloader.NO_PAUSE
 
 
 class Api:

@@ -8,7 +8,7 @@ import pytest
 
 from keyturn import errors, rollout
 from keyturn.run import timestamp
-from keyturn.workload import Pod, Workload
+from keyturn.workload import Pod, PodRefusal, Workload
 from tests.conftest import NEW, NOON, OLD, STAMP
 from tests.fakes import FakeCluster
 
@@ -67,7 +67,9 @@ def test_an_operator_that_restarts_the_service_too_is_named(
 ) -> None:
     seen = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(seen, restarts_itself=by_reloader)
-    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top, by_operator)
+    restarted = rollout.restart(
+        cluster, STAMP, "web-console", NOON, still_on_top, by_operator
+    ).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
 
 
@@ -85,13 +87,13 @@ def test_a_reloader_that_searches_is_named_as_far_as_can_be_seen_and_never_an_er
     seen = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(seen, restarts_itself=None)
     cluster.matches_reloader = matches
-    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
 
 
 def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
-    first = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
-    again = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    first = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
+    again = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert cluster.restarts == [("web-console", False)]
     assert (first["restarted"], again["restarted"]) == (True, False)
     assert cluster.workloads["web-console"].key_version == NEW
@@ -106,8 +108,8 @@ def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_rest
     again, hour = replace(STAMP, delivery="4"), timedelta(hours=1)
     second = rollout.restart(cluster, again, "web-console", NOON + hour, still_on_top)
     retried = rollout.restart(cluster, again, "web-console", NOON + hour, still_on_top)
-    assert (second["restarted"], retried["restarted"]) == (True, False)
-    assert second["podsBefore"] == {"new-0": "uid-0", "new-1": "uid-1"}
+    assert (second.entry["restarted"], retried.entry["restarted"]) == (True, False)
+    assert second.pods == {"new-0": "uid-0", "new-1": "uid-1"}
     assert len(cluster.restarts) == 2
     assert again.is_on(cluster.workloads["web-console"])
 
@@ -157,17 +159,22 @@ def test_a_service_that_is_restarted_already_is_looked_at_alone(cluster: FakeClu
     def asked_again() -> None:
         raise AssertionError("nothing is to be written")
 
-    assert not rollout.restart(cluster, STAMP, "web-console", NOON, asked_again)["restarted"]
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, asked_again)
+    assert not restarted.entry["restarted"]
 
 
-def test_a_restart_tells_which_pods_it_will_replace(cluster: FakeCluster) -> None:
+def test_a_restart_counts_the_pods_that_it_will_replace_and_names_them_beside_its_entry(
+    cluster: FakeCluster,
+) -> None:
     cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], new_pod("c")]
-    assert rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top) == {
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    assert restarted.entry == {
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": None,
-        "podsBefore": {"a": "uid-2", "b": "uid-1"},
+        "podsBefore": 2,
     }
+    assert restarted.pods == {"a": "uid-2", "b": "uid-1"}
 
 
 def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the_same(
@@ -175,7 +182,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 ) -> None:
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, restarts_itself=True)
-    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, "Reloader")
     assert cluster.restarts == [("web-console", False)]
 
@@ -183,7 +190,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster) -> None:
     stateful = replace(ROLLED_OUT, name="db", kind="StatefulSet", key_version=OLD)
     cluster.workloads["statefulset/db"] = stateful
-    restarted = rollout.restart(cluster, STAMP, "statefulset/db", NOON, still_on_top)
+    restarted = rollout.restart(cluster, STAMP, "statefulset/db", NOON, still_on_top).entry
     assert (restarted["service"], restarted["restarted"]) == ("statefulset/db", True)
     assert cluster.restarts == [("statefulset/db", False)]
 
@@ -224,20 +231,117 @@ def test_a_workload_that_does_not_read_the_key_is_not_ready(cluster: FakeCluster
         rollout.check_ready(cluster, "web-console")
 
 
+OTHERS = [Pod("debug", None, uid="uid-7", other_owner="no controller")]
+
+
+def test_pods_of_another_owner_are_noted_before_the_promotion_and_are_no_hindrance(
+    cluster: FakeCluster,
+) -> None:
+    cluster.pods_of["web-console"] = [*OLD_PODS, *OTHERS]
+    note = rollout.check_ready(cluster, "web-console")
+    assert note is not None
+    assert "Deployment web-console matches 1 pod of another owner: debug (no controller)" in note
+    cluster.pods_of["web-console"] = OLD_PODS
+    assert rollout.check_ready(cluster, "web-console") is None
+
+
+def test_pods_of_another_owner_are_no_pods_of_the_rollout_and_reported_as_not_restarted(
+    cluster: FakeCluster,
+) -> None:
+    cluster.pods_of["web-console"] = [*OLD_PODS, *OTHERS]
+    restarted = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    assert restarted.pods == {"a": "uid-2", "b": "uid-1"}
+    cluster.workloads["web-console"] = ROLLED_OUT
+    cluster.pods_of["web-console"] = [*new_pods(), *OTHERS]
+    done = look(cluster, after=timedelta(seconds=1))
+    assert (done["state"], done["podsAfter"]) == ("done", 3)
+    assert done["notRestarted"] == "1 pod of another owner: debug (no controller)"
+
+
+def test_a_workload_that_lacks_pods_already_is_refused_before_the_promotion_alone(
+    cluster: FakeCluster,
+) -> None:
+    """An emergency is not held up: it restarts what it can."""
+    refused = PodRefusal("FailedCreate: exceeded quota: q", NOON)
+    before = cluster.workloads["web-console"]
+    cluster.workloads["web-console"] = replace(before, pod_refusal=refused)
+    with pytest.raises(errors.RolloutFailed, match=r"exceeded quota: q.*Nothing was changed"):
+        rollout.check_ready(cluster, "web-console")
+    assert cluster.restarts == []
+    assert rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry["restarted"]
+
+
+@pytest.mark.parametrize(
+    ("by_reloader", "noted"), [(True, True), (None, True), (False, False)], ids=str
+)
+def test_a_pause_by_reloader_is_noted_before_the_promotion(
+    cluster: FakeCluster, by_reloader: bool | None, noted: bool
+) -> None:
+    cluster.workloads["web-console"] = replace(
+        cluster.workloads["web-console"],
+        restarts_itself=by_reloader,
+        pause_period=timedelta(seconds=20),
+    )
+    note = rollout.check_ready(cluster, "web-console")
+    assert (note is not None and "pauses Deployment web-console for 20 s" in note) is noted
+
+
+def test_a_deployment_that_reloader_has_paused_is_restarted_all_the_same(
+    cluster: FakeCluster,
+) -> None:
+    before = cluster.workloads["web-console"]
+    paused = replace(before, paused=True, resumes_at=NOON + timedelta(seconds=20))
+    cluster.workloads["web-console"] = paused
+    assert rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry["restarted"]
+
+
+@pytest.mark.parametrize(
+    ("pause", "by_reloader", "refused"),
+    [
+        (LIMIT, True, True),
+        (timedelta(hours=24), True, True),
+        (LIMIT - timedelta(seconds=1), True, False),
+        (LIMIT, False, False),
+        (LIMIT, None, False),
+        (None, True, False),
+    ],
+    ids=str,
+)
+def test_a_pause_as_long_as_a_rollout_may_take_is_refused_before_the_promotion(
+    cluster: FakeCluster, pause: timedelta | None, by_reloader: bool | None, refused: bool
+) -> None:
+    cluster.workloads["web-console"] = replace(
+        cluster.workloads["web-console"], restarts_itself=by_reloader, pause_period=pause
+    )
+    if not refused:
+        rollout.check_in_time(cluster, "web-console", LIMIT)
+        return
+    with pytest.raises(errors.ServicePaused, match=r"and a rollout has 900 s \(RolloutSeconds\)"):
+        rollout.check_in_time(cluster, "web-console", LIMIT)
+
+
 def test_a_workload_that_does_not_exist_is_not_ready(cluster: FakeCluster) -> None:
     with pytest.raises(errors.ServiceNotFound):
         rollout.check_ready(cluster, "auth-service")
+    with pytest.raises(errors.ServiceNotFound):
+        rollout.check_in_time(cluster, "auth-service", LIMIT)
 
 
 def look(
     cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Look; `last` is what the last look returned."""
+    """Look; `last` is the entry of the last look."""
+    return look_at_pods(cluster, after=after, last=last).entry
+
+
+def look_at_pods(
+    cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
+) -> rollout.Counted:
     restarted = {
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": "Reloader",
-        "podsBefore": {"old": "uid-8", "old-2": "uid-9"},
+        "podsBefore": 2,
         "startedAt": timestamp(NOON),
     }
     ledger = {"begin_rotation": {"startedAt": timestamp(NOON)}, "restart_service": restarted}
@@ -255,8 +359,9 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
         "stalled": False,
         "replicas": 3,
         "alsoRestartedBy": "Reloader",
-        "podsBefore": {"old": "uid-8", "old-2": "uid-9"},
-        "podsAfter": {"new-0": "uid-0", "new-1": "uid-1"},
+        "podsBefore": 2,
+        "podsAfter": 2,
+        "notRestarted": None,
         "startedAt": timestamp(NOON),
         "seconds": 90.0,
     }
@@ -265,10 +370,10 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
 def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
     cluster: FakeCluster,
 ) -> None:
-    before = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top)["podsBefore"]
+    before = rollout.restart(cluster, STAMP, "web-console", NOON, still_on_top).pods
     cluster.workloads["web-console"] = ROLLED_OUT
     cluster.pods_of["web-console"] = [new_pod(name, uid=f"new-{name}") for name in before]
-    after = look(cluster, after=timedelta(seconds=1))["podsAfter"]
+    after = look_at_pods(cluster, after=timedelta(seconds=1)).pods
     assert list(before) == list(after) == ["a", "b"]
     assert not set(before.values()) & set(after.values())
 

@@ -13,7 +13,7 @@ def test_the_pods_of_each_service_are_counted_by_their_stamps() -> None:
     cluster.pods_of = {
         "web": [Pod("a", NEW), Pod("b", NEW), Pod("c", OLD), Pod("d", None)],
         "auth": [Pod("e", NEW, key_delivery="another")],
-        "idle": [],
+        "idle": [Pod("debug", None, other_owner="no controller")],
     }
     store = FakeSecretStore({OLD: [], NEW: ["AWSCURRENT"]})
     assert rollout_state.answer(store, cluster, ["web", "auth", "idle"]) == {

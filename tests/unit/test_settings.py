@@ -15,6 +15,7 @@ from keyturn.variables import (
     DeliveryMode,
     Names,
     Port,
+    Prefixes,
     PurgePace,
     RedisAuthentication,
     Roles,
@@ -34,7 +35,7 @@ REDIS = {
     "REDIS_DATABASE": "1",
     "REDIS_TLS": "true",
     "REDIS_AUTHENTICATION": "none",
-    "SESSION_PREFIX": "session:",
+    "SESSION_PREFIXES": "session:",
     "PURGE_PACE": "gentle",
 }
 VALIDATION = {
@@ -61,7 +62,7 @@ def test_a_field_is_read_from_the_variable_of_its_name() -> None:
         redis_user="",
         redis_password_secret="",
         redis_cache_name="",
-        session_prefix="session:",
+        session_prefixes=Prefixes(["session:"]),
         purge_pace=PurgePace("gentle"),
     )
 
@@ -83,26 +84,49 @@ def test_settings_come_from_the_environment_of_the_process(
 
 def test_all_problems_are_told_at_once() -> None:
     broken = {**REDIS, "REDIS_PORT": "0", "REDIS_TLS": "yes", "REDIS_DATABASE": "one"}
-    del broken["SESSION_PREFIX"], broken["REDIS_HOST"]
+    del broken["SESSION_PREFIXES"], broken["REDIS_HOST"]
     with pytest.raises(errors.SettingsInvalid) as told:
         settings.load(settings.SessionSettings, broken)
     assert str(told.value) == (
         "REDIS_HOST is missing; REDIS_PORT is not a port from 1 to 65535;"
         " REDIS_DATABASE is not a whole number: 'one';"
-        " REDIS_TLS is neither true nor false: 'yes'; SESSION_PREFIX is missing."
+        " REDIS_TLS is neither true nor false: 'yes'; SESSION_PREFIXES is missing."
         " Nothing was done. Correct the stack's parameters and deploy."
     )
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t"])
 def test_a_blank_variable_is_a_missing_one(blank: str) -> None:
-    with pytest.raises(errors.SettingsInvalid, match="SESSION_PREFIX is missing"):
-        settings.load(settings.SessionSettings, {**REDIS, "SESSION_PREFIX": blank})
+    with pytest.raises(errors.SettingsInvalid, match="SESSION_PREFIXES is missing"):
+        settings.load(settings.SessionSettings, {**REDIS, "SESSION_PREFIXES": blank})
 
 
-def test_a_prefix_is_taken_as_it_stands_for_a_shorter_one_would_delete_more() -> None:
-    found = settings.load(settings.SessionSettings, {**REDIS, "SESSION_PREFIX": " session "})
-    assert found.session_prefix == " session "
+def test_prefixes_are_a_list() -> None:
+    text = "session:,:1:django.contrib.sessions.cache,sess:"
+    found = settings.load(settings.SessionSettings, {**REDIS, "SESSION_PREFIXES": text})
+    assert found.session_prefixes == ("session:", ":1:django.contrib.sessions.cache", "sess:")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("session:,", "empty prefix"),
+        (",session:", "empty prefix"),
+        ("session:,,sess:", "empty prefix"),
+        ("session:, sess:", "with a space"),
+        (" session:", "with a space"),
+        ("sess ion:", "with a space"),
+        ("session:\n", "with a space"),
+        ("a" * 65, "more than 64 characters"),
+        (",".join("abcdefghi"), "9 prefixes; 8 are the most"),
+        ("session:,session:", "overlaps"),
+        ("sess,cache:,session:", "overlaps: 'session:' begins with 'sess'"),
+        ("spring:session:sessions:,a:,spring:session:", "overlaps"),
+    ],
+)
+def test_prefixes_that_could_delete_more_than_is_meant_are_refused(text: str, told: str) -> None:
+    with pytest.raises(errors.SettingsInvalid, match=f"SESSION_PREFIXES .*{told}"):
+        settings.load(settings.SessionSettings, {**REDIS, "SESSION_PREFIXES": text})
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from keyturn.synchronization import (
     ExternalSecret,
     ForcedSync,
     hindrance,
+    may_be_synced_since,
     synced_since,
 )
 from tests.conftest import ARN, NEW, NOON, OLD
@@ -84,7 +85,6 @@ def test_a_sync_is_asked_for_and_what_it_brought_is_the_proof(delivering: Delive
         "says": "the operator is asked to sync (1)",
         "asked": 1,
         "askedAt": timestamp(NOON),
-        "syncedBefore": "1-",
         "fingerprint": delivering.new.fingerprint,
         "previousFingerprint": delivering.old.fingerprint,
         "startedAt": timestamp(NOON),
@@ -154,7 +154,7 @@ def test_a_sync_that_has_written_and_is_not_marked_as_done_is_waited_for(
     delivering: Delivery,
 ) -> None:
     delivering.call(NOON)
-    delivering.operator.begin(NOON)
+    delivering.operator.begin(NOON + timedelta(seconds=1))
     assert delivering.again()["state"] == "waiting"
     delivering.operator.write()
     assert delivering.target.value == delivering.new.base64
@@ -185,7 +185,6 @@ def test_a_sync_that_brought_the_old_value_is_asked_for_again_with_another_token
     asked = delivering.again()
     assert (asked["state"], asked["asked"]) == ("waiting", 2)
     assert asked["askedAt"] == timestamp(NOON + POLL)
-    assert asked["syncedBefore"] == f"1-{NEW}-1"
     assert asked["startedAt"] == timestamp(NOON)
     delivering.operator.provides = delivering.new.base64
     delivering.operator.sync(NOON + POLL)
@@ -279,7 +278,7 @@ def test_an_operator_that_does_not_work_is_asked_now_and_then_and_then_overdue(
 
 def test_a_sync_that_is_done_at_the_deadline_is_done(delivering: Delivery) -> None:
     delivering.call(NOON)
-    delivering.operator.sync(NOON)
+    delivering.operator.sync(NOON + timedelta(seconds=1))
     assert delivering.call(NOON + 2 * SYNC_LIMIT)["state"] == "done"
 
 
@@ -443,32 +442,64 @@ def test_an_immutable_secret_is_refused(delivering: Delivery) -> None:
     assert delivering.operator.dry_runs == []
 
 
-ASKED = {"askedAt": timestamp(NOON + timedelta(milliseconds=640)), "syncedBefore": "1-a"}
-SYNCED = ExternalSecret("session-key", "session-key", ready=True, refreshed_at=NOON, synced="1-b")
+REQUEST = NOON + timedelta(milliseconds=640)
+SYNCED = ExternalSecret("session-key", "session-key", ready=True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "whole"),
+    ("seen", "proved", "possible"),
     [
-        ({}, True),
-        ({"refreshed_at": NOON + timedelta(seconds=1)}, True),
-        ({"ready": False}, False),
-        ({"synced": "1-a"}, False),
-        ({"refreshed_at": NOON - timedelta(seconds=1)}, False),
-        ({"refreshed_at": None}, False),
+        ({"refreshed_at": NOON + timedelta(seconds=1)}, True, True),
+        ({"refreshed_at": NOON}, False, True),
+        ({"refreshed_at": NOON - timedelta(seconds=1)}, False, False),
+        ({"refreshed_at": None}, False, False),
+        ({"refreshed_at": NOON + timedelta(seconds=1), "ready": False}, False, False),
     ],
-    ids=["whole", "later", "not ready", "the same version", "before we asked", "never"],
+    ids=["a later second", "the same second", "a second before", "never", "failed"],
 )
-def test_a_sync_is_ours_when_it_is_ready_of_another_version_and_not_older_than_the_request(
-    changes: dict[str, Any], whole: bool
+def test_a_sync_is_proved_by_a_later_second_and_possible_in_the_same(
+    seen: dict[str, Any], proved: bool, possible: bool
 ) -> None:
-    assert synced_since(replace(SYNCED, **changes), ASKED) is whole
+    assert synced_since(replace(SYNCED, **seen), REQUEST) is proved
+    assert may_be_synced_since(replace(SYNCED, **seen), REQUEST) is possible
 
 
-def test_nothing_was_synced_for_us_before_we_asked() -> None:
-    assert synced_since(SYNCED, {}) is False
-    assert synced_since(SYNCED, {"askedAt": None, "syncedBefore": None}) is False
+@pytest.mark.parametrize("request_at", [NOON, NOON + timedelta(milliseconds=999)])
+def test_a_sync_in_the_very_second_of_the_request_is_no_proof_and_another_is_requested(
+    delivering: Delivery, request_at: datetime
+) -> None:
+    """It may have begun before the request, and have read the old value."""
+    delivering.call(request_at)
+    delivering.operator.sync(request_at)
+    assert delivering.call(request_at + timedelta(milliseconds=900))["asked"] == 1
+    asked = delivering.again()
+    assert delivering.target.value == delivering.new.base64
+    assert (asked["state"], asked["asked"]) == ("waiting", 2)
+    delivering.operator.sync(delivering.at)
+    assert delivering.again()["state"] == "done"
 
 
-def test_the_first_sync_of_all_counts() -> None:
-    assert synced_since(SYNCED, {**ASKED, "syncedBefore": None}) is True
+@pytest.mark.parametrize("seconds", [1, 2, 4])
+def test_a_request_that_a_controller_takes_away_is_answered_all_the_same(
+    delivering: Delivery, seconds: int
+) -> None:
+    """The sync that the removal starts leaves the status as it was before, but for its time."""
+    delivering.call(NOON)
+    delivering.operator.sync(NOON)
+    delivering.operator.token = ""
+    delivering.operator.sync(NOON + timedelta(seconds=seconds))
+    assert delivering.again()["state"] == "done"
+    assert delivering.operator.tokens == [f"{NEW}-1"]
+
+
+@pytest.mark.parametrize("behind", [timedelta(seconds=2), timedelta(seconds=30)])
+def test_an_operator_whose_clock_is_behind_is_believed_after_another_request(
+    delivering: Delivery, behind: timedelta
+) -> None:
+    delivering.call(NOON)
+    delivering.operator.sync(NOON - behind)
+    while delivering.again()["asked"] == 1:
+        assert delivering.last["state"] == "waiting"
+    delivering.operator.sync(delivering.at - behind)
+    assert delivering.again()["state"] == "done"
+    assert delivering.operator.tokens == [f"{NEW}-1", f"{NEW}-2"]

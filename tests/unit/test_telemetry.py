@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import traceback
+import uuid
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,6 +65,23 @@ def test_a_call_is_one_line_with_the_run_the_step_and_the_facts(output: io.Strin
     assert line["rotationId"] == NEW
     assert line["facts"] == {"written": True}
     assert line["seconds"] >= 0
+
+
+def test_pods_are_logged_by_name_in_lines_that_cloudwatch_takes(output: io.StringIO) -> None:
+    longest = {f"{number:0>253}": str(uuid.UUID(int=number)) for number in range(1201)}
+    telemetry.log_pods(NEW, "web-console", "before", longest)
+    written = lines(output)
+    assert [line["part"] for line in written] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert {line["service"] for line in written} == {"web-console"}
+    assert {line["rotationId"] for line in written} == {NEW}
+    assert {line["when"] for line in written} == {"before"}
+    assert {name: uid for line in written for name, uid in line["pods"].items()} == longest
+    assert max(map(len, output.getvalue().encode().splitlines())) < 256 * 1024
+
+
+def test_no_pods_are_no_line(output: io.StringIO) -> None:
+    telemetry.log_pods(NEW, "web-console", "before", {})
+    assert lines(output) == []
 
 
 def test_a_result_tells_when_it_began_and_how_long_it_took(output: io.StringIO) -> None:

@@ -13,8 +13,8 @@ LEDGER = {
         {
             "service": "web",
             "replicas": 1,
-            "podsBefore": {},
-            "podsAfter": {},
+            "podsBefore": 0,
+            "podsAfter": 0,
             "startedAt": AT,
             "seconds": 1.0,
         }

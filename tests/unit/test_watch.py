@@ -165,6 +165,41 @@ def test_the_run_of_another_version_with_the_same_beginning_is_none_of_this_ones
     assert concerns(ROTATED, [run_of(NEW, "FAILED"), other]) == [Concern.RUN_ENDED]
 
 
+# A run that was lost
+
+
+def ended_at(status: str, stopped: datetime | None, version: str = NEW, end: str = "") -> Execution:
+    return replace(run_of(version, status, NOON - HOUR, end), stopped=stopped)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
+def test_the_last_run_is_looked_into_where_it_ended_badly_within_a_day(status: str) -> None:
+    old = replace(run_of(OLD, "FAILED", NOON - 2 * HOUR), stopped=NOON - HOUR)
+    fresh, long_ago = ended_at(status, NOON), ended_at(status, NOON - DAY)
+    assert watch.last_to_look_into([old, fresh], NOON) == fresh
+    assert watch.last_to_look_into([fresh, old], NOON) == fresh
+    assert watch.last_to_look_into([long_ago], NOON) is None
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED"])
+def test_a_run_that_goes_on_or_succeeded_is_not_looked_into(status: str) -> None:
+    failed = replace(run_of(NEW, "FAILED", NOON - 2 * HOUR), stopped=NOON - HOUR)
+    assert watch.last_to_look_into([failed, ended_at(status, None)], NOON) is None
+    assert watch.last_to_look_into([], NOON) is None
+    stranger = Execution("by-hand", "arn:by-hand", "ABORTED", NOON, NOON)
+    assert watch.last_to_look_into([stranger], NOON) is None
+
+
+@pytest.mark.parametrize("end", ["", "_2", "-1795607700"])
+def test_a_lost_run_is_told_by_its_version_in_place_of_an_ended_one(end: str) -> None:
+    run = ended_at("FAILED", NOON, end=end)
+    judgements = watch.judge(ROTATED, [run], LIMITS, EVERY_DAY)
+    assert [one.concern for one in judgements] == [Concern.RUN_ENDED]
+    (lost,) = watch.lost(run, judgements)
+    assert (lost.concern, lost.version, lost.since) == (Concern.RUN_LOST, NEW, NOON)
+    assert lost.runs == (run,)
+
+
 # An older version than the previous one
 
 

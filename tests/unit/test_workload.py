@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import errors, workload
+from keyturn.run import timestamp
 from keyturn.workload import Done, Failed, Look, Pod, Verdict, Waiting, Workload
 from tests.conftest import NEW, NOON, OLD, STAMP
 
@@ -178,14 +179,14 @@ def test_what_waiting_cannot_mend_fails_by_name(
 def test_a_workload_that_would_not_replace_its_pods_is_told_with_its_kind_and_its_reason(
     seen: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    hindrance = workload.unready(seen_as(ROLLED_OUT, key_version=OLD, **seen))
+    hindrance = workload.unready(seen_as(ROLLED_OUT, key_version=OLD, **seen), NOON)
     assert hindrance is not None
     assert [word for word in words if word not in hindrance.says] == []
 
 
 @BOTH
 def test_a_workload_that_replaces_its_pods_has_no_hindrance(rolled_out: Workload) -> None:
-    assert workload.unready(rolled_out) is None
+    assert workload.unready(rolled_out, NOON) is None
 
 
 def test_a_template_that_someone_else_changed_is_told_with_the_command_to_find_who() -> None:
@@ -388,3 +389,131 @@ def test_one_look_alone_never_believes_an_exceeded_progress_deadline(
     answer, without = judge(seen, pods), judge(calm, pods)
     assert type(answer) is type(without)
     assert answer.says == without.says
+
+
+def other_pods(count: int) -> list[Pod]:
+    """Pods that the selector matches too: of a second Deployment, and one that is nobody's."""
+    of_worker = [Pod(f"worker-{n}", OLD, other_owner="ReplicaSet worker-7d") for n in range(count)]
+    return [*of_worker, Pod("debug", None, other_owner="no controller")]
+
+
+@BOTH
+@pytest.mark.parametrize("count", [0, 3, 900])
+def test_pods_of_another_owner_neither_hold_a_rollout_up_nor_fail_it(
+    rolled_out: Workload, count: int
+) -> None:
+    stuck = new_pod("worker-x", waiting_reasons=("ErrImagePull",), other_owner="Job x")
+    assert judge(rolled_out, [*new_pods(), *other_pods(count), stuck]) == Done("3 of 3 new")
+    waiting = judge(seen_as(rolled_out, available=2), [*new_pods(), *other_pods(count)])
+    assert isinstance(waiting, Waiting)
+    assert waiting.says.startswith("3 of 3 new; ")
+
+
+def test_pods_of_another_owner_are_named_up_to_a_bound() -> None:
+    assert workload.not_restarted(new_pods()) is None
+    named = workload.not_restarted([*new_pods(), *other_pods(1)])
+    assert (
+        named == "2 pods of another owner: debug (no controller), worker-0 (ReplicaSet worker-7d)"
+    )
+    assert workload.not_restarted(other_pods(0)) == "1 pod of another owner: debug (no controller)"
+    many = workload.not_restarted(other_pods(900))
+    assert many is not None
+    assert many.startswith("901 pods of another owner: debug (no controller), worker-0 ")
+    assert many.endswith(" and 896 more")
+    assert len(many) < 250
+
+
+REFUSED = workload.PodRefusal("FailedCreate: exceeded quota: q", since=NOON - timedelta(minutes=2))
+BLOCKED = seen_as(
+    ROLLED_OUT, updated=0, available=0, progress_reason="ReplicaSetUpdated", pod_refusal=REFUSED
+)
+
+
+def test_pods_that_kubernetes_may_not_create_are_told_at_once() -> None:
+    fresh = seen_as(BLOCKED, pod_refusal=replace(REFUSED, since=NOON))
+    answer = judge(fresh, [old_pod()], stalled_before=True)
+    assert isinstance(answer, Waiting)
+    assert answer.says.endswith(
+        "0 of 3 updated; Kubernetes may not create a pod (FailedCreate: exceeded quota: q)"
+    )
+    assert not answer.stalled
+
+
+def test_pods_that_are_refused_for_a_minute_with_nothing_under_way_fail_on_the_second_look() -> (
+    None
+):
+    first = judge(BLOCKED, [old_pod()])
+    assert isinstance(first, Waiting)
+    assert first.stalled
+    second = judge(BLOCKED, [old_pod()], stalled_before=first.stalled)
+    assert isinstance(second, Failed)
+    assert second.error is errors.RolloutFailed
+    assert "exceeded quota: q" in second.says
+    assert "kubectl describe replicasets; kubectl describe resourcequotas" in second.says
+
+
+@pytest.mark.parametrize(
+    ("seen", "pods"),
+    [
+        ({}, [old_pod(), old_pod(terminating=True)]),
+        ({"updated": 1}, [old_pod(), new_pod("new-1")]),
+    ],
+    ids=["an old pod ends", "a new pod becomes ready"],
+)
+def test_a_refusal_is_waited_out_while_something_may_make_room(
+    seen: dict[str, Any], pods: list[Pod]
+) -> None:
+    answer = judge(seen_as(BLOCKED, **seen), pods, stalled_before=True)
+    assert isinstance(answer, Waiting)
+    assert not answer.stalled
+
+
+@pytest.mark.parametrize(
+    ("seen", "commands"),
+    [
+        ({"available": 2}, "kubectl describe deployment/web-console; kubectl describe pods"),
+        (
+            {"updated": 2, "available": 2},
+            "kubectl describe deployment/web-console; kubectl describe replicasets",
+        ),
+        (
+            {"updated": 2, "available": 2, "pod_refusal": REFUSED},
+            "kubectl describe replicasets; kubectl describe resourcequotas",
+        ),
+    ],
+    ids=["pods are not ready", "pods are missing", "pods are refused"],
+)
+def test_at_the_deadline_the_advice_names_what_has_the_events(
+    seen: dict[str, Any], commands: str
+) -> None:
+    answer = judge(seen_as(ROLLED_OUT, **seen), new_pods(2), overdue=True)
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutOverdue
+    assert answer.says.endswith(f"See the events: {commands}")
+
+
+PAUSED = seen_as(ROLLED_OUT, paused=True, updated=0, resumes_at=NOON)
+
+
+@pytest.mark.parametrize("late", [timedelta(minutes=-14), timedelta(), workload.RESUME_LIMIT])
+def test_a_pause_that_reloader_ends_is_waited_for(late: timedelta) -> None:
+    seen = seen_as(PAUSED, resumes_at=NOON - late)
+    assert workload.unready(seen, NOON) is None
+    answer = judge(seen, [old_pod()])
+    assert isinstance(answer, Waiting)
+    assert answer.says.endswith(f"Reloader has paused it until {timestamp(NOON - late)}")
+
+
+def test_a_pause_that_reloader_had_to_end_before_is_a_pause() -> None:
+    late = seen_as(PAUSED, resumes_at=NOON - workload.RESUME_LIMIT - timedelta(seconds=1))
+    answer = judge(late, [old_pod()])
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.ServicePaused
+    assert "Reloader had to resume it at 2026-11-24T11:58:59.000Z." in answer.says
+    assert "kubectl rollout resume deployment/web-console" in answer.says
+
+
+def test_a_pause_by_reloader_ends_with_our_deadline_at_the_latest() -> None:
+    answer = judge(seen_as(PAUSED, resumes_at=NOON + LIMIT), [old_pod()], overdue=True)
+    assert isinstance(answer, Failed)
+    assert answer.error is errors.RolloutOverdue

@@ -22,6 +22,7 @@ def message_of(judgement: Judgement, place: Place, at: datetime) -> Message:
     words = {
         Concern.PUT_BACK: _put_back,
         Concern.RUN_ENDED: _run_ended,
+        Concern.RUN_LOST: _run_lost,
         Concern.WOULD_BE_REFUSED: _refused,
         Concern.STUCK: _stuck,
         Concern.OLD: _old,
@@ -135,6 +136,27 @@ def _run_ended(judgement: Judgement, place: Place, _: timedelta) -> Words:
         command=commands.run_again_as(
             place.run_of(judgement), judgement.runs[-1].arn, place.state_machine_arn
         ),
+    )
+
+
+def _run_lost(judgement: Judgement, place: Place, _: timedelta) -> Words:
+    run = judgement.runs[-1]
+    return Words(
+        kind="Session Key Rotation Lost",
+        subject="Session key rotation was LOST: its run ended without a record",
+        says=(
+            f"The run {run.name} ended as {run.status} before its last states, so that no record"
+            " was kept and no message told how it ended. Services may run different keys, old"
+            " sessions may be left, and AWSCURRENT may be on either version."
+        ),
+        impact="Users may be asked to log in again and again, until a run is through.",
+        reason=f"the run was stopped, timed out or reached a limit at {timestamp(judgement.since)}",
+        todo=(
+            f"Deliver the version that {place.secret_arn} shows as AWSCURRENT to the services once"
+            " more (docs/operations.md, The commands), when the cause is mended. To see where the"
+            " run ended:"
+        ),
+        command=commands.end_of_run(run.arn),
     )
 
 

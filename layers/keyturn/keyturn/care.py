@@ -37,6 +37,12 @@ class Runs(watch.WatchedRuns, Protocol):
     def outcome(self, execution_arn: str) -> str | None:
         """The outcome in the record of an execution that succeeded."""
 
+    def was_lost(self, execution_arn: str) -> bool:
+        """Whether an execution that failed, was stopped or timed out did not reach its Fail state.
+
+        No Catch hears of a payload or a history that is full, of a time-out or of a stop.
+        """
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -80,6 +86,9 @@ def take_care(watching: Watch, call: Call, seen: watch.Secret, clock: Clock) -> 
         seen = watching.secret.seen()
         executions = _executions(watching, seen)
         judgements = watch.judge(seen, executions, watching.limits, call)
+    last = watch.last_to_look_into(executions, call.at)
+    if last and watching.runs.was_lost(last.arn):
+        judgements = watch.lost(last, judgements)
     found += [_attend(watching, one, call) for one in judgements]
     if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
         return Care(found, compared=False)

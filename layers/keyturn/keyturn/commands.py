@@ -49,6 +49,14 @@ def recent_runs(state_machine_arn: str) -> str:
     )
 
 
+def end_of_run(execution_arn: str) -> str:
+    """Show the last events of an execution."""
+    return (
+        f"aws stepfunctions get-execution-history --execution-arn {execution_arn}"
+        " --reverse-order --max-items 5"
+    )
+
+
 def dry_run(secret_arn: str) -> str:
     """Ask whether a scheduled rotation would be refused; it is not rotated."""
     return f"aws secretsmanager rotate-secret --secret-id {secret_arn} --no-rotate-immediately"

@@ -17,6 +17,7 @@ class Concern(Enum):
     PROTECTION_CHANGED = "a call has changed what protects the key"
     ROTATION_OFF = "the rotation schedule of the secret is off"
     WOULD_BE_REFUSED = "the next scheduled rotation would be refused"
+    RUN_LOST = "a run ended without its last states: no record was kept and nobody was told"
     RUN_ENDED = "the run of the current version ended before its end"
     STUCK = "a pending version has not been promoted"
     PODS_UNSTAMPED = "pods carry no stamp, while the current key is delivered"

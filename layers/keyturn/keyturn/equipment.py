@@ -138,8 +138,11 @@ class Checking:
 
     @property
     def checks(self) -> list[Check]:
-        """It sees every service and its pods."""
-        services = (partial(self.cluster.pods, service) for service in self.settings.services)
+        """It sees every service and its pods, and no rollout is paused for all its time."""
+        services = (
+            partial(rollout.check_in_time, self.cluster, service, self.limit)
+            for service in self.settings.services
+        )
         return [self.secret.labels, *services]
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -249,6 +249,10 @@ class SessionStoreRefused(Stop):
     """Redis does not let us in, or we do not trust its certificate."""
 
 
+class SessionStoreUnsupported(Stop):
+    """What answers is no Redis or Valkey server that can be purged: a Sentinel, a proxy."""
+
+
 class SessionCommandRefused(Stop):
     """Redis does not take a command that a purge needs."""
 

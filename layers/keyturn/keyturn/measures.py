@@ -107,7 +107,7 @@ def _numbers(record: Facts) -> Iterator[tuple[str, float | None, Unit]]:
     yield "SessionsEnded", sum(ended) if ended else None, "count"
     # Only a purge that is through knows what it has left.
     yield "SessionsLeft", sessions["left"] if sessions["claim"] else None, "count"
-    replaced = sum(len(service["podsBefore"]) for service in services)
+    replaced = sum(service["podsBefore"] for service in services)
     yield "PodsReplaced", replaced if services else None, "count"
     yield "TimeToLastOldPod", timings["secondsToLastOldPod"], "seconds"
     yield "TimeToLastOldSession", timings["secondsToLastOldSession"], "seconds"

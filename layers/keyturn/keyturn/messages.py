@@ -10,6 +10,10 @@ from keyturn.guide import heading_of
 from keyturn.run import Run, timestamp
 
 NOTHING_TO_DO = "You need not do anything."
+RESTART_OTHERS = (
+    "Pods of another owner were not restarted, see Services: those that read the session key may"
+    " still hold the old one. Restart or delete them."
+)
 
 
 def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
@@ -56,7 +60,8 @@ def finished_message(run: Run, record: Mapping[str, Any], state_machine_arn: str
 
 def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     services = (
-        f"{service['name']}: {len(service['podsAfter'])} new pods, none of the old ones is left"
+        f"{service['name']}: {service['podsAfter']} new pods, none of the old ones is left"
+        + (f", not restarted: {others}" if (others := service.get("notRestarted")) else "")
         for service in record["services"]
     )
     key = record["fingerprints"]
@@ -65,13 +70,16 @@ def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
         "Key": f"{key['new']} (was {key['previous']})",
     }
     says = "Every service runs the new session key, and login works."
+    others = any(service.get("notRestarted") for service in record["services"])
     if not _is_emergency(record):
-        return _ended(run, record, "succeeded", (says, NOTHING_TO_DO), fields)
+        todo = RESTART_OTHERS if others else NOTHING_TO_DO
+        return _ended(run, record, "succeeded", (says, todo), fields)
     says += " The old key opens nothing here any more, and nobody can go back to it."
     fields |= _other_fields(record)
     if vault := (record.get("delivery") or {}).get("says"):
         fields["Vault"] = vault
     todo = "The key is safe. Go on with the incident: find out how the old one got out."
+    todo = f"{RESTART_OTHERS} {todo}" if others else todo
     return _ended(run, record, "succeeded (emergency)", (says, todo), fields | _timings(record))
 
 

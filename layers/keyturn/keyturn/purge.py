@@ -8,9 +8,9 @@ that primary is walked anew; while slots are on their way nothing is counted, fo
 without a sign of it. So the claim holds for all primaries as they are at the end.
 
 One call works for a bounded time and returns its progress; the state machine calls again. The very
-first call only looks, so that the keyspace before the purge is on record: what a call deletes whose
-answer is lost is then still known. A call that met an error after it had done something returns
-what it did; the next one meets the error too, if it lasts.
+first call only looks, so that the keyspace before the purge is on record: what it loses without an
+acknowledged deletion is then a known number, and not taken for ended sessions. A call that met an
+error after it had done something returns what it did; the next one meets it too, if it lasts.
 """
 
 from collections.abc import Sequence
@@ -133,8 +133,9 @@ def _walk_on(primary: Primary, walk: Walk, manner: Manner, clock: Clock, end: fl
 
 def _flush(primary: Primary, stride: Stride) -> Stride:
     refuse_strangers(primary)
+    keys = primary.keys  # a flush acknowledges itself, and not how many it has deleted
     primary.flush()
-    return Stride(replace(stride.walk, working="count", cursor=FIRST), primary.keys)
+    return Stride(replace(stride.walk, working="count", cursor=FIRST), keys)
 
 
 def _turn_page(primary: Primary, stride: Stride, keys: int) -> Stride:

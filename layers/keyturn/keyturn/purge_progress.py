@@ -1,7 +1,8 @@
 """How far a purge has come: plain values that travel through the state machine, and what they mean.
 
-The very first entry holds the keyspace before anything was deleted, so that what a call deletes
-whose answer is lost is still known.
+Only deletions that the server acknowledged count as ended sessions. The very first entry holds the
+keyspace before anything was deleted: what it has lost besides is a number of its own, since keys
+expire, others delete, and the answer of a call that deleted may be lost.
 """
 
 from collections.abc import Mapping
@@ -68,24 +69,25 @@ def expected(ledger: Ledger) -> int | None:
 def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str, Any]:
     """The ledger's entry: the progress, and what it means so far.
 
-    `deleted` is what the calls reported, or the keyspace's loss where that is more: a call whose
-    answer was lost has deleted too. It is exact where the database holds sessions alone, nobody
-    logs in meanwhile and no server restarts: others' keys that expire are in that loss, and
-    sessions that are deleted twice, since a restart brought them back, count twice. `sessions` is
-    how many sessions there were when the run began.
+    `deleted` counts the deletions that the server acknowledged; a session that a restart brings
+    back is deleted, and counted, twice. `vanished` is what the database lost besides, of sessions
+    and other keys alike, known at the end: keys that expired, that others deleted, and that a call
+    deleted whose answer was lost. Keys that others create meanwhile make it smaller. `before` is
+    the sessions that the purge met. `sessions` is how many there were when the run began.
     """
     seconds = (at - moment(done.startedAt)).total_seconds()
     left = sum(walk.left for walk in done.walks)
     found = sum(walk.found for walk in done.walks)
     created = max(0, found - left)
+    deleted = done.acknowledged
     lost = done.keysBefore - done.keysAfter + created if done.finished else 0
-    deleted = max(done.acknowledged, lost)
     return {
         **asdict(done),
         "walks": [asdict(walk) for walk in done.walks],
         "finished": done.finished,
         "before": deleted + left,
         "deleted": deleted,
+        "vanished": max(0, lost - deleted),
         "left": left,
         "createdSince": created,
         "createdPerSecond": _rate(created, seconds),
@@ -97,12 +99,16 @@ def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str
 
 def claim(purged: Mapping[str, Any]) -> str:
     """What a finished purge has proved, in words that are exactly true. Pure."""
-    left, created = purged["left"], purged["createdSince"]
+    left, created, vanished = purged["left"], purged["createdSince"], purged["vanished"]
     kept = f"{left} could not be deleted" if left else "none is left"
-    since = f"{created} created since ({purged['createdPerSecond']:g} a second)"
+    besides = (
+        f"; {vanished} other keys left the database (expired, deleted by others, or by a call whose"
+        " answer was lost)"
+    )
+    since = f"; {created} created since ({purged['createdPerSecond']:g} a second)"
     return (
         f"{purged['deleted']} ended; of those that existed when the purge began, {kept}"
-        f"{f'; {since}' if created else ''}"
+        f"{since if created else ''}{besides if vanished else ''}"
     )
 
 

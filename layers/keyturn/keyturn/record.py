@@ -117,7 +117,7 @@ def _sessions(ledger: Ledger) -> dict[str, Any]:
     """What the purge did; none of it where it was not reached."""
     purged = ledger.get("purge_sessions") or {}
     counts = ("before", "deleted", "left", "createdSince", "createdPerSecond", "perSecond")
-    keyspace = ("keysBefore", "keysAfter")
+    keyspace = ("keysBefore", "keysAfter", "vanished")
     claimed = purge_progress.claim(purged) if purged.get("finished") else None
     first = (ledger.get("early_purge") or {}).get("deleted")
     return {
@@ -135,6 +135,7 @@ def _services(ledger: Ledger) -> list[dict[str, Any]]:
             "podsBefore": rolled["podsBefore"],
             "podsAfter": rolled["podsAfter"],
             "alsoRestartedBy": rolled.get("alsoRestartedBy"),
+            "notRestarted": rolled.get("notRestarted"),
             "seconds": rolled["seconds"],
         }
         for rolled in _restarted(ledger)

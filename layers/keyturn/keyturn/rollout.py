@@ -3,14 +3,18 @@
 A restart is one patch of the pod template, which stamps it with the run's key version and with the
 revision of what was delivered; a template that carries the stamp is not patched again, so that
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
+
+The ledger counts pods and never names them: its size does not grow with the fleet. The names are
+logged by the functions.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.run import Ledger, entry, moment, timestamp
+from keyturn.run import Ledger, entry, moment, now, timestamp
 from keyturn.stamp import KEY_VERSION, Stamp
 from keyturn.workload import (
     Done,
@@ -19,11 +23,24 @@ from keyturn.workload import (
     Pod,
     Waiting,
     Workload,
+    not_restarted,
+    own_pods,
     unready,
     verdict,
 )
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An entry of the ledger, and the pods that it counts: each one's uid by its name.
+
+    Those of a StatefulSet have the same names before and after.
+    """
+
+    entry: dict[str, Any]
+    pods: dict[str, str]
 
 
 class Cluster(Protocol):
@@ -33,7 +50,7 @@ class Cluster(Protocol):
         """Read a Deployment, or a StatefulSet for `statefulset/name`. Raises ServiceNotFound."""
 
     def pods(self, service: str) -> Sequence[Pod]:
-        """Read the pods that a workload's selector matches."""
+        """Read the pods that a workload's selector matches, those of other owners marked."""
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
@@ -47,14 +64,21 @@ class Cluster(Protocol):
         """Whether a Reloader that searches finds the Secret; None where that cannot be seen."""
 
 
-def check_ready(cluster: Cluster, service: str) -> None:
+def check_ready(cluster: Cluster, service: str) -> str | None:
     """Prove that a service could be restarted and would read the key; change nothing.
 
-    Raises ServiceNotFound, ServicePaused, ServiceScaledToZero, ServiceKeepsOldPods, KeyNotInjected,
-    AccessDenied, DeliveryConflict.
+    Returns what does not stop a rotation and is worth a note: pods that a restart does not replace,
+    and a pause by Reloader. Raises ServiceNotFound, ServicePaused, ServiceScaledToZero,
+    ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied, DeliveryConflict.
     """
-    workload = cluster.workload(service)
-    _refuse_unready(workload)
+    workload, pods = cluster.workload(service), cluster.pods(service)
+    _refuse_unready(workload, now())
+    if refusal := workload.pod_refusal:
+        raise errors.RolloutFailed(
+            f"{workload.title} lacks pods that Kubernetes may not create ({refusal.reason}), so a"
+            " restart would not finish. Nothing was changed. See: kubectl describe replicasets;"
+            " kubectl describe resourcequotas"
+        )
     if not workload.refers_to_key:
         raise errors.KeyNotInjected(
             f"No container of {workload.title} refers to the delivered key (env, envFrom or a"
@@ -62,6 +86,24 @@ def check_ready(cluster: Cluster, service: str) -> None:
         )
     annotations = {KEY_VERSION: "dry-run"}
     cluster.restart(service, annotations, workload.resource_version, dry_run=True)
+    notes = [_note_of_others(workload, pods), _note_of_pause(workload)]
+    return " ".join(filter(None, notes)) or None
+
+
+def check_in_time(cluster: Cluster, service: str, limit: timedelta) -> None:
+    """Prove that the rollout of a service can be looked at, and can be done in time.
+
+    Raises ServiceNotFound, AccessDenied, and ServicePaused where Reloader would pause it as long
+    as the rollout may take.
+    """
+    workload, _ = cluster.workload(service), cluster.pods(service)
+    pause = workload.pause_period
+    if workload.restarts_itself and pause and pause >= limit:
+        raise errors.ServicePaused(
+            f"Reloader pauses {workload.title} for {pause.total_seconds():.0f} s when the Secret"
+            f" changes (its pause-period), and a rollout has {limit.total_seconds():.0f} s"
+            " (RolloutSeconds). Nothing was changed. Shorten the period, or raise RolloutSeconds."
+        )
 
 
 def restart(
@@ -71,7 +113,7 @@ def restart(
     begun: datetime,
     confirm: Callable[[], None],
     by_operator: Collection[str] = (),
-) -> dict[str, Any]:
+) -> Counted:
     """Start the rollout of one service, or find that this run has started it.
 
     `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
@@ -80,12 +122,12 @@ def restart(
     two are as close as can be: in the middle of a rollout a workload's status changes all the time.
     `by_operator` are the workloads that an operator restarts after the delivery.
 
-    Returns the pods before (name: uid), whether a restart was needed, and who restarts the service
-    as well. Raises Superseded, and as `check_ready` does.
+    Returns the pods before, whether a restart was needed, and who restarts the service as well.
+    Raises Superseded, and as `check_ready` does.
     """
-    before = [pod for pod in cluster.pods(service) if not stamp.is_on(pod)]
+    before = [pod for pod in own_pods(cluster.pods(service)) if not stamp.is_on(pod)]
     workload = cluster.workload(service)
-    _refuse_unready(workload)
+    _refuse_unready(workload, begun)
     by_reloader = workload.restarts_itself
     if by_reloader is None:
         by_reloader = cluster.secret_matches_reloader()
@@ -93,22 +135,24 @@ def restart(
         annotations = {RESTARTED_AT: timestamp(begun), **stamp.annotations()}
         confirm()
         cluster.restart(service, annotations, workload.resource_version, dry_run=False)
-    return {
+    entry = {
         "service": service,
         "restarted": needed,
         "alsoRestartedBy": _also_restarted_by(workload, by_operator, by_reloader=by_reloader),
-        "podsBefore": _identities(before),
+        "podsBefore": len(before),
     }
+    return Counted(entry, _identities(before))
 
 
 def check(
     cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
-) -> dict[str, Any]:
+) -> Counted:
     """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
 
     The ledger also has when the run began.
 
-    Returns `state` 'waiting' or 'done' with a sentence. Raises the error of a failed verdict.
+    Returns `state` 'waiting' or 'done' with a sentence, and the new pods. Raises the error of a
+    failed verdict.
     """
     restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
     service, started = restarted["service"], moment(restarted["startedAt"])
@@ -118,7 +162,8 @@ def check(
     answer = verdict(workload, pods, stamp, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.says}")
-    return {
+    new = [pod for pod in own_pods(pods) if stamp.is_on(pod)]
+    seen = {
         "service": service,
         "state": "done" if isinstance(answer, Done) else "waiting",
         "says": answer.says,
@@ -126,10 +171,12 @@ def check(
         "replicas": workload.wanted,
         "alsoRestartedBy": restarted.get("alsoRestartedBy"),
         "podsBefore": restarted["podsBefore"],
-        "podsAfter": _identities(pod for pod in pods if stamp.is_on(pod)),
+        "podsAfter": len(new),
+        "notRestarted": not_restarted(pods),
         "startedAt": timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }
+    return Counted(seen, _identities(new))
 
 
 def _also_restarted_by(
@@ -148,10 +195,27 @@ def _also_restarted_by(
 
 
 def _identities(pods: Iterable[Pod]) -> dict[str, str]:
-    """Each pod's uid by its name: those of a StatefulSet have the same names before and after."""
     return dict(sorted((pod.name, pod.uid) for pod in pods))
 
 
-def _refuse_unready(workload: Workload) -> None:
-    if hindrance := unready(workload):
+def _note_of_others(workload: Workload, pods: Iterable[Pod]) -> str | None:
+    others = not_restarted(pods)
+    return others and (
+        f"The selector of {workload.title} matches {others}. A rotation does not restart them, and"
+        " those that read the session key keep the old one: name their workload in Services, or"
+        " delete them."
+    )
+
+
+def _note_of_pause(workload: Workload) -> str | None:
+    if workload.pause_period is None or workload.restarts_itself is False:
+        return None
+    return (
+        f"Reloader pauses {workload.title} for {workload.pause_period.total_seconds():.0f} s when"
+        " the Secret changes (its pause-period), and the rollout waits for that."
+    )
+
+
+def _refuse_unready(workload: Workload, at: datetime) -> None:
+    if hindrance := unready(workload, at):
         raise hindrance.error(hindrance.says)

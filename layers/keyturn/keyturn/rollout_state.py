@@ -6,6 +6,7 @@ from typing import Any
 from keyturn import labels
 from keyturn.labels import LabelStore
 from keyturn.rollout import Cluster
+from keyturn.workload import own_pods
 
 
 def answer(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict[str, Any]:
@@ -24,13 +25,13 @@ def answer(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict
 def count_stamps(
     cluster: Cluster, services: Iterable[str], version: str | None
 ) -> dict[str, dict[str, int]]:
-    """How many pods of each service are stamped with a version, with others, and not at all.
+    """How many of a service's own pods are stamped with a version, with others, and not at all.
 
     The version alone counts: whatever was delivered later, `deliver_key` looks at.
     """
     counted = {}
     for service in services:
-        stamps = [pod.key_version for pod in cluster.pods(service)]
+        stamps = [pod.key_version for pod in own_pods(cluster.pods(service))]
         unstamped = sum(stamp is None for stamp in stamps)
         current = sum(stamp == version for stamp in stamps) if version else 0
         counted[service] = {

@@ -16,6 +16,7 @@ from keyturn.variables import (
     ManualRotationMode,
     Names,
     Port,
+    Prefixes,
     PurgeMode,
     PurgePace,
     RedisAuthentication,
@@ -90,7 +91,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class SessionSettings(TrustSettings):
-    """Where the sessions are, and how hard to work there. Database and prefix are never guessed."""
+    """Where the sessions are, and how hard to work there. Database and prefixes: never guessed."""
 
     redis_host: str
     redis_port: Port
@@ -100,7 +101,7 @@ class SessionSettings(TrustSettings):
     redis_user: str
     redis_password_secret: str
     redis_cache_name: str
-    session_prefix: str
+    session_prefixes: Prefixes
     purge_pace: PurgePace
 
 

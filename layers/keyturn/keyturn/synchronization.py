@@ -1,11 +1,14 @@
 """Have the External Secrets Operator bring the promoted key, and wait until it is there.
 
-Asking is one annotation; "synced" alone proves nothing: `Ready` stays true from the sync before,
-and what the operator read may have been the old value. It is over when the operator has gone
-through a sync that began after we asked (`syncedResourceVersion` changed, `Ready`, a fresh
-`refreshTime`) and the Kubernetes Secret holds the promoted key. A sync that brought the old value
-is asked for again, and so is one that does not come: the answer to our request may have been lost,
-and its retry then cannot tell that sync from the one before.
+The request is one annotation. A status alone proves nothing: `Ready` stays true from the sync
+before, `syncedResourceVersion` returns to an earlier value where a controller removes the
+annotation, and what the operator read may have been the old value. The delivery is done when the
+operator has completed a sync that began in a later second than the first request (`refreshTime` has
+whole seconds) and the Kubernetes Secret, read back, holds the promoted key.
+
+A further sync is requested where the last one brought the old value, where it began in the very
+second of the first request and so proves nothing, and where none comes: the answer to a request may
+have been lost.
 Source: external-secrets, `externalsecret_controller.go` (`shouldRefresh`, `markAsDone`).
 """
 
@@ -15,11 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from keyturn import errors
+from keyturn import errors, looks
 from keyturn.delivery import Delivered, Held, Promoted, Target, held_by
 from keyturn.run import moment, timestamp
 
-SYNC_LIMIT = timedelta(minutes=5)
+SYNC_LIMIT = looks.SYNC_LIMIT
 ANSWER_LIMIT = timedelta(minutes=1)
 
 
@@ -35,7 +38,6 @@ class ExternalSecret:
     pinned: bool = False
     ready: bool = False
     refreshed_at: datetime | None = None
-    synced: str | None = None
 
 
 class Operator(Protocol):
@@ -74,7 +76,7 @@ class ForcedSync:
         """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
         seen = self.operator.read()
         held = self.target.read()
-        if held.holds(promoted.key) and (not last or synced_since(seen, last)):
+        if held.holds(promoted.key) and (not last or synced_since(seen, moment(last["startedAt"]))):
             done = self._progress("done", last, says="the operator has brought the key")
             return {**done, "delivery": held.resource_version}
         self._refuse_immutable(held)
@@ -84,8 +86,8 @@ class ForcedSync:
                 f" sync with the promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was"
                 " restarted. See its conditions: kubectl describe externalsecret"
             )
-        if not last or synced_since(seen, last) or _unanswered(last, at):
-            return self._ask(promoted, seen, last, at)
+        if not last or _is_to_be_asked_again(seen, moment(last["askedAt"]), at):
+            return self._ask(promoted, last, at)
         return self._progress("waiting", last, says="waiting for the operator's sync")
 
     def holds(self, promoted: Promoted) -> bool:
@@ -104,17 +106,15 @@ class ForcedSync:
                 " Replace it with one that is not."
             )
 
-    def _ask(
-        self, promoted: Promoted, seen: ExternalSecret, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+    def _ask(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Annotate with a token that names the version and the try, so that a retry is the same."""
         asked = int(last.get("asked", 0)) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
-        now = {"asked": asked, "askedAt": timestamp(at), "syncedBefore": seen.synced}
+        now = {"asked": asked, "askedAt": timestamp(at)}
         return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
 
     def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
-        kept = {name: told.get(name) for name in ("asked", "askedAt", "syncedBefore")}
+        kept = {name: told.get(name) for name in ("asked", "askedAt")}
         target = f"{self.target.name} by {self.operator.name}"
         return {"state": state, "target": target, "written": False, "says": says, **kept}
 
@@ -134,20 +134,29 @@ def hindrance(found: ExternalSecret, secret_name: str) -> str | None:
     return None
 
 
-def synced_since(seen: ExternalSecret, asked: Mapping[str, Any]) -> bool:
-    """Whether a whole sync has begun and ended since we asked. Pure.
+def synced_since(seen: ExternalSecret, request: datetime) -> bool:
+    """Whether a whole sync began after a request, and has ended. Pure.
 
-    `refreshTime` has whole seconds, so the second in which we asked counts as after it.
+    `refreshTime` is when the sync began, cut to the second: a sync of the second of the request may
+    have begun before it. The operator runs one sync of an ExternalSecret at a time, so that none
+    that began before is still to write.
     """
-    if not asked.get("askedAt") or seen.refreshed_at is None:
-        return False
-    asked_at = moment(asked["askedAt"]).replace(microsecond=0)
-    return seen.ready and seen.synced != asked.get("syncedBefore") and seen.refreshed_at >= asked_at
+    return seen.ready and seen.refreshed_at is not None and seen.refreshed_at > request
 
 
-def _unanswered(asked: Mapping[str, Any], at: datetime) -> bool:
-    """Whether the operator has had time enough for what was asked of it."""
-    return at - moment(asked["askedAt"]) > ANSWER_LIMIT
+def may_be_synced_since(seen: ExternalSecret, request: datetime) -> bool:
+    """Whether the last sync that has ended may be the one that a request started. Pure."""
+    second = request.replace(microsecond=0)
+    return seen.ready and seen.refreshed_at is not None and seen.refreshed_at >= second
+
+
+def _is_to_be_asked_again(seen: ExternalSecret, asked_at: datetime, at: datetime) -> bool:
+    """Whether the last request was answered without a proof, or not in time.
+
+    A request of the same second would prove no more.
+    """
+    unproved = may_be_synced_since(seen, asked_at) and at - asked_at >= timedelta(seconds=1)
+    return unproved or at - asked_at > ANSWER_LIMIT
 
 
 def _is_positive(duration: str) -> bool:

@@ -31,6 +31,8 @@ Handler = Callable[[Event, Any], Result]
 
 PACKAGE = Path(__file__).parent
 NAMESPACE = "Keyturn"
+# A name has up to 253 characters, a uid 36; CloudWatch Logs takes an event of 256 KiB.
+PODS_A_LINE = 500
 # CloudWatch has no unit for days.
 UNITS: Mapping[Unit, MetricUnit] = {
     "count": MetricUnit.Count,
@@ -117,6 +119,24 @@ def emit(found: Iterable[Measure], facts: Mapping[str, str | None] | None = None
         for name, fact in (facts or {}).items():
             metrics.add_metadata(name, fact)
         metrics.flush_metrics()
+
+
+def log_pods(rotation_id: str, service: str, when: str, pods: Mapping[str, str]) -> None:
+    """Log the pods of a service `before` or `after` its restart, each one's uid by its name.
+
+    They are in no ledger and no record, whose size would grow with them. A line has a part of them.
+    """
+    named = sorted(pods.items())
+    parts = range(0, len(named), PODS_A_LINE)
+    for number, start in enumerate(parts, 1):
+        facts = {
+            "rotationId": rotation_id,
+            "service": service,
+            "when": when,
+            "part": f"{number} of {len(parts)}",
+            "pods": dict(named[start : start + PODS_A_LINE]),
+        }
+        logger.info("pods", extra=facts)
 
 
 def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:

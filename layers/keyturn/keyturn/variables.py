@@ -3,6 +3,7 @@
 A reader raises ValueError with words that follow the variable's name: "PORT is not a port ...".
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -13,6 +14,7 @@ MANUAL_ROTATION_MODES = ("emergency", "scheduled")
 REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
 PURGE_PACES = ("fast", "gentle")
+MOST_PREFIXES, PREFIX_CHARACTERS = 8, 64  # they are compared with each key that is scanned
 LOOPBACK = re.compile(
     r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?(/[^\s\\]*)?", re.ASCII
 )
@@ -54,6 +56,12 @@ class Names(tuple[str, ...]):
 
 class Urls(tuple[Url, ...]):
     """URLs separated by commas; at least one."""
+
+    __slots__ = ()
+
+
+class Prefixes(tuple[str, ...]):
+    """What names of session keys begin with, separated by commas; at least one."""
 
     __slots__ = ()
 
@@ -173,6 +181,26 @@ def _names(text: str) -> Names:
     return Names(names)
 
 
+def _prefixes(text: str) -> Prefixes:
+    """Each as it stands, spaces refused and not removed: a shorter prefix would delete more."""
+    prefixes = text.split(",")
+    if not all(prefixes):
+        raise ValueError("has an empty prefix in its list, which would be every key")
+    for prefix in prefixes:
+        if not re.fullmatch(rf"\S{{1,{PREFIX_CHARACTERS}}}", prefix):
+            raise ValueError(
+                f"has a prefix with a space or of more than {PREFIX_CHARACTERS} characters:"
+                f" {prefix!r}"
+            )
+    if len(prefixes) > MOST_PREFIXES:
+        raise ValueError(f"has {len(prefixes)} prefixes; {MOST_PREFIXES} are the most")
+    # In order, what begins with a prefix comes right after it.
+    for shorter, longer in itertools.pairwise(sorted(prefixes)):
+        if longer.startswith(shorter):
+            raise ValueError(f"overlaps: {longer!r} begins with {shorter!r}, so name one alone")
+    return Prefixes(prefixes)
+
+
 def _services(text: str) -> Services:
     names = _names(text)
     for name in names:
@@ -212,6 +240,7 @@ PARSERS: Mapping[type, Callable[[str], Any]] = {
     Port: _port,
     Names: _names,
     Urls: _urls,
+    Prefixes: _prefixes,
     Services: _services,
     Roles: _roles,
     DeliveryMode: _one_of(DeliveryMode, *DELIVERY_MODES),

@@ -28,6 +28,8 @@ PROMOTING = timedelta(minutes=2)
 # Step Functions forgets an execution 90 days after its end; that none is known means nothing then.
 RUNS_ARE_KNOWN = timedelta(days=80)
 ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
+# The name of a run: its rotation id, and what tells a later execution from the first.
+RUN = re.compile(r"rot-([A-Za-z0-9_-]{32,64}?)(?:-\d{10}|_\d{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,13 @@ class Secret:
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of the state machine, as Step Functions lists it."""
+    """One run of the state machine, as Step Functions lists it; `stopped` is when it ended."""
 
     name: str
     arn: str
     status: str
     started: datetime
+    stopped: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,29 @@ def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution
     name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}}|_\d{{1,2}})?")
     own = (run for run in executions if name.fullmatch(run.name))
     return sorted(own, key=lambda run: run.started)
+
+
+def last_to_look_into(executions: Sequence[Execution], at: datetime) -> Execution | None:
+    """The last run, if it ended badly within a day: its history shows whether it was lost. Pure."""
+    last = max((run for run in executions if RUN.fullmatch(run.name)), key=_started, default=None)
+    if last is None or last.status not in ENDED_BADLY or last.stopped is None:
+        return None
+    return last if at - last.stopped < DAY else None
+
+
+def lost(run: Execution, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """What is the matter where that run was lost: it says more than that it ended. Pure.
+
+    Its version may be another than the current one: a run may be lost on its way back.
+    """
+    named = RUN.fullmatch(run.name)
+    version, since = (named[1] if named else run.name), run.stopped or run.started
+    others = [one for one in judgements if one.concern is not Concern.RUN_ENDED]
+    return [Judgement(Concern.RUN_LOST, version, since, runs=(run,)), *others]
+
+
+def _started(run: Execution) -> datetime:
+    return run.started
 
 
 def under_way(secret: Secret, call: Call) -> bool:

@@ -6,12 +6,13 @@ key, and "waiting" hides pods that can never start. A rollout is done when no ol
 all. A workload is a Deployment or a StatefulSet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from keyturn import errors
+from keyturn.run import timestamp
 from keyturn.stamp import Stamp
 
 # Why a new pod that waits will not start by itself (kubelet's waiting reasons).
@@ -25,6 +26,11 @@ HOPELESS = {
     "RunContainerError",
 }
 CRASHES_ALLOWED = 2
+# A refusal to create pods may pass: a webhook comes back, an old pod makes room in the quota.
+REFUSAL_LIMIT = timedelta(minutes=1)
+# Reloader resumes by a timer, which a restart of its own loses until the next change.
+RESUME_LIMIT = timedelta(minutes=1)
+OTHER_PODS_NAMED = 5
 # By then the kubelet has tried a stuck pod again (MaxContainerBackOff, pkg/kubelet/kubelet.go).
 LONGEST_BACK_OFF = timedelta(minutes=5)
 
@@ -34,7 +40,8 @@ class Pod:
     """What matters of a pod: which key and delivery it was made for, and how it fares.
 
     The uid tells it from another pod of its name: those of a StatefulSet come back. `crashed` is
-    when a container of it ended last, as far as Kubernetes knows.
+    when a container of it ended last, as far as Kubernetes knows. `other_owner` names the owner of
+    a pod that the workload's selector matches and that is not its own, 'ReplicaSet worker-7d4b'.
     """
 
     name: str
@@ -46,6 +53,15 @@ class Pod:
     key_delivery: str | None = None
     created: datetime | None = None
     crashed: datetime | None = None
+    other_owner: str | None = None
+
+
+@dataclass(frozen=True)
+class PodRefusal:
+    """That Kubernetes may not create pods (`ReplicaFailure`): why, and since when."""
+
+    reason: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,8 @@ class Workload:
 
     `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
     update revision is its current one; `restarts_itself` whether Reloader restarts it as well,
-    None where the Secret's annotations decide;
+    None where the Secret's annotations decide; `pause_period` how long Reloader then pauses it, and
+    `resumes_at` when it ends such a pause that is in force;
     `resource_version` is another one after every change, its status included.
     """
 
@@ -75,6 +92,9 @@ class Workload:
     restarts_itself: bool | None = False
     key_delivery: str | None = None
     resource_version: str = ""
+    pod_refusal: PodRefusal | None = None
+    pause_period: timedelta | None = None
+    resumes_at: datetime | None = None
 
     @property
     def title(self) -> str:
@@ -136,37 +156,64 @@ class Look:
 
 
 def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -> Verdict:
-    """Judge a rollout from what was seen of it. Pure."""
-    old = [pod for pod in pods if not stamp.is_on(pod)]
-    new = [pod for pod in pods if stamp.is_on(pod) and not pod.terminating]
+    """Judge a rollout from what was seen of it. Pure.
+
+    Pods of another owner are left out: a restart of the workload does not replace them.
+    """
+    own = own_pods(pods)
+    old = [pod for pod in own if not stamp.is_on(pod)]
+    new = [pod for pod in own if stamp.is_on(pod) and not pod.terminating]
     counts = _counts(workload, new, old)
     if failure := _failure(workload, new, stamp, look):
         return Failed(failure.error, f"{counts}; {failure.says}")
-    waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
+    waiting = _waits(workload, old)
     if not waiting:
         return Done(counts)
     if look.at >= look.deadline:
         return Failed(
             errors.RolloutOverdue,
             f"{counts}; {waiting} at the deadline. The pods stay as they are."
-            " Look at their events: kubectl describe pods",
+            f" See the events: {_where_to_look(workload)}",
         )
-    stalled = _stalled(workload)
-    if stalled and look.stalled_before:
+    given_up = "Kubernetes reports ProgressDeadlineExceeded" if _stalled(workload) else None
+    blocked = given_up or _blocked(workload, own, look)
+    if blocked and look.stalled_before:
         return Failed(
             errors.RolloutFailed,
-            f"{counts}; {waiting}; Kubernetes reports ProgressDeadlineExceeded."
-            f" See: kubectl describe {workload.argument}",
+            f"{counts}; {waiting}; {blocked}. See: {_where_to_look(workload)}",
         )
-    return Waiting(f"{counts}; {waiting}", stalled)
+    return Waiting(f"{counts}; {waiting}", bool(blocked))
 
 
-def unready(workload: Workload) -> Failed | None:
-    """Why a restart of the workload would not replace every pod, if it would not. Pure."""
-    if workload.paused:
+def own_pods(pods: Iterable[Pod]) -> list[Pod]:
+    """The pods that are the workload's own, by their controllers. Pure."""
+    return [pod for pod in pods if not pod.other_owner]
+
+
+def not_restarted(pods: Iterable[Pod]) -> str | None:
+    """Name the pods that the selector matches and that belong to another owner. Pure.
+
+    '2 pods of another owner: web-debug (no controller), worker-1 (ReplicaSet worker-7d4b)'.
+    """
+    others = [f"{pod.name} ({pod.other_owner})" for pod in pods if pod.other_owner]
+    if not others:
+        return None
+    named = ", ".join(sorted(others)[:OTHER_PODS_NAMED])
+    more = f" and {len(others) - OTHER_PODS_NAMED} more" if len(others) > OTHER_PODS_NAMED else ""
+    return f"{len(others)} pod{'s' if len(others) > 1 else ''} of another owner: {named}{more}"
+
+
+def unready(workload: Workload, at: datetime) -> Failed | None:
+    """Why a restart of the workload would not replace every pod, if it would not. Pure.
+
+    A pause that Reloader ends by itself is none of the reasons.
+    """
+    if workload.paused and not _resumes_by_itself(workload, at):
+        late = workload.resumes_at
         return Failed(
             errors.ServicePaused,
-            f"{workload.title} is paused, so a restart does not roll out. Resume it:"
+            f"{workload.title} is paused, so a restart does not roll out."
+            f"{f' Reloader had to resume it at {timestamp(late)}.' if late else ''} Resume it:"
             f" kubectl rollout resume {workload.argument}",
         )
     if workload.wanted == 0:
@@ -182,6 +229,41 @@ def unready(workload: Workload) -> Failed | None:
             " Let it roll out to all its pods.",
         )
     return None
+
+
+def _resumes_by_itself(workload: Workload, at: datetime) -> bool:
+    return workload.resumes_at is not None and at <= workload.resumes_at + RESUME_LIMIT
+
+
+def _waits(workload: Workload, old: Sequence[Pod]) -> str | None:
+    """What the rollout waits for: a pause by Reloader, kubectl's reasons, the last old pod."""
+    if workload.paused and workload.resumes_at:
+        return f"Reloader has paused it until {timestamp(workload.resumes_at)}"
+    waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
+    if waiting and workload.pod_refusal:
+        return f"{waiting}; Kubernetes may not create a pod ({workload.pod_refusal.reason})"
+    return waiting
+
+
+def _blocked(workload: Workload, own: Sequence[Pod], look: Look) -> str | None:
+    """That Kubernetes is refused pods, and nothing is under way that could make room for one.
+
+    A pod that ends, or one that becomes available so that an old one can end, may free a quota.
+    """
+    refusal, under_way = workload.pod_refusal, any(pod.terminating for pod in own)
+    if not refusal or under_way or workload.available < workload.updated:
+        return None
+    stands = look.at - refusal.since >= REFUSAL_LIMIT
+    return f"this has stood since {timestamp(refusal.since)}" if stands else None
+
+
+def _where_to_look(workload: Workload) -> str:
+    """Where Kubernetes tells why: of a pod that was never created, no pod has an event."""
+    if workload.pod_refusal:
+        return "kubectl describe replicasets; kubectl describe resourcequotas"
+    if workload.updated < workload.wanted:
+        return f"kubectl describe {workload.argument}; kubectl describe replicasets"
+    return f"kubectl describe {workload.argument}; kubectl describe pods"
 
 
 def _stalled(workload: Workload) -> bool:
@@ -217,7 +299,7 @@ def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp, look: Look) -
             "the pod template no longer carries this run's stamp, so someone else changed it"
             f" after our restart. Find who: kubectl rollout history {workload.argument}",
         )
-    if hindrance := unready(workload):
+    if hindrance := unready(workload, look.at):
         return hindrance
     return next((failure for pod in new if (failure := _lost(pod, look))), None)
 

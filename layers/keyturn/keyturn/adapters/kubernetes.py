@@ -30,6 +30,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
 DRY_RUN = [("dryRun", "All")]
 JSON = "application/json"
+# Who wrote a field, in `metadata.managedFields`; the default is the client library's user agent.
+FIELD_MANAGER = ("fieldManager", "keyturn")
 # Kubernetes API concepts, "Metadata-only fetches": without the object's spec, status or data.
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -70,6 +72,7 @@ class KubernetesApi:
     ) -> bytes:
         """One request. Raises the error that the answer's status stands for, see `_refusal`."""
         client = self._connected()
+        parameters = query if method == "GET" else [FIELD_MANAGER, *query]
 
         def ask() -> tuple[int, bytes]:
             headers = {
@@ -78,7 +81,7 @@ class KubernetesApi:
                 "Content-Type": kind,
             }
             prepared = client.param_serialize(
-                method, path, query_params=query, header_params=headers, body=body
+                method, path, query_params=parameters, header_params=headers, body=body
             )
             response = client.call_api(*prepared, _request_timeout=TIMEOUTS)
             return response.status, response.read()

@@ -1,16 +1,23 @@
 """What Kubernetes objects (as JSON) say, in the nouns' own terms. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from keyturn.adapters import reloader
 from keyturn.stamp import KEY_DELIVERY, KEY_VERSION
-from keyturn.workload import Pod, Workload
+from keyturn.workload import Pod, PodRefusal, Workload
 
 if TYPE_CHECKING:
     from keyturn.settings import PodKeySettings
 
 Object = Mapping[str, Any]
+
+# "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1", as the admission says it.
+_QUOTA = re.compile(
+    r"exceeded quota: [a-z0-9.-]{1,253}(, (requested|used|limited): [A-Za-z0-9./=,_-]{1,200}){3}"
+)
 
 
 def workload(
@@ -18,6 +25,7 @@ def workload(
     delivery: "PodKeySettings | None",
     *,
     restarts_itself: bool | None = False,
+    pause: reloader.Pause = reloader.NO_PAUSE,
 ) -> Workload:
     """A Deployment or a StatefulSet (apps/v1).
 
@@ -44,11 +52,14 @@ def workload(
         restarts_itself=restarts_itself,
         key_delivery=_annotations(spec["template"]).get(KEY_DELIVERY),
         resource_version=found["metadata"].get("resourceVersion", ""),
+        pod_refusal=_pod_refusal(status),
+        pause_period=pause.period,
+        resumes_at=pause.ends,
     )
 
 
-def pod(found: Object) -> Pod:
-    """A Pod (v1)."""
+def pod(found: Object, workload: Object | None = None) -> Pod:
+    """A Pod (v1), one of those that the selector of `workload` matches."""
     statuses = list(container_statuses(found))
     waiting = (status.get("state", {}).get("waiting", {}).get("reason") for status in statuses)
     return Pod(
@@ -61,6 +72,7 @@ def pod(found: Object) -> Pod:
         key_delivery=_annotations(found).get(KEY_DELIVERY),
         created=_moment(found["metadata"].get("creationTimestamp")),
         crashed=max(filter(None, map(ended_at, statuses)), default=None),
+        other_owner=None if workload is None or is_of(workload, found) else _controller(found),
     )
 
 
@@ -100,13 +112,11 @@ def is_of(workload: Object, found: Object) -> bool:
 
     A Deployment's ReplicaSet has its name and the hash that labels its pods.
     """
-    references = found["metadata"].get("ownerReferences") or ()
-    controller: Object = next((one for one in references if one.get("controller")), {})
     name = workload["metadata"]["name"]
     if workload["kind"] == "StatefulSet":
-        return (controller.get("kind"), controller.get("name")) == ("StatefulSet", name)
+        return _controller(found) == f"StatefulSet {name}"
     label = (found["metadata"].get("labels") or {}).get("pod-template-hash")
-    return (controller.get("kind"), controller.get("name")) == ("ReplicaSet", f"{name}-{label}")
+    return _controller(found) == f"ReplicaSet {name}-{label}"
 
 
 def selector_text(selector: Object) -> str:
@@ -158,6 +168,27 @@ def condition(status: Object, kind: str) -> Object:
     """A condition of a status, or an empty object."""
     conditions: list[Object] = status.get("conditions") or []
     return next((found for found in conditions if found.get("type") == kind), {})
+
+
+def _controller(found: Object) -> str:
+    """What makes and ends a pod: 'ReplicaSet web-7d4b', or 'no controller'."""
+    references = found["metadata"].get("ownerReferences") or ()
+    controller: Object | None = next((one for one in references if one.get("controller")), None)
+    return f"{controller['kind']} {controller['name']}" if controller else "no controller"
+
+
+def _pod_refusal(status: Object) -> PodRefusal | None:
+    """Why a Deployment lacks pods that could not be created.
+
+    Of the message only the quota's part is taken: an admission webhook may write anything.
+    """
+    failure = condition(status, "ReplicaFailure")
+    since = _moment(failure.get("lastTransitionTime"))
+    if failure.get("status") != "True" or since is None:
+        return None
+    quota = _QUOTA.search(failure.get("message") or "")
+    reason = failure.get("reason") or "ReplicaFailure"
+    return PodRefusal(f"{reason}: {quota[0]}" if quota else reason, since)
 
 
 def _takes_key(pod_spec: Object, delivery: "PodKeySettings | None") -> bool:

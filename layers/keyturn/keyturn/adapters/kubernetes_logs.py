@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from keyturn.settings import PodKeySettings
 
 Object = Mapping[str, Any]
+# A started container: its name, whether each of its logs is the previous one, what is reported.
+Started = tuple[str, list[bool], str]
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 # Proxies and web servers, whose access logs hold what visitors send, agents, and shippers.
@@ -62,7 +64,7 @@ def containers_with_key(workload: Object, delivery: "PodKeySettings | None") -> 
     return names & {chosen} if chosen else names - SIDECARS
 
 
-def started_containers(pod: Object, since: datetime) -> Iterator[tuple[str, list[bool], str]]:
+def started_containers(pod: Object, since: datetime) -> Iterator[Started]:
     """Every started container of a pod: its name, its logs, what Kubernetes reports of it.
 
     The logs are whether each is the `previous` one. While a crashed container waits to start again,

@@ -108,7 +108,6 @@ def external_secret(found: facts.Object, field: str) -> ExternalSecret:
         pinned=any(one.get("version") not in FOLLOWS_THE_KEY for one in _sources(spec, field)),
         ready=facts.condition(status, "Ready").get("status") == "True",
         refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
-        synced=status.get("syncedResourceVersion"),
     )
 
 

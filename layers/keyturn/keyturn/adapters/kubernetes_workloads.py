@@ -1,6 +1,6 @@
 """Deployments and StatefulSets, their pods and their logs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,8 @@ class KubernetesCluster:
 
     def pods(self, service: str) -> list[Pod]:
         """Read the pods that a workload's selector matches and that may hold a key."""
-        return [facts.pod(found) for found in self._pods(self._api.get(self._path(service)))]
+        workload = self._api.get(self._path(service))
+        return [facts.pod(found, workload) for found in self._pods(workload)]
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
@@ -55,15 +56,17 @@ class KubernetesCluster:
     ) -> ServiceLogs:
         """Every container of every pod that carries the stamp, its last crash's log included."""
         workload = self._api.get(self._path(service))
-        pods = [pod for pod in self._pods(workload) if facts.is_of(workload, pod)]
-        stamped = [pod for pod in pods if stamp.is_on(facts.pod(pod))]
+        pods: list[str] = []
+        stamped: dict[str, list[kubernetes_logs.Started]] = {}
+        for found in self._pods(workload):
+            if facts.is_of(workload, found):
+                seen = facts.pod(found)
+                pods.append(seen.name)
+                if stamp.is_on(seen):
+                    stamped[seen.name] = list(kubernetes_logs.started_containers(found, since))
         with_key = kubernetes_logs.containers_with_key(workload, self._delivery)
-        return ServiceLogs(
-            service,
-            [pod["metadata"]["name"] for pod in pods],
-            [pod["metadata"]["name"] for pod in stamped],
-            self._logs(stamped, with_key, since, crashed_only=crashed_only),
-        )
+        logs = self._logs(stamped, with_key, since, crashed_only=crashed_only)
+        return ServiceLogs(service, pods, list(stamped), logs)
 
     def secret_matches_reloader(self) -> bool | None:
         """Whether the Secret's annotations let a Reloader that searches restart its workloads.
@@ -84,37 +87,39 @@ class KubernetesCluster:
         reloaded = (
             reloader.restarts(found, delivery.kubernetes_secret) if delivery and reads else False
         )
-        return facts.workload(found, delivery, restarts_itself=reloaded)
+        pause = reloader.pause(found) if reads else reloader.NO_PAUSE
+        return facts.workload(found, delivery, restarts_itself=reloaded, pause=pause)
 
     def _path(self, service: str) -> str:
         kind, _, name = service.rpartition("/")
         return f"{self._apps}/{PLURALS[kind or 'deployment']}/{name}"
 
-    def _pods(self, workload: facts.Object) -> list[facts.Object]:
+    def _pods(self, workload: facts.Object) -> Iterator[facts.Object]:
         """The pods that a workload's selector matches and that may hold a key.
 
-        They are read page by page, so that thousands of them fit an answer's bound.
+        They are read page by page, so that thousands of them fit an answer's bound; a caller that
+        keeps none of them needs the memory of one page.
         """
         selector = facts.selector_text(workload["spec"]["selector"])
-        query = [("labelSelector", selector), ("limit", str(PAGE_PODS))]
-        page = self._api.get(f"{self._core}/pods", query)
-        pods = [pod for pod in page["items"] if not facts.ended(pod)]
-        while following := page.get("metadata", {}).get("continue"):
-            page = self._api.get(f"{self._core}/pods", [*query, ("continue", following)])
-            pods += [pod for pod in page["items"] if not facts.ended(pod)]
-        return pods
+        query, following = [("labelSelector", selector), ("limit", str(PAGE_PODS))], ""
+        while True:
+            onward = [("continue", following)] if following else []
+            page = self._api.get(f"{self._core}/pods", [*query, *onward])
+            yield from (pod for pod in page["items"] if not facts.ended(pod))
+            following = page.get("metadata", {}).get("continue", "")
+            if not following:
+                return
 
     def _logs(
         self,
-        pods: Sequence[facts.Object],
+        pods: Mapping[str, list[kubernetes_logs.Started]],
         with_key: set[str],
         since: datetime,
         *,
         crashed_only: bool,
     ) -> Iterator[ContainerLog]:
-        for found in pods:
-            name = found["metadata"]["name"]
-            for container, logs, trouble in kubernetes_logs.started_containers(found, since):
+        for name, containers in pods.items():
+            for container, logs, trouble in containers:
                 if crashed_only and True not in logs:
                     continue
                 for previous in logs:

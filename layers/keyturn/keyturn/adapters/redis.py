@@ -8,12 +8,14 @@ sent one after the other. Nothing is retried here; the state machine does that.
 """
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keyturn import errors
+from keyturn.adapters import redis_facts
 from keyturn.adapters.certificate_authorities import Authority, of_the_system
 from keyturn.adapters.redis_connection import Connection, connect
 from keyturn.sessions import Page
@@ -26,28 +28,39 @@ if TYPE_CHECKING:
 ALL_SLOTS = 16384
 PINGS = 3
 
-# Returns the next cursor, and how many match: their names stay in the server.
-COUNT_PAGE = """
-local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
-return {page[1], #page[2]}
-"""
-
-# Returns the next cursor, how many were deleted, and how many of the page are still there.
-DELETE_PAGE = """
+# What is scanned for is what all prefixes have in common; where there are several, they follow it.
+SCAN_PAGE = """
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 local keys = page[2]
-if #keys == 0 then return {page[1], 0, 0} end
+if #ARGV > 3 then
+  keys = {}
+  for _, key in ipairs(page[2]) do
+    for at = 4, #ARGV do
+      if string.sub(key, 1, #ARGV[at]) == ARGV[at] then
+        keys[#keys + 1] = key
+        break
+      end
+    end
+  end
+end
+"""
+
+# Returns the next cursor, and how many match: their names stay in the server.
+COUNT_PAGE = f"{SCAN_PAGE}return {{page[1], #keys}}"
+
+# Returns the next cursor, how many were deleted, and how many of the page are still there.
+DELETE_PAGE = f"""{SCAN_PAGE}
+if #keys == 0 then return {{page[1], 0, 0}} end
 local deleted = redis.call('UNLINK', unpack(keys))
 local left = 0
 if deleted < #keys then left = redis.call('EXISTS', unpack(keys)) end
-return {page[1], deleted, left}
+return {{page[1], deleted, left}}
 """
 
 # In a cluster. A key that is of another node by now is not ours to delete: it is counted as left.
-DELETE_PAGE_OF_SLOTS = """
-local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+DELETE_PAGE_OF_SLOTS = f"""{SCAN_PAGE}
 local deleted, left = 0, 0
-for _, key in ipairs(page[2]) do
+for _, key in ipairs(keys) do
   local reply = redis.pcall('UNLINK', key)
   if type(reply) == 'number' then
     deleted = deleted + reply
@@ -58,12 +71,12 @@ for _, key in ipairs(page[2]) do
     return reply
   end
 end
-return {page[1], deleted, left}
+return {{page[1], deleted, left}}
 """
 
 
 class RedisSessions:
-    """The sessions of one database, by their prefix."""
+    """The sessions of one database, by their prefixes."""
 
     def __init__(
         self,
@@ -77,21 +90,20 @@ class RedisSessions:
     def primaries(self) -> list["RedisPrimary"]:
         """Every primary, as it is now."""
         seed = self._connection(self._settings.redis_host, self._settings.redis_port)
-        if not seed.call("INFO")["cluster_enabled"]:
+        if not redis_facts.read(seed, self._settings.redis_database).in_cluster:
             return [RedisPrimary(seed, self._settings)]
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
     def check_permissions(self, *, flush: bool) -> None:
-        """Do what a purge does, to a name that no session has.
+        """Do what a purge does, to names that no session has, one for each prefix.
 
         Scripts may be refused: there is another way. Flushing cannot be tried; where the server
         has ACL DRYRUN, and we may use it, it says.
         """
-        absent = f"{self._settings.session_prefix}keyturn-{secrets.token_hex(16)}"
         for primary in self.primaries():
             primary.latency()
             primary.count_page("0", 1)
-            primary.unlink([absent.encode()])
+            primary.check_unlink()
             if flush:
                 primary.check_flush()
 
@@ -108,20 +120,20 @@ class RedisPrimary:
     def __init__(self, connection: Connection, settings: "SessionSettings") -> None:
         self.name = connection.address
         self._connection = connection
-        self._prefix = settings.session_prefix.encode()
-        self._pattern = _literal(settings.session_prefix) + "*"
+        self._prefixes = tuple(prefix.encode() for prefix in settings.session_prefixes)
+        self._pattern = _literal(_shared_start(self._prefixes)) + b"*"
         self._scripts_work = True
-        facts = connection.call("INFO")
-        if facts["role"] != "master":
+        facts = redis_facts.read(connection, settings.redis_database)
+        if not facts.is_primary:
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
                 " Either it has just failed over, which passes, or RedisHost names a reader."
             )
-        self._in_slots = bool(facts["cluster_enabled"])
+        self._in_slots = facts.in_cluster
         own = _itself(connection) if self._in_slots else {}
         self._moving = len(own.get("migrations", ()))
-        self.identity = f"{facts['run_id']}{_slots(own) if own else ''}"
-        self.keys = int(facts.get(f"db{settings.redis_database}", {}).get("keys", 0))
+        self.identity = f"{facts.run_id}{_slots(own) if own else ''}"
+        self.keys = facts.keys
 
     def latency(self) -> float:
         """The quickest of a few PINGs, in seconds."""
@@ -160,7 +172,7 @@ class RedisPrimary:
     def has_strangers(self, samples: int) -> bool:
         """Whether a key that is no session is among so many keys at random."""
         names = self._connection.pipeline([("RANDOMKEY",)] * samples)
-        return any(name is not None and not name.startswith(self._prefix) for name in names)
+        return any(name is not None and not name.startswith(self._prefixes) for name in names)
 
     def flush(self) -> None:
         """Empty the database in the background; without the word it might be done at once."""
@@ -174,6 +186,16 @@ class RedisPrimary:
                 " whether a session was missed cannot be told. What is deleted stays deleted. Let"
                 " the move end, then run the rotation again."
             )
+
+    def check_unlink(self) -> None:
+        """Ask whether keys of each prefix may be deleted. Raises SessionCommandRefused."""
+        for prefix in self._prefixes:
+            try:
+                self.unlink([b"%b%b" % (prefix, f"keyturn-{secrets.token_hex(16)}".encode())])
+            except errors.SessionCommandRefused as no:
+                raise errors.SessionCommandRefused(
+                    f"{no} This was asked for names that begin with {prefix.decode()!r}."
+                ) from no
 
     def check_flush(self) -> None:
         """Ask whether we may flush. Raises SessionCommandRefused where it says no."""
@@ -193,7 +215,8 @@ class RedisPrimary:
         if not self._scripts_work:
             return None
         try:
-            return self._connection.call("EVAL", script, 0, cursor, self._pattern, keys)
+            several = self._prefixes if len(self._prefixes) > 1 else ()
+            return self._connection.call("EVAL", script, 0, cursor, self._pattern, keys, *several)
         except errors.SessionCommandRefused:
             self._scripts_work = False
             return None
@@ -202,7 +225,7 @@ class RedisPrimary:
         following, names = self._connection.call(
             "SCAN", cursor, "MATCH", self._pattern, "COUNT", keys
         )
-        return str(following), names
+        return str(following), [name for name in names if name.startswith(self._prefixes)]
 
     def _each(self, command: str, names: Sequence[bytes]) -> tuple[int, int]:
         """One command a name; the sum of the replies, and how many are of another node by now."""
@@ -245,6 +268,13 @@ def _slots(own: Mapping[str, Any]) -> str:
     return f"/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
-def _literal(prefix: str) -> str:
+def _shared_start(prefixes: Sequence[bytes]) -> bytes:
+    """The longest prefix of all of them."""
+    first, last = min(prefixes), max(prefixes)
+    length = next((at for at, byte in enumerate(first) if last[at : at + 1] != bytes([byte])), None)
+    return first[:length]
+
+
+def _literal(prefix: bytes) -> bytes:
     """The prefix with SCAN's wildcards escaped: it stands for itself."""
-    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in prefix)
+    return re.sub(rb"[*?\[\]^\\]", rb"\\\g<0>", prefix)

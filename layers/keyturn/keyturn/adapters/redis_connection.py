@@ -7,6 +7,7 @@ browser holds.
 import re
 import socket
 import ssl
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from keyturn import errors
 from keyturn.adapters import deadline
 from keyturn.adapters.certificate_authorities import Authority
 from keyturn.adapters.deadline import Limit
+from keyturn.adapters.redis_facts import ADVICE
 
 if TYPE_CHECKING:
     from redis import CredentialProvider
@@ -83,6 +85,8 @@ class _Socket:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket, self._wait = connected, connected.gettimeout()
+        # redis-py closes it in a `__del__`, which the collector may call after the socket's own.
+        weakref.finalize(self, connected.close)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -115,7 +119,35 @@ class _Socket:
         return limit
 
 
-class _PlainLine(redis.Connection):
+class _RefusedAtStart(redis.RedisError):
+    """The server refused a command with which a connection begins, such as SELECT."""
+
+    def __init__(self, command: str, error: redis.ResponseError) -> None:
+        super().__init__(command)
+        self.command, self.error = command, error
+
+
+class _Line(redis.Connection):
+    """Names the command that a new connection failed at, which is not the one it was made for."""
+
+    _sent = ""
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        """Send one command."""
+        self._sent = str(args[0])
+        super().send_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def on_connect_check_health(self, **options: Any) -> None:
+        """Log in and choose the database. Raises _RefusedAtStart."""
+        try:
+            super().on_connect_check_health(**options)
+        except redis.ResponseError as no:
+            if type(no) is redis.ResponseError:  # its subclasses say enough by themselves
+                raise _RefusedAtStart(self._sent, no) from no
+            raise
+
+
+class _PlainLine(_Line):
     """redis-py's connection over such a socket."""
 
     def _connect(self) -> Any:
@@ -123,7 +155,7 @@ class _PlainLine(redis.Connection):
         return _Socket(deadline.within(SECONDS, REPLY_BYTES, super()._connect))
 
 
-class _TlsLine(redis.SSLConnection):
+class _TlsLine(_Line, redis.SSLConnection):
     """The same in TLS, the handshake within the limit too."""
 
     def __init__(self, *, authority: Authority, **settings: Any) -> None:
@@ -147,8 +179,8 @@ class Connection:
     def call(self, *command: Any) -> Any:
         """Send one command.
 
-        Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused and
-        SessionDatabaseMissing.
+        Raises SessionStoreUnavailable, SessionStoreRefused, SessionStoreUnsupported,
+        SessionCommandRefused and SessionDatabaseMissing.
         """
         with self._translated(str(command[0])), deadline.limited(SECONDS, REPLY_BYTES):
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -199,6 +231,8 @@ class Connection:
                 f"{self.where} cannot do it now ({kind}). Sessions already deleted"
                 " stay deleted; the purge goes on where it stopped."
             ) from down
+        except _RefusedAtStart as no:
+            raise self._refusal(no.command, no.error) from no
         except redis.ResponseError as no:
             raise self._refusal(command, no) from no
 
@@ -208,6 +242,11 @@ class Connection:
             return errors.SessionStoreUnavailable(
                 f"{self.where} cannot do it now ({kind}). Sessions already deleted stay deleted;"
                 " the purge goes on where it stopped."
+            )
+        if command == "SELECT" and "unknown command" in str(error):
+            return errors.SessionStoreUnsupported(
+                f"{self.where} knows no SELECT: it is a Sentinel, or a proxy with one database."
+                f" {ADVICE}"
             )
         if any(words in str(error) for words in NO_SUCH_DATABASE):
             return errors.SessionDatabaseMissing(

@@ -1,11 +1,14 @@
 """Stakater's Reloader: whether it restarts a workload when a Secret changes. Pure.
 
-As its `ShouldReload` decides (pkg/common/common.go), by the annotations that it looks for unless it
+As its `ShouldReload` decides (pkg/common/common.go), and for how long it then pauses a Deployment
+(internal/pkg/handler/pause_deployment.go), by the annotations that it looks for unless it
 is told others. What only its own command line says (`--auto-reload-all`) cannot be seen from here.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -16,8 +19,37 @@ SEARCH = "reloader.stakater.com/search"
 EXCLUDED = "secrets.exclude.reloader.stakater.com/reload"
 MATCH, IGNORE = "reloader.stakater.com/match", "reloader.stakater.com/ignore"
 
+PAUSE_PERIOD = "deployment.reloader.stakater.com/pause-period"
+PAUSED_AT = "deployment.reloader.stakater.com/paused-at"
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+LENGTH = r"(\d+\.?\d*|\.\d+)(h|ms|us|µs|ns|m|s)"
+
 # What Go's strconv.ParseBool takes for true.
 TRUE = {"1", "t", "T", "true", "TRUE", "True"}
+
+
+@dataclass(frozen=True)
+class Pause:
+    """For how long a Deployment is paused when a Secret changes; when a pause in force ends."""
+
+    period: timedelta | None = None
+    ends: datetime | None = None
+
+
+NO_PAUSE = Pause()
+
+
+def pause(workload: Object) -> Pause:
+    """Whether Reloader pauses a Deployment that it restarts; only the workload's own notes count.
+
+    A pause is Reloader's where it has noted when it began (`IsPausedByReloader`).
+    """
+    own = _annotations(workload)
+    period = _duration(own.get(PAUSE_PERIOD, "")) if workload["kind"] == "Deployment" else None
+    if period is None:
+        return NO_PAUSE
+    began = _moment(own.get(PAUSED_AT, "")) if workload["spec"].get("paused") else None
+    return Pause(period, began + period if began else None)
 
 
 def restarts(workload: Object, secret: str) -> bool | None:
@@ -57,6 +89,26 @@ def _fits(pattern: str, secret: str) -> bool:
         return re.search(f"^{pattern}$", secret) is not None
     except (re.error, OverflowError):
         return False
+
+
+def _duration(text: str) -> timedelta | None:
+    """A Go duration such as '1m30s' that is longer than nothing; None for anything else."""
+    if not re.fullmatch(f"(?:{LENGTH})+", text) or len(text) > 30:
+        return None
+    seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(LENGTH, text))
+    try:
+        return timedelta(seconds=seconds) or None
+    except OverflowError:
+        return None
+
+
+def _moment(text: str) -> datetime | None:
+    """A moment of RFC 3339; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _annotations(found: Object) -> Object:

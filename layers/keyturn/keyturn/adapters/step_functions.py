@@ -55,7 +55,13 @@ class StepFunctionsRuns:
                 stateMachineArn=self.state_machine_arn, maxResults=MOST_EXECUTIONS
             )
         return [
-            Execution(run["name"], run["executionArn"], run["status"], run["startDate"])
+            Execution(
+                run["name"],
+                run["executionArn"],
+                run["status"],
+                run["startDate"],
+                run.get("stopDate"),
+            )
             for run in answer["executions"]
         ]
 
@@ -65,6 +71,16 @@ class StepFunctionsRuns:
             found = self._client.describe_execution(executionArn=execution_arn)
         outcome: str | None = json.loads(found.get("output") or "{}").get("outcome")
         return outcome
+
+    def was_lost(self, execution_arn: str) -> bool:
+        """Whether an execution that ended badly did not reach its Fail state.
+
+        Its last event is its end, and the one before that of the state in which it ended. While the
+        history does not show the end yet, it was not lost.
+        """
+        kinds = [str(event["type"]) for event in self._page(execution_arn, {})["events"]]
+        ended = bool(kinds) and caller.EXECUTION_ENDED.fullmatch(kinds[0]) is not None
+        return ended and kinds[1:2] != ["FailStateEntered"]
 
     def check_ready(self) -> None:
         """Read the history of an execution that there is not: allowed, and answered."""

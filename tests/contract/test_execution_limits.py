@@ -1,0 +1,261 @@
+"""The local Step Functions ends an execution at a payload and at a history that AWS ends it at."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from keyturn.adapters.step_functions import StepFunctionsRuns
+from local import execution_limits
+from local.cloud import Cloud
+from local.execution_limits import PAYLOAD_BYTES, payload_bytes
+from local.functions import Functions, FunctionSettings
+from local.processes import Processes
+from tests.contract.waiting import until
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+SOURCE = """
+def text(event, context):
+    return "x" * event["characters"]
+"""
+CATCH_ALL = {"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Caught"}
+CAUGHT = {"Caught": {"Type": "Succeed"}}
+States = dict[str, dict[str, Any]]
+
+
+class NoSecrets:
+    def handle(self, operation: str, request: dict[str, Any], /) -> Mapping[str, Any]:
+        raise AssertionError(operation)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    code = tmp_path_factory.mktemp("code")
+    (code / "app.py").write_text(SOURCE)
+    with Processes() as processes:
+        functions = Functions(
+            processes,
+            account=ACCOUNT,
+            region=REGION,
+            extra_environment=lambda settings: front.environment_of(settings),  # noqa: PLW0108  front comes later
+        )
+        front = Cloud(functions, NoSecrets(), account=ACCOUNT, region=REGION)
+        functions.create(FunctionSettings("text", "app.text", code, timeout_seconds=20))
+        yield front
+        front.close()
+        functions.close()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An execution that is over, and its events, the newest first."""
+
+    status: str
+    error: str | None
+    cause: str
+    events: list[dict[str, Any]]
+
+
+@pytest.fixture
+def run(cloud: Cloud) -> Callable[[States, Any], Ended]:
+    def run(states: States, event: Any) -> Ended:
+        client = cloud.client("stepfunctions")
+        machine = client.create_state_machine(
+            name=f"limits-{uuid.uuid4()}",
+            definition=json.dumps({"StartAt": next(iter(states)), "States": states}),
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
+        )["stateMachineArn"]
+        started = client.start_execution(stateMachineArn=machine, input=json.dumps(event))
+        execution = started["executionArn"]
+        found = until(
+            lambda: client.describe_execution(executionArn=execution),
+            lambda seen: seen["status"] != "RUNNING",
+        )
+        newest_first = client.get_execution_history(executionArn=execution, reverseOrder=True)
+        cause = found.get("cause", "")
+        return Ended(found["status"], found.get("error"), cause, newest_first["events"])
+
+    return run
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    resource = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:text"
+    return {"Type": "Task", "Resource": resource, "End": True, **fields}
+
+
+def text_of(size: int) -> str:
+    """A text that is so many bytes as JSON."""
+    return "x" * (size - 2)
+
+
+def test_the_size_of_a_payload_is_that_of_compact_json_in_utf_8() -> None:
+    assert payload_bytes({"a": [1, "é"]}) == len('{"a":[1,"é"]}'.encode()) == 14
+
+
+def test_a_state_whose_output_is_as_large_as_the_limit_goes_on(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    states: States = {"Take": {"Type": "Pass", "Result": text_of(PAYLOAD_BYTES), "Next": "Hand"},
+              "Hand": {"Type": "Pass", "End": True}}  # fmt: skip
+    assert run(states, {}).status == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("kind", ["Pass", "Task", "Map"])
+def test_an_output_that_is_larger_ends_the_execution_and_no_catch_of_all_hears_it(
+    kind: str, run: Callable[[States, Any], Ended]
+) -> None:
+    half = text_of(PAYLOAD_BYTES // 2)
+    over = {
+        "Pass": {"Type": "Pass", "Parameters": {"a": half, "b": half}, "End": True},
+        "Task": task(ResultPath="$.result", Catch=[CATCH_ALL]),
+        "Map": {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "INLINE"},
+                "StartAt": "Item",
+                "States": {"Item": {"Type": "Pass", "Result": half, "End": True}},
+            },
+            "Catch": [CATCH_ALL],
+            "End": True,
+        },
+    }[kind]
+    given = {"characters": PAYLOAD_BYTES - 20, "items": [1, 2], "of": "the ledger"}
+    ended = run({"Over": over} | ({} if kind == "Pass" else CAUGHT), given)
+    assert (ended.status, ended.error) == ("FAILED", "States.DataLimitExceeded")
+    assert "returned a result with a size exceeding the maximum" in ended.cause
+    assert ended.events[0]["type"] == "ExecutionFailed"
+
+
+def test_a_result_of_a_function_that_is_larger_can_be_caught_by_its_name_alone(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    by_name = {"ErrorEquals": ["States.DataLimitExceeded"], "Next": "Caught"}
+    all_of_them = {"ErrorEquals": ["States.ALL"], "MaxAttempts": 1, "IntervalSeconds": 1}
+    given = {"characters": PAYLOAD_BYTES}
+    ended = run({"Over": task(Retry=[all_of_them], Catch=[CATCH_ALL]), **CAUGHT}, given)
+    assert (ended.status, ended.error) == ("FAILED", "States.DataLimitExceeded")
+    assert [event["type"] for event in ended.events].count("LambdaFunctionScheduled") == 1
+    assert run({"Over": task(Catch=[by_name]), **CAUGHT}, given).status == "SUCCEEDED"
+
+
+def test_a_tasks_input_is_limited_after_its_parameters(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    doubled = {"characters": 1, "a.$": "$.text", "b.$": "$.text"}
+    states: States = {
+        "Take": {"Type": "Pass", "Result": {"text": text_of(PAYLOAD_BYTES * 2 // 3)},
+                 "Next": "Over"},
+        "Over": task(Parameters=doubled, Catch=[CATCH_ALL]),
+        **CAUGHT,
+    }  # fmt: skip
+    ended = run(states, {})
+    assert (ended.status, ended.error) == ("FAILED", "States.DataLimitExceeded")
+
+
+def test_a_payload_that_is_too_large_in_an_iteration_ends_the_whole_execution(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    item = task(ResultPath="$.result", Catch=[{**CATCH_ALL, "Next": "ItemCaught"}])
+    states: States = {
+        "Each": {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "INLINE"},
+                "StartAt": "Item",
+                "States": {"Item": item, "ItemCaught": {"Type": "Succeed"}},
+            },
+            "Catch": [CATCH_ALL],
+            "End": True,
+        },
+        **CAUGHT,
+    }
+    ended = run(states, {"items": [{"characters": PAYLOAD_BYTES - 20}]})
+    assert (ended.status, ended.error) == ("FAILED", "States.DataLimitExceeded")
+
+
+def test_the_last_event_of_a_history_ends_the_execution(
+    run: Callable[[States, Any], Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spin = {"Variable": "$.spin", "BooleanEquals": True, "Next": "Loop"}
+    assert execution_limits.HISTORY_EVENTS == 25_000
+    monkeypatch.setattr(execution_limits, "HISTORY_EVENTS", 400)  # moto needs a minute for all
+    ended = run({"Loop": {"Type": "Choice", "Choices": [spin]}}, {"spin": True})
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert ended.cause == "The execution reached the maximum number of history events (25000)."
+    last, before = ended.events[:2]
+    assert (last["id"], last["type"]) == (400, "ExecutionFailed")
+    assert (before["id"], before["type"]) == (399, "ChoiceStateExited")
+
+
+def test_no_catch_hears_that_a_history_ends_in_an_iteration(
+    run: Callable[[States, Any], Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_limits, "HISTORY_EVENTS", 60)
+    spin = {"Variable": "$.spin", "BooleanEquals": True, "Next": "Loop"}
+    pause = {"Type": "Wait", "Seconds": 60, "End": True}
+    states: States = {
+        "Each": {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "INLINE"},
+                "StartAt": "Loop",
+                "States": {
+                    "Loop": {"Type": "Choice", "Choices": [spin], "Default": "Hold"},
+                    "Hold": pause,
+                },
+            },
+            "Catch": [CATCH_ALL],
+            "End": True,
+        },
+        **CAUGHT,
+    }
+    ended = run(states, {"items": [{"spin": True}, {"spin": False}]})
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert (ended.events[0]["id"], ended.events[0]["type"]) == (60, "ExecutionFailed")
+
+
+FAIL = {"Type": "Fail", "ErrorPath": "$.error", "CausePath": "$.error"}
+
+
+@pytest.mark.parametrize(
+    ("states", "stopped", "lost"),
+    [
+        ({"Finish": {"Type": "Pass", "Next": "Failed"}, "Failed": FAIL}, False, False),
+        ({"Over": {"Type": "Pass", "Parameters": {"a": "x" * PAYLOAD_BYTES}, "End": True}},
+         False, True),
+        ({"Hold": {"Type": "Wait", "Seconds": 60, "End": True}}, True, True),
+    ],
+    ids=["its own Fail state", "a payload over the limit", "stopped by a person"],
+)  # fmt: skip
+def test_a_run_was_lost_where_it_did_not_come_to_its_fail_state(
+    states: States, stopped: bool, lost: bool, cloud: Cloud
+) -> None:
+    client = cloud.client("stepfunctions")
+    machine = client.create_state_machine(
+        name=f"limits-{uuid.uuid4()}",
+        definition=json.dumps({"StartAt": next(iter(states)), "States": states}),
+        roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
+    )["stateMachineArn"]
+    started = client.start_execution(stateMachineArn=machine, input=json.dumps({"error": "Broken"}))
+    arn = started["executionArn"]
+    runs = StepFunctionsRuns.__new__(StepFunctionsRuns)
+    runs.state_machine_arn, runs._client = machine, client
+    if stopped:
+        until(lambda: client.get_execution_history(executionArn=arn)["events"],
+              lambda events: events[-1]["type"] == "WaitStateEntered")  # fmt: skip
+        assert not runs.was_lost(arn)
+        client.stop_execution(executionArn=arn)
+    until(lambda: client.describe_execution(executionArn=arn)["status"],
+          lambda status: status != "RUNNING")  # fmt: skip
+    until(lambda: client.get_execution_history(executionArn=arn)["events"][-1]["type"],
+          lambda kind: kind in {"ExecutionFailed", "ExecutionAborted"})  # fmt: skip
+    assert runs.was_lost(arn) is lost
+    (listed,) = runs.executions()
+    assert listed.stopped is not None
+    assert not runs.was_lost(f"{arn}-that-there-is-not")
