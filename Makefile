@@ -39,6 +39,7 @@ help: ## Show the doors
 
 demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole rotation on this machine (MODE=emergency FAIL=rollout DELIVERY=vault BUILT=1)
 	@[ "$(BUILT)" != 1 ] || $(MAKE) --no-print-directory build PLATFORM=here
+	@echo "Starting a local stack and a rotation on it (about a minute)."
 	@$(RUN) SESSIONS=$(SESSIONS) CLUSTER=$(CLUSTER) FAULT=$(FAULT) MODE=$(MODE) FAIL=$(FAIL) \
 		DELIVERY=$(DELIVERY) BUILT=$(BUILT) $(BIN)/python -m local.demo
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from local import console
 from local.claims import Claim
+from local.plural import count
 from local.stack import RECORD_BUCKET, SESSION_DATABASE, LocalStack
 from local.users import can_open_page, log_in_once
 from local.visitors import VisitorsReport
@@ -52,9 +53,9 @@ def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
     after = sum(service["podsAfter"] for service in services)
     now = {pod["metadata"]["uid"] for name in console.REPLICAS for pod in stack.pods(name)}
     counted = (before, after) == (len(evidence.old_pods), len(now))
-    gone = not evidence.old_pods & now
-    holds = counted and gone and after == sum(console.REPLICAS.values())
-    return Claim(f"{before} old pods are gone, {len(now)} new ones run", holds)
+    holds = counted and not evidence.old_pods & now and after == sum(console.REPLICAS.values())
+    gone = count(before, "old pod is", "old pods are")
+    return Claim(f"{gone} gone, {count(len(now), 'new one runs', 'new ones run')}", holds)
 
 
 def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -89,11 +90,11 @@ def _new_login_works(stack: LocalStack, _evidence: Evidence) -> Claim:
 
 def _visitors_served(_stack: LocalStack, evidence: Evidence) -> Claim:
     seen = evidence.visitors
-    mixed = f", {seen.login_loops} logins met both keys" if seen.login_loops else ""
+    mixed = f", {count(seen.login_loops, 'login')} met both keys" if seen.login_loops else ""
     reasons = "".join(f"; {failure.reason}" for failure in seen.failures[:3])
     return Claim(
-        f"visitors: {seen.pages:,} pages served, {seen.logged_out} times logged out{mixed},"
-        f" {seen.failed} requests failed otherwise{reasons}",
+        f"visitors: {count(seen.pages, 'page')} served, {count(seen.logged_out, 'time')} logged"
+        f" out{mixed}, {count(seen.failed, 'request')} failed otherwise{reasons}",
         seen.failed == 0 and seen.logged_in_again > 0,
     )
 

@@ -58,7 +58,9 @@ def main() -> int:
     logging.basicConfig(filename=OUT / "stack.log", filemode="w", format=LOG_FORMAT)
     try:
         with (OUT / "functions.log").open("w") as log, open_screen() as screen:
-            listeners = Listeners(screen.stage, lambda name, line: print(name, line, file=log))
+            listeners = Listeners(
+                screen.stage, lambda name, line: print(name, line, file=log), screen.truth
+            )
             return _rotate(wish.stack(listeners), wish, screen)
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. Nothing is left running.\n")
@@ -128,6 +130,7 @@ def _order(stack: LocalStack, fault: Fault | None, screen: Screen) -> Callable[[
 
 def _log_in(stack: LocalStack, sessions: int, screen: Screen) -> Logins:
     """Log users in over HTTP, and beyond 2,000 as the auth service itself writes sessions."""
+    screen.truth(f"{sessions:,} users are logging in.")
     with stack.redis.client(SESSION_DATABASE) as client:
         bulk = Bulk(client, stack.first_key.raw)
         logins = log_in(sessions, stack.urls["web-console"], bulk=bulk)

@@ -7,6 +7,7 @@ from local import console
 from local.claims import Claim
 from local.faults import SERVICE, Fault
 from local.follow import NOT_PROMOTED, Ended
+from local.plural import count
 from local.stack import LocalStack
 from local.users import can_open_page, log_in_once
 
@@ -47,7 +48,7 @@ def _nothing_changed(stack: LocalStack, before: Before) -> list[Claim]:
     return [
         Claim(f"AWSCURRENT is still {current}", _current(stack.labels()) == current),
         Claim(f"{stack.place.title} still holds key {held}", held == before.fingerprint),
-        Claim(f"the same {len(pods)} pods run", pods == before.pods),
+        Claim(f"the same {count(len(pods), 'pod runs', 'pods run')}", pods == before.pods),
         Claim("an old session still opens the page", opens),
     ]
 

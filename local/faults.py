@@ -24,6 +24,7 @@ from local.claims import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
 from local.http_client import HttpClient
 from local.places import PLACES
+from local.plural import count
 from local.stack import LocalStack
 
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"
@@ -134,13 +135,15 @@ def _visit_with_a_key_error(stack: LocalStack) -> None:
 def _lines_are_counted(_stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
     logs = record["validation"]["logs"]
     counted = logs["lines"].get("key-not-32-bytes", 0)
+    lines = count(counted, "log line that mentions", "log lines that mention")
+    pods = count(sum(one["pods"] for one in logs["pods"]), "pod that runs", "pods that run")
     return [
         Claim(
-            f"the record counts {counted} log lines that mention a key error, and none decided",
+            f"the record counts {lines} a key error, and none decided",
             counted == HOSTILE_VISITS,
         ),
         Claim(
-            f"the logs of all {sum(one['pods'] for one in logs['pods'])} pods that run were read",
+            f"the logs of all {pods} were read",
             bool(logs["complete"]),
         ),
     ]

@@ -5,27 +5,21 @@ is read by the thread that also watches over the stack: nothing reads on once th
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from keyturn.record import STEPS as RECORDED
 from keyturn.trigger import EMERGENCY
 from local import state_machines
-from local.screen import Screen, StepRow
+from local.run_rows import RunRows
+from local.screen import Screen
 from local.secrets_manager import RotationReport
 from local.stack import LocalStack, StackProblem
 from local.state_machines import Progress
+from local.step_rows import StepRow
 
 ROTATION_STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
-STEPS = {
-    **RECORDED,
-    "AnnounceEmergency": "announcement",
-    "PurgeEarly": "early_purge",
-    "MarkExposed": "mark_exposed",
-    "DestroyExposed": "destroy_exposed",
-    "RestorePreviousKey": "restore_previous_key",
-}
 LONGEST_RUN_SECONDS = 1800.0
 NOT_PROMOTED = "NOT PROMOTED"
 
@@ -94,7 +88,7 @@ def follow(
 
     Raises StackProblem when a part of the stack dies.
     """
-    rows = {name: StepRow(name) for name in (*ROTATION_STEPS, *STEPS, "FinishRotation")}
+    rows, begun = RunRows(), set()
     truths = dict(TRUTHS)
     report = _wait_for_promotion(stack, rotation_id)
     if report.outcome != "succeeded":
@@ -104,12 +98,13 @@ def follow(
             on_state(progress.state)
         if progress.state == "TurnBack":
             truths |= BACK
-            rows |= {name: StepRow(name) for name in BACK}
         if progress.state == "AfterFailure":
             truths |= FORWARD
-            _show_failed(screen, rows)
-        if progress.state in rows:
-            _show(screen, rows[progress.state], progress, truths[progress.state])
+        for row in rows.see(progress):
+            if row.place not in begun:
+                begun.add(row.place)
+                screen.truth(truths[row.name])
+            screen.step(row)
     return _end_of(stack, rotation_id)
 
 
@@ -154,85 +149,6 @@ def _history(stack: LocalStack, rotation_id: str) -> Iterator[Progress]:
         )
     except TimeoutError as late:
         raise StackProblem(f"{late}.") from late
-
-
-def _show(screen: Screen, row: StepRow, progress: Progress, truth: str) -> None:
-    if progress.kind.endswith("StateEntered"):
-        if row.state == "waiting":
-            screen.truth(truth)
-        row.state = "working"
-    elif row.state == "failed":
-        return  # shown when the run failed
-    elif progress.kind.endswith("StateExited"):
-        entry = (progress.output or {}).get(STEPS.get(row.name, "record"))
-        unknown = entry is None and row.name != "FinishRotation"
-        failed = unknown or _has_failures(entry)
-        goes_on = isinstance(entry, Mapping) and _goes_on(entry)
-        row.state = "failed" if failed else "working" if goes_on else "done"
-        row.seconds = None if row.name == "FinishRotation" else _seconds(entry)
-        row.note = "" if unknown else _note(row.name, entry)
-    screen.step(StepRow(row.name, row.state, row.seconds, row.note))
-
-
-def _show_failed(screen: Screen, rows: Mapping[str, StepRow]) -> None:
-    """Mark what was working when the run failed: a Map that fails is never left."""
-    for row in rows.values():
-        if row.state == "working":
-            row.state = "failed"
-            screen.step(StepRow(row.name, row.state))
-
-
-def _has_failures(entry: Any) -> bool:
-    """Whether a service could not be restarted: an emergency goes on with the others."""
-    return isinstance(entry, list) and any("failure" in restarted for restarted in entry)
-
-
-def _goes_on(entry: Mapping[str, Any]) -> bool:
-    """Whether a state will be entered again: a purge in slices, a delivery by somebody else."""
-    return not entry.get("finished", True) or entry.get("state") == "waiting"
-
-
-def _seconds(entry: Any) -> float | None:
-    if isinstance(entry, list):
-        return max((rolled.get("seconds", 0.0) for rolled in entry), default=None)
-    return entry.get("seconds") if isinstance(entry, Mapping) else None
-
-
-def _note(state: str, entry: Any) -> str:
-    """What a state found, in a few words."""
-    if state == "RestartServices":
-        return ", ".join(
-            f"{rolled['service']}: {rolled.get('says', 'not restarted')}" for rolled in entry
-        )
-    if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
-        return _purging(entry)
-    if state == "DestroyExposed":
-        return f"destroyed in {entry['target']}: version {', '.join(map(str, entry['destroyed']))}"
-    if state == "DeliverKey" and entry["state"] == "waiting":
-        return str(entry["says"])
-    notes = {
-        "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
-        "AnnounceEmergency": "queued",
-        "MarkExposed": "{exposed[0]} is marked as exposed",
-        "RestorePreviousKey": "AWSCURRENT is {to} again",
-        "BeginRotation": "{sessions:,} sessions will end, and people are told",
-        "DeliverKey": "{target} holds key {fingerprint}, read back",
-        "ConfirmDelivery": "{target} still holds key {fingerprint}",
-        "PurgeSessions": "{deleted:,} deleted ({perSecond:,.0f} a second), {left} left,"
-        " {createdSince} new since",
-        "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
-        "FinishRotation": "{outcome}",
-    }
-    return notes[state].format_map(entry) if isinstance(entry, Mapping) else ""
-
-
-def _purging(entry: Mapping[str, Any]) -> str:
-    """How far a purge has come that goes on."""
-    if not entry["deleted"]:
-        return f"{entry['keysBefore']:,} keys to walk"
-    to_go, seconds = entry["sessionsToGo"], entry["secondsToGo"]
-    told = f"{entry['deleted']:,} deleted ({entry['perSecond']:,.0f} a second)"
-    return told if seconds is None else f"{told}, {to_go:,} to go, about {seconds:.0f} s"
 
 
 def _execution_of(stack: LocalStack, rotation_id: str) -> str:

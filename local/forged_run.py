@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from local import console
 from local.claims import Claim
+from local.plural import count
 from local.stack import LocalStack
 
 CALLED = ("RestorePreviousKey", "PurgeSessions", "FinishRotation", "DeliverKey", "RestartService")
@@ -56,7 +57,10 @@ def claims(stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
             "the run went under the next name, and its record too",
             str(record["keptAt"]).endswith(f"/{rotation_id}_2.json"),
         ),
-        Claim(f"{len(refused)} functions refuse a direct call", len(refused) == len(CALLED)),
+        Claim(
+            f"{count(len(refused), 'function refuses', 'functions refuse')} a direct call",
+            len(refused) == len(CALLED),
+        ),
         Claim("the labels are as the run has left them", stack.labels() == before),
     ]
 

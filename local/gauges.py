@@ -95,17 +95,31 @@ class Gauges:
 
 @dataclass
 class Countdown:
-    """How fast the sessions fall since there were most of them, and how long it will still take."""
+    """How fast the sessions fall during a purge, and how long it will still take.
+
+    Without a purge nothing is counted down: what is there then are logins that nobody ends.
+    """
 
     most: int = 0
-    since: float = 0.0
+    counting: bool = False  # whether the last reading was counted down
+    _purging: bool = False
+    _begun: tuple[int, float] | None = None
+
+    def purge(self, *, working: bool) -> None:
+        """A purge is at work, or is over."""
+        self._purging = working
+        self._begun = self._begun if working else None
 
     def tell(self, sessions: int, at: float) -> str:
         """What to say of a reading taken at `at` (monotonic seconds)."""
-        if sessions >= self.most:
-            self.most, self.since = sessions, at
-        fallen, seconds = self.most - sessions, at - self.since
-        if not fallen or not sessions:
+        self.most = max(self.most, sessions)
+        if self._purging and (self._begun is None or sessions >= self._begun[0]):
+            self._begun = (sessions, at)
+        most, since = self._begun or (sessions, at)
+        fallen, seconds = most - sessions, at - since
+        # A purge that ends the rest before the next reading may be over already.
+        self.counting = fallen > 0 and sessions * seconds >= fallen * POLL_SECONDS
+        if not self.counting:
             return f"{sessions:,}"
         rate = fallen / seconds
         return f"{sessions:,}, {rate:,.0f} a second fewer, about {sessions / rate:.1f} s to go"

@@ -56,8 +56,9 @@ def _silent(_text: str) -> None:
 class Listeners:
     """Who hears what happens on the stack; all are called on the stack's threads."""
 
-    on_stage: Tell = _silent
+    on_stage: Tell = _silent  # a part is up
     on_function_log: Callable[[str, str], None] = lambda _name, _line: None
+    on_begin: Tell = _silent  # a part is being started, which can take seconds
 
 
 @dataclass
@@ -183,12 +184,15 @@ class LocalStack:
             pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _start(self, parts: contextlib.ExitStack) -> None:
-        tell = self.listeners.on_stage
+        tell, begin = self.listeners.on_stage, self.listeners.on_begin
+        begin("Starting Redis.")
         self.processes = parts.enter_context(Processes(preloaded=self.preloaded))
         self.redis = parts.enter_context(RedisServer(self.processes, product=self.redis_product))
         tell(f"Redis: {self.redis.kind} on port {self.redis.port}")
+        begin("Starting the local AWS.")
         self._start_aws(parts)
         tell(f"AWS: Secrets Manager, Lambda, Step Functions and more at {self.cloud.endpoint}")
+        begin("Starting the Kubernetes API server.")
         kind = RealCluster if self.real_cluster else Cluster
         self.cluster: RunningCluster = parts.enter_context(
             kind(
@@ -201,16 +205,19 @@ class LocalStack:
             )
         )
         tell(f"Kubernetes: {self.cluster.server} at {self.cluster.url}")
+        begin("Starting the console and its pods.")
         self._start_console(parts)
         pods = ", ".join(f"{name} x{count}" for name, count in console.REPLICAS.items())
         tell(f"Console: {pods}, at {self.urls['web-console']}")
+        what = artefacts.name_of(self.template)
+        begin(f"Deploying Keyturn: {what}.")
         self.cloud.client("s3").create_bucket(
             Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
         wanted = self._parameters(parts)
         self.deployment = deploy(self.template, wanted, self.cloud, self.functions)
-        what = artefacts.name_of(self.template)
         tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
+        begin("Secrets Manager tests the key that is there: a dry run of testSecret.")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.
         self.wait(lambda: not self._rotation_pending(), "the dry run of testSecret is over")
         self.place.take_over(self.secret_arn)

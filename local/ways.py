@@ -20,14 +20,14 @@ def options(mode: str, at: datetime) -> Mapping[str, Any]:
 
     A scheduled rotation comes in a window that opened on the last full hour, or at 22:00, since a
     window of two hours must not extend into the next UTC day: Secrets Manager's clock lags behind
-    until a minute before that, and then catches up.
+    until ten minutes before that, which no stack takes to start, and then catches up.
     """
     if mode != "scheduled":
         return {}
     opens = at.replace(hour=min(at.hour, LAST_OPENING), minute=0, second=0, microsecond=0)
     schedule = f"cron(0 {opens.hour} * * ? *)"
     return {
-        "clock": LaggingClock(at - opens + MINUTE),
+        "clock": LaggingClock(at - opens + 10 * MINUTE),
         "parameters": {"RotationSchedule": schedule, "RotationWindow": "2h"},
     }
 

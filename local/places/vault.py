@@ -19,6 +19,7 @@ from local.claims import Claim
 from local.cluster.resources import SECRETS, Json, Objects
 from local.console import Injection
 from local.places.place import Ground, Place, PlaceProblem, is_about_secrets
+from local.plural import count
 from local.running_console import keys_in_use
 
 PATH = "trading-platform/web-console"
@@ -177,7 +178,7 @@ class VaultPlace(Place):
                 {name: text for name, text in document.items() if name != FIELD} == self.others,
             ),
             Claim(
-                f"{len(used)} pods have read that key from Vault",
+                f"{count(len(used), 'pod has', 'pods have')} read that key from Vault",
                 set(used) == {found.base64} and len(used) == sum(console.REPLICAS.values()),
             ),
         ]

@@ -93,6 +93,25 @@ def test_it_says_what_is_true_at_each_step_in_order(whole: Whole) -> None:
     ]  # fmt: skip
 
 
+def test_it_says_what_it_starts_before_that_is_up(whole: Whole) -> None:
+    parts = {
+        "→ Starting Redis.": "  Redis: ",
+        "→ Starting the local AWS.": "  AWS: ",
+        "→ Starting the Kubernetes API server.": "  Kubernetes: ",
+        "→ Starting the console and its pods.": "  Console: ",
+        "→ Deploying Keyturn: template.yaml.": "  Keyturn: ",
+        "→ 50 users are logging in.": "  Users: ",
+    }
+    told = [text for pair in parts.items() for text in pair]
+    places = [whole.output.index(text) for text in told]
+    assert places == sorted(places)
+    assert "→ Starting Redis." in whole.demo.lines[0]
+
+
+def test_no_session_is_counted_down_once_the_purge_is_over(whole: Whole) -> None:
+    assert " to go" not in whole.output.split("✔ PurgeSessions")[1]
+
+
 def test_no_key_is_in_what_it_prints_or_writes(whole: Whole) -> None:
     assert set(whole.files) == {"functions.log", "stack.log", "record.json"}
     shown = "\n".join([whole.output, *whole.files.values()])

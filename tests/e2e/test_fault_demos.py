@@ -153,6 +153,20 @@ def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
         assert kept_record_of(demo)["failure"]["error"] == ending.says.partition(":")[0]
 
 
+@pytest.mark.parametrize("name", cases(ENDINGS, ALWAYS))
+def test_no_step_that_ended_badly_has_a_tick(demos: dict[str, Demo], name: str) -> None:
+    demo, ending = demos[name], ENDINGS[name]
+    assert demo.end() == 0, demo.output
+    error = ending.says.partition(":")[0]
+    failed = re.findall(r"^ +[0-9.]+ s ✘ (\w+) (.*)$", demo.output, re.MULTILINE)
+    assert any(error in told for _, told in failed), demo.output
+    if (record := record_of(demo)) is not None:
+        assert record["failure"]["step"] in dict(failed)
+        mark = {"restored": "↩", "failed": "✘"}[record["outcome"]]
+        assert f" s {mark} FinishRotation " in demo.output
+        assert " s ✔ FinishRotation " not in demo.output
+
+
 def true_account_of(demo: Demo) -> list[str]:
     """What it claims at its end, all of which is true."""
     assert demo.end() == 0, demo.output
@@ -255,6 +269,8 @@ def test_the_guide_shows_what_each_failure_prints(
     (after,) = re.findall(rf"`make demo FAIL={failure}{mode}`[:]?\n(.*?\n- )", text, re.DOTALL)
     step, says = FAILURES[failure]
     assert re.search(f"^    {says}$", after, re.MULTILINE), after
+    assert re.search(rf" s ✘ {step} .*\b{says.partition(':')[0]}\b", after), after
+    assert re.search(rf" s {'✘' if mode else '↩'} FinishRotation ", after), after
     told = re.sub(r"emergency-[0-9a-f]{8}…", "{new}", after)
     told = re.sub(r"[0-9a-f]{8}…", "{old}", re.sub(r"(?<=key )[0-9a-f]{16}", "{key}", told))
     told = re.sub(r"[0-9,]+(?= first)", "{n}", told)

@@ -7,7 +7,9 @@ from rich.console import Console
 
 from local.claims import Claim
 from local.gauges import PodCounts, Reading
-from local.screen import Lines, Picture, Screen, StepRow, open_screen
+from local.picture import Picture
+from local.screen import Lines, Screen, open_screen
+from local.step_rows import StepRow, StepState, with_row
 from local.visitors import VisitorsReport
 
 READING = Reading(
@@ -17,8 +19,11 @@ READING = Reading(
 )
 
 
-def picture() -> Picture:
-    return Picture(Console(force_terminal=True, width=110, record=True, color_system="truecolor"))
+def picture(width: int = 110, height: int = 40) -> Picture:
+    terminal = Console(
+        force_terminal=True, width=width, height=height, record=True, color_system="truecolor"
+    )
+    return Picture(terminal)
 
 
 def drawn(screen: Picture) -> str:
@@ -68,6 +73,38 @@ def test_plain_lines_tell_once_what_a_step_waits_for_but_what_the_gauges_count(
     ]
 
 
+def test_plain_lines_count_sessions_down_in_a_purge_and_not_after_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("local.screen.time.monotonic", lambda: float(next(clock)))
+    screen = Lines(begun=0.0)
+
+    def read(sessions: int) -> None:
+        screen.reading(Reading({}, sessions, VisitorsReport()))
+
+    read(1000)
+    screen.step(StepRow("PurgeSessions", "working"))
+    for sessions in (1000, 500, 2):
+        read(sessions)
+    screen.step(StepRow("PurgeSessions", "done", 1.0, "1,000 deleted"))
+    for sessions in (4, 3, 4):  # people log in again
+        read(sessions)
+    told = [line.split(" s ", 1)[1].strip() for line in capsys.readouterr().out.splitlines()]
+    assert told == [
+        "sessions: 500, 500 a second fewer, about 1.0 s to go",
+        "✔ PurgeSessions     1.00 s  1,000 deleted",
+    ]
+
+
+@pytest.mark.parametrize(("state", "mark"), [("done", "✔"), ("failed", "✘"), ("rolled back", "↩")])
+def test_plain_lines_mark_how_a_step_has_ended(
+    capsys: pytest.CaptureFixture[str], state: StepState, mark: str
+) -> None:
+    Lines().step(StepRow("FinishRotation", state, None, "as it was"))
+    assert capsys.readouterr().out.split(" s ")[1].startswith(f"{mark} FinishRotation ")
+
+
 def test_plain_lines_tell_pods_when_they_change(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Lines()
     for new in (0, 0, 1, 1):
@@ -112,6 +149,88 @@ def test_the_picture_ignores_a_step_that_was_not_planned() -> None:
     shown = drawn(screen)
     assert "· createSecret" in shown
     assert "other" not in shown
+
+
+STAGES = ("Redis", "AWS", "Kubernetes", "Console", "Keyturn", "Users", "The window", "Fault")
+FORWARD = ("createSecret", "setSecret", "testSecret", "finishSecret", "BeginRotation", "DeliverKey")
+BACK = ("DeliverKey", "RestartServices", "ConfirmDelivery", "PurgeSessions", "ValidateRotation")
+
+
+def roll_back(screen: Picture) -> None:
+    """A run that failed in RestartServices and is on its way back, with long notes."""
+    for stage in STAGES:
+        screen.stage(f"{stage}: is up")
+    screen.plan([*FORWARD, *BACK[1:], "FinishRotation"])
+    screen.reading(READING)
+    screen.truth(
+        "Pods are replaced once more, by pods with the previous key, and it takes its time."
+    )
+    for name in FORWARD:
+        screen.step(StepRow(name, "done", 0.5, f"{name} has found something that takes many words"))
+    screen.step(StepRow("RestartServices", "failed", None, "RolloutFailed"))
+    for name in ("RestorePreviousKey", *BACK):
+        screen.step(StepRow(name, "done", 1.5, f"{name} has gone back, which is told", back=True))
+
+
+def test_a_roll_backs_rows_come_after_the_failed_step_which_stays_failed() -> None:
+    screen = picture(width=120)
+    roll_back(screen)
+    screen.step(StepRow("FinishRotation", "rolled back", None, "restored"))
+    marks = [line.split()[:2] for line in drawn(screen).splitlines() if line.startswith(" ")]
+    assert [found for found in marks if found[0] in {"✔", "✘", "↩", "·"}] == [
+        *(["✔", name] for name in FORWARD),
+        ["✘", "RestartServices"],
+        ["✔", "RestorePreviousKey"],
+        *(["✔", name] for name in BACK),
+        ["↩", "FinishRotation"],
+    ]
+    assert "RolloutFailed" in drawn(screen)
+
+
+def test_the_steps_that_a_failed_run_did_not_reach_make_way_for_the_roll_back() -> None:
+    rows = [StepRow("DeliverKey", "failed"), StepRow("PurgeSessions"), StepRow("FinishRotation")]
+    back = StepRow("RestorePreviousKey", "working", back=True)
+    assert with_row(rows, back) == [rows[0], back, rows[2]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (60, 15)])
+def test_the_picture_fits_the_terminal_with_its_newest_rows(width: int, height: int) -> None:
+    screen = picture(width, height)
+    roll_back(screen)
+    shown = drawn(screen)
+    lines = shown.splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    for text in ("✘ RestartServices", "✔ ValidateRotation", "· FinishRotation", "Fault: is up"):
+        assert text in shown
+    assert "times logged out" in lines[-1]
+    if (width, height) == (80, 24):
+        assert re.search(r"^   … \d+ earlier lines$", shown, re.MULTILINE)
+        assert "Redis" not in shown
+
+
+def test_what_has_folded_is_there_once_the_picture_has_ended() -> None:
+    with picture(80, 24) as screen:
+        roll_back(screen)
+        screen.say("RolloutFailed: a pod cannot start.")
+    ended = screen._terminal.export_text().rpartition("Keyturn demo")[2]
+    for text in ("Redis: is up", "✔ createSecret", "✘ RestartServices"):
+        assert text in ended
+    assert "earlier line" not in ended
+    assert ended.rstrip().endswith("RolloutFailed: a pod cannot start.")
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (VisitorsReport(pages=1, logged_out=1), "1 page, 1 time logged out, 0 failed"),
+        (VisitorsReport(pages=2, logged_out=0), "2 pages, 0 times logged out, 0 failed"),
+    ],
+)
+def test_the_picture_tells_visitors_in_their_number(seen: VisitorsReport, words: str) -> None:
+    screen = picture()
+    screen.reading(Reading({}, 0, seen))
+    assert words in drawn(screen)
 
 
 def test_the_pictures_account_stands_below_it() -> None:

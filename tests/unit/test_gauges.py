@@ -93,9 +93,42 @@ def test_gauges_look_at_the_cluster_redis_and_the_visitors_until_they_are_closed
     assert len(readings) == count
 
 
-def test_a_countdown_tells_the_rate_and_the_time_once_the_sessions_fall() -> None:
+def test_a_countdown_tells_the_rate_and_the_time_while_a_purge_is_at_work() -> None:
     countdown = Countdown()
     assert countdown.tell(2000, 10.0) == "2,000"
+    countdown.purge(working=True)
     assert countdown.tell(3000, 11.0) == "3,000"
     assert countdown.tell(2500, 11.5) == "2,500, 1,000 a second fewer, about 2.5 s to go"
+    countdown.purge(working=True)  # its next slice
+    assert countdown.tell(2000, 12.0) == "2,000, 1,000 a second fewer, about 2.0 s to go"
     assert countdown.tell(0, 14.0) == "0"
+
+
+def test_the_logins_after_a_purge_are_not_counted_down() -> None:
+    countdown = Countdown()
+    countdown.tell(2000, 10.0)
+    countdown.purge(working=True)
+    countdown.tell(2000, 11.0)
+    assert countdown.tell(1000, 12.0) == "1,000, 1,000 a second fewer, about 1.0 s to go"
+    assert countdown.tell(4, 13.0) == "4"  # it may be over: it is before the next reading
+    countdown.purge(working=False)
+    assert countdown.tell(4, 13.5) == "4"
+    assert countdown.tell(3, 20.0) == "3"
+
+
+def test_a_second_purge_is_counted_down_from_its_own_beginning() -> None:
+    countdown = Countdown()
+    for sessions, at in ((2000, 1.0), (500, 2.0)):
+        countdown.purge(working=True)
+        countdown.tell(sessions, at)
+    countdown.purge(working=False)
+    countdown.tell(80, 60.0)
+    countdown.purge(working=True)
+    assert countdown.tell(80, 61.0) == "80"
+    assert countdown.tell(40, 62.0) == "40, 40 a second fewer, about 1.0 s to go"
+
+
+def test_sessions_without_a_purge_are_not_counted_down() -> None:
+    countdown = Countdown()
+    assert countdown.tell(2000, 10.0) == "2,000"
+    assert countdown.tell(1500, 11.0) == "1,500"  # people log out, sessions expire

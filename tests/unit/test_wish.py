@@ -1,9 +1,11 @@
 """`local.wish`: what the demo is asked for, and what it answers to a wish that is none."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from keyturn import record
-from local import demo, faults, wish
+from local import demo, faults, ways, wish
 from local.places import PLACES
 
 EARLY = {"AnnounceEmergency", "PurgeEarly", "MarkExposed"}
@@ -90,3 +92,11 @@ def test_the_states_are_shown_that_such_a_run_can_enter(
     states = wish.read(named).states
     assert {*states} - {*record.STEPS} == {*also, "FinishRotation"}
     assert states[-1] == "FinishRotation"
+
+
+def test_a_stack_that_takes_minutes_to_start_is_there_before_the_window_opens() -> None:
+    at = datetime.now(UTC)
+    found = ways.options("scheduled", at)
+    hour = int(found["parameters"]["RotationSchedule"].split()[1])
+    opens = at.replace(hour=hour, minute=0, second=0, microsecond=0)
+    assert opens - found["clock"].now() > timedelta(minutes=5)
