@@ -116,11 +116,10 @@ def _note(state: str, entry: Any) -> str:
         return f"destroyed in {entry['target']}: version {', '.join(map(str, entry['destroyed']))}"
     if state == "DeliverKey" and entry["state"] == "waiting":
         return str(entry["says"])
-    if state == "MarkExposed":
-        return f"{', '.join(entry['exposed']) or 'no version'} is marked as exposed"
     if state == "BeginRotation":
         return f"{count(entry['sessions'], 'session')} will end, and people are told"
     notes = {
+        "MarkExposed": "marked as exposed: {exposed[0]}",
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "AnnounceEmergency": "queued",
         "RestorePreviousKey": "AWSCURRENT is {to} again",

@@ -171,6 +171,10 @@ def test_nobody_is_asked_while_a_run_or_its_way_back_goes_on(version: str, statu
 def test_nobody_is_asked_while_a_rotation_is_pending() -> None:
     done = [run_of(NEW, "SUCCEEDED")]
     assert not drift.is_to_be_asked(secret(CURRENT, PREVIOUS, PENDING), done, OFTEN)
+    young = secret(replace(CURRENT, created=NOON - timedelta(minutes=5)), PREVIOUS)
+    changed = replace(young, changed=NOON - timedelta(seconds=5))
+    assert not drift.is_to_be_asked(changed, [], OFTEN)
+    assert drift.is_to_be_asked(changed, done, OFTEN)
     stuck = replace(PENDING, created=NOON - HOUR)
     assert drift.is_to_be_asked(secret(CURRENT, PREVIOUS, stuck), done, OFTEN)
 

@@ -51,7 +51,9 @@ class Questions(Protocol):
 def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: Call) -> bool:
     """Whether what services have is settled, so that a difference means something."""
     current, previous = secret.holder(AWSCURRENT), secret.holder(AWSPREVIOUS)
-    if current is None or secret.deleted or under_way(secret, call):
+    if current is None or secret.deleted:
+        return False
+    if under_way(secret, call, runs_of(current, executions)):
         return False
     known = [one for one in (current, previous) if one]
     if any(run.status in AT_WORK for one in known for run in runs_of(one, executions)):

@@ -156,7 +156,7 @@ def _of_services(
     mode = classify(current.id, secret.schedule, created, limits.manual_mode).mode
     concern, since = None, created
     if mark := find_mark(secret.marks, current.id):
-        if not under_way(secret, call):
+        if not under_way(secret, call, runs):
             concern, since = Concern.EXPOSED_KEY_CURRENT, mark.at
     elif (back := _put_back(secret, current, executions, call)) is not None:
         if back and previous and previous.created:
@@ -164,7 +164,7 @@ def _of_services(
     elif runs:
         if call.daily and runs[-1].status in ENDED_BADLY:
             concern, since = Concern.RUN_ENDED, runs[-1].started
-    elif previous and call.at - created < RUNS_ARE_KNOWN and not under_way(secret, call):
+    elif previous and call.at - created < RUNS_ARE_KNOWN and not under_way(secret, call, runs):
         concern = Concern.NOT_CARRIED
     if concern:
         known = previous.id if previous else None
@@ -225,17 +225,18 @@ def _started(run: Execution) -> datetime:
     return run.started
 
 
-def under_way(secret: Secret, call: Call) -> bool:
+def under_way(secret: Secret, call: Call, runs: Sequence[Execution]) -> bool:
     """Whether a rotation is at work: it waits for its promotion, or is about to start its run.
 
     Before the promotion AWSPENDING shows it. The promotion may take that label away or leave it, so
-    that afterwards the time alone counts: the run is started within the same call of rotate_secret.
-    The look upon the promotion comes too early to judge by it; `care` waits a moment instead.
+    that afterwards the time counts: the run is started within the same call of rotate_secret. Where
+    the current version has `runs` it was. The look upon the promotion comes too early to judge by
+    the time; `care` waits a moment instead.
     """
     current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
     if pending and pending is not current:
         return call.at - _begun(pending, secret, call.at) < UNDER_WAY
-    if current is None or call.kind == "moved":
+    if current is None or runs or call.kind == "moved":
         return False
     young = call.at - _begun(current, secret, call.at) < UNDER_WAY
     return young and call.at - (secret.changed or call.at) < PROMOTING
