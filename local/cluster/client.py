@@ -79,10 +79,11 @@ class ClusterClient:
         name: str,
         patch: Any,
         *,
-        content_type: str = STRATEGIC,
+        content_type: str = "",
         subresource: str = "",
     ) -> Json:
-        """Patch an object, or its status."""
+        """Patch an object, or its status: as kubectl does, strategically what is not custom."""
+        content_type = content_type or (MERGE if resource.custom else STRATEGIC)
         path = resource.path(namespace, name, subresource)
         return self._json("PATCH", path, patch, content_type=content_type)
 

@@ -196,8 +196,9 @@ _OPERATIONS: dict[str, Callable[[Json, Json], None]] = {
     "test": _test,
 }
 
+STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[[Json, Any], Any]] = {
     "application/json-patch+json": json_patch,
     "application/merge-patch+json": merge_patch,
-    "application/strategic-merge-patch+json": strategic_merge_patch,
+    STRATEGIC: strategic_merge_patch,
 }

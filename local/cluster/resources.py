@@ -31,6 +31,11 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
+    def custom(self) -> bool:
+        """Whether a CustomResourceDefinition brings it: Kubernetes keeps `*.k8s.io` for itself."""
+        return "." in self.group and not self.group.endswith(".k8s.io")
+
+    @property
     def qualified_plural(self) -> str:
         """The name in messages about requests: 'pods' or 'deployments.apps'."""
         return f"{self.plural}.{self.group}" if self.group else self.plural

@@ -6,7 +6,7 @@ from typing import Any
 from local.cluster import errors
 from local.cluster.deletion import delete
 from local.cluster.objects import ObjectStore
-from local.cluster.patches import PATCHES
+from local.cluster.patches import PATCHES, STRATEGIC
 from local.cluster.requests import Request
 from local.cluster.resources import PODS, Json
 from local.cluster.selectors import field_selector, label_selector
@@ -108,9 +108,12 @@ def _modify(store: ObjectStore, request: Request, change: Any) -> Json:
 
 
 def _patch(store: ObjectStore, request: Request) -> Json:
-    apply = PATCHES.get(request.content_type)
+    served = {**PATCHES}
+    if request.resource.custom:  # a strategic merge patch needs the types' own merge keys
+        del served[STRATEGIC]
+    apply = served.get(request.content_type)
     if apply is None:
-        raise errors.unsupported_media_type(PATCHES)
+        raise errors.unsupported_media_type(served)
     patch = request.document()
 
     def patched(current: Json) -> Json:

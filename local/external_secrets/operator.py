@@ -18,8 +18,8 @@ from local.cluster.client import MERGE, ClusterClient
 from local.cluster.reflector import Reflector
 from local.cluster.resources import SECRETS, Json
 from local.external_secrets import sync_rules
-from local.external_secrets.custom_resource import EXTERNAL_SECRETS
 from local.external_secrets.provider import ProviderError
+from local.external_secrets.sync_rules import EXTERNAL_SECRETS
 
 log = logging.getLogger(__name__)
 

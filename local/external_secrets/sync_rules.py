@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.cluster import timestamps
-from local.cluster.resources import Json
-from local.external_secrets.custom_resource import EXTERNAL_SECRETS
+from local.cluster.resources import STATUS, Json, Resource
 
+EXTERNAL_SECRETS = Resource(
+    "externalsecrets", "ExternalSecret", group="external-secrets.io", subresources=STATUS
+)
 MANAGED = "reconcile.external-secrets.io/managed"
 DATA_HASH = "reconcile.external-secrets.io/data-hash"
 DEFAULT_INTERVAL = "1h0m0s"

@@ -10,14 +10,9 @@ from local import console
 from local.aws import ACCOUNT
 from local.claims import Claim
 from local.cluster import Cluster
+from local.cluster.custom_resources import CustomResourcesLost, install
 from local.cluster.resources import PODS, Json, Objects
-from local.external_secrets import (
-    EXTERNAL_SECRETS,
-    CustomResourcesLost,
-    SecretsManagerProvider,
-    SecretsOperator,
-    install,
-)
+from local.external_secrets import EXTERNAL_SECRETS, SecretsManagerProvider, SecretsOperator
 from local.places.kubernetes_secret import KubernetesSecretPlace
 from local.places.place import Ground, PlaceProblem, controller_of, is_about_secrets
 
@@ -36,7 +31,7 @@ class ExternalSecretPlace(KubernetesSecretPlace):
     def __init__(self, ground: Ground, key: SessionKey) -> None:
         super().__init__(ground, key)
         try:
-            remove = install(ground.cluster)
+            remove = install(ground.cluster, EXTERNAL_SECRETS)
         except CustomResourcesLost as lost:
             raise PlaceProblem(f"DELIVERY=external-secrets: {lost}") from lost
         if isinstance(ground.cluster, Cluster):  # a real server goes, and its resources with it

@@ -56,6 +56,8 @@ rules:
   resources: [vaultstaticsecrets]
   resourceNames: [seen-only]
   verbs: [get]
+- {{apiGroups: [argoproj.io], resources: [rollouts], resourceNames: [web], verbs: [get, patch]}}
+- {{apiGroups: [argoproj.io], resources: [rollouts], resourceNames: [seen-only], verbs: [get]}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

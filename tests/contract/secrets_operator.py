@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from local import external_secrets
+from local.cluster.custom_resources import CustomResourcesLost, installed
 from local.cluster.resources import Resource
-from local.external_secrets import EXTERNAL_SECRETS, CustomResourcesLost, ProviderError
+from local.external_secrets import EXTERNAL_SECRETS, ProviderError
 from tests.contract.cluster_under_test import ClusterUnderTest
 
 
@@ -33,7 +34,7 @@ def external_secrets_installed(
 ) -> Iterator[None]:
     """Have the cluster serve ExternalSecrets, or another resource, in one version for a while."""
     try:
-        with external_secrets.installed(cluster.running, resource):
+        with installed(cluster.running, resource):
             yield
     except CustomResourcesLost as lost:
         pytest.skip(str(lost))

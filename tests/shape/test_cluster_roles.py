@@ -5,7 +5,9 @@ import subprocess
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
+from local.argo_rollouts import ROLLOUTS
 from local.places import PLACES
 from tests import cluster_roles
 from tests.project import FUNCTIONS, ROOT, environment, logical_id, template
@@ -92,3 +94,16 @@ def asked(loop: str, arns: Mapping[str, str]) -> dict[str, str]:
     )
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
     return dict(line.split(" ") for line in done.stdout.splitlines())
+
+
+def test_the_rule_for_rollouts_lets_the_restart_alone_patch() -> None:
+    """It is a comment: a rule for what a cluster does not have would be a right for nothing."""
+    text = cluster_roles.MANIFEST.read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?m)^# .* in keyturn-restart-service\n((?:#   .*\n)+)", text)
+    (rule,) = yaml.safe_load(re.sub(r"(?m)^#", "", block))
+    served = {"apiGroups": [ROLLOUTS.group], "resources": [ROLLOUTS.plural]}
+    assert rule == {**served, "resourceNames": ["<Rollout>"], "verbs": ["get", "patch"]}
+    assert (
+        "# and in keyturn-check-rollout and keyturn-validate-rotation the same with verbs [get]."
+        in text
+    )

@@ -124,7 +124,7 @@ FORMS = [
     ("ClusterEndpoint", "https://ab.gr7.eu-central-1.eks.amazonaws.com", "http://cluster"),
     ("ClusterCertificateAuthority", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURQ==", "-----BEGIN"),
     ("Namespace", "web", "Web"),
-    ("Services", "web-console,statefulset/auth", "cronjob/nightly"),
+    ("Services", "web-console,statefulset/auth,rollout/edge", "cronjob/nightly"),
     ("ExternalSecret", "session-key", "session_key"),
     ("VaultAddress", "https://vault.example.com:8200", "vault.example.com"),
     ("VaultNamespace", "team-a/web", "/team-a"),

@@ -21,7 +21,7 @@ NOTHING: Any = None  # these claims look at no stack
     ],
 )
 def test_visitors_are_told_in_their_number(seen: VisitorsReport, says: str) -> None:
-    claim = account._visitors_served(NOTHING, Evidence({}, "v1", (), seen))
+    claim = account._visitors_served(NOTHING, Evidence({}, "v1", frozenset(), (), seen))
     assert claim.says == f"visitors: {says} otherwise"
 
 

@@ -204,6 +204,9 @@ def test_one_of_each_type_is_read() -> None:
         ("SERVICES", "daemonset/web"),
         ("SERVICES", "StatefulSet/db"),
         ("SERVICES", "statefulset/"),
+        ("SERVICES", "rollout/"),
+        ("SERVICES", "rollouts/web"),
+        ("SERVICES", "argo.Rollout/web"),
         ("SERVICES", "/db"),
         ("SERVICES", "statefulset/web/db"),
         ("SERVICES", "web-console,../secrets/x"),
@@ -248,17 +251,18 @@ def test_plain_http_is_refused_unless_it_is_allowed(variable: str) -> None:
     settings.load(settings.ValidationSettings, {**plain, "ALLOW_HTTP": "true"})
 
 
-def test_services_are_deployments_by_name_and_stateful_sets_by_kind_and_name() -> None:
-    named = "web-console, deployment/auth-service,statefulset/db.eu , a"
+def test_services_are_deployments_by_name_and_others_by_kind_and_name() -> None:
+    named = "web-console, deployment/auth-service,statefulset/db.eu ,rollout/a"
     assert settings.load(OneOfEach, {**GOOD, "SERVICES": named}).services == Services(
-        ("web-console", "deployment/auth-service", "statefulset/db.eu", "a")
+        ("web-console", "deployment/auth-service", "statefulset/db.eu", "rollout/a")
     )
 
 
 def test_a_service_that_is_none_is_named_with_what_it_should_be() -> None:
     with pytest.raises(errors.SettingsInvalid) as told:
         settings.load(OneOfEach, {**GOOD, "SERVICES": "web-console,daemonset/agent"})
-    assert "neither a Deployment nor a statefulset/<name>: 'daemonset/agent'" in str(told.value)
+    said = "no Deployment, statefulset/<name> or rollout/<name>: 'daemonset/agent'"
+    assert said in str(told.value)
 
 
 def test_a_delivery_mode_that_is_none_of_them_is_answered_with_all_of_them() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from local.external_secrets import loses_custom_resources, sync_rules
+from local.cluster.custom_resources import loses_custom_resources
+from local.external_secrets import sync_rules
 from local.places.external_secret import external_secret
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, 500_000, tzinfo=UTC)
@@ -114,6 +115,8 @@ def test_fields_of_the_secret_that_it_does_not_bring_are_kept() -> None:
     [
         ("v1.20.2", "go1.18.1", True),
         ("v1.23.17", "go1.19.6", True),
+        ("v1.20.2+reflect2.1.0.2", "go1.19.8", False),
+        ("v1.20.2+dirty", "go1.19.8", True),
         ("v1.20.2", "go1.15.5", False),
         ("v1.24.0", "go1.18.1", False),
         ("v1.33.0", "go1.24.2", False),

@@ -178,7 +178,11 @@ SPEC = {
     "path": "trading-platform/web-console",
     "destination": {"name": "session-key", "create": True},
 }
-TARGETS = [{"kind": "Deployment", "name": "web-console"}, {"kind": "StatefulSet", "name": "auth"}]
+TARGETS = [
+    {"kind": "Deployment", "name": "web-console"},
+    {"kind": "StatefulSet", "name": "auth"},
+    {"kind": "argo.Rollout", "name": "edge"},
+]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,7 @@ TARGETS = [{"kind": "Deployment", "name": "web-console"}, {"kind": "StatefulSet"
         ({"version": 3}, replace(GOOD, pinned=True)),
         (
             {"rolloutRestartTargets": TARGETS},
-            replace(GOOD, restarts=("deployment/web-console", "statefulset/auth")),
+            replace(GOOD, restarts=("deployment/web-console", "statefulset/auth", "rollout/edge")),
         ),
         ({"rolloutRestartTargets": TARGETS, "hmacSecretData": False}, GOOD),
     ],

@@ -194,6 +194,10 @@ class ResourceNotServed(Stop):
     """The cluster serves no such resource: its operator is missing, or too old, or too new."""
 
 
+class ServiceUnsupported(Stop):
+    """A Rollout whose pod template is in another object: its pods cannot be judged."""
+
+
 class ServicePaused(Stop):
     """The Deployment is paused: a restart does not roll out."""
 
@@ -203,7 +207,7 @@ class ServiceScaledToZero(Stop):
 
 
 class ServiceKeepsOldPods(Stop):
-    """A StatefulSet's update strategy (OnDelete, a partition) leaves old pods after a restart."""
+    """A restart would leave old pods: by a StatefulSet's update strategy, or an invalid Rollout."""
 
 
 class KeyNotInjected(Stop):

@@ -3,6 +3,7 @@
 A restart is one patch of the pod template, which stamps it with the run's key version and with the
 revision of what was delivered; a template that carries the stamp is not patched again, so that
 doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
+An Argo Rollout is stamped itself, with the moment from which on its pods have to be created.
 
 The ledger counts pods and never names them: its size does not grow with the fleet. The names are
 logged by the functions.
@@ -47,7 +48,10 @@ class Cluster(Protocol):
     """What a rollout needs of a Kubernetes cluster."""
 
     def workload(self, service: str) -> Workload:
-        """Read a Deployment, or a StatefulSet for `statefulset/name`. Raises ServiceNotFound."""
+        """Read a Deployment, or what `statefulset/name` or `rollout/name` is.
+
+        Raises ServiceNotFound, ServiceUnsupported.
+        """
 
     def pods(self, service: str) -> Sequence[Pod]:
         """Read the pods that a workload's selector matches, those of other owners marked."""
@@ -57,6 +61,7 @@ class Cluster(Protocol):
     ) -> Workload:
         """Patch the annotations of the pod template, if the workload is what it was when read.
 
+        A Rollout is asked to restart the pods from before RESTARTED_AT, and annotated itself.
         With `dry_run`, only ask whether it could. Raises DeliveryConflict.
         """
 
@@ -68,8 +73,9 @@ def check_ready(cluster: Cluster, service: str) -> str | None:
     """Prove that a service could be restarted and would read the key; change nothing.
 
     Returns what does not stop a rotation and is worth a note: pods that a restart does not replace,
-    and a pause by Reloader. Raises ServiceNotFound, ServicePaused, ServiceScaledToZero,
-    ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied, DeliveryConflict.
+    and a pause by Reloader. Raises ServiceNotFound, ServiceUnsupported, ServicePaused,
+    ServiceScaledToZero, ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied,
+    DeliveryConflict.
     """
     workload, pods = cluster.workload(service), cluster.pods(service)
     _refuse_unready(workload, now())
@@ -84,7 +90,7 @@ def check_ready(cluster: Cluster, service: str) -> str | None:
             f"No container of {workload.title} refers to the delivered key (env, envFrom or a"
             " volume), so a restart would not give it the new one. Nothing was changed."
         )
-    annotations = {KEY_VERSION: "dry-run"}
+    annotations = {RESTARTED_AT: timestamp(now()), KEY_VERSION: "dry-run"}
     cluster.restart(service, annotations, workload.resource_version, dry_run=True)
     notes = [_note_of_others(workload, pods), _note_of_pause(workload)]
     return " ".join(filter(None, notes)) or None
@@ -125,14 +131,16 @@ def restart(
     Returns the pods before, whether a restart was needed, and who restarts the service as well.
     Raises Superseded, and as `check_ready` does.
     """
-    before = [pod for pod in own_pods(cluster.pods(service)) if not stamp.is_on(pod)]
+    pods = cluster.pods(service)
+    before = [pod for pod in own_pods(pods) if not stamp.is_on(pod)]
     workload = cluster.workload(service)
     _refuse_unready(workload, begun)
     by_reloader = workload.restarts_itself
     if by_reloader is None:
         by_reloader = cluster.secret_matches_reloader()
     if needed := not stamp.is_on(workload):
-        annotations = {RESTARTED_AT: timestamp(begun), **stamp.annotations()}
+        at = _after(pods) if workload.kind == "Rollout" else begun
+        annotations = {RESTARTED_AT: timestamp(at), **stamp.annotations()}
         confirm()
         cluster.restart(service, annotations, workload.resource_version, dry_run=False)
     entry = {
@@ -177,6 +185,17 @@ def check(
         "seconds": round((at - started).total_seconds(), 3),
     }
     return Counted(seen, _identities(new))
+
+
+def _after(pods: Iterable[Pod]) -> datetime:
+    """A whole second after every pod that there is: those that are created from then on are new.
+
+    A Rollout's pods are told by their creation, in whole seconds of the API server's clock. The
+    delivery was read back before the pods were read, so that a pod which is not among these read
+    the new key, whatever our clock says.
+    """
+    seen = [now(), *(pod.created for pod in pods if pod.created)]
+    return max(seen).replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _also_restarted_by(

@@ -15,6 +15,7 @@ REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
 PURGE_PACES = ("fast", "gentle")
 MOST_PREFIXES, PREFIX_CHARACTERS = 8, 64  # they are compared with each key that is scanned
+SERVICE = r"((deployment|statefulset|rollout)/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 LOOPBACK = re.compile(
     r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?(/[^\s\\]*)?", re.ASCII
 )
@@ -67,7 +68,7 @@ class Prefixes(tuple[str, ...]):
 
 
 class Services(tuple[str, ...]):
-    """Deployments by name, StatefulSets as `statefulset/<name>`; at least one."""
+    """Deployments by name, others as `statefulset/<name>` or `rollout/<name>`; at least one."""
 
     __slots__ = ()
 
@@ -204,8 +205,8 @@ def _prefixes(text: str) -> Prefixes:
 def _services(text: str) -> Services:
     names = _names(text)
     for name in names:
-        if not re.fullmatch(r"((deployment|statefulset)/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
-            raise ValueError(f"names neither a Deployment nor a statefulset/<name>: {name!r}")
+        if not re.fullmatch(SERVICE, name):
+            raise ValueError(f"names no Deployment, statefulset/<name> or rollout/<name>: {name!r}")
     return Services(names)
 
 

@@ -3,7 +3,7 @@
 `verdict` follows kubectl's rules in kubectl's order (polymorphichelpers/rollout_status.go) and goes
 on where kubectl stops: "successfully rolled out" still leaves terminating pods that hold the old
 key, and "waiting" hides pods that can never start. A rollout is done when no old pod is left at
-all. A workload is a Deployment or a StatefulSet.
+all. A workload is a Deployment, a StatefulSet or an Argo Rollout.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,6 +42,7 @@ class Pod:
     The uid tells it from another pod of its name: those of a StatefulSet come back. `crashed` is
     when a container of it ended last, as far as Kubernetes knows. `other_owner` names the owner of
     a pod that the workload's selector matches and that is not its own, 'ReplicaSet worker-7d4b'.
+    A Rollout's pod has the stamp of the restart that it was created after.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Pod:
     created: datetime | None = None
     crashed: datetime | None = None
     other_owner: str | None = None
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class PodRefusal:
 
 @dataclass(frozen=True)
 class Workload:
-    """What matters of a Deployment or a StatefulSet and its status (apps/v1).
+    """What matters of a Deployment, a StatefulSet (apps/v1) or a Rollout, and of its status.
 
     `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
-    update revision is its current one; `restarts_itself` whether Reloader restarts it as well,
-    None where the Secret's annotations decide; `pause_period` how long Reloader then pauses it, and
-    `resumes_at` when it ends such a pause that is in force;
+    update revision is its current one, or a Rollout's controller has restarted its pods;
+    `restarts_itself` whether Reloader restarts it as well, None where the Secret's annotations
+    decide; `pause_period` how long Reloader then pauses it, and `resumes_at` when it ends such a
+    pause that is in force;
     `resource_version` is another one after every change, its status included.
     """
 
@@ -86,7 +89,7 @@ class Workload:
     key_version: str | None
     progress_reason: str | None = None
     refers_to_key: bool = True
-    kind: Literal["Deployment", "StatefulSet"] = "Deployment"
+    kind: Literal["Deployment", "StatefulSet", "Rollout"] = "Deployment"
     keeps_old: str | None = None
     settled: bool = True
     restarts_itself: bool | None = False
@@ -166,7 +169,7 @@ def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -
     counts = _counts(workload, new, old)
     if failure := _failure(workload, new, stamp, look):
         return Failed(failure.error, f"{counts}; {failure.says}")
-    waiting = _waits(workload, old)
+    waiting = _waits(workload, new, old)
     if not waiting:
         return Done(counts)
     if look.at >= look.deadline:
@@ -235,11 +238,11 @@ def _resumes_by_itself(workload: Workload, at: datetime) -> bool:
     return workload.resumes_at is not None and at <= workload.resumes_at + RESUME_LIMIT
 
 
-def _waits(workload: Workload, old: Sequence[Pod]) -> str | None:
-    """What the rollout waits for: a pause by Reloader, kubectl's reasons, the last old pod."""
+def _waits(workload: Workload, new: Sequence[Pod], old: Sequence[Pod]) -> str | None:
+    """What the rollout waits for: a pause by Reloader, its controller, the last old pod."""
     if workload.paused and workload.resumes_at:
         return f"Reloader has paused it until {timestamp(workload.resumes_at)}"
-    waiting = _kubectl_waits(workload) or (f"{len(old)} old still there" if old else None)
+    waiting = _controller_waits(workload, new) or (f"{len(old)} old still there" if old else None)
     if waiting and workload.pod_refusal:
         return f"{waiting}; Kubernetes may not create a pod ({workload.pod_refusal.reason})"
     return waiting
@@ -276,6 +279,29 @@ def _stalled(workload: Workload) -> bool:
     return observed and workload.progress_reason == "ProgressDeadlineExceeded"
 
 
+def _controller_waits(workload: Workload, new: Sequence[Pod]) -> str | None:
+    """What the workload's own controller has still to do."""
+    return _argo_waits(workload, new) if workload.kind == "Rollout" else _kubectl_waits(workload)
+
+
+def _argo_waits(workload: Workload, new: Sequence[Pod]) -> str | None:
+    """What a restart waits for. An update that is under way or paused is not waited for.
+
+    `settled` is set with the last eviction, and the counters may be older than that. So the pods
+    themselves are counted as well.
+    """
+    ready = sum(pod.ready for pod in new)
+    if workload.generation > workload.observed_generation:
+        return "the change is not observed yet"
+    if not workload.settled:
+        return "Argo Rollouts has not restarted all pods yet"
+    if ready < workload.wanted:
+        return f"{ready} of {workload.wanted} ready"
+    if workload.available < workload.wanted:
+        return f"{workload.available} of {workload.wanted} available"
+    return None
+
+
 def _kubectl_waits(workload: Workload) -> str | None:
     """Kubectl's reasons to wait, in kubectl's order."""
     if workload.generation > workload.observed_generation:
@@ -293,6 +319,13 @@ def _kubectl_waits(workload: Workload) -> str | None:
 
 def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp, look: Look) -> Failed | None:
     """Why waiting is of no use, if it is."""
+    if not stamp.is_on(workload) and workload.kind == "Rollout":
+        return Failed(
+            errors.RestartOverwritten,
+            "spec.restartAt or the annotations are no longer this run's, so someone else changed"
+            " them after our restart. Find who:"
+            f" kubectl get {workload.argument} -o yaml --show-managed-fields",
+        )
     if not stamp.is_on(workload):
         return Failed(
             errors.RestartOverwritten,

@@ -18,6 +18,8 @@ Object = Mapping[str, Any]
 _QUOTA = re.compile(
     r"exceeded quota: [a-z0-9.-]{1,253}(, (requested|used|limited): [A-Za-z0-9./=,_-]{1,200}){3}"
 )
+# The label by which a workload's ReplicaSets tell their pods, and which ends their names.
+TEMPLATE_HASHES = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
 
 
 def workload(
@@ -73,6 +75,7 @@ def pod(found: Object, workload: Object | None = None) -> Pod:
         created=_moment(found["metadata"].get("creationTimestamp")),
         crashed=max(filter(None, map(ended_at, statuses)), default=None),
         other_owner=None if workload is None or is_of(workload, found) else _controller(found),
+        ready=condition(found.get("status", {}), "Ready").get("status") == "True",
     )
 
 
@@ -110,12 +113,12 @@ def containers_that_refer(pod_spec: Object, delivery: "PodKeySettings") -> set[s
 def is_of(workload: Object, found: Object) -> bool:
     """Whether a pod that the selector matches is the workload's own, by its controller.
 
-    A Deployment's ReplicaSet has its name and the hash that labels its pods.
+    A Deployment's or a Rollout's ReplicaSet has its name and the hash that labels its pods.
     """
     name = workload["metadata"]["name"]
     if workload["kind"] == "StatefulSet":
         return _controller(found) == f"StatefulSet {name}"
-    label = (found["metadata"].get("labels") or {}).get("pod-template-hash")
+    label = (found["metadata"].get("labels") or {}).get(TEMPLATE_HASHES[workload["kind"]])
     return _controller(found) == f"ReplicaSet {name}-{label}"
 
 

@@ -1,13 +1,13 @@
-"""Deployments and StatefulSets, their pods and their logs."""
+"""Deployments, StatefulSets and Rollouts, their pods and their logs."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keyturn import errors
+from keyturn.adapters import argo_rollouts, kubernetes_logs, reloader
 from keyturn.adapters import kubernetes_facts as facts
-from keyturn.adapters import kubernetes_logs, reloader
-from keyturn.adapters.kubernetes import STRATEGIC, KubernetesApi
+from keyturn.adapters.kubernetes import MERGE, STRATEGIC, KubernetesApi
 from keyturn.log_lines import MAX_LINE
 from keyturn.logs import ContainerLog, Line, ServiceLogs
 from keyturn.stamp import Stamp
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 LOG_BYTES = 1024 * 1024
 PAGE_PODS = 500
-PLURALS = {"deployment": "deployments", "statefulset": "statefulsets"}
+RESOURCES = {
+    "deployment": ("apps/v1", "deployments"),
+    "statefulset": ("apps/v1", "statefulsets"),
+    "rollout": (argo_rollouts.API, "rollouts"),
+}
 
 
 class KubernetesCluster:
@@ -27,40 +31,43 @@ class KubernetesCluster:
     def __init__(self, api: KubernetesApi, delivery: "PodKeySettings | None" = None) -> None:
         self._api = api
         self._delivery = delivery
-        self._apps = f"/apis/apps/v1/namespaces/{api.namespace}"
         self._core = f"/api/v1/namespaces/{api.namespace}"
 
     def workload(self, service: str) -> Workload:
-        """Read a Deployment, or a StatefulSet for `statefulset/name`. Raises ServiceNotFound."""
-        return self._workload(self._api.get(self._path(service)))
+        """Read a Deployment, or what `statefulset/name` or `rollout/name` is.
+
+        Raises ServiceNotFound, ServiceUnsupported.
+        """
+        return self._workload(self._read(service))
 
     def pods(self, service: str) -> list[Pod]:
         """Read the pods that a workload's selector matches and that may hold a key."""
-        workload = self._api.get(self._path(service))
-        return [facts.pod(found, workload) for found in self._pods(workload)]
+        workload = self._read(service)
+        return [_pod(workload, found) for found in self._pods(workload)]
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
     ) -> Workload:
-        """Patch the annotations of the pod template if the workload is unchanged since then."""
-        body = {
-            "metadata": {"resourceVersion": resource_version},
-            "spec": {"template": {"metadata": {"annotations": annotations}}},
-        }
-        return self._workload(
-            self._api.patch(self._path(service), body, STRATEGIC, dry_run=dry_run)
-        )
+        """Patch the annotations of the pod template if the workload is unchanged since then.
+
+        A Rollout is asked to restart its pods, and the annotations are its own.
+        """
+        if service.startswith("rollout/"):
+            body, kind = argo_rollouts.restart_patch(annotations, resource_version), MERGE
+        else:
+            body, kind = _template_patch(annotations, resource_version), STRATEGIC
+        return self._workload(self._api.patch(self._path(service), body, kind, dry_run=dry_run))
 
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> ServiceLogs:
         """Every container of every pod that carries the stamp, its last crash's log included."""
-        workload = self._api.get(self._path(service))
+        workload = self._read(service)
         pods: list[str] = []
         stamped: dict[str, list[kubernetes_logs.Started]] = {}
         for found in self._pods(workload):
             if facts.is_of(workload, found):
-                seen = facts.pod(found)
+                seen = _pod(workload, found)
                 pods.append(seen.name)
                 if stamp.is_on(seen):
                     stamped[seen.name] = list(kubernetes_logs.started_containers(found, since))
@@ -87,12 +94,25 @@ class KubernetesCluster:
         reloaded = (
             reloader.restarts(found, delivery.kubernetes_secret) if delivery and reads else False
         )
+        if _is_rollout(found):
+            return argo_rollouts.workload(found, delivery, restarts_itself=reloaded)
         pause = reloader.pause(found) if reads else reloader.NO_PAUSE
         return facts.workload(found, delivery, restarts_itself=reloaded, pause=pause)
 
+    def _read(self, service: str) -> facts.Object:
+        found: facts.Object = self._api.get(self._path(service))
+        if _is_rollout(found) and not argo_rollouts.has_template(found):
+            raise errors.ServiceUnsupported(
+                f"Rollout {found['metadata']['name']} has its pod template in another object"
+                " (workloadRef), so it cannot be seen which pods read the key. Nothing was changed."
+                " Move the template and the selector into the Rollout."
+            )
+        return found
+
     def _path(self, service: str) -> str:
         kind, _, name = service.rpartition("/")
-        return f"{self._apps}/{PLURALS[kind or 'deployment']}/{name}"
+        group, plural = RESOURCES[kind or "deployment"]
+        return f"/apis/{group}/namespaces/{self._api.namespace}/{plural}/{name}"
 
     def _pods(self, workload: facts.Object) -> Iterator[facts.Object]:
         """The pods that a workload's selector matches and that may hold a key.
@@ -143,3 +163,20 @@ class KubernetesCluster:
             line = kubernetes_logs.log_line(raw[:MAX_LINE].decode("utf-8", "replace"))
             if line.at is None or line.at >= since:
                 yield line
+
+
+def _is_rollout(workload: facts.Object) -> bool:
+    return bool(workload["kind"] == argo_rollouts.KIND)
+
+
+def _pod(workload: facts.Object, found: facts.Object) -> Pod:
+    return (
+        argo_rollouts.pod(workload, found) if _is_rollout(workload) else facts.pod(found, workload)
+    )
+
+
+def _template_patch(annotations: dict[str, str], resource_version: str) -> dict[str, Any]:
+    return {
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {"template": {"metadata": {"annotations": annotations}}},
+    }

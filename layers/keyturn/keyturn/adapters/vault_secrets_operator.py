@@ -36,7 +36,8 @@ class KubernetesStaticSecret:
 def static_secret(found: facts.Object) -> StaticSecret:
     """A VaultStaticSecret, with the operator's own defaults. Pure.
 
-    The operator ignores its restart targets where `hmacSecretData` is false.
+    The operator ignores its restart targets where `hmacSecretData` is false. It calls a Rollout
+    `argo.Rollout`.
     """
     spec = found["spec"]
     targets = spec.get("rolloutRestartTargets") or [] if spec.get("hmacSecretData", True) else []
@@ -47,5 +48,10 @@ def static_secret(found: facts.Object) -> StaticSecret:
         path=spec["path"],
         namespace=spec.get("namespace") or "",
         pinned=bool(spec.get("version")),
-        restarts=tuple(f"{one['kind'].lower()}/{one['name']}" for one in targets),
+        restarts=tuple(_argument(one) for one in targets),
     )
+
+
+def _argument(target: facts.Object) -> str:
+    """A restart target as kubectl names it: 'deployment/web-console'."""
+    return f"{target['kind'].removeprefix('argo.').lower()}/{target['name']}"

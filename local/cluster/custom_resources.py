@@ -1,4 +1,4 @@
-"""Has a cluster serve ExternalSecrets: as their CustomResourceDefinition, but for the schema."""
+"""Has a cluster serve a custom resource: on a real control plane by a CustomResourceDefinition."""
 
 import re
 import time
@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 import urllib3
 
-from local.cluster import Cluster, RunningCluster, StatusError
 from local.cluster.certificates import client_context
-from local.cluster.resources import RESOURCES, STATUS, Json, Resource
+from local.cluster.cluster import Cluster
+from local.cluster.errors import StatusError
+from local.cluster.resources import RESOURCES, Json, Resource
+from local.cluster.running_cluster import RunningCluster
 
-EXTERNAL_SECRETS = Resource(
-    "externalsecrets", "ExternalSecret", group="external-secrets.io", subresources=STATUS
-)
 DEFINITIONS = Resource(
     "customresourcedefinitions",
     "CustomResourceDefinition",
@@ -21,6 +20,8 @@ DEFINITIONS = Resource(
     namespaced=False,
 )
 SERVED_SECONDS = 30.0
+ANYTHING: Json = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+"""The schema of a resource whose objects are kept as they are sent."""
 
 
 class CustomResourcesLost(Exception):
@@ -28,32 +29,39 @@ class CustomResourcesLost(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "this kube-apiserver ends at its first custom resource, and an ExternalSecret is one:"
-            " it is older than Kubernetes 1.24 and built with Go 1.18 or later. Take Kubernetes"
-            " 1.24 or later, or the emulated cluster."
+            "this kube-apiserver ends at its first custom resource: it is older than Kubernetes"
+            " 1.24 and built with Go 1.18 or later. Take Kubernetes 1.24 or later, a build with"
+            " reflect2 1.0.2 that says so in its version (+reflect2.1.0.2), or the emulated"
+            " cluster."
         )
 
 
 @contextmanager
-def installed(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) -> Iterator[None]:
-    """Have the cluster serve ExternalSecrets, in one version, for a while; see `install`."""
-    remove = install(cluster, resource)
+def installed(
+    cluster: RunningCluster, resource: Resource, schema: Json = ANYTHING
+) -> Iterator[None]:
+    """Have the cluster serve a custom resource, in one version, for a while; see `install`."""
+    remove = install(cluster, resource, schema)
     try:
         yield
     finally:
         remove()
 
 
-def install(cluster: RunningCluster, resource: Resource = EXTERNAL_SECRETS) -> Callable[[], None]:
-    """Have the cluster serve ExternalSecrets, or another resource; returns what ends that.
+def install(
+    cluster: RunningCluster, resource: Resource, schema: Json = ANYTHING
+) -> Callable[[], None]:
+    """Have the cluster serve a custom resource; returns what ends that.
 
-    Raises CustomResourcesLost, before anything is asked of an API server that would end.
+    `schema` is OpenAPI's, which a real API server prunes and checks by; the emulated one keeps
+    objects as they are sent. Raises CustomResourcesLost, before anything is asked of an API
+    server that would end.
     """
     if isinstance(cluster, Cluster):
         return _add_to_table(resource)
     if loses_custom_resources(version_of(cluster)):
         raise CustomResourcesLost
-    cluster.admin.create(DEFINITIONS, "", _definition(resource))
+    cluster.admin.create(DEFINITIONS, "", _definition(resource, schema))
     _wait(cluster, resource, served=True)
 
     def remove() -> None:
@@ -74,8 +82,11 @@ def loses_custom_resources(version: Json) -> bool:
     """Whether an API server of that `/version` ends at its first custom resource. Pure.
 
     Before Kubernetes 1.24 its JSON library (reflect2 before 1.0.2) iterates maps by an inner
-    function of Go that Go 1.18 changed.
+    function of Go that Go 1.18 changed. A build of an older Kubernetes with the newer library says
+    so in its version.
     """
+    if "+reflect2." in version["gitVersion"]:
+        return False
     kubernetes = re.match(r"v1\.(\d+)\.", version["gitVersion"])
     go = re.match(r"go1\.(\d+)", version["goVersion"])
     return bool(kubernetes and go and int(kubernetes[1]) < 24 and int(go[1]) >= 18)
@@ -95,8 +106,7 @@ def _add_to_table(resource: Resource) -> Callable[[], None]:
     return remove
 
 
-def _definition(resource: Resource) -> Json:
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+def _definition(resource: Resource, schema: Json) -> Json:
     version = {
         "name": resource.version,
         "served": True,
