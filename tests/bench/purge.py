@@ -156,7 +156,7 @@ class ProbeProcess:
     def end(self) -> Answers:
         """All answers: when each was due, and the milliseconds that it took."""
         self._child.terminate()
-        if not self._ended.wait(PROBE_SECONDS) or self._child.process.returncode:
+        if not self._ended.wait(PROBE_SECONDS) or self._child.process.wait():
             raise CommandFailed(f"The probe {self._child.describe_end()}; it said: {self._said()}")
         return [(due, taken) for due, taken in json.loads(self._lines[-1])]
 

@@ -103,6 +103,8 @@ class Rotation:
         self.adapters: Adapters = adapters_of(cluster, namespace)
         self.stamp = STAMP
         self.ledger: dict[str, Any] = {}
+        self.pods_before: dict[str, str] = {}
+        self.pods_after: dict[str, str] = {}
         self._cluster, self._namespace = cluster, namespace
 
     def create(self, *, name: str = NAME, replicas: int = 2, **spec: Any) -> Json:
@@ -144,13 +146,15 @@ class Rotation:
         begun, cluster = now(), self.adapters.cluster
         restarted = rollout.restart(cluster, self.stamp, SERVICE, begun, confirm)
         self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
-        self.ledger["restart_service"] = {**restarted, "startedAt": timestamp(begun)}
-        return restarted
+        self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
+        self.pods_before = restarted.pods
+        return restarted.entry
 
     def look(self) -> dict[str, Any]:
         cluster = self.adapters.cluster
-        self.ledger["check_rollout"] = rollout.check(cluster, self.stamp, self.ledger, LIMIT, now())
-        return dict(self.ledger["check_rollout"])
+        look = rollout.check(cluster, self.stamp, self.ledger, LIMIT, now())
+        self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
+        return dict(look.entry)
 
     def look_until_done(self) -> dict[str, Any]:
         return until(self.look, lambda seen: seen["state"] == "done")
@@ -176,9 +180,10 @@ def test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_upd
     restarted = rotation.restart()
     done = rotation.look_until_done()
     assert restarted["restarted"]
-    assert set(restarted["podsBefore"].values()) == old.keys()
+    assert set(rotation.pods_before.values()) == old.keys()
     new = rotation.pods()
-    assert set(done["podsAfter"].values()) == new.keys()
+    assert done["podsAfter"] == 2
+    assert set(rotation.pods_after.values()) == new.keys()
     assert len(new) == 2
     assert not old.keys() & new.keys()
     assert rotation.replica_sets() == sets
@@ -196,13 +201,16 @@ def test_the_same_restart_again_patches_nothing_and_after_another_delivery_resta
 ) -> None:
     rotation.start(replicas=1)
     rotation.restart()
-    first = rotation.look_until_done()["podsAfter"]
+    rotation.look_until_done()
+    first = rotation.pods_after
     generation = rotation.read()["metadata"]["generation"]
     assert not rotation.restart()["restarted"]
     assert rotation.read()["metadata"]["generation"] == generation
     rotation.stamp = Stamp(STAMP.version, "9")
-    assert rotation.restart()["podsBefore"] == first
-    assert not set(first.values()) & set(rotation.look_until_done()["podsAfter"].values())
+    rotation.restart()
+    assert rotation.pods_before == first
+    rotation.look_until_done()
+    assert not set(first.values()) & set(rotation.pods_after.values())
 
 
 @pytest.mark.usefixtures("controller")
@@ -269,7 +277,8 @@ def test_a_restart_by_somebody_else_on_top_of_this_one_counts(rotation: Rotation
         return [one["metadata"]["creationTimestamp"] for one in rotation.pods().values()]
 
     until(created, lambda found: len(found) == 1 and found[0] >= text)
-    assert set(rotation.look_until_done()["podsAfter"].values()) == rotation.pods().keys()
+    rotation.look_until_done()
+    assert set(rotation.pods_after.values()) == rotation.pods().keys()
     assert rotation.read()["spec"]["restartAt"] == text
 
 

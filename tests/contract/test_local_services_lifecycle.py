@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import os
 import secrets
 import signal
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def test_a_service_told_to_end_serves_on_answers_what_is_in_flight_and_ends_well
     in_flight.putrequest("POST", "/logout")
     in_flight.putheader("content-length", "1")
     in_flight.endheaders()
-    started.child.process.send_signal(number)
+    os.kill(started.child.pid, number)
     wait_for(lambda: health(own_stack.auth) == (200, "close"), "sign of the drain")
     in_flight.send(b"x")
     assert in_flight.getresponse().status == 200

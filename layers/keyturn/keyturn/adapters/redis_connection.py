@@ -137,10 +137,10 @@ class _Line(redis.Connection):
         self._sent = str(args[0])
         super().send_command(*args, **options)  # type: ignore[no-untyped-call]
 
-    def on_connect_check_health(self, check_health: bool = True) -> None:
+    def on_connect_check_health(self, *args: Any, **options: Any) -> None:
         """Log in and choose the database. Raises _RefusedAtStart."""
         try:
-            super().on_connect_check_health(check_health)
+            super().on_connect_check_health(*args, **options)
         except redis.ResponseError as no:
             if type(no) is redis.ResponseError:  # its subclasses say enough by themselves
                 raise _RefusedAtStart(self._sent, no) from no
