@@ -119,7 +119,7 @@ def _note(state: str, entry: Any) -> str:
     if state == "BeginRotation":
         return f"{count(entry['sessions'], 'session')} will end, and people are told"
     notes = {
-        "MarkExposed": "marked as exposed: {exposed[0]}",
+        "MarkExposed": "marked as exposed: {versions}",
         "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "AnnounceEmergency": "queued",
         "RestorePreviousKey": "AWSCURRENT is {to} again",
@@ -130,7 +130,8 @@ def _note(state: str, entry: Any) -> str:
         "ValidateRotation": "login answers {login[status]}, no key errors in the logs",
         "FinishRotation": "{outcome}",
     }
-    return notes[state].format_map(entry)
+    versions = ", ".join(entry.get("exposed", ())) or "no version"
+    return notes[state].format_map({**entry, "versions": versions})
 
 
 def _restarted(rolled: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The clusters of the contract tests: each kind starts once, each test has its own namespace."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import boto3
@@ -17,6 +18,18 @@ from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, ope
 
 # A plain skip, and no skipif, lets the summary say it once for each file.
 WITHOUT_IT = [] if os.environ.get(ASSETS) else [pytest.mark.skip(NO_REAL_CLUSTER)]
+# These files are about the emulated cluster, or twins of cases of the other files: they meet the
+# real API server with `make test FULL=1`, but for these.
+TWINS = ("test_cluster_", "test_argo_rollouts", "test_kubernetes_many_pods")
+ALWAYS = ("test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_update",)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        twin = item.path.name.startswith(TWINS) and not item.name.startswith(ALWAYS)
+        if twin and re.search(r"[\[-]real[\]-]", item.name):
+            item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(scope="session")

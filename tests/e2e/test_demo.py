@@ -163,7 +163,7 @@ def test_the_reaper_ends_everything_after_a_kill(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "word", "moment"),
     [
-        ("redis", "-server ", IN_THE_MIDDLE),
+        pytest.param("redis", "-server ", IN_THE_MIDDLE, marks=pytest.mark.exhaustive),
         pytest.param(
             "oauth2-provider",
             "local.services.oauth2_provider",

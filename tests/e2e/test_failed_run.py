@@ -166,7 +166,7 @@ def test_a_record_that_cannot_be_kept_fails_the_run(site: Site) -> None:
     site.promotion(rotation_id)
     ended = site.end(rotation_id)
     site.interruptions.clear()
-    assert (ended.status, ended.error) == ("FAILED", "RecordNotStored")
+    assert (ended.status, ended.error) == ("FAILED", "AwsResourceNotFound")
     again = site.run_again(rotation_id)
     assert (again.output["outcome"], site.record_of(again)["outcome"]) == ("succeeded",) * 2
 

@@ -39,7 +39,10 @@ OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLIN
 CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
 STATES_OF_OTHERS = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
 # Asked where an execution has ended already; nobody repeats the event that a test repeats.
-OF_A_REPEATED_EVENT = Call("finishSecret", "DescribeExecution")
+OF_A_REPEATED_EVENT = {
+    Call("finishSecret", "DescribeExecution"),
+    Call("WatchKey", "GetExecutionHistory"),
+}
 # The cluster's authority is kept for a minute: which call reads it changes from run to run. What a
 # read that fails does is in tests/unit/test_certificate_authorities.py.
 OF_AUTHORITIES = {

@@ -15,7 +15,7 @@ from local.cluster.resources import PODS
 from local.installation import cluster_groups
 from local.stack import LocalStack
 from tests import cluster_roles
-from tests.e2e.site import LOAN
+from tests.e2e.site import FUNCTIONS, LOAN
 
 ROLES = cluster_roles.roles()
 # Asked only where a container crashes, which none does here.
@@ -39,7 +39,7 @@ def story() -> Iterator[Story]:
     if not os.environ.get(ASSETS):
         pytest.skip(f"no real control plane: {ASSETS} is not set. {REMEDY}")
     LOAN.end()
-    with LocalStack(real_cluster=True) as stack:
+    with LocalStack(real_cluster=True, preloaded=FUNCTIONS) as stack:
         before = pod_names(stack)
         rotation_id = stack.rotate()
         status, record = ended(stack, rotation_id)

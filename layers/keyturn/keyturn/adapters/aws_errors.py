@@ -1,7 +1,9 @@
 """The errors of AWS, each put into a family on purpose; a code that is not listed is a stop.
 
 The codes are those of the operations that the adapters call, as botocore's service models have
-them (a test names those that nobody has placed), and those that every service may answer with.
+them (a test names those that nobody has placed), and those that every service may answer with. A
+code of digits is the status of an answer that names no error: a HEAD's, or a page of what stands in
+between, which is what a 400 is.
 Sources: botocore's service models; each service's API reference, "Common Errors"; Amazon S3 API
 reference, "Error responses".
 """
@@ -36,7 +38,8 @@ _CODES: Mapping[Family, str] = {
         ExpiredToken ExpiredTokenException RequestExpired
         KmsThrottlingException KMSThrottling KMSThrottlingException
         ConditionalRequestConflict OperationAborted
-        ExecutionLimitExceeded ExecutionDoesNotExist InvalidNextTokenException""",
+        ExecutionLimitExceeded ExecutionDoesNotExist InvalidNextTokenException
+        400""",
     Family.DENIED: """
         AccessDeniedException AccessDenied AuthorizationError AuthorizationErrorException
         NotAuthorized OptInRequired UnrecognizedClientException InvalidClientTokenId
@@ -62,7 +65,7 @@ _CODES: Mapping[Family, str] = {
         PlatformApplicationDisabledException
         IncompleteSignature SignatureDoesNotMatch InvalidSignatureException
         MalformedHttpRequestException MissingAction UnknownOperationException
-        RequestEntityTooLargeException PermanentRedirect AuthorizationHeaderMalformed 301 400""",
+        RequestEntityTooLargeException PermanentRedirect AuthorizationHeaderMalformed 301""",
 }
 FAMILY_OF: Mapping[str, Family] = {
     code: family for family, codes in _CODES.items() for code in codes.split()
