@@ -127,7 +127,7 @@ def faults_of(stand: Stand) -> dict[str, list[Fault]]:
 
 def _faults(calls: Sequence[Call]) -> Iterator[Fault]:
     for number, call in enumerate(calls):
-        if call == OF_A_REPEATED_EVENT or call in OF_AUTHORITIES:
+        if call in OF_A_REPEATED_EVENT | OF_AUTHORITIES:
             continue
         fates = [Fate.BEFORE, Fate.AFTER]
         if call.operation in AWS_WRITES:
