@@ -188,9 +188,9 @@ def may_be_another_s(story: str, fault: str) -> bool:
     preflight makes its calls beside the run. What reaches Redis during setSecret is the preflight's,
     of whose functions any may be the first to connect.
     """
-    if fault.startswith("setSecret: redis "):
-        return True
-    return story == "emergency" and fault.partition(": ")[2].startswith(("redis ", "GET "))
+    of_the_preflight = fault.startswith("setSecret: redis ")
+    beside = story == "emergency" and fault.partition(": ")[2].startswith(("redis ", "GET "))
+    return of_the_preflight or beside
 
 
 def see_that_all_is_well(stand: Stand, story: str, told: Told) -> None:
