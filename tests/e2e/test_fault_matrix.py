@@ -185,8 +185,8 @@ def may_be_another_s(story: str, fault: str) -> bool:
     """Whether a call may come while another state works than in the run that was heard.
 
     Redis and the health URLs are not told who calls, so that the state counts; in an emergency the
-    preflight makes its calls beside the run. What reaches Redis during setSecret is the preflight's,
-    of whose functions any may be the first to connect.
+    preflight makes its calls beside the run. What reaches Redis during setSecret is of the
+    preflight, and any of its functions may be the first to connect.
     """
     of_the_preflight = fault.startswith("setSecret: redis ")
     beside = story == "emergency" and fault.partition(": ")[2].startswith(("redis ", "GET "))
