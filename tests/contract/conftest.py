@@ -47,15 +47,22 @@ def real_cluster() -> Iterator[ClusterUnderTest]:
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         pytest.param("emulated_cluster", id="emulated"),
         pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
-    ]
+    ],
 )
-def cluster(request: pytest.FixtureRequest) -> ClusterUnderTest:
+def each_cluster(request: pytest.FixtureRequest) -> ClusterUnderTest:
     """Both kinds of cluster, one after the other."""
     found: ClusterUnderTest = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="module")
+def cluster(each_cluster: ClusterUnderTest) -> ClusterUnderTest:
+    """The cluster as it starts; a file that needs custom resources installs them in its own."""
+    return each_cluster
 
 
 @pytest.fixture

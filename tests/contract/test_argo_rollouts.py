@@ -16,7 +16,6 @@ from local.cluster.custom_resources import ANYTHING, installed
 from local.cluster.resources import PODS, REPLICA_SETS, SECRETS, Json
 from tests.conftest import NEW, OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
-from tests.contract.conftest import WITHOUT_IT
 from tests.contract.manifests import container, deployment
 from tests.contract.rotation_adapters import (
     FIELD,
@@ -75,18 +74,11 @@ SCHEMA: Json = {
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("emulated_cluster", id="emulated"),
-        pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
-    ],
-)
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+@pytest.fixture(scope="module")
+def cluster(each_cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
     """Both kinds of cluster, with Argo Rollouts' resource installed."""
-    found: ClusterUnderTest = request.getfixturevalue(request.param)
-    with installed(found.running, ROLLOUTS, SCHEMA):
-        yield found
+    with installed(each_cluster.running, ROLLOUTS, SCHEMA):
+        yield each_cluster
 
 
 @pytest.fixture

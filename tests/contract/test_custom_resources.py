@@ -9,24 +9,16 @@ from local.cluster.custom_resources import installed
 from local.cluster.errors import StatusError
 from local.cluster.resources import STATUS, Resource
 from tests.contract.cluster_under_test import ClusterUnderTest
-from tests.contract.conftest import WITHOUT_IT
 
 WIDGETS = Resource("widgets", "Widget", group="example.com", subresources=STATUS)
 PLACED = {"metadata": {"name": "one"}, "spec": {"parts": [{"name": "a"}]}}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("emulated_cluster", id="emulated"),
-        pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
-    ],
-)
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+@pytest.fixture(scope="module")
+def cluster(each_cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
     """Both kinds of cluster, with a resource that they did not have."""
-    found: ClusterUnderTest = request.getfixturevalue(request.param)
-    with installed(found.running, WIDGETS):
-        yield found
+    with installed(each_cluster.running, WIDGETS):
+        yield each_cluster
 
 
 def test_a_strategic_merge_patch_of_a_custom_object_is_a_415_and_changes_nothing(

@@ -19,7 +19,6 @@ from local.cluster.resources import SECRETS, Json
 from local.external_secrets import EXTERNAL_SECRETS
 from tests.conftest import NEW, OLD
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
-from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.secrets_operator import SecretsOperator, external_secrets_installed
 from tests.contract.waiting import condition, managers, until
@@ -68,18 +67,11 @@ class Delivery:
         return annotations.get(FORCE_SYNC)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("emulated_cluster", id="emulated"),
-        pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
-    ],
-)
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+@pytest.fixture(scope="module")
+def cluster(each_cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
     """Both kinds of cluster, with the operator's resource installed."""
-    found: ClusterUnderTest = request.getfixturevalue(request.param)
-    with external_secrets_installed(found):
-        yield found
+    with external_secrets_installed(each_cluster):
+        yield each_cluster
 
 
 @pytest.fixture

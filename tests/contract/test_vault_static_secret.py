@@ -21,7 +21,6 @@ from local.vault_server import VaultServer
 from tests.conftest import ARN, NEW, OLD
 from tests.contract import vault_secret
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
-from tests.contract.conftest import WITHOUT_IT
 from tests.contract.rotation_adapters import FIELD, Adapters, adapters_of, signing_as
 from tests.contract.secrets_operator import external_secrets_installed
 from tests.contract.vault_operator import STATIC_SECRETS, VaultOperator
@@ -45,18 +44,11 @@ def server() -> Iterator[VaultServer]:
         yield server
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("emulated_cluster", id="emulated"),
-        pytest.param("real_cluster", id="real", marks=WITHOUT_IT),
-    ],
-)
-def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterUnderTest]:
+@pytest.fixture(scope="module")
+def cluster(each_cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
     """Both kinds of cluster, with the operator's resource installed."""
-    found: ClusterUnderTest = request.getfixturevalue(request.param)
-    with external_secrets_installed(found, STATIC_SECRETS):
-        yield found
+    with external_secrets_installed(each_cluster, STATIC_SECRETS):
+        yield each_cluster
 
 
 @pytest.fixture
