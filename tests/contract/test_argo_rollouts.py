@@ -1,14 +1,13 @@
 """The restart of an Argo Rollout, on both control planes, by a controller as Argo Rollouts' own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 
 from keyturn import errors, rollout, rollout_state
-from keyturn.run import now, timestamp
+from keyturn.run import now
 from keyturn.stamp import Stamp
 from local.argo_rollouts import HASH, ROLLOUTS, RolloutsController
 from local.cluster.client import MERGE
@@ -17,17 +16,15 @@ from local.cluster.resources import PODS, REPLICA_SETS, SECRETS, Json
 from tests.conftest import NEW, OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
+from tests.contract.restarting import Restarting
 from tests.contract.rotation_adapters import (
     FIELD,
-    Adapters,
-    adapters_of,
     signing_as,
     still_on_top,
 )
-from tests.contract.waiting import insist, until
+from tests.contract.waiting import until
 
 NAME, SERVICE = "web", "rollout/web"
-LIMIT = timedelta(minutes=5)
 LONG_AGO = "2020-01-01T00:00:00Z"
 CANARY = {"canary": {"steps": [{"setWeight": 50}, {"pause": {}}]}}
 IDLE = container("print('started', flush=True)\nimport time; time.sleep(600)")
@@ -88,16 +85,10 @@ def controller(cluster: ClusterUnderTest, namespace: str) -> Iterator[RolloutsCo
     running.close()
 
 
-class Rotation:
+class Rotation(Restarting):
     """The restart of one Rollout, and the looks at it as the state machine takes them."""
 
-    def __init__(self, cluster: ClusterUnderTest, namespace: str) -> None:
-        self.adapters: Adapters = adapters_of(cluster, namespace)
-        self.stamp = STAMP
-        self.ledger: dict[str, Any] = {}
-        self.pods_before: dict[str, str] = {}
-        self.pods_after: dict[str, str] = {}
-        self._cluster, self._namespace = cluster, namespace
+    service = SERVICE
 
     def create(self, *, name: str = NAME, replicas: int = 2, **spec: Any) -> Json:
         """Create a Rollout; a part that is None is left out."""
@@ -129,27 +120,6 @@ class Rotation:
         """How many pods each ReplicaSet is to have."""
         found = self._cluster.admin.list(REPLICA_SETS, self._namespace)
         return {one["metadata"]["name"]: one["spec"]["replicas"] for one in found}
-
-    def restart(self) -> dict[str, Any]:
-        """Restart it, whatever its controller writes in between."""
-        return insist(partial(self.restart_once, still_on_top))
-
-    def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
-        begun, cluster = now(), self.adapters.cluster
-        restarted = rollout.restart(cluster, self.stamp, SERVICE, begun, confirm)
-        self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
-        self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
-        self.pods_before = restarted.pods
-        return restarted.entry
-
-    def look(self) -> dict[str, Any]:
-        cluster = self.adapters.cluster
-        look = rollout.check(cluster, self.stamp, self.ledger, LIMIT, now())
-        self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
-        return dict(look.entry)
-
-    def look_until_done(self) -> dict[str, Any]:
-        return until(self.look, lambda seen: seen["state"] == "done")
 
     def says(self) -> str:
         return str(self.look()["says"])

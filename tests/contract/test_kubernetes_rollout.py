@@ -4,7 +4,7 @@ Each case is a whole restart by the product's own adapters, on both control plan
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -22,16 +22,14 @@ from local.cluster.resources import DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SECRETS,
 from tests.conftest import OLD, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment, restart, web_container
+from tests.contract.restarting import LIMIT, Restarting
 from tests.contract.rotation_adapters import (
     FIELD,
-    Adapters,
-    adapters_of,
     signing_as,
     still_on_top,
 )
 from tests.contract.waiting import condition, insist, rolled_out, until, wait_for_rollout
 
-LIMIT = timedelta(minutes=5)
 NO_DEADLINE = 2**31 - 1
 STUBBORN = [{"name": "STUBBORN", "value": "yes"}]
 FROM_SECRET = [
@@ -56,16 +54,10 @@ CRASHES_UNTIL_THE_GATE = (
 )
 
 
-class Rotation:
+class Rotation(Restarting):
     """The restart of one Deployment, and the looks at it as the state machine takes them."""
 
-    def __init__(self, cluster: ClusterUnderTest, namespace: str) -> None:
-        self.adapters: Adapters = adapters_of(cluster, namespace)
-        self.stamp = STAMP
-        self.ledger: dict[str, Any] = {}
-        self.pods_before: dict[str, str] = {}
-        self.pods_after: dict[str, str] = {}
-        self._cluster, self._namespace = cluster, namespace
+    service = "web"
 
     def start(self, *containers: Json, **spec: Any) -> None:
         """Have the Deployment run under the old key."""
@@ -79,28 +71,6 @@ class Rotation:
 
     def deployment(self) -> Json:
         return self._cluster.admin.get(DEPLOYMENTS, self._namespace, "web")
-
-    def restart(self) -> dict[str, Any]:
-        """Restart it, whatever its controller writes in between."""
-        return insist(lambda: self.restart_once(still_on_top))
-
-    def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
-        begun = now()
-        restarted = rollout.restart(self.adapters.cluster, self.stamp, "web", begun, confirm)
-        self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
-        self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
-        self.pods_before = restarted.pods
-        assert restarted.entry["podsBefore"] == len(restarted.pods)
-        return restarted.entry
-
-    def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
-        cluster, at = self.adapters.cluster, now() + after
-        look = rollout.check(cluster, self.stamp, self.ledger, LIMIT, at)
-        self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
-        return dict(look.entry)
-
-    def look_until_done(self) -> dict[str, Any]:
-        return until(self.look, lambda seen: seen["state"] == "done")
 
     def look_until_refused(self) -> errors.KeyturnError:
         """Look until a look raises; the error it raised."""
