@@ -59,17 +59,22 @@ class Ended:
     events: list[dict[str, Any]]
 
 
+def start(client: Any, states: States, event: Any) -> tuple[str, str]:
+    """Start an execution of a state machine of its own; the ARNs of both."""
+    machine: str = client.create_state_machine(
+        name=f"limits-{uuid.uuid4()}",
+        definition=json.dumps({"StartAt": next(iter(states)), "States": states}),
+        roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
+    )["stateMachineArn"]
+    started = client.start_execution(stateMachineArn=machine, input=json.dumps(event))
+    return machine, started["executionArn"]
+
+
 @pytest.fixture
 def run(cloud: Cloud) -> Callable[[States, Any], Ended]:
     def run(states: States, event: Any) -> Ended:
         client = cloud.client("stepfunctions")
-        machine = client.create_state_machine(
-            name=f"limits-{uuid.uuid4()}",
-            definition=json.dumps({"StartAt": next(iter(states)), "States": states}),
-            roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
-        )["stateMachineArn"]
-        started = client.start_execution(stateMachineArn=machine, input=json.dumps(event))
-        execution = started["executionArn"]
+        _, execution = start(client, states, event)
         found = until(
             lambda: client.describe_execution(executionArn=execution),
             lambda seen: seen["status"] != "RUNNING",
@@ -237,13 +242,7 @@ def test_a_run_was_lost_where_it_did_not_come_to_its_fail_state(
     states: States, stopped: bool, lost: bool, cloud: Cloud
 ) -> None:
     client = cloud.client("stepfunctions")
-    machine = client.create_state_machine(
-        name=f"limits-{uuid.uuid4()}",
-        definition=json.dumps({"StartAt": next(iter(states)), "States": states}),
-        roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
-    )["stateMachineArn"]
-    started = client.start_execution(stateMachineArn=machine, input=json.dumps({"error": "Broken"}))
-    arn = started["executionArn"]
+    machine, arn = start(client, states, {"error": "Broken"})
     runs = StepFunctionsRuns.__new__(StepFunctionsRuns)
     runs.state_machine_arn, runs._client = machine, client
     if stopped:

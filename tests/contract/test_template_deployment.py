@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -75,15 +76,21 @@ OF_ANOTHER = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:Dele
               "Resource": "*"}  # fmt: skip
 
 
+def secret_with_a_policy(client: Any) -> str:
+    """A secret with a key and somebody else's resource policy; its ARN."""
+    value = json.dumps({key.FIELD: key.generate().base64})
+    existing: str = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
+    document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
+    client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
+    return existing
+
+
 def test_a_policy_that_exists_already_is_refused_as_cloudformation_does(
     cloud: Cloud, functions: Functions
 ) -> None:
     """CloudFormation reference, AWS::SecretsManager::ResourcePolicy: it has to be removed first."""
     client = cloud.client("secretsmanager")
-    value = json.dumps({key.FIELD: key.generate().base64})
-    existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
-    document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
-    client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
+    existing = secret_with_a_policy(client)
     with pytest.raises(DeploymentError, match="has a resource policy already"):
         deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
     kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
@@ -106,10 +113,7 @@ def test_an_unprotected_secret_keeps_the_policy_that_it_has(
     cloud: Cloud, functions: Functions
 ) -> None:
     client = cloud.client("secretsmanager")
-    value = json.dumps({key.FIELD: key.generate().base64})
-    existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
-    document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
-    client.put_resource_policy(SecretId=existing, ResourcePolicy=document)
+    existing = secret_with_a_policy(client)
     deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing, ProtectSecret="off")
     kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
     assert json.loads(kept)["Statement"] == [OF_ANOTHER]
