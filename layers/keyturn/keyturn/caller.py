@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.run import Run, text
+from keyturn.run import LATER_EXECUTION, Run, text
 
 EXECUTION_ENDED = re.compile(r"Execution(Succeeded|Failed|TimedOut|Aborted)")
 CALL_ENDED = re.compile(r"LambdaFunction(Succeeded|Failed|TimedOut|ScheduleFailed|StartFailed)")
@@ -88,9 +88,8 @@ def is_execution_of(run: Run, name: str) -> bool:
     A run that is started again has the time in its name (`commands`); one whose name was taken has
     a number.
     """
-    return (
-        re.fullmatch(rf"{re.escape(run.execution_name)}(-\d{{10}}|_\d{{1,2}})?", name) is not None
-    )
+    pattern = rf"{re.escape(run.execution_name)}{LATER_EXECUTION}"
+    return re.fullmatch(pattern, name) is not None
 
 
 def made_call(history: Sequence[HistoryEvent], function_arn: str, payload: Any) -> bool:

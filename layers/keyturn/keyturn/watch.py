@@ -17,6 +17,7 @@ from typing import Protocol
 from keyturn.concern import Concern
 from keyturn.exposure import Mark, find_mark
 from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
+from keyturn.run import LATER_EXECUTION, ROTATION_ID
 from keyturn.trigger import Mode, Schedule, classify
 from keyturn.watch_call import Call
 
@@ -29,7 +30,7 @@ PROMOTING = timedelta(minutes=2)
 RUNS_ARE_KNOWN = timedelta(days=80)
 ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
 # The name of a run: its rotation id, and what tells a later execution from the first.
-RUN = re.compile(r"rot-([A-Za-z0-9_-]{32,64}?)(?:-\d{10}|_\d{1,2})?")
+RUN = re.compile(rf"rot-({ROTATION_ID.pattern}?){LATER_EXECUTION}")
 
 
 @dataclass(frozen=True)
