@@ -3,7 +3,7 @@
 The calls are heard in one good run of each story: a scheduled run, an emergency that a finding
 starts, and a scheduled run that turns back. Each is then made to fail before it took effect and
 after (its answer is lost); a call that changes something in AWS is also sent again by the SDK. One
-run takes one fault of each function.
+run takes one fault of each function and of each channel.
 
 A read that is lost on its way and one whose answer is lost are the same to whoever reads: here they
 take turns from call to call. With KEYTURN_FULL_MATRIX=1 each read is lost both ways, in twice as
@@ -35,6 +35,7 @@ AWS_WRITES = {
     "PutSecretValue", "UpdateSecretVersionStage", "StartExecution", "RotateSecret",
     "Publish", "PutEvents", "PutObject",
 }  # fmt: skip
+CHANNELS = {"Publish", "PutEvents"}
 OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLINK"}
 CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
 STATES_OF_OTHERS = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
@@ -139,14 +140,22 @@ def _faults(calls: Sequence[Call]) -> Iterator[Fault]:
 
 
 def rounds(faults: Sequence[Fault]) -> Iterator[list[Fault]]:
-    """The faults of each run: one of each function."""
+    """The faults of each run: one of each function, and one of each channel.
+
+    A channel that is silent stops nothing, and what is lost there is not sent again: a run in which
+    each of its messages is lost leaves nothing to look for keys in.
+    """
     left = list(faults)
     while left:
         taken: dict[str, Fault] = {}
+        channels: set[str] = set()
         for fault in left:
             # A fault of the preflight is one of setSecret: Secrets Manager tries so often, no more.
             function = {PREFLIGHT: "setSecret"}.get(fault.call.function, fault.call.function)
-            taken.setdefault(function, fault)
+            channel = {fault.call.operation} & CHANNELS
+            if function not in taken and not channel & channels:
+                taken[function] = fault
+                channels |= channel
         left = [fault for fault in left if fault not in taken.values()]
         yield list(taken.values())
 
