@@ -8,6 +8,7 @@ rotation has to withstand: it succeeds, and what the fault claims besides is loo
 
 import asyncio
 import base64
+import json
 import os
 import secrets
 import signal
@@ -122,14 +123,24 @@ def _stop_a_pod(stack: LocalStack) -> None:
 
 
 def _visit_with_a_key_error(stack: LocalStack) -> None:
-    """Visit the console with a User-Agent that is a key error, as anybody on the internet can."""
+    """Visit the console with a User-Agent that is a key error, as anybody on the internet can.
+
+    The visits come right before the logs are read: ValidateRotation waits for them.
+    """
 
     async def visit() -> None:
         async with HttpClient() as http:
             for _ in range(HOSTILE_VISITS):
                 await http.get(stack.urls[SERVICE], {"user-agent": HOSTILE_AGENT})
 
-    asyncio.run(visit())
+    def visit_first(payload: bytes) -> bool:
+        if "question" in json.loads(payload):
+            return False
+        asyncio.run(visit())
+        return True
+
+    validating = stack.function_name("ValidateRotationFunction")
+    stack.functions.before_invocations(validating, visit_first)
 
 
 def _lines_are_counted(_stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
@@ -196,7 +207,7 @@ FAULTS = {
     "log-injection": Fault(
         f"A visitor writes a key error into the access logs of {SERVICE}, as its User-Agent.",
         None,
-        "PurgeSessions",
+        "RestartServices",
         _visit_with_a_key_error,
         claims=_lines_are_counted,
     ),

@@ -118,6 +118,7 @@ class Functions:
         self._async_retry_seconds = async_retry_seconds
         self._bury: Callable[[DeadLetter], None] = lambda _letter: None
         self._functions: dict[str, _Function] = {}
+        self._before: dict[str, Callable[[bytes], bool]] = {}
         self._closed = threading.Event()
 
     def create(self, settings: FunctionSettings) -> str:
@@ -172,6 +173,9 @@ class Functions:
         TooManyRequests when it could not be invoked at all.
         """
         function = self._find(name_or_arn)
+        act = self._before.get(function.settings.name)
+        if act and act(payload):
+            self._before.pop(function.settings.name, None)
         warm = function.enter()
         environment = warm
         try:
@@ -183,6 +187,13 @@ class Functions:
         if self._on_invocation:
             self._on_invocation(invocation)
         return invocation
+
+    def before_invocations(self, name_or_arn: str, act: Callable[[bytes], bool]) -> None:
+        """Call `act` with the payload before each invocation of a function, until it returns True.
+
+        The invocation waits for it.
+        """
+        self._before[self._find(name_or_arn).settings.name] = act
 
     def invoke_async(self, name_or_arn: str, payload: bytes) -> None:
         """Queue an invocation, tried again as Lambda does; raises FunctionNotFound."""
