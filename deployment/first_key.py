@@ -21,7 +21,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keyturn import errors, key
+from keyturn import errors
+from keyturn.secret import key
 
 LINE = re.compile(r"(?m)^ExistingSecretArn:.*$")
 

@@ -3,21 +3,26 @@
 import time
 from typing import Any
 
-from keyturn import labels, messages, questions, run, sessions, wiring
+from keyturn import wiring
+from keyturn.reporting import messages
+from keyturn.rotation import preflight
+from keyturn.run import ledger, run, times
+from keyturn.secret import staging_labels
+from keyturn.sessions import store as session_store
 from keyturn.telemetry import Event, Result, step
 
-begin = wiring.beginning()
+parts = wiring.begin_rotation()
 
 
 @step("BeginRotation")
 def handler(event: Event, context: Any) -> Result:
     """Count the sessions that will end, and announce the rotation."""
     if "question" in event:
-        return questions.answer_preflight("begin_rotation", begin.checks)
-    this = run.parse(event, begin.settings.secret_arn)
-    begin.confirm(this, event, context)
-    labels.confirm_current(begin.secret, this.version)
-    counted = sessions.count_for(this.mode, begin.sessions, begin.pace, time)
-    begun = {**run.entry(event, "begin_rotation"), **counted}
-    told = begin.notifications.tell(messages.started_message(this, begun, run.now()))
+        return preflight.answer_preflight("begin_rotation", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
+    staging_labels.confirm_current(parts.secret, this.version)
+    counted = session_store.count_for(this.mode, parts.sessions, parts.pace, time)
+    begun = {**ledger.entry(event, "begin_rotation"), **counted}
+    told = parts.notifications.tell(messages.started_message(this, begun, times.now()))
     return {**begun, "announced": told}

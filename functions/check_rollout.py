@@ -3,25 +3,28 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, looks, rollout, run, stamp, wiring
+from keyturn import wiring
+from keyturn.rollout import pod_annotations, restart
+from keyturn.run import ledger, polling, run, times
+from keyturn.secret import staging_labels
 from keyturn.telemetry import Event, Result, log_pods, step
+from keyturn.validation import pod_logs
 
-check = wiring.checking()
+parts = wiring.check_rollout()
 
 
 @step("CheckRollout")
 def handler(event: Event, _context: Any) -> Result:
     """Judge the rollout that RestartService began, key errors of crashed pods first."""
     if "question" in event:
-        return check.answer(event)
-    this = run.parse(event, check.settings.secret_arn)
-    labels.confirm_current(check.secret, this.version)
-    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    service = run.text(run.entry(event, "restart_service"), "service")
-    made = stamp.of_run(this, event)
-    crashed = check.logs.of_restart(service, made, begun, crashed_only=True)
-    logs.read([crashed], time.monotonic, logs.GLANCE_SECONDS)
-    look = rollout.check(check.cluster, made, event, check.limit, run.now())
+        return parts.answer(event)
+    this = run.parse(event, parts.settings.secret_arn)
+    staging_labels.confirm_current(parts.secret, this.version)
+    service = ledger.text(ledger.entry(event, "restart_service"), "service")
+    made = pod_annotations.of_run(this, event)
+    crashed = parts.logs.of_restart(service, made, ledger.started_at(event), crashed_only=True)
+    pod_logs.read([crashed], time.monotonic, pod_logs.GLANCE_SECONDS)
+    look = restart.check(parts.cluster, made, event, parts.limit, times.now())
     if look.entry["state"] == "done":
         log_pods(this.rotation_id, service, "after", look.pods)
-    return {**look.entry, **looks.after_rollout_look(event, check.limit)}
+    return {**look.entry, **polling.after_rollout_look(event, parts.limit)}

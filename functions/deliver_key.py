@@ -2,27 +2,29 @@
 
 from typing import Any
 
-from keyturn import delivery, exposure, labels, looks, run, vault_delivery, wiring
+from keyturn import wiring
+from keyturn.delivery import strategy, vault
+from keyturn.run import ledger, polling, run, times
+from keyturn.secret import exposure, staging_labels
 from keyturn.telemetry import Event, Result, step
 
-deliver = wiring.delivering()
+parts = wiring.deliver_key()
 
 
 @step("DeliverKey")
 def handler(event: Event, context: Any) -> Result:
     """Deliver the promoted key, confirm what was `delivered`, or rule out what is exposed."""
     if "question" in event:
-        return deliver.answer(event)
-    this = run.parse(event, deliver.settings.secret_arn)
-    deliver.confirm(this, event, context)
+        return parts.answer(event)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
     if "replaced" in event:  # also where the run was overtaken
-        return exposure.mark_replaced(deliver.secret, this, run.now())
-    labels.confirm_current(deliver.secret, this.version)
+        return exposure.mark_replaced(parts.secret, this, times.now())
+    staging_labels.confirm_current(parts.secret, this.version)
     if "exposed" in event:
-        exposed = run.entry(event, "exposed")
-        return vault_delivery.destroy_exposed(deliver.secret, deliver.way, this, exposed)
+        return vault.destroy_exposed(parts.secret, parts.way, this, ledger.entry(event, "exposed"))
     if "delivered" in event:
-        delivered = run.entry(event, "delivered")
-        return delivery.confirm(deliver.secret, deliver.way, this.version, delivered)
-    told = delivery.deliver(deliver.secret, deliver.way, this.version, event, run.now())
-    return told if told["state"] == "done" else {**told, **looks.after_sync_look(event)}
+        held = ledger.entry(event, "delivered")
+        return strategy.confirm(parts.secret, parts.way, this.version, held)
+    told = strategy.deliver(parts.secret, parts.way, this.version, event, times.now())
+    return told if told["state"] == "done" else {**told, **polling.after_sync_look(event)}

@@ -3,24 +3,27 @@
 import json
 from typing import Any
 
-from keyturn import measures, messages, questions, record, run, wiring
+from keyturn import wiring
+from keyturn.reporting import messages, metrics, record
+from keyturn.rotation import preflight
+from keyturn.run import run, times
 from keyturn.telemetry import Event, Result, emit, step
 
-finish = wiring.finishing()
+parts = wiring.finish_rotation()
 
 
 @step("FinishRotation")
 def handler(event: Event, context: Any) -> Result:
     """Compose, keep, announce and measure the record."""
     if "question" in event:
-        return questions.answer_preflight("finish_rotation", finish.checks)
-    this = run.parse(event, finish.settings.secret_arn)
-    finish.confirm(this, event, context)
-    document = record.compose(event, this, run.now(), finish.problems_of(this))
+        return preflight.answer_preflight("finish_rotation", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
+    document = record.compose(event, this, times.now(), parts.problems_of(this))
     if "recording_failure" not in event:
         name = record.name_of(this, event)
-        document["keptAt"] = finish.records.keep(name, json.dumps(document, indent=2))
-    arn = finish.settings.state_machine_arn
-    told = finish.notifications.tell(messages.finished_message(this, document, arn))
-    emit(measures.of_run(document), measures.said_of_run(document))
+        document["keptAt"] = parts.records.keep(name, json.dumps(document, indent=2))
+    arn = parts.settings.state_machine_arn
+    told = parts.notifications.tell(messages.finished_message(this, document, arn))
+    emit(metrics.of_run(document), metrics.said_of_run(document))
     return {**document, "announced": told}

@@ -3,19 +3,24 @@
 import time
 from typing import Any
 
-from keyturn import labels, purge, purge_progress, questions, run, wiring
+from keyturn import wiring
+from keyturn.rotation import preflight
+from keyturn.run import run, times
+from keyturn.secret import staging_labels
+from keyturn.sessions import progress as purge_progress
+from keyturn.sessions import purge
 from keyturn.telemetry import Event, Result, step
 
-purging = wiring.purging()
+parts = wiring.purge_sessions()
 
 
 @step("PurgeSessions")
 def handler(event: Event, context: Any) -> Result:
     """Look first, then go on where the last call stopped."""
     if "question" in event:
-        return questions.answer_preflight("purge_sessions", purging.checks)
-    this = run.parse(event, purging.settings.secret_arn)
-    purging.confirm(this, event, context)
-    labels.confirm_current(purging.secret, this.version)
-    done = purge.next_slice(event, purging.sessions, purging.manner, time, run.now())
-    return purge_progress.as_entry(done, run.now(), purge_progress.expected(event))
+        return preflight.answer_preflight("purge_sessions", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
+    staging_labels.confirm_current(parts.secret, this.version)
+    done = purge.next_slice(event, parts.sessions, parts.manner, time, times.now())
+    return purge_progress.as_entry(done, times.now(), purge_progress.expected(event))

@@ -2,17 +2,21 @@
 
 from typing import Any
 
-from keyturn import finding_event, measures, response, run, wiring
+from keyturn import wiring
+from keyturn.findings import event as finding_event
+from keyturn.findings import response
+from keyturn.reporting import metrics
+from keyturn.run import times
 from keyturn.telemetry import Event, Result, emit, step
 
-respond = wiring.responding()
+parts = wiring.respond_to_finding()
 
 
 @step("RespondToFinding")
 def handler(event: Event, _context: Any) -> Result:
     """Judge the finding; start at most one rotation for it, and tell people."""
     found = finding_event.parse(event)
-    at = run.now()
-    answer = response.respond(respond.secret, respond.notifications, found, respond.scope, at)
-    emit(measures.of_finding(answer, at), {"rotationId": answer["rotationId"]})
+    at = times.now()
+    answer = response.respond(parts.secret, parts.notifications, found, parts.scope, at)
+    emit(metrics.of_finding(answer, at), {"rotationId": answer["rotationId"]})
     return answer

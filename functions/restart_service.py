@@ -1,29 +1,30 @@
 """State RestartService: start the rolling restart of one service."""
 
+from functools import partial
 from typing import Any
 
-from keyturn import labels, questions, rollout, run, stamp, wiring
+from keyturn import wiring
+from keyturn.rollout import pod_annotations, restart
+from keyturn.rotation import preflight
+from keyturn.run import ledger, run
+from keyturn.secret import staging_labels
 from keyturn.telemetry import Event, Result, log_pods, step
 
-restart = wiring.restarting()
+parts = wiring.restart_service()
 
 
 @step("RestartService")
 def handler(event: Event, context: Any) -> Result:
     """Stamp the service's pod template with the run's version and its delivery."""
     if "question" in event:
-        return questions.answer_preflight("restart_service", restart.checks)
-    this = run.parse(event, restart.settings.secret_arn)
-    restart.confirm(this, event, context)
-
-    def confirm() -> None:
-        labels.confirm_current(restart.secret, this.version)
-
+        return preflight.answer_preflight("restart_service", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
+    confirm = partial(staging_labels.confirm_current, parts.secret, this.version)
     confirm()
-    service = run.text(event, "service")
-    begun = run.moment(run.text(run.entry(event, "begin_rotation"), "startedAt"))
-    others = run.entry(event, "deliver_key").get("restartedByOperator") or ()
-    delivered = stamp.of_run(this, event)
-    begun_rollout = rollout.restart(restart.cluster, delivered, service, begun, confirm, others)
-    log_pods(this.rotation_id, service, "before", begun_rollout.pods)
-    return begun_rollout.entry
+    service = ledger.text(event, "service")
+    others = ledger.entry(event, "deliver_key").get("restartedByOperator") or ()
+    delivered, begun = pod_annotations.of_run(this, event), ledger.started_at(event)
+    counted = restart.restart(parts.cluster, delivered, service, begun, confirm, others)
+    log_pods(this.rotation_id, service, "before", counted.pods)
+    return counted.entry

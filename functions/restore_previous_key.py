@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from keyturn import questions, recovery, run, wiring
+from keyturn import wiring
+from keyturn.rotation import preflight, rollback
+from keyturn.run import run, times
 from keyturn.telemetry import Event, Result, step
 
-restoring = wiring.restoring()
+parts = wiring.restore_previous_key()
 
 
 @step("RestorePreviousKey")
 def handler(event: Event, context: Any) -> Result:
     """Move AWSCURRENT back, and say how far the way back goes."""
     if "question" in event:
-        return questions.answer_preflight("restore_previous_key", restoring.checks)
-    this = run.parse(event, restoring.settings.secret_arn)
-    restoring.confirm(this, event, context)
-    return recovery.restore(restoring.secret, this, event, run.now())
+        return preflight.answer_preflight("restore_previous_key", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    parts.confirm(this, event, context)
+    return rollback.restore(parts.secret, this, event, times.now())

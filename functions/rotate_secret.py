@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from keyturn import secret, wiring
+from keyturn import wiring
+from keyturn.rotation import steps
 from keyturn.telemetry import Event, Result, step
 
-rotation = wiring.rotating()
+parts = wiring.rotate_secret()
 
 
 @step("RotateSecret")
 def handler(event: Event, _context: Any) -> Result:
     """Take one step of the rotation."""
-    request = secret.parse(event, rotation.secret_arn)
-    return secret.take_step(rotation, request)
+    request = steps.parse(event, parts.secret_arn)
+    return steps.take_step(parts, request)

@@ -3,21 +3,25 @@
 import time
 from typing import Any
 
-from keyturn import labels, logs, questions, run, validation, wiring
+from keyturn import wiring
+from keyturn.rotation import preflight
+from keyturn.run import run
+from keyturn.secret import staging_labels
 from keyturn.telemetry import Event, Result, step
+from keyturn.validation import endpoints, pod_logs
 
-validate = wiring.validating()
+parts = wiring.validate_rotation()
 
 
 @step("ValidateRotation")
 def handler(event: Event, _context: Any) -> Result:
     """Look at the health URLs, the login and the new pods' logs."""
     if "question" in event:
-        return questions.answer_preflight("validate_rotation", validate.checks)
-    this = run.parse(event, validate.settings.secret_arn)
-    labels.confirm_current(validate.secret, this.version)
-    settings = validate.settings
-    health = validation.check_health(validate.web, settings.health_urls)
-    login = validation.check_login(validate.web, settings.login_url, settings.login_redirect_hosts)
-    seen = logs.validate(validate.logs, settings.services, this, event, time.monotonic)
-    return validation.as_entry(health, login, seen)
+        return preflight.answer_preflight("validate_rotation", parts.checks)
+    this = run.parse(event, parts.settings.secret_arn)
+    staging_labels.confirm_current(parts.secret, this.version)
+    settings = parts.settings
+    health = endpoints.check_health(parts.web, settings.health_urls)
+    login = endpoints.check_login(parts.web, settings.login_url, settings.login_redirect_hosts)
+    seen = pod_logs.validate(parts.logs, settings.services, this, event, time.monotonic)
+    return endpoints.as_entry(health, login, seen)

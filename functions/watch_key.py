@@ -3,19 +3,21 @@
 import time
 from typing import Any
 
-from keyturn import care, measures, watch, watch_call, wiring
+from keyturn import wiring
+from keyturn.monitoring import actions, key_health, watch_trigger
+from keyturn.reporting import metrics
 from keyturn.telemetry import Event, Result, emit, step
 
-watching = wiring.watching()
+parts = wiring.watch_key()
 
 
 @step("WatchKey")
 def handler(event: Event, _context: Any) -> Result:
     """Look at the key, the runs and the schedule; start what is missing, tell what is wrong."""
-    call = watch_call.parse(event, watching.place.secret_arn)
-    seen = watching.secret.seen()
-    key = watch.facts(seen, call.at)
-    emit(measures.of_key(key))
-    done = care.take_care(watching, call, seen, time)
-    emit(measures.of_concerns([one["concern"] for one in done.found], compared=done.compared))
+    call = watch_trigger.parse(event, parts.place.secret_arn)
+    seen = parts.secret.seen()
+    key = key_health.facts(seen, call.at)
+    emit(metrics.of_key(key))
+    done = actions.take_care(parts, call, seen, time)
+    emit(metrics.of_concerns([one["concern"] for one in done.found], compared=done.compared))
     return {"look": call.kind, "change": call.change or None, "key": key, "found": done.found}

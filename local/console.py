@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyturn.key import FIELD, SessionKey
+from keyturn.secret.key import FIELD, SessionKey
 
 NAMESPACE = "web"
 KUBERNETES_SECRET = "session-key"  # noqa: S105  the name of an object, not a secret

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keyturn.record import STEPS as RECORDED
-from keyturn.trigger import EMERGENCY
+from keyturn.reporting.record import STEPS as RECORDED
+from keyturn.secret.trigger import EMERGENCY
 from local import state_machines
 from local.run_rows import RunRows
 from local.screen import Screen

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 import urllib3
 
-from keyturn.stamp import KEY_VERSION
+from keyturn.rollout.pod_annotations import KEY_VERSION
 from local import console
 from local.cluster import StatusError
 from local.stack import SESSION_DATABASE, LocalStack

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn import exposure
+from keyturn.secret import exposure
 from local import console
 from local.claims import Claim
 from local.cluster.client import MERGE

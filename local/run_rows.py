@@ -7,7 +7,7 @@ some of the same states again, and has rows of its own for them.
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.record import STEPS as RECORDED
+from keyturn.reporting.record import STEPS as RECORDED
 from local.plural import count
 from local.state_machines import Progress
 from local.step_rows import StepRow, StepState

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from keyturn.key import FIELD
+from keyturn.secret.key import FIELD
 from local import console
 from local.cluster import RunningCluster
 from local.cluster.resources import DEPLOYMENTS

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from keyturn import key
+from keyturn.secret import key
 from local import artefacts, console
 from local.aws import REGION, Aws
 from local.clock import Clock, LaggingClock, SystemClock

@@ -7,9 +7,9 @@ import botocore.auth
 import hypothesis
 import pytest
 
-from keyturn import key
-from keyturn.run import Origin, Run
-from keyturn.stamp import Stamp
+from keyturn.rollout.pod_annotations import Stamp
+from keyturn.run.run import Origin, Run
+from keyturn.secret import key
 
 # How long an example takes says how busy the machine is, and nothing about the product.
 hypothesis.settings.register_profile(

@@ -8,21 +8,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyturn import errors, exposure, finding_history, watch
-from keyturn.channels import Message, Notifications
-from keyturn.delivery import Delivered
-from keyturn.labels import Version
-from keyturn.logs import ContainerLog, ServiceLogs
-from keyturn.questions import Answers, Question
-from keyturn.run import Run
-from keyturn.sessions import Page
-from keyturn.stamp import KEY_DELIVERY, KEY_VERSION, Stamp
-from keyturn.synchronization import ExternalSecret
-from keyturn.trigger import Schedule
-from keyturn.validation import Answer
-from keyturn.vault_delivery import Kept, KeptVersion
-from keyturn.vault_synchronization import StaticSecret
-from keyturn.workload import Pod, Workload
+from keyturn import errors
+from keyturn.delivery.external_secrets import ExternalSecret
+from keyturn.delivery.kubernetes_secret import Delivered
+from keyturn.delivery.vault import Kept, KeptVersion
+from keyturn.delivery.vault_operator import StaticSecret
+from keyturn.monitoring import key_health
+from keyturn.reporting.notifications import Message, Notifications
+from keyturn.rollout.pod_annotations import KEY_DELIVERY, KEY_VERSION, Stamp
+from keyturn.rollout.status import Pod, Workload
+from keyturn.rotation.preflight import Answers, Question
+from keyturn.run.run import Run
+from keyturn.secret import exposure, finding_history
+from keyturn.secret.staging_labels import Version
+from keyturn.secret.trigger import Schedule
+from keyturn.sessions.store import Page
+from keyturn.validation.endpoints import Answer
+from keyturn.validation.pod_logs import ContainerLog, ServiceLogs
 
 EVERY_DAY = "cron(0 0 * * ? *)"  # with a window of a whole day: any moment is scheduled
 MADE = datetime(2026, 11, 1, tzinfo=UTC)  # versions of which nothing else is said
@@ -47,8 +49,8 @@ class FakeSecretStore:
     deleted_at: datetime | None = None
     keeps_pending: bool = False
 
-    def seen(self) -> watch.Secret:
-        return watch.Secret(
+    def seen(self) -> key_health.Secret:
+        return key_health.Secret(
             tuple(self.versions()),
             self.changed_at,
             self.rules,
@@ -155,14 +157,14 @@ class FakeRuns:
 
     started: list[Run] = field(default_factory=list)
     down: bool = False
-    known: list[watch.Execution] = field(default_factory=list)
+    known: list[key_health.Execution] = field(default_factory=list)
     outcomes: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
 
     def was_lost(self, execution_arn: str) -> bool:
         return execution_arn in self.lost
 
-    def executions(self) -> list[watch.Execution]:
+    def executions(self) -> list[key_health.Execution]:
         return list(self.known)
 
     def outcome(self, execution_arn: str) -> str | None:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from keyturn import record
-from keyturn.run import Origin, Run
+from keyturn.reporting import record
+from keyturn.run.run import Origin, Run
 from tests.conftest import ARN, ASKED, NEW, OLD
 
 AT = "2026-11-24T12:00:00.000Z"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keyturn import key
+from keyturn.secret import key
 from local.cluster.certificates import CertificateAuthority
 from local.deployment import rules
 from local.deployment.intrinsics import Scope, conditions, resolve

@@ -10,24 +10,17 @@ from typing import Any, cast
 
 import pytest
 
-from keyturn import (
-    alert,
-    care,
-    delivery,
-    equipment,
-    finding,
-    key,
-    run,
-    secret,
-    sessions,
-    synchronization,
-    telemetry,
-    vault_delivery,
-    watch,
-    wiring,
-)
-from keyturn.logs import ContainerLog, Line
-from keyturn.settings import (
+from keyturn import telemetry, wiring
+from keyturn.delivery import external_secrets, kubernetes_secret, strategy
+from keyturn.delivery import vault as delivery_vault
+from keyturn.findings import policy as finding_policy
+from keyturn.monitoring import actions, key_health, message_text
+from keyturn.rollout.status import Pod, Workload
+from keyturn.rotation import steps
+from keyturn.run import times
+from keyturn.secret import key
+from keyturn.sessions import store as session_store
+from keyturn.settings.loading import (
     BeginRotationSettings,
     CheckRolloutSettings,
     DeliverKeySettings,
@@ -41,8 +34,8 @@ from keyturn.settings import (
     load,
 )
 from keyturn.telemetry import Handler
-from keyturn.validation import Answer
-from keyturn.workload import Pod, Workload
+from keyturn.validation.endpoints import Answer
+from keyturn.validation.pod_logs import ContainerLog, Line
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.fakes import (
     FakeChannel,
@@ -121,15 +114,15 @@ class Stage:
         return key.parse_document(self.store.documents[NEW]).key
 
     @property
-    def way(self) -> delivery.Way:
+    def way(self) -> strategy.Way:
         """The delivery mode that is configured."""
-        ways: dict[str, delivery.Way] = {
-            "kubernetes-secret": delivery.DirectWrite(self.target),
-            "external-secrets": synchronization.ForcedSync(
+        ways: dict[str, strategy.Way] = {
+            "kubernetes-secret": kubernetes_secret.DirectWrite(self.target),
+            "external-secrets": external_secrets.ForcedSync(
                 self.target, self.operator, "session-key"
             ),
-            "vault": vault_delivery.VaultWrite(self.vault, destroys_exposed=True),
-            "none": delivery.NothingToDeliver(),
+            "vault": delivery_vault.VaultWrite(self.vault, destroys_exposed=True),
+            "none": strategy.NothingToDeliver(),
         }
         return ways[self.mode]
 
@@ -147,21 +140,27 @@ class Stage:
         respond = load(RespondToFindingSettings, environment("respond_to_finding"))
         calls, told, cluster = self.executions, telling(self.channel), self.cluster
         wired: dict[str, Any] = {
-            "responding": equipment.Responding(store, told, finding.scope_of(respond)),
-            "rotating": self._rotation(),
-            "beginning": equipment.Beginning(calls, begin, store, self.sessions, told),
-            "delivering": equipment.Delivering(calls, deliver, store, self.way),
-            "restarting": equipment.Restarting(calls, restart, store, cluster),
-            "checking": equipment.Checking(check, store, cluster, cluster),
-            "purging": equipment.Purging(calls, purge, store, self.sessions),
-            "restoring": equipment.Restoring(calls, restore, store),
-            "validating": equipment.Validating(validate, store, self.web, cluster, cluster),
-            "finishing": equipment.Finishing(calls, finish, self.records, told, self.functions),
-            "watching": self._watch(),
+            "respond_to_finding": wiring.RespondToFinding(
+                store, told, finding_policy.scope_of(respond)
+            ),
+            "rotate_secret": self._rotation(),
+            "begin_rotation": wiring.BeginRotation(calls, begin, store, self.sessions, told),
+            "deliver_key": wiring.DeliverKey(calls, deliver, store, self.way),
+            "restart_service": wiring.RestartService(calls, restart, store, cluster),
+            "check_rollout": wiring.CheckRollout(check, store, cluster, cluster),
+            "purge_sessions": wiring.PurgeSessions(calls, purge, store, self.sessions),
+            "restore_previous_key": wiring.RestorePreviousKey(calls, restore, store),
+            "validate_rotation": wiring.ValidateRotation(
+                validate, store, self.web, cluster, cluster
+            ),
+            "finish_rotation": wiring.FinishRotation(
+                calls, finish, self.records, told, self.functions
+            ),
+            "watch_key": self._watch(),
         }
         for name, joined in wired.items():
             patch.setattr(wiring, name, partial(_same, joined))
-        for module in (run, telemetry):
+        for module in (times, telemetry):
             patch.setattr(module, "now", lambda: self.now)
 
     def promote(self) -> None:
@@ -191,20 +190,22 @@ class Stage:
             self.cluster.workloads[service] = stamped
             self.roll_out(service)
 
-    def _watch(self) -> care.Watch:
+    def _watch(self) -> actions.Watch:
         settings = load(WatchKeySettings, environment("watch_key"))
-        return care.Watch(
-            place=alert.Place(ARN, settings.state_machine_arn),
-            limits=watch.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
+        return actions.Watch(
+            place=message_text.Place(ARN, settings.state_machine_arn),
+            limits=key_health.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
             secret=self.store,
             runs=self.runs,
-            users=partial(sessions.count, self.sessions, sessions.PACES["fast"], FakeClock()),
+            users=partial(
+                session_store.count, self.sessions, session_store.PACES["fast"], FakeClock()
+            ),
             notifications=telling(self.channel),
             questions=FakeLooks(),
         )
 
-    def _rotation(self) -> secret.Rotation:
-        return secret.Rotation(ARN, self.store, self.runs, self.functions, "emergency")
+    def _rotation(self) -> steps.Rotation:
+        return steps.Rotation(ARN, self.store, self.runs, self.functions, "emergency")
 
 
 @dataclass(frozen=True)

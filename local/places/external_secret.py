@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from keyturn.key import FIELD, SessionKey
-from keyturn.stamp import KEY_VERSION
+from keyturn.rollout.pod_annotations import KEY_VERSION
+from keyturn.secret.key import FIELD, SessionKey
 from local import console
 from local.aws import ACCOUNT
 from local.claims import Claim

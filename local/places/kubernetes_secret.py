@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn import key
-from keyturn.key import FIELD, SessionKey
+from keyturn.secret import key as secret_key
+from keyturn.secret.key import FIELD, SessionKey
 from local import console
 from local.claims import Claim
 from local.cluster.resources import SECRETS, Json
@@ -51,7 +51,7 @@ class KubernetesSecretPlace(Place):
 
     def claims(self, record: Mapping[str, Any], first_key: str) -> list[Claim]:
         """That the Secret holds the new key, and no longer the old one."""
-        held, new = key.parse(self.value()).fingerprint, record["fingerprints"]["new"]
+        held, new = secret_key.parse(self.value()).fingerprint, record["fingerprints"]["new"]
         says = f"{self.title} holds key {held}, no longer {first_key}"
         return [Claim(says, new == held != first_key)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keyturn.key import SessionKey
+from keyturn.secret.key import SessionKey
 from local.claims import Claim
 from local.cloud import Cloud
 from local.cluster import RunningCluster

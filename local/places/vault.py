@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keyturn import key
-from keyturn.key import FIELD, SessionKey
+from keyturn.secret import key as secret_key
+from keyturn.secret.key import FIELD, SessionKey
 from local import console
 from local.claims import Claim
 from local.cluster.resources import SECRETS, Json, Objects
@@ -164,7 +164,7 @@ class VaultPlace(Place):
         After an emergency, that the version with the exposed key is destroyed.
         """
         document, version, before = self.document(), self.version(), self._first_version
-        found = key.parse(document[FIELD])
+        found = secret_key.parse(document[FIELD])
         shown = record["fingerprints"]["new"]
         used = keys_in_use(self._ground.processes)
         claims = [

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from keyturn import looks as looks_at
+from keyturn.run import polling
 
 PRICES_SEEN = "November 2026"
 REGION_OF_PRICES = "us-east-1"
@@ -134,12 +134,12 @@ class Size:
         """
         seconds = math.ceil(self.pods * SECONDS_A_POD)
         limit = max(ROLLOUT_SECONDS, seconds)
-        most = looks_at.most_looks(self.services)
+        most = polling.most_looks(self.services)
         numbers = itertools.count(1)
         return next(
             number
             for number in numbers
-            if looks_at.planned(number, most, limit, self.poll_seconds) >= seconds
+            if polling.planned(number, most, limit, self.poll_seconds) >= seconds
         )
 
     @property

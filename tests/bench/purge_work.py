@@ -17,9 +17,11 @@ from typing import Any
 from redis import Redis
 from redis.cluster import RedisCluster
 
-from keyturn import purge, purge_progress, sessions
-from keyturn.adapters.redis import RedisPrimary, RedisSessions
-from keyturn.settings import SessionSettings
+from keyturn.adapters.redis.sessions import RedisPrimary, RedisSessions
+from keyturn.sessions import progress as purge_progress
+from keyturn.sessions import purge
+from keyturn.sessions import store as session_store
+from keyturn.settings.loading import SessionSettings
 from tests.bench.probe import peak_rss_mb
 
 PATTERN = "session:*"
@@ -76,7 +78,7 @@ class Servers:
 
     def each(self, work: Callable[[Redis], float]) -> list[float]:
         """Work on every primary at the same time."""
-        return sessions.at_once(work, self.clients)
+        return session_store.at_once(work, self.clients)
 
     def _client(self, host: str | bytes, port: int) -> Redis:
         name = host.decode() if isinstance(host, bytes) else host
@@ -87,7 +89,7 @@ class Servers:
 def by_keyturn(servers: Servers, mode: str, pace: str) -> Said:
     """As the function and the state machine do: slice after slice, until both passes are over."""
     store = RedisSessions(servers.settings)
-    manner = purge.Manner(sessions.PACES[pace], flush=mode == "flush")
+    manner = purge.Manner(session_store.PACES[pace], flush=mode == "flush")
     flushes = _time_flushes()
     entry: dict[str, Any] = {"finished": False}
     ledger: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.cluster.resources import SECRETS
 from local.stack import SESSION_DATABASE, LocalStack

@@ -13,10 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from keyturn import errors, purge, purge_progress, run, sessions
-from keyturn.adapters.redis import RedisSessions
-from keyturn.purge import Manner
-from keyturn.sessions import Pace
+from keyturn import errors
+from keyturn.adapters.redis.sessions import RedisSessions
+from keyturn.run import times
+from keyturn.sessions import progress as purge_progress
+from keyturn.sessions import purge
+from keyturn.sessions import store as session_store
+from keyturn.sessions.purge import Manner
+from keyturn.sessions.store import Pace
 from tests.contract.session_stores import settings_of
 
 Ledger = dict[str, Any]
@@ -62,7 +66,7 @@ class Purging:
     """A purge in the making: the ledger after its last call, and the errors that calls ended in."""
 
     def __init__(
-        self, store: sessions.SessionStore, ledger: Ledger | None = None, speed: float = 1.0
+        self, store: session_store.SessionStore, ledger: Ledger | None = None, speed: float = 1.0
     ) -> None:
         self.store, self.ledger, self.clock = store, ledger or {}, HurriedClock(speed)
         self.calls, self.problems = 0, list[errors.RetryMe]()
@@ -80,8 +84,8 @@ class Purging:
     def call(self) -> None:
         """What one call of the function does; a ledger travels as JSON."""
         ledger = json.loads(json.dumps(self.ledger))
-        done = purge.next_slice(ledger, self.store, SMALL_PAGES, self.clock, run.now())
-        self.ledger = {"purge_sessions": purge_progress.as_entry(done, run.now())}
+        done = purge.next_slice(ledger, self.store, SMALL_PAGES, self.clock, times.now())
+        self.ledger = {"purge_sessions": purge_progress.as_entry(done, times.now())}
         self.calls += 1
 
     def to_the_end(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from keyturn import rollout
-from keyturn.run import now, timestamp
+from keyturn.rollout import restart as rollout_restart
+from keyturn.run.times import now, timestamp
 from tests.conftest import STAMP
 from tests.contract.cluster_under_test import ClusterUnderTest
 from tests.contract.rotation_adapters import Adapters, adapters_of, still_on_top
@@ -33,7 +33,7 @@ class Restarting:
 
     def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
         begun, cluster = now(), self.adapters.cluster
-        restarted = rollout.restart(cluster, self.stamp, self.service, begun, confirm)
+        restarted = rollout_restart.restart(cluster, self.stamp, self.service, begun, confirm)
         self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
         self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
         self.pods_before = restarted.pods
@@ -42,7 +42,7 @@ class Restarting:
 
     def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
         cluster, at = self.adapters.cluster, now() + after
-        look = rollout.check(cluster, self.stamp, self.ledger, LIMIT, at)
+        look = rollout_restart.check(cluster, self.stamp, self.ledger, LIMIT, at)
         self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
         return dict(look.entry)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from keyturn.adapters.kubernetes import KubernetesApi
-from keyturn.adapters.kubernetes_secret import KubernetesSecret
-from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-from keyturn.settings import ClusterSettings, DeliverySettings
-from keyturn.variables import DeliveryMode, SecretArn, Url
+from keyturn.adapters.kubernetes.api import KubernetesApi
+from keyturn.adapters.kubernetes.secrets import KubernetesSecret
+from keyturn.adapters.kubernetes.workloads import KubernetesCluster
+from keyturn.settings.loading import ClusterSettings, DeliverySettings
+from keyturn.settings.types import DeliveryMode, SecretArn, Url
 from tests.conftest import AUTHORITIES
 from tests.contract.cluster_under_test import NAME, ClusterUnderTest
 

@@ -5,19 +5,21 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Protocol
 
-from keyturn import purge, purge_progress, sessions
-from keyturn.adapters.redis import RedisSessions
-from keyturn.purge import Manner
-from keyturn.settings import SessionSettings
-from keyturn.variables import Port, Prefixes, PurgePace, RedisAuthentication, SecretArn
+from keyturn.adapters.redis.sessions import RedisSessions
+from keyturn.sessions import progress as purge_progress
+from keyturn.sessions import purge
+from keyturn.sessions import store as session_store
+from keyturn.sessions.purge import Manner
+from keyturn.settings.loading import SessionSettings
+from keyturn.settings.types import Port, Prefixes, PurgePace, RedisAuthentication, SecretArn
 from local.redis_server import RedisServer
 from tests.conftest import AUTHORITIES, NOON
 from tests.fakes import FakeClock, FakeSessionStore
 from tests.redis_cluster import RedisCluster
 
 DATABASE = 1
-FAST = Manner(sessions.PACES["fast"])
-FLUSH = Manner(sessions.PACES["fast"], flush=True)
+FAST = Manner(session_store.PACES["fast"])
+FLUSH = Manner(session_store.PACES["fast"], flush=True)
 
 
 def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
@@ -49,7 +51,7 @@ def store_of_cluster(cluster: RedisCluster, **changes: Any) -> RedisSessions:
 class Stage(Protocol):
     """A session store, and a way to fill it."""
 
-    def store(self, *prefixes: str) -> sessions.SessionStore: ...
+    def store(self, *prefixes: str) -> session_store.SessionStore: ...
 
     def put(self, *names: bytes) -> None: ...
 
@@ -60,7 +62,7 @@ class FakeStage:
     def __init__(self, runs: list[str]) -> None:
         self.fake = FakeSessionStore(runs=runs)
 
-    def store(self, *prefixes: str) -> sessions.SessionStore:
+    def store(self, *prefixes: str) -> session_store.SessionStore:
         self.fake.prefixes = prefixes or ("session:",)
         return self.fake
 
@@ -76,7 +78,7 @@ class ServerStage:
         self.server = server
         self.client = server.client(DATABASE)
 
-    def store(self, *prefixes: str) -> sessions.SessionStore:
+    def store(self, *prefixes: str) -> session_store.SessionStore:
         return store_of(self.server, session_prefixes=prefixes or ("session:",))
 
     def put(self, *names: bytes) -> None:
@@ -91,7 +93,7 @@ class ClusterStage:
         self.cluster, self.database = cluster, database
         self.held = cluster.client(database)
 
-    def store(self, *prefixes: str) -> sessions.SessionStore:
+    def store(self, *prefixes: str) -> session_store.SessionStore:
         changes = {"session_prefixes": prefixes or ("session:",), "redis_database": self.database}
         return store_of_cluster(self.cluster, **changes)
 
@@ -103,7 +105,7 @@ class ClusterStage:
 
 
 def one_slice(
-    store: sessions.SessionStore, ledger: dict[str, Any], manner: Manner = FAST
+    store: session_store.SessionStore, ledger: dict[str, Any], manner: Manner = FAST
 ) -> dict[str, Any]:
     """What one call of the function does, with a ledger that has travelled as JSON."""
     done = purge.next_slice(json.loads(json.dumps(ledger)), store, manner, FakeClock(), NOON)
@@ -111,7 +113,7 @@ def one_slice(
 
 
 def purge_all(
-    store: sessions.SessionStore,
+    store: session_store.SessionStore,
     manner: Manner = FAST,
     *,
     between: Callable[[], object] = lambda: None,
@@ -125,7 +127,7 @@ def purge_all(
     return entry
 
 
-def count(store: sessions.SessionStore) -> int:
-    found = sessions.count(store, FAST.pace, FakeClock())
+def count(store: session_store.SessionStore) -> int:
+    found = session_store.count(store, FAST.pace, FakeClock())
     assert found["counted"]
     return int(found["sessions"])

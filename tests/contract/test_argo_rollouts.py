@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, rollout, rollout_state
-from keyturn.run import now
-from keyturn.stamp import Stamp
+from keyturn import errors
+from keyturn.rollout import inspection, restart
+from keyturn.rollout.pod_annotations import Stamp
+from keyturn.run.times import now
 from local.argo_rollouts import HASH, ROLLOUTS, RolloutsController
 from local.cluster.client import MERGE
 from local.cluster.custom_resources import ANYTHING, installed
@@ -137,7 +138,7 @@ def test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_upd
 ) -> None:
     rotation.start()
     old, sets = rotation.pods(), rotation.replica_sets()
-    rollout.check_ready(rotation.adapters.cluster, SERVICE)
+    restart.check_ready(rotation.adapters.cluster, SERVICE)
     assert "restartAt" not in rotation.read()["spec"]
     restarted = rotation.restart()
     done = rotation.look_until_done()
@@ -263,7 +264,7 @@ def test_a_restart_that_is_held_up_is_not_put_over_that_of_a_later_run(
     later = Stamp("later", "9")
 
     def held_up() -> None:
-        rollout.restart(rotation.adapters.cluster, later, SERVICE, now(), still_on_top)
+        restart.restart(rotation.adapters.cluster, later, SERVICE, now(), still_on_top)
 
     with pytest.raises(errors.DeliveryConflict, match="rollouts/web"):
         rotation.restart_once(held_up)
@@ -278,7 +279,7 @@ def test_a_new_pod_that_cannot_start_fails_the_restart_at_once(
     cluster.admin.create(SECRETS, namespace, held)
     template = deployment(NAME, FROM_SECRET)["spec"]["template"]
     rotation.start(replicas=2, template=template)
-    rollout.check_ready(rotation.adapters.reading_key, SERVICE)
+    restart.check_ready(rotation.adapters.reading_key, SERVICE)
     cluster.admin.delete(SECRETS, namespace, "session-key")
     rotation.restart()
 
@@ -310,10 +311,10 @@ def test_the_logs_and_the_counts_are_those_of_the_pods_from_after_the_restart(
         return [line.text for log in found.logs if log.gets_key for line in log.lines]
 
     until(lines, lambda found: found == ["started"])
-    assert rollout_state.count_stamps(adapter, [SERVICE], NEW) == {
+    assert inspection.count_stamps(adapter, [SERVICE], NEW) == {
         SERVICE: {"current": 1, "others": 0, "unstamped": 0}
     }
-    assert rollout_state.count_stamps(adapter, [SERVICE], OLD)[SERVICE]["others"] == 1
+    assert inspection.count_stamps(adapter, [SERVICE], OLD)[SERVICE]["others"] == 1
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_a_rollout_that_cannot_be_restarted_is_refused_and_nothing_is_changed(
     before = until(rotation.read, lambda found: "observedGeneration" in found.get("status", {}))
     for attempt in (
         rotation.restart,
-        lambda: rollout.check_ready(rotation.adapters.cluster, SERVICE),
+        lambda: restart.check_ready(rotation.adapters.cluster, SERVICE),
     ):
         with pytest.raises(error, match=named):
             attempt()
@@ -347,7 +348,7 @@ def test_a_rollout_that_cannot_be_restarted_is_refused_and_nothing_is_changed(
 def test_a_rollout_that_does_not_read_the_key_is_refused(rotation: Rotation) -> None:
     rotation.create()
     with pytest.raises(errors.KeyNotInjected, match="Rollout web"):
-        rollout.check_ready(rotation.adapters.reading_key, SERVICE)
+        restart.check_ready(rotation.adapters.reading_key, SERVICE)
 
 
 def test_without_the_permission_the_error_names_it_and_nothing_is_changed(
@@ -356,7 +357,7 @@ def test_without_the_permission_the_error_names_it_and_nothing_is_changed(
     rotation.create(name="seen-only")
     before = cluster.admin.get(ROLLOUTS, namespace, "seen-only")
     with pytest.raises(errors.AccessDenied, match=r"`patch rollouts` \(seen-only\)"):
-        rollout.check_ready(rotation.adapters.cluster, "rollout/seen-only")
+        restart.check_ready(rotation.adapters.cluster, "rollout/seen-only")
     assert cluster.admin.get(ROLLOUTS, namespace, "seen-only") == before
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from keyturn import errors
-from keyturn.stamp import Stamp
+from keyturn.rollout.pod_annotations import Stamp
 from local.cluster import AccessEntry
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, NAMESPACES, RBAC_RESOURCES, SECRETS, Json

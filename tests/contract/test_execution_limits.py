@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.adapters.step_functions import StepFunctionsRuns
+from keyturn.adapters.aws.step_functions import StepFunctionsRuns
 from local import execution_limits
 from local.cloud import Cloud
 from local.execution_limits import PAYLOAD_BYTES, payload_bytes

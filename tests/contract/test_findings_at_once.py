@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, finding, key, response, run, settings
-from keyturn.adapters.secrets_manager import SecretsManager
-from keyturn.finding import Scope, token_of
-from keyturn.finding_event import Finding, parse
-from keyturn.finding_history import StartedRotation
+from keyturn import errors
+from keyturn.adapters.aws.secrets_manager import SecretsManager
+from keyturn.findings import policy as finding_policy
+from keyturn.findings import response
+from keyturn.findings.event import Finding, parse
+from keyturn.findings.policy import Scope, token_of
+from keyturn.run import times
+from keyturn.secret import key
+from keyturn.secret.finding_history import StartedRotation
+from keyturn.settings import loading
 from tests.contract.secrets_manager_account import (
     PATIENCE_SECONDS,
     Account,
@@ -36,7 +41,7 @@ def account(account: Account) -> Account:
 @pytest.fixture
 def scope() -> Scope:
     given = environment("respond_to_finding")
-    return finding.scope_of(settings.load(settings.RespondToFindingSettings, given))
+    return finding_policy.scope_of(loading.load(loading.RespondToFindingSettings, given))
 
 
 class Together(SecretsManager):
@@ -54,7 +59,7 @@ class Together(SecretsManager):
 
 
 def just_seen(finding_id: str) -> Finding:
-    at = run.now()
+    at = times.now()
     found = parse(event("respond_to_finding"))
     return replace(found, id=finding_id * 32, last_seen=at, sent=at)
 

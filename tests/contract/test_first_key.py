@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from tests.contract.secrets_manager_account import Account
 from tests.project import ROOT
 

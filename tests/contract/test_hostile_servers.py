@@ -15,27 +15,23 @@ from typing import Any
 import pytest
 
 from keyturn import errors
-from keyturn.adapters import (
-    aws,
-    deadline,
-    http,
-    kubernetes,
-    notifications,
-    redis_connection,
-    slack,
-    vault_connection,
-)
-from keyturn.adapters.kubernetes import KubernetesApi
-from keyturn.adapters.redis import RedisSessions
-from keyturn.adapters.redis_credentials import StoredPassword
-from keyturn.adapters.s3 import S3Records
-from keyturn.adapters.secrets_manager import SecretsManager
-from keyturn.adapters.step_functions import StepFunctionsRuns
-from keyturn.adapters.vault import KvSecret
-from keyturn.channels import Message
-from keyturn.settings import ClusterSettings
-from keyturn.validation import Answer
-from keyturn.variables import SecretArn, Url, VaultAuthentication
+from keyturn.adapters import deadline, http, slack
+from keyturn.adapters.aws import client as aws_client
+from keyturn.adapters.aws import notifications
+from keyturn.adapters.aws.s3_records import S3Records
+from keyturn.adapters.aws.secrets_manager import SecretsManager
+from keyturn.adapters.aws.step_functions import StepFunctionsRuns
+from keyturn.adapters.kubernetes import api as kubernetes_api
+from keyturn.adapters.kubernetes.api import KubernetesApi
+from keyturn.adapters.redis import connection as redis_connection
+from keyturn.adapters.redis.credentials import StoredPassword
+from keyturn.adapters.redis.sessions import RedisSessions
+from keyturn.adapters.vault import connection as vault_connection
+from keyturn.adapters.vault.kv_secret import KvSecret
+from keyturn.reporting.notifications import Message
+from keyturn.settings.loading import ClusterSettings
+from keyturn.settings.types import SecretArn, Url, VaultAuthentication
+from keyturn.validation.endpoints import Answer
 from local.cluster.certificates import CertificateAuthority, server_context
 from tests.conftest import ARN, NEW
 from tests.contract import vault_secret
@@ -172,7 +168,15 @@ CASES = [(look, manner) for look in LOOKS for manner in MANNERS]
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Deadlines of a moment, and what AWS's client wants to know."""
-    for module in (aws, http, kubernetes, notifications, redis_connection, slack, vault_connection):
+    for module in (
+        aws_client,
+        http,
+        kubernetes_api,
+        notifications,
+        redis_connection,
+        slack,
+        vault_connection,
+    ):
         monkeypatch.setattr(module, "SECONDS", SECONDS)
     monkeypatch.setattr(slack, "TRY_SECONDS", SECONDS)
     (tmp_path / "ca.pem").write_text(AUTHORITY.pem)
@@ -243,7 +247,15 @@ def peak_growth(work: Callable[[], object]) -> int:
 def test_gigabytes_are_not_read_into_memory_however_long_a_look_may_take(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (aws, http, kubernetes, notifications, redis_connection, slack, vault_connection):
+    for module in (
+        aws_client,
+        http,
+        kubernetes_api,
+        notifications,
+        redis_connection,
+        slack,
+        vault_connection,
+    ):
         monkeypatch.setattr(module, "SECONDS", PATIENCE_SECONDS)
     look = LOOKS[name]
     with HostileServer("floods", look.language, TLS if look.tls else None) as server:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import errors, log_report, logs
-from keyturn.adapters import kubernetes_workloads
-from keyturn.delivery import DirectWrite
-from keyturn.log_report import PodCount, Report
-from keyturn.rollout import RESTARTED_AT
-from keyturn.stamp import KEY_VERSION, Stamp
-from keyturn.workload import Workload
+from keyturn import errors
+from keyturn.adapters.kubernetes import workloads as kubernetes_workloads
+from keyturn.delivery.kubernetes_secret import DirectWrite
+from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
+from keyturn.rollout.restart import RESTARTED_AT
+from keyturn.rollout.status import Workload
+from keyturn.validation import log_report, pod_logs
+from keyturn.validation.log_report import PodCount, Report
 from local.cluster.resources import DEPLOYMENTS, SECRETS, Json
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
 from tests.contract.manifests import container, deployment
@@ -173,7 +174,7 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
 def report(adapters: Adapters) -> Report | str:
     """What the logs of the restart show, or the refusal."""
     try:
-        return logs.read([adapters.cluster.of_restart("web", TWO, LONG_AGO)], time.monotonic)
+        return pod_logs.read([adapters.cluster.of_restart("web", TWO, LONG_AGO)], time.monotonic)
     except errors.KeyErrorsInLogs as told:
         return str(told)
 

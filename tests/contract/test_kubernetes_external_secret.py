@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from keyturn import delivery, errors, key
-from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
-from keyturn.run import now
-from keyturn.settings import DeliverySettings
-from keyturn.synchronization import ForcedSync
-from keyturn.variables import DeliveryMode
+from keyturn import errors
+from keyturn.adapters.kubernetes.secrets import FORCE_SYNC, KubernetesExternalSecret
+from keyturn.delivery import strategy
+from keyturn.delivery.external_secrets import ForcedSync
+from keyturn.run.times import now
+from keyturn.secret import key
+from keyturn.settings.loading import DeliverySettings
+from keyturn.settings.types import DeliveryMode
 from local.cluster.client import MERGE
 from local.cluster.resources import SECRETS, Json
 from local.external_secrets import EXTERNAL_SECRETS
@@ -53,7 +55,7 @@ class Delivery:
             for version, one in ((OLD, self.old), (NEW, self.new))
         }
         source = FakeSecretStore({OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, documents)
-        told = delivery.deliver(source, self.way, NEW, self.ledger, now())
+        told = strategy.deliver(source, self.way, NEW, self.ledger, now())
         self.ledger["deliver_key"] = told
         assert told["state"] != "done" or self.way.target.read().holds(self.new)
         return told

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from keyturn import errors
-from keyturn.adapters.kubernetes_secret import FORCE_SYNC, KubernetesExternalSecret
-from keyturn.adapters.vault_secrets_operator import KubernetesStaticSecret
-from keyturn.settings import DeliverySettings
-from keyturn.variables import DeliveryMode
+from keyturn.adapters.kubernetes.secrets import FORCE_SYNC, KubernetesExternalSecret
+from keyturn.adapters.kubernetes.vault_secrets_operator import KubernetesStaticSecret
+from keyturn.settings.loading import DeliverySettings
+from keyturn.settings.types import DeliveryMode
 from local.cluster.resources import Resource
 from local.external_secrets import EXTERNAL_SECRETS
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from keyturn.adapters import kubernetes_workloads
-from keyturn.stamp import KEY_DELIVERY, KEY_VERSION
+from keyturn.adapters.kubernetes import workloads
+from keyturn.rollout.pod_annotations import KEY_DELIVERY, KEY_VERSION
 from local.cluster.resources import DEPLOYMENTS, PODS, Json
 from tests.conftest import NOON, STAMP
 from tests.contract.cluster_under_test import KEY_ID, ClusterUnderTest
@@ -81,8 +81,8 @@ def test_thousands_of_pods_need_the_memory_of_one_page(
         adapters.cluster.of_restart("web", STAMP, NOON)
 
     for read in (lambda: adapters.cluster.pods("web"), logs):
-        monkeypatch.setattr(kubernetes_workloads, "PAGE_PODS", 100)
+        monkeypatch.setattr(workloads, "PAGE_PODS", 100)
         in_pages = peak(read)
-        monkeypatch.setattr(kubernetes_workloads, "PAGE_PODS", MANY)
+        monkeypatch.setattr(workloads, "PAGE_PODS", MANY)
         at_once = peak(read)
         assert in_pages < at_once / 3, (in_pages, at_once)

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, rollout
-from keyturn.run import now, timestamp
-from keyturn.stamp import KEY_VERSION, Stamp
-from keyturn.workload import CRASHES_ALLOWED
+from keyturn import errors
+from keyturn.rollout import restart as rollout_restart
+from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
+from keyturn.rollout.status import CRASHES_ALLOWED
+from keyturn.run.times import now, timestamp
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SECRETS, Json
 from tests.conftest import OLD, STAMP
@@ -203,7 +204,7 @@ def test_a_restart_by_somebody_else_on_top_of_ours_is_waited_for(
     rotation.look_until_done()
     listed = cluster.admin.list(PODS, namespace, label_selector="app=web")
     restarted = {
-        one["metadata"]["annotations"][rollout.RESTARTED_AT]
+        one["metadata"]["annotations"][rollout_restart.RESTARTED_AT]
         for one in listed
         if "deletionTimestamp" not in one["metadata"]
     }
@@ -215,7 +216,7 @@ def test_a_template_that_is_rolled_back_under_us_is_named(rotation: Rotation) ->
     rotation.start(replicas=1)
     rotation.restart()
     rotation.look_until_done()
-    stamp = {KEY_VERSION: None, rollout.RESTARTED_AT: None}
+    stamp = {KEY_VERSION: None, rollout_restart.RESTARTED_AT: None}
     rotation.patch({"template": {"metadata": {"annotations": stamp}}})
     with pytest.raises(errors.RestartOverwritten, match="rollout history deployment/web"):
         rotation.look()
@@ -238,7 +239,7 @@ def test_a_deployment_that_would_not_roll_out_is_refused_before_and_during_a_rol
     generation = rotation.deployment()["metadata"]["generation"]
     for attempt in (
         rotation.restart,
-        lambda: rollout.check_ready(rotation.adapters.cluster, "web"),
+        lambda: rollout_restart.check_ready(rotation.adapters.cluster, "web"),
     ):
         with pytest.raises(error):
             attempt()
@@ -269,7 +270,7 @@ def test_pods_of_another_owner_are_named_before_and_after_and_hold_nothing_up(
     others = until(owners, lambda found: len(found) == 3)
     assert (others["debug"], others[released]) == ("no controller", "no controller")
     assert sum(owner.startswith("ReplicaSet worker-") for owner in others.values()) == 1
-    note = insist(lambda: rollout.check_ready(rotation.adapters.cluster, "web"))
+    note = insist(lambda: rollout_restart.check_ready(rotation.adapters.cluster, "web"))
     assert note is not None
     assert "matches 3 pods of another owner: debug (no controller), " in note
     rotation.restart()
@@ -322,7 +323,7 @@ def test_a_quota_that_leaves_no_room_for_a_new_pod_is_told_at_once_and_fails_bef
     with pytest.raises(errors.RolloutFailed, match="kubectl describe resourcequotas"):
         rotation.look(after=minute)
     with pytest.raises(errors.RolloutFailed, match=r"exceeded quota: q.*Nothing was changed"):
-        rollout.check_ready(rotation.adapters.cluster, "web")
+        rollout_restart.check_ready(rotation.adapters.cluster, "web")
 
 
 def test_a_pause_by_reloader_is_waited_for_and_the_rollout_goes_on_after_it(
@@ -355,7 +356,7 @@ def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> Non
     begun, cluster = now(), rotation.adapters.cluster
     generations = []
     for stamp in (STAMP, Stamp(OLD, STAMP.delivery)):
-        again = partial(rollout.restart, cluster, stamp, "web", begun, still_on_top)
+        again = partial(rollout_restart.restart, cluster, stamp, "web", begun, still_on_top)
         assert insist(again).entry["restarted"]
         generations.append(rotation.deployment()["metadata"]["generation"])
     assert generations[1] == generations[0] + 1
@@ -369,7 +370,7 @@ def test_a_restart_that_is_held_up_is_not_stamped_over_that_of_a_later_run(
     later = Stamp("later", "9")
 
     def held_up() -> None:
-        rollout.restart(rotation.adapters.cluster, later, "web", now(), still_on_top)
+        rollout_restart.restart(rotation.adapters.cluster, later, "web", now(), still_on_top)
 
     with pytest.raises(errors.DeliveryConflict, match="deployments/web"):
         rotation.restart_once(held_up)

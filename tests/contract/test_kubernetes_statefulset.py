@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, rollout
-from keyturn.run import now, timestamp
-from keyturn.stamp import KEY_VERSION
+from keyturn import errors
+from keyturn.rollout import restart as rollout_restart
+from keyturn.rollout.pod_annotations import KEY_VERSION
+from keyturn.run.times import now, timestamp
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
 from tests.conftest import NEW, OLD, STAMP
@@ -54,9 +55,11 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
         yield adapters_of(cluster, namespace)
 
 
-def restart(adapters: Adapters, begun: datetime) -> rollout.Counted:
+def restart(adapters: Adapters, begun: datetime) -> rollout_restart.Counted:
     """Restart it, whatever its controller writes in between."""
-    return insist(lambda: rollout.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top))
+    return insist(
+        lambda: rollout_restart.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
+    )
 
 
 def start(
@@ -115,21 +118,24 @@ def patches(cluster: ClusterUnderTest) -> int:
     return sum(tuple(entry[1:]) == wanted for entry in cluster.running.audit)
 
 
-def ledger_of(restarted: rollout.Counted) -> dict[str, Any]:
+def ledger_of(restarted: rollout_restart.Counted) -> dict[str, Any]:
     """What a run knows that began now and has restarted the service."""
     begun = {"startedAt": timestamp(now())}
     return {"begin_rotation": begun, "restart_service": {**restarted.entry, **begun}}
 
 
 def look_until_done(
-    cluster: ClusterUnderTest, namespace: str, adapters: Adapters, restarted: rollout.Counted
-) -> list[rollout.Counted]:
+    cluster: ClusterUnderTest,
+    namespace: str,
+    adapters: Adapters,
+    restarted: rollout_restart.Counted,
+) -> list[rollout_restart.Counted]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
     ledger = ledger_of(restarted)
-    looks: list[rollout.Counted] = []
+    looks: list[rollout_restart.Counted] = []
 
-    def look() -> rollout.Counted:
-        looks.append(rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now()))
+    def look() -> rollout_restart.Counted:
+        looks.append(rollout_restart.check(adapters.cluster, STAMP, ledger, LIMIT, now()))
         ledger["check_rollout"] = looks[-1].entry
         return looks[-1]
 
@@ -146,7 +152,7 @@ def test_a_restart_is_done_when_every_pod_is_new_and_no_old_one_is_listed(
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
     start(cluster, namespace)
     old = versions(cluster, namespace)
-    rollout.check_ready(adapters.cluster, SERVICE)
+    rollout_restart.check_ready(adapters.cluster, SERVICE)
     restarted = restart(adapters, now())
     looks = look_until_done(cluster, namespace, adapters, restarted)
     assert restarted.entry["restarted"]
@@ -199,7 +205,7 @@ def test_a_stray_old_pod_that_nobody_owns_is_named_and_not_waited_for(
     assert restarted.pods.keys() == {f"{NAME}-0", f"{NAME}-1"}
     ledger = ledger_of(restarted)
     done = until(
-        lambda: rollout.check(adapters.cluster, STAMP, ledger, LIMIT, now()).entry,
+        lambda: rollout_restart.check(adapters.cluster, STAMP, ledger, LIMIT, now()).entry,
         lambda seen: bool(seen["state"] == "done"),
     )
     assert done["notRestarted"] == "1 pod of another owner: stray (no controller)"
@@ -225,7 +231,7 @@ def test_a_statefulset_that_would_keep_old_pods_is_refused_and_nothing_is_change
     start(cluster, namespace, updateStrategy=strategy)
     before, pods, asked = read(cluster, namespace), versions(cluster, namespace), patches(cluster)
     with pytest.raises(errors.ServiceKeepsOldPods, match=named):
-        rollout.check_ready(adapters.cluster, SERVICE)
+        rollout_restart.check_ready(adapters.cluster, SERVICE)
     assert patches(cluster) == asked
     after = read(cluster, namespace)
     assert (after["metadata"]["generation"], after["spec"]) == (
@@ -242,5 +248,5 @@ def test_without_the_permission_the_error_names_it(
     start(cluster, namespace)
     before = read(cluster, namespace)["metadata"]["generation"]
     with pytest.raises(errors.AccessDenied, match=r"`patch statefulsets` \(queue\)"):
-        rollout.check_ready(adapters.cluster, SERVICE)
+        rollout_restart.check_ready(adapters.cluster, SERVICE)
     assert read(cluster, namespace)["metadata"]["generation"] == before

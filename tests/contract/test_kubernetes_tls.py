@@ -19,9 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from keyturn import errors
 from keyturn.adapters.certificate_authorities import context
-from keyturn.adapters.kubernetes import KubernetesApi
-from keyturn.settings import ClusterSettings
-from keyturn.variables import SecretArn, Url
+from keyturn.adapters.kubernetes.api import KubernetesApi
+from keyturn.settings.loading import ClusterSettings
+from keyturn.settings.types import SecretArn, Url
 from tests.conftest import AUTHORITIES
 
 PATH = "/api/v1/namespaces/web/pods"

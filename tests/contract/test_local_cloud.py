@@ -17,8 +17,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from keyturn.adapters import step_functions
-from keyturn.adapters.step_functions import StepFunctionsRuns
+from keyturn.adapters.aws import step_functions
+from keyturn.adapters.aws.step_functions import StepFunctionsRuns
 from local import state_machines
 from local.cloud import INTERPRETER_ACCESS_KEY, STACK_ACCESS_KEY, Cloud, access_key_of
 from local.events import target_input

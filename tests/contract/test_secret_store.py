@@ -12,13 +12,17 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from keyturn import delivery, errors, exposure, key, response, secret
-from keyturn.adapters import aws, secrets_manager
-from keyturn.adapters.secrets_manager import SecretsManager
-from keyturn.exposure import MARKS_KEPT, Mark
-from keyturn.finding_history import StartedRotation
-from keyturn.labels import AWSCURRENT, AWSPENDING
-from keyturn.trigger import Schedule
+from keyturn import errors
+from keyturn.adapters.aws import client, secrets_manager
+from keyturn.adapters.aws.secrets_manager import SecretsManager
+from keyturn.delivery import strategy
+from keyturn.findings import response
+from keyturn.rotation import steps
+from keyturn.secret import exposure, key
+from keyturn.secret.exposure import MARKS_KEPT, Mark
+from keyturn.secret.finding_history import StartedRotation
+from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING
+from keyturn.secret.trigger import Schedule
 from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
@@ -30,7 +34,7 @@ from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
-class Store(secret.SecretStore, delivery.KeySource, response.Secret, exposure.MarkStore, Protocol):
+class Store(steps.SecretStore, strategy.KeySource, response.Secret, exposure.MarkStore, Protocol):
     """All that is asked of the secret."""
 
 
@@ -102,8 +106,8 @@ def front(endpoint: tuple[Front, str], monkeypatch: pytest.MonkeyPatch) -> Itera
     """The endpoint with an account of its own, tried once and waited for briefly."""
     front, url = endpoint
     front.fault, front.faulty, front.requests = None, "", []
-    once = aws.CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-    monkeypatch.setattr(aws, "CONFIG", once)
+    once = client.CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+    monkeypatch.setattr(client, "CONFIG", once)
     monkeypatch.setattr(secrets_manager, "CONSISTENCY_SECONDS", 0.3)
     monkeypatch.setattr(secrets_manager, "FIRST_DELAY_SECONDS", 0.01)
     # The default session keeps the credentials with which it was made.
@@ -211,10 +215,10 @@ def test_the_pending_label_can_be_taken_off_more_than_once(bench: Bench) -> None
 
 def test_a_whole_rotation_ends_with_a_new_key_also_when_it_is_repeated(bench: Bench) -> None:
     runs = FakeRuns()
-    rotation = secret.Rotation(bench.arn, bench.store, runs, FakeQuestions(), "scheduled")
+    rotation = steps.Rotation(bench.arn, bench.store, runs, FakeQuestions(), "scheduled")
     for step in STEPS * 2:
         event = {"Step": step, "SecretId": bench.arn, "ClientRequestToken": bench.pending}
-        secret.take_step(rotation, secret.parse(event, bench.arn))
+        steps.take_step(rotation, steps.parse(event, bench.arn))
     assert labels(bench) == {bench.current: {"AWSPREVIOUS"}, bench.pending: {"AWSCURRENT"}}
     new = key.parse_document(bench.store.read(bench.pending))
     assert new.key != key.parse_document(bench.document).key
@@ -429,12 +433,12 @@ def test_a_whole_rotation_changes_the_secret_with_two_calls(
     until(lambda: real.account.waits_to_retry(token), "the failed first step")
     front.requests.clear()
     runs = FakeRuns()
-    rotation = secret.Rotation(
+    rotation = steps.Rotation(
         real.arn, SecretsManager(real.arn), runs, FakeQuestions(), "emergency"
     )
     for step in STEPS * 2:
         event = {"Step": step, "SecretId": real.arn, "ClientRequestToken": token}
-        secret.take_step(rotation, secret.parse(event, real.arn))
+        steps.take_step(rotation, steps.parse(event, real.arn))
     reads = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds"}
     changes = [(name, asked) for name, asked in front.requests if name not in reads]
     assert [name for name, _ in changes] == ["PutSecretValue", "UpdateSecretVersionStage"]

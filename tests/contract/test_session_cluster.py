@@ -9,8 +9,9 @@ import pytest
 from redis import UsernamePasswordCredentialProvider
 from redis.exceptions import ResponseError
 
-from keyturn import errors, sessions
-from keyturn.adapters.redis import RedisSessions
+from keyturn import errors
+from keyturn.adapters.redis.sessions import RedisSessions
+from keyturn.sessions import store as session_store
 from local.processes import Processes
 from local.redis_server import Product, find_binary
 from tests import session_fill
@@ -68,7 +69,7 @@ def ask(cluster: RedisCluster, index: int, *words: Any) -> Any:
         return client.execute_command(*words)
 
 
-def in_the_middle(store: sessions.SessionStore) -> Purging:
+def in_the_middle(store: session_store.SessionStore) -> Purging:
     """A purge of which a part is done on every primary, and no pass is over on any."""
     purging = Purging(store, speed=SHORT_SLICES)
     purging.call()
@@ -141,7 +142,7 @@ class LosingStore:
     def __init__(self, store: RedisSessions, lose: Callable[[], None]) -> None:
         self.store, self.lose = store, lose
 
-    def primaries(self) -> Sequence[sessions.Primary]:
+    def primaries(self) -> Sequence[session_store.Primary]:
         found = self.store.primaries()
         self.lose()
         return found
@@ -304,14 +305,14 @@ def test_slots_that_stay_on_their_way_are_told_before_anything_changes(
     slot = cluster.slots(0)[0]
     set_slot(cluster, slot, 0, 1)
     with pytest.raises(errors.SessionStoreUnavailable, match="on their way"):
-        sessions.check_ready(store_of_cluster(cluster), flush=False)
+        session_store.check_ready(store_of_cluster(cluster), flush=False)
     assert keys.size() == SESSIONS + OTHERS
     with pytest.raises(errors.SessionStoreUnavailable, match="on their way"):
         purge_all(store_of_cluster(cluster))
     assert keys.size() == OTHERS  # all are gone, and nobody says that it is proved
     for index in (0, 1):
         ask(cluster, index, "CLUSTER", "SETSLOT", slot, "STABLE")
-    sessions.check_ready(store_of_cluster(cluster), flush=False)
+    session_store.check_ready(store_of_cluster(cluster), flush=False)
 
 
 def give_up(cluster: RedisCluster, slots: Sequence[int], index: int) -> bool:
@@ -341,7 +342,7 @@ def test_slots_that_nobody_serves_are_counted_in_the_error(
     slots = cluster.slots(1)[:3]
     orphan(cluster, slots)
     for call in (
-        lambda: sessions.check_ready(store_of_cluster(cluster), flush=False),
+        lambda: session_store.check_ready(store_of_cluster(cluster), flush=False),
         lambda: purge_all(store_of_cluster(cluster)),
     ):
         with pytest.raises(errors.SessionStoreUnavailable, match=r" 3 of 16384 slots"):
@@ -411,7 +412,7 @@ def test_a_user_with_the_documented_rights_can_purge_a_cluster(
 ) -> None:
     rights = [right for right in RIGHTS if right != "+select"]  # database 0 is not selected
     with user(cluster, [*rights, *CLUSTER_RIGHTS]) as store:
-        sessions.check_ready(store, flush=False)
+        session_store.check_ready(store, flush=False)
         assert_all_ended(purge_all(store), keys)
 
 
@@ -423,7 +424,7 @@ def test_a_right_that_only_a_cluster_asks_for_is_named(
     named = missing[1:].upper().replace("|", r"\|")
     with user(cluster, rights) as store:
         with pytest.raises(errors.SessionCommandRefused, match=named):
-            sessions.check_ready(store, flush=False)
+            session_store.check_ready(store, flush=False)
         with pytest.raises(errors.SessionCommandRefused, match=named):
             purge_all(store)
     assert keys.size() == SESSIONS + OTHERS
@@ -437,7 +438,7 @@ def test_a_user_who_may_delete_only_some_sessions_is_refused_and_not_told_that_n
     some = [f"~session:{{{tag}}}*" for tag in tags]
     with user(cluster, [*RIGHTS, *CLUSTER_RIGHTS, "resetkeys", *some]) as store:
         with pytest.raises(errors.SessionCommandRefused, match="for all sessions"):
-            sessions.check_ready(store, flush=False)
+            session_store.check_ready(store, flush=False)
         assert keys.size() == SESSIONS + OTHERS
         with pytest.raises(errors.SessionCommandRefused, match="for all sessions") as no:
             purge_all(store)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from keyturn import errors, sessions
+from keyturn import errors
+from keyturn.sessions import store as session_store
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests.contract.session_stores import (
@@ -175,7 +176,7 @@ def test_one_purge_ends_the_sessions_of_every_prefix(
     }
     stage.put(*of_sessions, *others)
     store = stage.store(*prefixes)
-    sessions.check_ready(store, flush=False)
+    session_store.check_ready(store, flush=False)
     assert count(store) == len(of_sessions)
     entry = purge_all(store)
     assert (entry["before"], entry["deleted"], entry["left"]) == (len(of_sessions),) * 2 + (0,)
@@ -207,8 +208,8 @@ def test_an_empty_database_has_no_sessions(stage: Stage) -> None:
 
 def test_counting_and_asking_whether_it_is_ready_delete_nothing(stage: Stage) -> None:
     stage.put(*(b"session:%d" % number for number in range(50)))
-    sessions.check_ready(stage.store(), flush=False)
-    sessions.check_ready(stage.store(), flush=True)
+    session_store.check_ready(stage.store(), flush=False)
+    session_store.check_ready(stage.store(), flush=True)
     assert count(stage.store()) == 50
     assert len(stage.names()) == 50
 
@@ -247,7 +248,7 @@ def test_a_flush_ends_every_session(stage: Stage) -> None:
 def test_a_database_with_a_stranger_is_not_flushed(stage: Stage) -> None:
     stage.put(b"session:1", *(b"user:%d" % number for number in range(20)))
     with pytest.raises(errors.FlushRefused) as no:
-        sessions.check_ready(stage.store(), flush=True)
+        session_store.check_ready(stage.store(), flush=True)
     assert "user" not in str(no.value)
     with pytest.raises(errors.FlushRefused):
         purge_all(stage.store(), FLUSH)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from keyturn import purge_progress
+from keyturn.sessions import progress as purge_progress
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests import session_fill

@@ -8,8 +8,9 @@ import pytest
 from redis import Redis, UsernamePasswordCredentialProvider
 from redis.exceptions import RedisError
 
-from keyturn import errors, sessions
-from keyturn.adapters.redis import RedisSessions
+from keyturn import errors
+from keyturn.adapters.redis.sessions import RedisSessions
+from keyturn.sessions import store as session_store
 from local.cluster.certificates import CertificateAuthority
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
@@ -88,7 +89,7 @@ def configured(client: Redis, **options: str) -> Iterator[None]:
 def calls(store: RedisSessions) -> list[Callable[[], object]]:
     """All that is asked of a store: before a promotion, at the beginning, in the purge."""
     return [
-        lambda: sessions.check_ready(store, flush=False),
+        lambda: session_store.check_ready(store, flush=False),
         lambda: store.primaries()[0].count_page("0", 100),
         lambda: store.primaries()[0].delete_page("0", 100),
     ]
@@ -103,7 +104,7 @@ def test_a_user_with_the_documented_rights_can_purge_and_one_without_any_of_them
     settings = settings_of(server.host, server.port)
     with user(client, *RIGHTS) as credentials:
         store = RedisSessions(settings, credentials)
-        sessions.check_ready(store, flush=False)
+        session_store.check_ready(store, flush=False)
         assert purge_all(store)["deleted"] == 10
     for missing in RIGHTS[1:]:
         client.mset({f"session:{number}": "x" for number in range(10)})
@@ -113,7 +114,7 @@ def test_a_user_with_the_documented_rights_can_purge_and_one_without_any_of_them
                 assert purge_all(store)["deleted"] == 10
                 continue
             with pytest.raises(errors.SessionCommandRefused, match=missing[1:].upper()):
-                sessions.check_ready(store, flush=False)
+                session_store.check_ready(store, flush=False)
             assert client.dbsize() == 10
 
 
@@ -123,13 +124,13 @@ def test_a_user_with_the_documented_rights_can_flush_and_one_without_cannot(
     settings = settings_of(server.host, server.port)
     with user(client, *RIGHTS, *FLUSH_RIGHTS, "+acl|whoami", "+acl|dryrun") as credentials:
         store = RedisSessions(settings, credentials)
-        sessions.check_ready(store, flush=True)
+        session_store.check_ready(store, flush=True)
         assert purge_all(store, FLUSH)["deleted"] == 10
     client.mset({f"session:{number}": "x" for number in range(10)})
     with user(client, *RIGHTS, "+randomkey", "+acl|whoami", "+acl|dryrun") as credentials:
         store = RedisSessions(settings, credentials)
         with pytest.raises(errors.SessionCommandRefused, match="FLUSHDB"):
-            sessions.check_ready(store, flush=True)
+            session_store.check_ready(store, flush=True)
         with pytest.raises(errors.SessionCommandRefused, match="FLUSHDB"):
             purge_all(store, FLUSH)
     assert client.dbsize() == 10
@@ -150,7 +151,7 @@ def test_a_wrong_password_is_refused_and_not_quoted(server: RedisServer, client:
         wrong = UsernamePasswordCredentialProvider(USER, "hunter2")
         store = RedisSessions(settings_of(server.host, server.port), wrong)
         with pytest.raises(errors.SessionStoreRefused, match="password") as no:
-            sessions.check_ready(store, flush=False)
+            session_store.check_ready(store, flush=False)
     assert "hunter2" not in str(no.value)
 
 
@@ -179,7 +180,7 @@ def test_a_command_that_was_renamed_is_refused_by_its_name(
     ):
         client.set("session:1", "x")
         with pytest.raises(errors.SessionCommandRefused, match=renamed.upper()):
-            sessions.check_ready(store_of(other), flush=False)
+            session_store.check_ready(store_of(other), flush=False)
         with pytest.raises(errors.SessionCommandRefused, match=renamed.upper()):
             purge_all(store_of(other))
         assert client.dbsize() == 1
@@ -195,7 +196,7 @@ def test_without_scripts_by_name_there_is_another_way(
         other.client(DATABASE) as client,
     ):
         client.mset({f"session:{number}": "x" for number in range(500)})
-        sessions.check_ready(store_of(other), flush=False)
+        session_store.check_ready(store_of(other), flush=False)
         assert purge_all(store_of(other))["deleted"] == 500
         assert client.dbsize() == 0
 
@@ -241,7 +242,7 @@ def test_a_replica_is_not_a_place_to_delete(
         primary = store_of(replica)
         assert other.dbsize() == 10
         command(other, "REPLICAOF", "NO", "ONE")
-        sessions.check_ready(primary, flush=False)
+        session_store.check_ready(primary, flush=False)
 
 
 def test_a_primary_that_was_demoted_under_us_is_unavailable(
@@ -330,9 +331,9 @@ def test_a_right_to_the_keys_of_one_prefix_alone_is_told_by_the_other(
     settings = settings_of(server.host, server.port, session_prefixes=("session:", "sess:"))
     told = pytest.raises(errors.SessionCommandRefused, match=r"UNLINK.*'sess:'")
     with user(client, *RIGHTS) as credentials, told:
-        sessions.check_ready(RedisSessions(settings, credentials), flush=False)
+        session_store.check_ready(RedisSessions(settings, credentials), flush=False)
     with user(client, *RIGHTS, "~sess:*") as credentials:
-        sessions.check_ready(RedisSessions(settings, credentials), flush=False)
+        session_store.check_ready(RedisSessions(settings, credentials), flush=False)
     assert client.dbsize() == 10
 
 
@@ -350,7 +351,10 @@ def test_an_error_does_not_quote_a_sessions_name(server: RedisServer, client: Re
     client.set("session:hunter2", "x")
     with user(client, *RIGHTS, "resetkeys", "~nothing") as credentials:
         store = RedisSessions(settings_of(server.host, server.port), credentials)
-        for call in (lambda: sessions.check_ready(store, flush=False), lambda: purge_all(store)):
+        for call in (
+            lambda: session_store.check_ready(store, flush=False),
+            lambda: purge_all(store),
+        ):
             with pytest.raises(errors.SessionCommandRefused) as no:
                 call()
             assert "hunter2" not in str(no.value)
@@ -378,7 +382,7 @@ def test_a_purge_over_tls_with_a_password(tls_server: RedisServer) -> None:
     store = RedisSessions(
         settings, UsernamePasswordCredentialProvider(password=PASSWORD), lambda: tls_server.ca_pem
     )
-    sessions.check_ready(store, flush=False)
+    session_store.check_ready(store, flush=False)
     assert purge_all(store)["deleted"] == 100
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from keyturn.adapters.redis import RedisSessions
+from keyturn.adapters.redis.sessions import RedisSessions
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests import session_fill

@@ -10,7 +10,7 @@ import urllib3
 
 from keyturn import errors
 from keyturn.adapters import slack
-from keyturn.channels import Message, Notifications
+from keyturn.reporting.notifications import Message, Notifications
 from tests.contract.secrets_manager_account import Account
 
 MESSAGE = Message(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local.clock import SystemClock
 from local.cloud import Cloud
 from local.deployment import Deployment, DeploymentError, deploy

@@ -9,7 +9,7 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters import http
-from keyturn.validation import Answer
+from keyturn.validation.endpoints import Answer
 
 HUGE = 64 * 1024 * 1024
 

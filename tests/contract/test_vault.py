@@ -16,13 +16,16 @@ import pytest
 import requests
 from hvac.exceptions import InvalidPath, InvalidRequest
 
-from keyturn import delivery, errors, key, vault_delivery
-from keyturn.adapters import aws, vault_login
-from keyturn.delivery import Promoted
-from keyturn.exposure import Mark
-from keyturn.labels import AWSCURRENT
-from keyturn.run import Run
-from keyturn.variables import VaultAuthentication
+from keyturn import errors
+from keyturn.adapters.aws import client as aws_client
+from keyturn.adapters.vault import login
+from keyturn.delivery import strategy, vault
+from keyturn.delivery.strategy import Promoted
+from keyturn.run.run import Run
+from keyturn.secret import key
+from keyturn.secret.exposure import Mark
+from keyturn.secret.staging_labels import AWSCURRENT
+from keyturn.settings.types import VaultAuthentication
 from local.processes import Processes
 from local.vault_server import VaultServer
 from tests.conftest import ARN, NEW
@@ -48,7 +51,7 @@ def server() -> Iterator[VaultServer]:
 def site(server: VaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A secret whose first version holds the old key and fields of others."""
     site = Site(server)
-    monkeypatch.setattr(aws, "client", use(Stored(site.credentials)))
+    monkeypatch.setattr(aws_client, "client", use(Stored(site.credentials)))
     site.grant()
     site.kept.put({**OTHERS, FIELD: site.old.base64}, cas=0)
     yield site
@@ -164,7 +167,7 @@ def test_a_write_in_between_is_read_and_kept_and_one_that_never_ends_gives_up(si
     site.new = key.generate()
     with pytest.raises(errors.DeliveryConflict):
         site.way().bring(site.promoted(interfere), {}, NOW)
-    assert site.kept.fields()["count"] == 2 + vault_delivery.WRITES_TRIED
+    assert site.kept.fields()["count"] == 2 + vault.WRITES_TRIED
 
 
 def test_a_key_that_is_current_no_more_is_not_written(site: Site) -> None:
@@ -235,8 +238,8 @@ def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site:
     )
     source.mark_exposed(Mark(FIRST, NOW, "emergency", site.old.fingerprint))
     emergency, way = Run(NEW, ARN, "emergency", SCHEDULED), site.way()
-    told = delivery.deliver(source, way, NEW, emergency.as_ledger(), NOW)
-    destroyed = vault_delivery.destroy_exposed(source, way, emergency, told)
+    told = strategy.deliver(source, way, NEW, emergency.as_ledger(), NOW)
+    destroyed = vault.destroy_exposed(source, way, emergency, told)
     assert destroyed["destroyed"] == kept.destroyed() == [1, 3]
     assert kept.fields()[FIELD] == site.new.base64
     assert kept.fields(2)[FIELD] == other.base64
@@ -324,7 +327,7 @@ def test_each_right_is_used_by_a_call_and_not_only_asked_for(
 
 def test_where_nothing_is_to_be_destroyed_the_rights_for_it_are_not_asked_for(site: Site) -> None:
     site.grant("\n".join(part for part in POLICY.split("\n\n") if "destroy" not in part))
-    way = vault_delivery.VaultWrite(site.secret(), destroys_exposed=False)
+    way = vault.VaultWrite(site.secret(), destroys_exposed=False)
     way.check_ready()
     assert way.bring(site.promoted(), {}, NOW)["destroysExposed"] is False
     with pytest.raises(errors.AccessDenied, match=f"`read` {MOUNT}/metadata/{PATH}"):
@@ -351,15 +354,15 @@ def test_one_login_serves_a_whole_delivery_and_a_later_one_logs_in_anew(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logins = []
-    real = vault_login.AppRoleLogin.log_in
+    real = login.AppRoleLogin.log_in
 
-    def log_in(self: vault_login.AppRoleLogin, client: Any) -> None:
+    def log_in(self: login.AppRoleLogin, client: Any) -> None:
         logins.append(client)
         real(self, client)
 
-    monkeypatch.setattr(vault_login.AppRoleLogin, "log_in", log_in)
+    monkeypatch.setattr(login.AppRoleLogin, "log_in", log_in)
     secret = site.secret()
-    way = vault_delivery.VaultWrite(secret, destroys_exposed=True)
+    way = vault.VaultWrite(secret, destroys_exposed=True)
     way.check_ready()
     way.bring(site.promoted(), {}, NOW)
     assert len(logins) == 1
@@ -374,7 +377,7 @@ def test_neither_key_nor_token_is_logged_by_anybody(
     """Not by hvac, requests or urllib3 either, whatever level somebody sets."""
     caplog.set_level(logging.DEBUG)
     secret = site.secret()
-    way = vault_delivery.VaultWrite(secret, destroys_exposed=True)
+    way = vault.VaultWrite(secret, destroys_exposed=True)
     way.check_ready()
     way.bring(site.promoted(), {}, NOW)
     way.destroy(site.promoted(), {site.old.fingerprint})

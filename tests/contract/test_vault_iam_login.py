@@ -22,9 +22,9 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters.certificate_authorities import of_the_system
-from keyturn.adapters.vault_connection import connect
-from keyturn.adapters.vault_login import IamLogin, login_of
-from keyturn.variables import VaultAuthentication, VaultPath
+from keyturn.adapters.vault.connection import connect
+from keyturn.adapters.vault.login import IamLogin, login_of
+from keyturn.settings.types import VaultAuthentication, VaultPath
 from tests.contract.vault_secret import settings
 
 KEY_ID, SECRET_KEY = "AKIDEXAMPLE", secrets.token_urlsafe(30)

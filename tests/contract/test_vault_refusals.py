@@ -14,9 +14,10 @@ import hvac
 import pytest
 
 from keyturn import errors
-from keyturn.adapters import aws, vault_connection
+from keyturn.adapters.aws import client as aws_client
 from keyturn.adapters.certificate_authorities import of_the_system
-from keyturn.variables import VaultAuthentication, VaultPath
+from keyturn.adapters.vault import connection
+from keyturn.settings.types import VaultAuthentication, VaultPath
 from local.cluster.certificates import CertificateAuthority
 from local.processes import Processes
 from local.vault_server import VaultServer
@@ -44,7 +45,7 @@ def tls_server(processes: Processes) -> Iterator[VaultServer]:
 def prepared(server: VaultServer, patch: pytest.MonkeyPatch) -> Site:
     """A site whose secret holds the old key."""
     site = Site(server)
-    patch.setattr(aws, "client", use(Stored(site.credentials)))
+    patch.setattr(aws_client, "client", use(Stored(site.credentials)))
     site.grant()
     site.kept.put({FIELD: site.old.base64})
     return site
@@ -227,7 +228,7 @@ def test_nothing_is_taken_from_the_environment_or_from_files(
     for name in ("VAULT_CLIENT_CERT", "VAULT_CACERT", "VAULT_CAPATH"):  # read when it is imported
         monkeypatch.setattr(hvac.v1, name, str(tmp_path / "none.pem"))
     secret = site.secret()
-    unused = vault_connection.connect(settings(site.server.address), of_the_system)
+    unused = connection.connect(settings(site.server.address), of_the_system)
     assert unused.token == ""
     secret.check_access(destroy=True)
     assert site.way().bring(site.promoted(), {}, NOW)["written"]
@@ -293,7 +294,7 @@ def test_what_is_no_vault_is_unavailable(site: Site) -> None:
 
 
 def test_a_server_that_is_silent_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_connection, "SECONDS", 0.2)
+    monkeypatch.setattr(connection, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         # The socket's time-out and the total deadline are the same here: either may be first.

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from keyturn import errors, key
-from keyturn.adapters import aws
-from keyturn.vault_delivery import KeptVersion, VaultSecret
+from keyturn import errors
+from keyturn.adapters.aws import client
+from keyturn.delivery.vault import KeptVersion, VaultSecret
+from keyturn.secret import key
 from local.processes import Processes
 from local.vault_server import VaultServer
 from tests.contract.vault_secret import FIELD, MOUNT, PATH, Site, Stored, use
@@ -58,7 +59,7 @@ def owned(
         yield OnFake()
         return
     site = Site(server)
-    monkeypatch.setattr(aws, "client", use(Stored(site.credentials)))
+    monkeypatch.setattr(client, "client", use(Stored(site.credentials)))
     site.grant()
     yield OnServer(site)
     server.client().secrets.kv.v2.delete_metadata_and_all_versions(PATH, mount_point=MOUNT)

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from keyturn import delivery, errors, key
-from keyturn.adapters import aws
-from keyturn.adapters.kubernetes_secret import KubernetesSecret
-from keyturn.adapters.vault_secrets_operator import FORCE_SYNC, KubernetesStaticSecret
-from keyturn.run import Run, now
-from keyturn.settings import DeliverySettings
-from keyturn.variables import DeliveryMode
-from keyturn.vault_synchronization import Source, VaultSync
+from keyturn import errors
+from keyturn.adapters.aws import client as aws_client
+from keyturn.adapters.kubernetes.secrets import KubernetesSecret
+from keyturn.adapters.kubernetes.vault_secrets_operator import FORCE_SYNC, KubernetesStaticSecret
+from keyturn.delivery import strategy
+from keyturn.delivery.vault_operator import Source, VaultSync
+from keyturn.run.run import Run
+from keyturn.run.times import now
+from keyturn.secret import key
+from keyturn.settings.loading import DeliverySettings
+from keyturn.settings.types import DeliveryMode
 from local.cluster.resources import SECRETS, Json
 from local.processes import Processes
 from local.vault_server import VaultServer
@@ -76,7 +79,7 @@ class Delivery:
         ledger = {**Run(NEW, ARN, "scheduled", OLD).as_ledger()}
         if self.last:
             ledger["deliver_key"] = self.last
-        self.last = delivery.deliver(source, self.way, NEW, ledger, now())
+        self.last = strategy.deliver(source, self.way, NEW, ledger, now())
         return self.last
 
     def static_secret(self) -> Json:
@@ -107,7 +110,7 @@ def delivering(
 ) -> Iterator[Delivery]:
     """A Secret that the operator has filled from Vault."""
     credentials: dict[str, str] = {}
-    monkeypatch.setattr(aws, "client", use(Stored(credentials)))
+    monkeypatch.setattr(aws_client, "client", use(Stored(credentials)))
     found = delivery_of(server, cluster, namespace, adapters, NAME)
     found.site.grant()
     credentials.update(found.site.credentials)

@@ -7,18 +7,23 @@ from datetime import timedelta
 
 import pytest
 
-from keyturn import errors, exposure, finding, finding_event, response, settings
-from keyturn.adapters.secrets_manager import SecretsManager
-from keyturn.exposure import Mark
-from keyturn.labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
+from keyturn import errors
+from keyturn.adapters.aws.secrets_manager import SecretsManager
+from keyturn.findings import event as finding_event
+from keyturn.findings import policy as finding_policy
+from keyturn.findings import response
+from keyturn.secret import exposure
+from keyturn.secret.exposure import Mark
+from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS
+from keyturn.settings import loading
 from tests.contract.secrets_manager_account import START, Account, until
 from tests.fakes import FakeChannel, telling
 from tests.project import environment, event
 
 TWO_DAYS = timedelta(days=2)
 LATER = START + timedelta(days=9)
-SCOPE = finding.scope_of(
-    settings.load(settings.RespondToFindingSettings, environment("respond_to_finding"))
+SCOPE = finding_policy.scope_of(
+    loading.load(loading.RespondToFindingSettings, environment("respond_to_finding"))
 )
 FOUND = replace(finding_event.parse(event("respond_to_finding")), last_seen=LATER)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import hvac
 
-from keyturn import key
-from keyturn.adapters import vault
-from keyturn.delivery import Promoted
-from keyturn.variables import OptionalUrl, VaultAuthentication, VaultPath
-from keyturn.vault_delivery import VaultWrite
-from keyturn.vault_settings import VaultSettings
+from keyturn.adapters.vault import kv_secret
+from keyturn.delivery.strategy import Promoted
+from keyturn.delivery.vault import VaultWrite
+from keyturn.secret import key
+from keyturn.settings.loading import VaultSettings
+from keyturn.settings.types import OptionalUrl, VaultAuthentication, VaultPath
 from local.vault_server import VaultServer
 from tests.conftest import NEW
 
@@ -117,11 +117,11 @@ class Site:
         )
         self.credentials.update(role_id=role.role_id, secret_id=role.secret_id)
 
-    def secret(self, **changes: Any) -> vault.KvSecret:
+    def secret(self, **changes: Any) -> kv_secret.KvSecret:
         """The product's adapter; `address`, `authority` and other settings may be changed."""
         address = changes.pop("address", self.server.address)
         authority = changes.pop("authority", "")
-        return vault.KvSecret(settings(address, **changes), lambda: authority)
+        return kv_secret.KvSecret(settings(address, **changes), lambda: authority)
 
     def way(self, **changes: Any) -> VaultWrite:
         return VaultWrite(self.secret(**changes), destroys_exposed=True)

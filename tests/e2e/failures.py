@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.cluster.resources import SECRETS
 from local.users import can_open_page, log_in_once

@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyturn.finding_history import started_rotations
+from keyturn.secret.finding_history import started_rotations
 from local import console
 from local.aws import ACCOUNT, REGION
 from local.stack import CLUSTER_NAME

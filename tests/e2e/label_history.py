@@ -6,8 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from keyturn import errors, key
-from keyturn.labels import AWSCURRENT
+from keyturn import errors
+from keyturn.secret import key
+from keyturn.secret.staging_labels import AWSCURRENT
 from local.secrets_manager.secret import Secret
 from tests.e2e.site import Site
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 import redis
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.cluster.resources import SECRETS, SERVICES, Json
 from local.redis_server import HOST

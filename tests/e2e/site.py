@@ -12,7 +12,7 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
-from keyturn import exposure, finding_history, key
+from keyturn.secret import exposure, finding_history, key
 from local import console
 from local.cluster import StatusError
 from local.secrets_manager import RotationReport

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from keyturn import key
+from keyturn.secret import key
 from local.state_machines import locate
 from tests.e2e import findings, outages
 from tests.e2e.site import Ended, Site

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local.redis_server import find_binary
 from tests.e2e.demo_process import Demo, running_demo
 from tests.e2e.key_forms import found, pieces_of

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from keyturn import key
+from keyturn.secret import key
 from local import returning_key
 from tests.e2e.site import Site
 from tests.e2e.test_watch_key import daily_look, frequent_look

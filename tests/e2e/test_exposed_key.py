@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keyturn import exposure, key
+from keyturn.secret import exposure, key
 from tests.e2e.site import Site
 
 

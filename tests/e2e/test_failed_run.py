@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.state_machines import locate
 from local.users import log_in_once

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from _pytest.mark import ParameterSet
 
-from keyturn import key
+from keyturn.secret import key
 from tests.choice import cases
 from tests.e2e.site import Site
 from tests.e2e.stories import MODES, misroute, route, tell

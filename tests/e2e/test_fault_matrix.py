@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from tests.choice import cases
 from tests.e2e import findings, outages
 from tests.e2e.call_faults import Fate, Fault

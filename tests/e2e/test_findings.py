@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local import async_invocation
 from tests.e2e import findings, outages
 from tests.e2e.site import Site, running_site

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.stack import SESSION_DATABASE
 from local.state_machines import locate

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.run import now, timestamp
+from keyturn.run.times import now, timestamp
 from local import console
 from tests import emf, monitoring
 from tests.e2e import outages, stories

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local import console, ways
 from local.cluster.resources import SECRETS
 from tests.choice import cases

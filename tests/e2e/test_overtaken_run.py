@@ -8,8 +8,8 @@ import uuid
 
 import pytest
 
-from keyturn import key
-from keyturn.stamp import KEY_VERSION
+from keyturn.rollout.pod_annotations import KEY_VERSION
+from keyturn.secret import key
 from local import console
 from tests.choice import cases
 from tests.e2e.site import Ended, Site

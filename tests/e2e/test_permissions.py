@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from keyturn.exposure import MARKS_KEPT, Mark
-from keyturn.finding_history import StartedRotation
-from keyturn.run import timestamp
+from keyturn.run.times import timestamp
+from keyturn.secret.exposure import MARKS_KEPT, Mark
+from keyturn.secret.finding_history import StartedRotation
 from local.installation import cluster_groups
 from tests import cluster_roles
 from tests.contract.test_session_store_refusals import RIGHTS

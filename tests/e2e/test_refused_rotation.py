@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from tests.e2e import outages
 from tests.e2e.outages import Outage, current_value, with_key
 from tests.e2e.site import Site

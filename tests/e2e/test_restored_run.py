@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local.users import can_open_page, log_in_once
 from tests.choice import cases
 from tests.e2e.failures import (

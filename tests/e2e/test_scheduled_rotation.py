@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.execution_limits import payload_bytes
 from local.stack import SESSION_DATABASE

@@ -12,7 +12,7 @@ import secrets
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local.stack import RECORD_BUCKET
 from tests.e2e import outages
 from tests.e2e.failures import emergency_token

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hvac.exceptions import InvalidRequest
 
-from keyturn import key
+from keyturn.secret import key
 from local import console
 from local.places.vault import PATH, VaultPlace
 from local.redis_server import find_binary

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from keyturn import exposure, key
-from keyturn.run import now, timestamp
+from keyturn.run.times import now, timestamp
+from keyturn.secret import exposure, key
 from tests.choice import cases
 from tests.e2e.site import Site
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import watch, watch_call
+from keyturn.monitoring import key_health, watch_trigger
 from tests import monitoring
 from tests.project import ROOT, functions, resources, stack, template
 
@@ -207,13 +207,13 @@ def test_silence_is_longer_than_one_late_look_and_shorter_than_a_morning() -> No
     assert silent["ComparisonOperator"] == "LessThanThreshold"
     assert "DatapointsToAlarm" not in silent
     seconds = silent["EvaluationPeriods"] * silent["Period"]
-    assert 12 * watch_call.EVERY.total_seconds() < seconds <= 4 * 3600
+    assert 12 * watch_trigger.EVERY.total_seconds() < seconds <= 4 * 3600
 
 
 @pytest.mark.parametrize("name", ["ExposedKeyInUseAlarm", "DriftFoundAlarm"])
 def test_what_has_drifted_is_an_alarm_at_the_look_that_finds_it(name: str) -> None:
     alarm = ALARMS[name]
-    assert alarm["Period"] == watch_call.EVERY.total_seconds()
+    assert alarm["Period"] == watch_trigger.EVERY.total_seconds()
     assert (alarm["EvaluationPeriods"], alarm["Threshold"]) == (1, 1)
     assert alarm["Statistic"] == "Maximum"
 
@@ -227,7 +227,7 @@ def test_a_key_is_overdue_when_the_watch_calls_it_too_old() -> None:
 
 def test_a_version_is_stuck_when_the_watch_calls_it_so() -> None:
     threshold = ALARMS["RotationStuckAlarm"]["Threshold"]
-    assert threshold == watch.UNDER_WAY.total_seconds()
+    assert threshold == key_health.UNDER_WAY.total_seconds()
 
 
 def of_the_state_machines() -> set[str]:

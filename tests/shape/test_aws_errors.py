@@ -9,11 +9,11 @@ from botocore import xform_name
 from botocore.model import OperationModel
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from keyturn.adapters.aws_errors import _CODES, FAMILY_OF, Family
+from keyturn.adapters.aws.errors import _CODES, FAMILY_OF, Family
 from tests.project import PACKAGE
 
-MODULES = sorted((PACKAGE / "adapters").glob("*.py"))
-LENT = {"stored_login": {"secretsmanager"}}  # reads with a client of its caller
+MODULES = sorted((PACKAGE / "adapters").rglob("*.py"))
+LENT = {"stored_credentials": {"secretsmanager"}}  # reads with a client of its caller
 # Answers of S3 that its model does not have: API reference, "Error responses"; HEAD has no body.
 OF_S3 = {"AccessDenied", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout",
          "PreconditionFailed", "ConditionalRequestConflict", "OperationAborted",
@@ -43,7 +43,7 @@ def clients(tree: ast.AST) -> set[str]:
     return {
         str(argument.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "aws.client"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "client.client"
         for argument in node.args[:1]
         if isinstance(argument, ast.Constant)
     }

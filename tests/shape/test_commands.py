@@ -34,7 +34,7 @@ class Command(NamedTuple):
 
 def commands() -> Iterator[Command]:
     """Every command once; one that goes on in the next line is read to its end."""
-    for path in [*DOCUMENTS, ROOT / "layers" / "keyturn" / "keyturn" / "alerts.py"]:
+    for path in [*DOCUMENTS, ROOT / "layers" / "keyturn" / "keyturn" / "monitoring" / "alerts.py"]:
         text = said(path).replace("\\\n", " ")
         for service, operation, rest in COMMAND.findall(text):
             options = re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", rest)

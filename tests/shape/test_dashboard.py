@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors, telemetry
-from keyturn.watch import Execution
+from keyturn.monitoring.key_health import Execution
 from tests import emf, monitoring
 from tests.conftest import NEW, NOON
 from tests.ledgers import caught

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from botocore.validate import ParamValidator
 
-from keyturn import stamp
+from keyturn.rollout import pod_annotations
 from tests.policies import listed
 from tests.project import ROOT, functions, of_type, resources, stack, template, variables_of
 from tests.shape.test_documents import DEPLOY, DOCUMENTS, said
@@ -164,7 +164,8 @@ def gitops() -> list[Any]:
 def test_git_is_kept_from_putting_back_what_a_rotation_writes() -> None:
     argo, helm = gitops()
     escaped = [
-        one.replace("/", "~1") for one in (stamp.KEY_VERSION, stamp.KEY_DELIVERY, RESTARTED_AT)
+        one.replace("/", "~1")
+        for one in (pod_annotations.KEY_VERSION, pod_annotations.KEY_DELIVERY, RESTARTED_AT)
     ]
     annotations = [f"/spec/template/metadata/annotations/{one}" for one in escaped]
     field = template()["Parameters"]["KubernetesSecretKey"]["Default"]

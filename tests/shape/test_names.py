@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import record
+from keyturn.reporting import record
 from tests.project import (
     EVENTS,
     FUNCTION_FILES,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keyturn import errors
-from keyturn.guide import NOT_KEYTURNS, heading_of
+from keyturn.reporting.notifications import NOT_KEYTURNS, heading_of
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT
 from tests.vocabulary import retry_me, stop
 

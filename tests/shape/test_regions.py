@@ -8,9 +8,10 @@ import re
 import botocore.session
 import pytest
 
-from keyturn import errors, finding_event
-from keyturn.adapters.presign import sts_endpoint
-from keyturn.settings import RespondToFindingSettings, load
+from keyturn import errors
+from keyturn.adapters.aws.presign import sts_endpoint
+from keyturn.findings import event as finding_event
+from keyturn.settings.loading import RespondToFindingSettings, load
 from local.cluster import eks_tokens
 from local.deployment.parameters import parameter_values
 from tests.conftest import ARN

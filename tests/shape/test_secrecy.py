@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, key, run, telemetry
+from keyturn import errors
+from keyturn import telemetry as keyturn_telemetry
+from keyturn.run import run
+from keyturn.secret import key
 from tests.conftest import ARN, NEW
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT, event, resources, template
 from tests.stage import SERVICES, Context, Stage, handler_of
@@ -41,7 +44,7 @@ def assert_hidden(shown: str, stage: Stage) -> None:
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
-    monkeypatch.setattr(telemetry.logger.registered_handler, "stream", written)
+    monkeypatch.setattr(keyturn_telemetry.logger.registered_handler, "stream", written)
     return written
 
 

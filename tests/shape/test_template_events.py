@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import watch_call
+from keyturn.monitoring import watch_trigger
 from local import event_patterns
 from local.event_patterns import matches
 from local.events import target_input
@@ -87,19 +87,19 @@ def test_what_must_not_wait_is_looked_for_every_few_minutes_and_never_beside_the
     minutes = re.fullmatch(r"cron\((\d)/(\d) \* \* \* \? \*\)", rule["ScheduleExpression"])
     assert minutes
     first, every = map(int, minutes.groups())
-    assert timedelta(minutes=every) == watch_call.EVERY
+    assert timedelta(minutes=every) == watch_trigger.EVERY
     assert 0 < first < every
     (target,) = rule["Targets"]
     event = {"id": "1", "detail-type": "Scheduled Event", "time": "2026-11-24T12:02:00Z"}
     given = json.loads(target_input(target, event, "arn:rule"))
-    call = watch_call.parse(given, "arn:secret")
+    call = watch_trigger.parse(given, "arn:secret")
     assert (call.kind, call.at.isoformat()) == ("frequent", "2026-11-24T12:02:00+00:00")
 
 
 @pytest.mark.parametrize("rule", ["SecretProtectionRule", "KmsKeyProtectionRule"])
 def test_the_watch_knows_every_call_that_a_rule_brings_it(rule: str) -> None:
     detail = rules()[rule]["EventPattern"]["detail"]
-    assert set(detail["eventName"]) <= watch_call.CHANGES.keys()
+    assert set(detail["eventName"]) <= watch_trigger.CHANGES.keys()
     assert detail["errorCode"] == [{"exists": False}]  # a call that was refused has changed nothing
 
 
@@ -109,7 +109,7 @@ def test_every_call_that_the_watch_knows_is_brought_by_one_rule() -> None:
         for rule in ("SecretProtectionRule", "KmsKeyProtectionRule")
         for name in rules()[rule]["EventPattern"]["detail"]["eventName"]
     ]
-    assert sorted(brought) == sorted(watch_call.CHANGES)
+    assert sorted(brought) == sorted(watch_trigger.CHANGES)
 
 
 def cloud_trail(source: str, name: str, **detail: Any) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def test_an_event_that_its_function_does_not_take_is_kept() -> None:
         for target in rule["Targets"]
     }
     # A frequent look that is late is as good as the next one.
-    assert ages.pop("FrequentWatchRule") == watch_call.EVERY.total_seconds()
+    assert ages.pop("FrequentWatchRule") == watch_trigger.EVERY.total_seconds()
     assert set(ages.values()) == {SIX_HOURS}
 
 

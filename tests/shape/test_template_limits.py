@@ -2,17 +2,13 @@
 
 import pytest
 
-from keyturn.adapters import (
-    aws,
-    http,
-    kubernetes,
-    notifications,
-    redis_connection,
-    slack,
-    vault_connection,
-)
-from keyturn.logs import GLANCE_SECONDS, READ_SECONDS
-from keyturn.sessions import SLICE_SECONDS
+from keyturn.adapters import http, slack
+from keyturn.adapters.aws import client, notifications
+from keyturn.adapters.kubernetes import api
+from keyturn.adapters.redis import connection as redis_connection
+from keyturn.adapters.vault import connection as vault_connection
+from keyturn.sessions.store import SLICE_SECONDS
+from keyturn.validation.pod_logs import GLANCE_SECONDS, READ_SECONDS
 from tests.project import (
     FUNCTIONS,
     ROOT,
@@ -97,8 +93,8 @@ def test_the_machine_logs_every_state_and_what_none_of_them_was_given() -> None:
 @pytest.mark.parametrize(
     "seconds",
     [
-        aws.SECONDS,
-        kubernetes.SECONDS,
+        client.SECONDS,
+        api.SECONDS,
         http.SECONDS,
         redis_connection.SECONDS,
         vault_connection.SECONDS,
@@ -125,11 +121,11 @@ def test_a_function_ends_before_its_task_and_every_task_before_the_machine() -> 
     [("validate_rotation", READ_SECONDS), ("check_rollout", GLANCE_SECONDS)],
 )
 def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: float) -> None:
-    assert seconds + kubernetes.SECONDS < functions()[logical_id(function)]["Timeout"]
+    assert seconds + api.SECONDS < functions()[logical_id(function)]["Timeout"]
 
 
 def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
-    last = 2 * redis_connection.SECONDS + aws.SECONDS
+    last = 2 * redis_connection.SECONDS + client.SECONDS
     assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn import key
+from keyturn.secret import key
 from local.deployment import DeploymentError
 from local.deployment.parameters import parameter_values
 from tests.project import FUNCTIONS, logical_id, stack, template

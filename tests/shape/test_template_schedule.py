@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn import window
+from keyturn.secret import rotation_window
 from local.deployment import DeploymentError
 from local.secrets_manager.schedule import parse_rules
 from local.ways import options
@@ -44,8 +44,8 @@ def test_secrets_manager_takes_every_schedule_of_the_form_and_no_window_is_cut_o
     for schedule in TAKEN:
         emulated = parse_rules({"ScheduleExpression": schedule, "Duration": duration})
         opens = emulated.window_after(START).opens
-        found = window.open_window(schedule, duration, None, opens)
-        assert found == window.Window(opens, opens + timedelta(hours=int(duration[0])))
+        found = rotation_window.open_window(schedule, duration, None, opens)
+        assert found == rotation_window.Window(opens, opens + timedelta(hours=int(duration[0])))
 
 
 @pytest.mark.parametrize("hours", ["23", "3/4", "3,23", "/1", "*", "22-23", "24", "/23"])
@@ -67,4 +67,4 @@ def test_the_demo_has_a_window_at_every_hour(hour: int) -> None:
     assert stack(**given)
     schedule, duration = given["RotationSchedule"], given["RotationWindow"]
     assert parse_rules({"ScheduleExpression": schedule, "Duration": duration})
-    assert window.open_window(schedule, duration, None, at) is not None
+    assert rotation_window.open_window(schedule, duration, None, at) is not None

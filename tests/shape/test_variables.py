@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from keyturn import settings, wiring
+from keyturn import wiring
+from keyturn.settings import loading
 from tests.conftest import ARN
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment
 
@@ -85,16 +86,14 @@ def sources(part: object) -> Iterator[str]:
         seen.add(path)
         source = path.read_text(encoding="utf-8")
         yield source
-        names = {
-            f"{node.module}.{alias.name}".removeprefix("keyturn.adapters.").split(".")[0]
+        named = {
+            PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
             for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.ImportFrom) and node.module
             and node.module.startswith("keyturn.adapters")
-            for alias in node.names
+            for module in [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
         }  # fmt: skip
-        pending += [
-            one for name in names if (one := PACKAGE / "adapters" / f"{name}.py") not in seen
-        ]
+        pending += [path for path in named if path.is_file() and path not in seen]
 
 
 def fields_in(source: str, kind: type) -> set[str]:
@@ -115,7 +114,7 @@ def used(function: str, changes: dict[str, str], patch: pytest.MonkeyPatch) -> s
     loaded: list[Any] = []
 
     def load(kind: Any) -> Any:
-        loaded.append(settings.load(recorded(kind, read), given))
+        loaded.append(loading.load(recorded(kind, read), given))
         return loaded[-1]
 
     patch.setattr(wiring, "load", load)

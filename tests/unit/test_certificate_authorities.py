@@ -1,4 +1,4 @@
-"""`keyturn.adapters.certificate_authorities`: from the stack's own secret, and as it is now."""
+"""From the stack's own secret, and as it is now."""
 
 import base64
 import json
@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from keyturn import errors
-from keyturn.adapters import aws
-from keyturn.adapters import certificate_authorities as authorities
+from keyturn.adapters import certificate_authorities
+from keyturn.adapters.aws import client
 from local.cluster.certificates import CertificateAuthority
 from tests.conftest import AUTHORITIES
 
@@ -48,13 +48,15 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(authorities, "time", made)
+    monkeypatch.setattr(certificate_authorities, "time", made)
     return made
 
 
-def reader(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> authorities.StoredAuthorities:
-    monkeypatch.setattr(aws, "client", lambda _service: stored)
-    return authorities.StoredAuthorities(AUTHORITIES)
+def reader(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> certificate_authorities.StoredAuthorities:
+    monkeypatch.setattr(client, "client", lambda _service: stored)
+    return certificate_authorities.StoredAuthorities(AUTHORITIES)
 
 
 def denied(code: str) -> ClientError:
@@ -80,7 +82,7 @@ def test_nothing_is_read_before_a_connection_is_made_and_then_once_a_minute(
     redis()
     assert stored.reads == 1
     stored.fields["redis"] = encoded(PEM)
-    clock.seconds += authorities.KEPT_SECONDS
+    clock.seconds += certificate_authorities.KEPT_SECONDS
     assert redis() == PEM
     assert stored.reads == 2
 
@@ -128,10 +130,10 @@ def test_a_secret_of_another_form_names_the_parameter(
 
 
 def test_without_an_authority_those_of_the_system_are_trusted_strictly() -> None:
-    made = authorities.context(authorities.of_the_system(), "redis")
+    made = certificate_authorities.context(certificate_authorities.of_the_system(), "redis")
     assert made.verify_flags == ssl.create_default_context().verify_flags
 
 
 def test_what_is_in_base64_and_no_certificate_names_its_parameter() -> None:
     with pytest.raises(errors.SettingsInvalid, match="RedisCertificateAuthority"):
-        authorities.context("no certificate", "redis")
+        certificate_authorities.context("no certificate", "redis")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.stamp import KEY_VERSION
+from keyturn.rollout.pod_annotations import KEY_VERSION
 from local import console
 from local.gauges import Countdown, Gauges, PodCounts, Reading, count_pods
 from local.visitors import Visitors, VisitorsReport

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from keyturn import errors, key, settings
-from keyturn.logs import ContainerLog, Line, ServiceLogs
-from keyturn.run import timestamp
+from keyturn import errors
+from keyturn.run.times import timestamp
+from keyturn.secret import key
+from keyturn.settings import loading
+from keyturn.validation.pod_logs import ContainerLog, Line, ServiceLogs
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
 from tests.stage import SERVICES, Context, Stage, handler_of
@@ -100,7 +102,7 @@ def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
     with pytest.raises(errors.SettingsInvalid) as told:
         handler_of(function, monkeypatch)
     given = environment(function).keys() - READ_BY_POWERTOOLS
-    needed = {name for name in given if name.lower() not in settings.OPTIONAL}
+    needed = {name for name in given if name.lower() not in loading.OPTIONAL}
     assert {name for name in needed if f"{name} is missing" in str(told.value)} == needed
 
 

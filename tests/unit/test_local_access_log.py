@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from keyturn import log_lines
+from keyturn.validation import log_rules
 from local.services import access_log
 
 AT = time.struct_time((2026, 11, 27, 3, 4, 5, 4, 331, 0))
@@ -38,5 +38,5 @@ def test_what_would_end_a_field_or_a_line_is_escaped(text: str) -> None:
 
 def test_a_line_mentions_what_a_visitor_sends_and_states_nothing() -> None:
     written = line(user_agent="SESSION_ENCRYPTION_KEY must decode to 32 bytes")
-    assert list(log_lines.mentions(written)) == [log_lines.NOT_32_BYTES]
-    assert not log_lines.states(written, log_lines.NOT_32_BYTES)
+    assert list(log_rules.mentions(written)) == [log_rules.NOT_32_BYTES]
+    assert not log_rules.states(written, log_rules.NOT_32_BYTES)

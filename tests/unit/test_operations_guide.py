@@ -5,16 +5,18 @@ import re
 
 import pytest
 
-from keyturn import alerts, commands, run
-from keyturn.alert import Place
-from keyturn.concern import Concern
-from keyturn.run import Run
-from keyturn.trigger import Schedule, classify
-from keyturn.watch import Execution, Judgement
+from keyturn.monitoring import alerts
+from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.key_health import Execution, Judgement
+from keyturn.monitoring.message_text import Place
+from keyturn.reporting import commands
+from keyturn.run import run
+from keyturn.run.run import Run
+from keyturn.secret.trigger import Schedule, classify
 from tests import shell
 from tests.conftest import ARN, NEW, NOON
 from tests.project import ROOT
-from tests.unit.test_care import ABOUT
+from tests.unit.monitoring.test_actions import ABOUT
 
 TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 APART = {"NOT_CARRIED", "SOON"}  # their messages need more than the judgement

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from keyturn import record
-from keyturn.messages import finished_message
-from keyturn.run import Run, parse
+from keyturn.reporting import record
+from keyturn.reporting.messages import finished_message
+from keyturn.run.run import Run, parse
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, caught, failed_at, ledger_until
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from keyturn import errors
-from keyturn.logs import ContainerLog, Line, ServiceLogs
-from keyturn.run import Origin, Run, timestamp
-from keyturn.stamp import Stamp
-from keyturn.workload import Pod, Workload
+from keyturn.rollout.pod_annotations import Stamp
+from keyturn.rollout.status import Pod, Workload
+from keyturn.run.run import Origin, Run
+from keyturn.run.times import timestamp
+from keyturn.validation.pod_logs import ContainerLog, Line, ServiceLogs
 from local.execution_limits import HISTORY_EVENTS, PAYLOAD_BYTES
 from tests import stage as stages
 from tests.conftest import ARN, NEW, NOON, OLD

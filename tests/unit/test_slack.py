@@ -1,4 +1,4 @@
-"""`keyturn.adapters.slack`: the blocks of a message keep to Slack's rules, whatever is in it."""
+"""The blocks of a message keep to Slack's rules, whatever is in it."""
 
 import re
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from keyturn.adapters import slack
-from keyturn.channels import Message
+from keyturn.reporting.notifications import Message
 
 
 def message(**changes: Any) -> Message:

@@ -1,4 +1,4 @@
-"""`keyturn.telemetry`: one line a call, and never a value that might be a key."""
+"""One line a call, and never a value that might be a key."""
 
 import io
 import itertools
@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from keyturn import errors, key, telemetry
-from keyturn.adapters import aws
-from keyturn.measures import Measure
-from keyturn.run import Run, moment
+from keyturn import errors, telemetry
+from keyturn.adapters.aws import client
+from keyturn.reporting.metrics import Measure
+from keyturn.run.run import Run
+from keyturn.run.times import moment
+from keyturn.secret import key
 from keyturn.telemetry import Event, Handler, Result
 from tests import emf
 from tests.conftest import ARN, NEW
@@ -136,7 +138,7 @@ def test_what_aws_says_stops_at_the_adapter(
 ) -> None:
     @telemetry.step("DeliverKey")
     def handler(event: Event, context: Any) -> Result:
-        with aws.translated("secretsmanager:GetSecretValue", errors.SecretsManagerUnavailable):
+        with client.translated("secretsmanager:GetSecretValue", errors.SecretsManagerUnavailable):
             raise vendor
 
     with pytest.raises(error) as raised:
@@ -311,7 +313,7 @@ def test_a_step_that_succeeds_measures_nothing_by_itself(
 
 def test_the_stack_is_the_service_of_lines_and_of_measures() -> None:
     code = (
-        "from keyturn import telemetry as t; from keyturn.measures import Measure;"
+        "from keyturn import telemetry as t; from keyturn.reporting.metrics import Measure;"
         " t.logger.info('said'); t.emit([Measure('KeyAge', 1.0, 'days')])"
     )
     ran = subprocess.run(
@@ -336,7 +338,7 @@ WITH_ALL_ADAPTERS = """
 import importlib, logging, pkgutil, sys
 logging.basicConfig(stream=sys.stdout)  # as Lambda's runtime has it: everything from WARNING on
 from keyturn import adapters, telemetry
-for module in pkgutil.iter_modules(adapters.__path__, "keyturn.adapters."):
+for module in pkgutil.walk_packages(adapters.__path__, "keyturn.adapters."):
     importlib.import_module(module.name)
 """
 

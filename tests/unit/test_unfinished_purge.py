@@ -1,7 +1,7 @@
 """A purge that stopped between two of its slices: it is in the record, and it is not done."""
 
-from keyturn import messages, record
-from keyturn.run import Run
+from keyturn.reporting import messages, record
+from keyturn.run.run import Run
 from tests.conftest import ARN, NEW, NOON
 
 AT = "2026-11-24T12:00:00.000Z"

@@ -1,22 +1,17 @@
-"""`keyturn.wiring`: each delivery mode, login and manner of purging joins what it needs."""
+"""Each delivery mode, login and manner of purging joins what it needs."""
 
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from keyturn import (
-    delivery,
-    errors,
-    synchronization,
-    vault_delivery,
-    vault_synchronization,
-    wiring,
-)
-from keyturn.adapters import redis, redis_credentials
-from keyturn.adapters.kubernetes_secret import KubernetesExternalSecret, KubernetesSecret
-from keyturn.adapters.kubernetes_workloads import KubernetesCluster
-from keyturn.sessions import PACES
+from keyturn import errors, wiring
+from keyturn.adapters.kubernetes.secrets import KubernetesExternalSecret, KubernetesSecret
+from keyturn.adapters.kubernetes.workloads import KubernetesCluster
+from keyturn.adapters.redis import credentials as redis_credentials
+from keyturn.adapters.redis import sessions
+from keyturn.delivery import external_secrets, kubernetes_secret, strategy, vault, vault_operator
+from keyturn.sessions.store import PACES
 from tests.conftest import ARN
 from tests.project import environment
 
@@ -37,8 +32,8 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 def test_mode_kubernetes_secret_writes_the_secret_that_is_named(wire: Wire) -> None:
     wire("deliver_key", KUBERNETES_SECRET="the-key", NAMESPACE="prod")
-    way = wiring.delivering().way
-    assert isinstance(way, delivery.DirectWrite)
+    way = wiring.deliver_key().way
+    assert isinstance(way, kubernetes_secret.DirectWrite)
     assert isinstance(way.target, KubernetesSecret)
     assert way.target.name == "Kubernetes Secret prod/the-key"
 
@@ -46,8 +41,8 @@ def test_mode_kubernetes_secret_writes_the_secret_that_is_named(wire: Wire) -> N
 def test_mode_external_secrets_asks_the_external_secret_that_is_named(wire: Wire) -> None:
     named = {"EXTERNAL_SECRET": "vault-key", "KUBERNETES_SECRET": "the-key", "NAMESPACE": "prod"}
     wire("deliver_key", DELIVERY_MODE="external-secrets", **named)
-    way = wiring.delivering().way
-    assert isinstance(way, synchronization.ForcedSync)
+    way = wiring.deliver_key().way
+    assert isinstance(way, external_secrets.ForcedSync)
     assert isinstance(way.operator, KubernetesExternalSecret)
     assert way.operator.name == "ExternalSecret prod/vault-key"
     assert way.target.name == "Kubernetes Secret prod/the-key"
@@ -56,7 +51,7 @@ def test_mode_external_secrets_asks_the_external_secret_that_is_named(wire: Wire
 
 def test_mode_none_has_nothing_to_deliver(wire: Wire) -> None:
     wire("deliver_key", DELIVERY_MODE="none")
-    assert isinstance(wiring.delivering().way, delivery.NothingToDeliver)
+    assert isinstance(wiring.deliver_key().way, strategy.NothingToDeliver)
 
 
 VAULT = {
@@ -69,8 +64,8 @@ VAULT = {
 
 def test_mode_vault_writes_the_secret_that_is_named_and_asks_no_operator(wire: Wire) -> None:
     wire("deliver_key", **VAULT, VAULT_NAMESPACE="team/", VAULT_DESTROY_EXPOSED="false")
-    way = wiring.delivering().way
-    assert isinstance(way, vault_delivery.VaultWrite)
+    way = wiring.deliver_key().way
+    assert isinstance(way, vault.VaultWrite)
     assert way.secret.name == "Vault team/secret/trading-platform/web-console"
     assert not way.destroys_exposed
 
@@ -78,11 +73,11 @@ def test_mode_vault_writes_the_secret_that_is_named_and_asks_no_operator(wire: W
 def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wire) -> None:
     named = {"VAULT_STATIC_SECRET": "web-console", "KUBERNETES_SECRET": "the-key"}
     wire("deliver_key", **VAULT, **named, NAMESPACE="prod")
-    way = wiring.delivering().way
-    assert isinstance(way, vault_synchronization.VaultSync)
+    way = wiring.deliver_key().way
+    assert isinstance(way, vault_operator.VaultSync)
     assert way.operator.name == "VaultStaticSecret prod/web-console"
     assert way.target.name == "Kubernetes Secret prod/the-key"
-    assert way.source == vault_synchronization.Source(
+    assert way.source == vault_operator.Source(
         "secret", "trading-platform/web-console", "", "the-key"
     )
     assert way.write.destroys_exposed
@@ -91,51 +86,51 @@ def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wir
 def test_a_vault_that_is_not_named_is_told_at_init(wire: Wire) -> None:
     wire("deliver_key", **{**VAULT, "VAULT_ADDRESS": ""})
     with pytest.raises(errors.SettingsInvalid, match="VAULT_ADDRESS is missing"):
-        wiring.delivering()
+        wiring.deliver_key()
 
 
 @pytest.mark.parametrize(
     ("mode", "way"),
     [
-        ("kubernetes-secret", delivery.DirectWrite),
-        ("external-secrets", synchronization.ForcedSync),
-        ("vault", vault_delivery.VaultWrite),
-        ("none", delivery.NothingToDeliver),
+        ("kubernetes-secret", kubernetes_secret.DirectWrite),
+        ("external-secrets", external_secrets.ForcedSync),
+        ("vault", vault.VaultWrite),
+        ("none", strategy.NothingToDeliver),
     ],
 )
 def test_a_delivery_is_checked_by_the_way_that_will_deliver(
     mode: str, way: type, wire: Wire
 ) -> None:
     wire("deliver_key", **{**VAULT, "DELIVERY_MODE": mode}, EXTERNAL_SECRET="session-key")
-    *_, last = wiring.delivering().checks
+    *_, last = wiring.deliver_key().checks
     assert type(cast("Any", last).__self__) is way
 
 
 def test_an_external_secret_that_is_not_named_is_told_at_init(wire: Wire) -> None:
     wire("deliver_key", DELIVERY_MODE="external-secrets", EXTERNAL_SECRET="")
     with pytest.raises(errors.SettingsInvalid, match="EXTERNAL_SECRET is missing"):
-        wiring.delivering()
+        wiring.deliver_key()
 
 
 def test_a_function_that_asks_no_operator_needs_no_external_secret(wire: Wire) -> None:
     wire("restart_service", DELIVERY_MODE="external-secrets")
-    assert wiring.restarting().settings.reads_kubernetes_secret
+    assert wiring.restart_service().settings.reads_kubernetes_secret
 
 
 def test_the_logs_of_crashed_pods_come_from_the_cluster_that_is_restarted(wire: Wire) -> None:
     wire("check_rollout")
-    joined = wiring.checking()
+    joined = wiring.check_rollout()
     assert isinstance(joined.cluster, KubernetesCluster)
     assert joined.logs is cast("Any", joined.cluster)
 
 
 def test_everyone_who_is_configured_is_told_and_nobody_else(wire: Wire) -> None:
     wire("finish_rotation", SLACK_WEBHOOK_SECRET=ARN)
-    told = wiring.finishing().notifications
+    told = wiring.finish_rotation().notifications
     assert [channel.name for channel in told.channels] == ["topic", "bus", "slack"]
     assert told.stack == "keyturn in account 123456789012, eu-central-1"
     wire("finish_rotation", TOPIC_ARN="", EVENT_BUS="", SLACK_WEBHOOK_SECRET="")
-    assert wiring.finishing().notifications.channels == []
+    assert wiring.finish_rotation().notifications.channels == []
 
 
 LOGINS: dict[str, dict[str, str]] = {
@@ -158,15 +153,15 @@ def test_redis_is_logged_in_to_as_is_configured(
     wire(function, REDIS_AUTHENTICATION=authentication, **LOGINS[authentication])
     opened = []
 
-    class Opened(redis.RedisSessions):
+    class Opened(sessions.RedisSessions):
         def __init__(self, settings: Any, credentials: Any, authority: Any) -> None:
             super().__init__(settings, credentials, authority)
             opened.append((settings.redis_authentication, type(credentials)))
 
-    monkeypatch.setattr(redis, "RedisSessions", Opened)
+    monkeypatch.setattr(sessions, "RedisSessions", Opened)
     join: dict[str, Callable[[], object]] = {
-        "begin_rotation": wiring.beginning,
-        "purge_sessions": wiring.purging,
+        "begin_rotation": wiring.begin_rotation,
+        "purge_sessions": wiring.purge_sessions,
     }
     join[function]()
     assert opened == [(authentication, PROVIDERS[authentication])]
@@ -185,7 +180,7 @@ def test_a_token_names_the_type_of_the_cache_that_the_host_is(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not a key")
     wire("purge_sessions", REDIS_HOST=host, REDIS_AUTHENTICATION="iam", **LOGINS["iam"])
-    store = cast("Any", wiring.purging().sessions)
+    store = cast("Any", wiring.purge_sessions().sessions)
     _, token = store._credentials.get_credentials()
     assert ("ResourceType=ServerlessCache" in token) is named
 
@@ -194,8 +189,8 @@ def test_a_token_names_the_type_of_the_cache_that_the_host_is(
 def test_a_login_that_lacks_something_is_told_at_init(function: str, wire: Wire) -> None:
     wire(function, REDIS_AUTHENTICATION="password", REDIS_PASSWORD_SECRET="")
     join: dict[str, Callable[[], object]] = {
-        "begin_rotation": wiring.beginning,
-        "purge_sessions": wiring.purging,
+        "begin_rotation": wiring.begin_rotation,
+        "purge_sessions": wiring.purge_sessions,
     }
     with pytest.raises(errors.SettingsInvalid, match="REDIS_PASSWORD_SECRET is missing"):
         join[function]()
@@ -207,14 +202,14 @@ def test_a_purge_has_the_mode_and_the_pace_that_are_configured(
     pace: str, mode: str, wire: Wire
 ) -> None:
     wire("purge_sessions", PURGE_MODE=mode, PURGE_PACE=pace)
-    manner = wiring.purging().manner
+    manner = wiring.purge_sessions().manner
     assert (manner.pace, manner.flush) == (PACES[pace], mode == "flush")
     wire("begin_rotation", PURGE_PACE=pace)
-    assert wiring.beginning().pace == PACES[pace]
+    assert wiring.begin_rotation().pace == PACES[pace]
 
 
 @pytest.mark.parametrize("mode", ["scan", "flush"])
 def test_what_is_checked_of_redis_is_the_mode(mode: str, wire: Wire) -> None:
     wire("purge_sessions", PURGE_MODE=mode)
-    *_, last = wiring.purging().checks
+    *_, last = wiring.purge_sessions().checks
     assert cast("Any", last).keywords == {"flush": mode == "flush"}

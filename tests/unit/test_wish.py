@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn import record
+from keyturn.reporting import record
 from local import demo, faults, ways, wish
 from local.places import PLACES
 

@@ -21,9 +21,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from keyturn import errors, measures
-from keyturn.measures import Measure, Unit
-from keyturn.run import ROTATION_ID, now, timestamp
+from keyturn import errors
+from keyturn.reporting import metrics
+from keyturn.reporting.metrics import Measure, Unit
+from keyturn.run.run import ROTATION_ID
+from keyturn.run.times import now, timestamp
 
 Event = Mapping[str, Any]
 Result = dict[str, Any]
@@ -144,7 +146,7 @@ def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:
     facts = {"error": type(error).__name__, "says": str(error)}
     logger.error("step failed", extra={**line, **facts})
     told = {"rotationId": line["rotationId"], "error": facts["error"]}
-    emit(measures.of_error(line["step"]), told)
+    emit(metrics.of_error(line["step"]), told)
 
 
 def _invocation(context: Any) -> dict[str, Any]:

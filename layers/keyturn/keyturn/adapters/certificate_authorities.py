@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from keyturn import errors
-from keyturn.adapters import aws, stored_login
+from keyturn.adapters.aws import client, stored_credentials
 
 KEPT_SECONDS = 60.0
 
@@ -40,7 +40,7 @@ class StoredAuthorities:
 
     def __init__(self, secret_arn: str) -> None:
         self._secret_arn = secret_arn
-        self._client = aws.client("secretsmanager")
+        self._client = client.client("secretsmanager")
         self._stored = ""
         self._kept_until = 0.0
 
@@ -62,7 +62,7 @@ class StoredAuthorities:
             f"The secret {self._secret_arn} of the stack's certificate authorities does not exist"
             " or has no value. Nothing was done. Deploy the stack again."
         )
-        return stored_login.read(self._client, self._secret_arn, missing)
+        return stored_credentials.read(self._client, self._secret_arn, missing)
 
 
 def context(pem: str, server: Server) -> ssl.SSLContext:

@@ -7,7 +7,7 @@ import urllib3
 from keyturn import errors
 from keyturn.adapters import deadline
 from keyturn.adapters.bounded_pools import bound
-from keyturn.validation import Answer
+from keyturn.validation.endpoints import Answer
 
 SECONDS = 10.0
 CONNECT_SECONDS, READ_SECONDS = 3.0, 7.0  # to connect, and until the next byte

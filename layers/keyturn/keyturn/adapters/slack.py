@@ -19,10 +19,11 @@ from typing import Any
 import urllib3
 
 from keyturn import errors
-from keyturn.adapters import aws, deadline
+from keyturn.adapters import deadline
+from keyturn.adapters.aws import client
 from keyturn.adapters.bounded_pools import bound
-from keyturn.channels import Message
-from keyturn.variables import is_loopback
+from keyturn.reporting.notifications import Message
+from keyturn.settings.types import is_loopback
 
 SECONDS = 7.0  # both tries, and the wait between them
 TRY_SECONDS = 3.0
@@ -47,7 +48,7 @@ class Slack:
 
     def __init__(self, webhook_secret: str) -> None:
         self._webhook_secret = webhook_secret
-        self._client = aws.client("secretsmanager", SECRET_SECONDS)
+        self._client = client.client("secretsmanager", SECRET_SECONDS)
 
     def send(self, message: Message) -> None:
         """Post the message. Raises NotificationFailed."""
@@ -75,7 +76,7 @@ class Slack:
     def _url(self) -> str:
         """The webhook's URL, which is the secret's text or `url` of its JSON object."""
         doing = f"secretsmanager:GetSecretValue on {self._webhook_secret}"
-        with aws.translated(doing, errors.NotificationFailed):
+        with client.translated(doing, errors.NotificationFailed):
             found = self._client.get_secret_value(SecretId=self._webhook_secret)
         url = _read(found.get("SecretString", ""))
         if not (WEBHOOK.fullmatch(url) or is_loopback(url)):

@@ -1,0 +1,29 @@
+"""Logins that are kept in a secret of their own: for Redis, and for Vault.
+
+Read whenever one is needed, so that a change is followed; never kept, logged or put into an error.
+"""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from keyturn import errors
+from keyturn.adapters.aws import client as aws_client
+from keyturn.adapters.aws import errors as aws_errors
+
+
+def read(client: Any, secret_arn: str, missing: errors.KeyturnError) -> str:
+    """The text of the secret, read with a client of Secrets Manager.
+
+    Raises `missing` where the secret does not exist or has no value, else SecretsManagerUnavailable
+    and what `aws.translated` does.
+    """
+    doing = f"secretsmanager:GetSecretValue on {secret_arn}"
+    with aws_client.translated(doing, errors.SecretsManagerUnavailable):
+        try:
+            found = client.get_secret_value(SecretId=secret_arn)
+        except ClientError as error:
+            if aws_errors.code_of(error) != "ResourceNotFoundException":
+                raise
+            raise missing from error
+    return str(found.get("SecretString", ""))

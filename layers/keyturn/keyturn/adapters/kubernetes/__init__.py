@@ -1,0 +1,1 @@
+"""Kubernetes: the API, and the objects that a rotation uses."""

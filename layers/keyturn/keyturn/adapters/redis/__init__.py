@@ -1,0 +1,1 @@
+"""Redis and Valkey: the connection, the credentials, and the session store."""

@@ -1,0 +1,178 @@
+"""One secret of Vault's KV version 2 engine, by its mount and path.
+
+Which requests these are, and so which rights they need, is in vault/policy.hcl. Nothing is retried
+here. A login is good for a minute; then, and in the next invocation for sure, there is another.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import hvac
+from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
+
+from keyturn import errors
+from keyturn.adapters.certificate_authorities import Authority, of_the_system
+from keyturn.adapters.vault.connection import connect, translated
+from keyturn.adapters.vault.login import login_of
+from keyturn.delivery.vault import Kept, KeptVersion
+
+if TYPE_CHECKING:
+    from keyturn.settings.loading import VaultSettings
+
+LOGIN_SECONDS = 60.0
+
+
+class KvSecret:
+    """The secret that the pods, or the operator that serves them, read."""
+
+    def __init__(self, settings: "VaultSettings", authority: Authority = of_the_system) -> None:
+        self._settings, self._authority = settings, authority
+        self._mount, self._path = settings.vault_mount, settings.vault_path
+        self._field = settings.vault_field
+        space = f"{settings.vault_namespace.strip('/')}/" if settings.vault_namespace else ""
+        self.name = f"Vault {space}{self._mount}/{self._path}"
+        self._where = settings.vault_address
+        self._login = login_of(settings)
+        self._logged_in_until = 0.0
+
+    def check_access(self, *, destroy: bool) -> None:
+        """See that the engine keeps versions, and that we may do what a delivery does.
+
+        Raises VaultNotVersioned, VaultSecretNotFound, AccessDenied and what every call raises.
+        """
+        self._check_versioned()
+        needed = [("data", "read"), ("data", "update")]
+        needed += [("metadata", "read"), ("destroy", "update")] if destroy else []
+        paths = list(dict.fromkeys(self._api(kind) for kind, _ in needed))
+        with translated(self._where, "update", "sys/capabilities-self"):
+            found = self._client().sys.get_capabilities(paths)
+        granted = {path: set(found.get(path) or ()) for path in paths}
+        missing = [
+            f"`{capability}` {self._api(kind)}"
+            for kind, capability in needed
+            if not granted[self._api(kind)] & {capability, "root"}
+        ]
+        if missing:
+            raise errors.AccessDenied(
+                f"Vault {self._where} does not let our token {', '.join(missing)}. Nothing was"
+                " changed. Give the role the policy of vault/policy.hcl, with your names."
+            )
+
+    def read(self) -> Kept:
+        """The latest version. Raises VaultSecretNotFound, VaultVersionDeleted."""
+        with translated(self._where, "read", self._api("data")):
+            try:
+                found = self._get()
+            except InvalidPath as error:
+                raise self._missing(error) from error
+        return Kept(
+            version=int(found["metadata"]["version"]),
+            key_field=self._field,
+            fields=found["data"],
+        )
+
+    def write(self, kept: Kept, value: str) -> None:
+        """Write the field on top of the version that was read, and every other as it was in it.
+
+        Raises DeliveryConflict where that version is not the latest any more.
+        """
+        fields = {**kept.fields, self._field: value}
+        with translated(self._where, "update", self._api("data")):
+            try:
+                self._client().secrets.kv.v2.create_or_update_secret(
+                    self._path, fields, cas=kept.version, mount_point=self._mount
+                )
+            except InvalidRequest as error:
+                if not any("check-and-set" in str(one) for one in error.errors or ()):
+                    raise
+                raise errors.DeliveryConflict(
+                    f"{self.name}: someone else wrote it after version {kept.version}. Trying again"
+                ) from error
+
+    def versions(self) -> Sequence[KeptVersion]:
+        """Every version that the engine still knows, the oldest first."""
+        with translated(self._where, "read", self._api("metadata")):
+            found = self._client().secrets.kv.v2.read_secret_metadata(
+                self._path, mount_point=self._mount
+            )
+        return [
+            KeptVersion(int(number), deleted=bool(one["deletion_time"]), destroyed=one["destroyed"])
+            for number, one in sorted(
+                found["data"]["versions"].items(), key=lambda item: int(item[0])
+            )
+        ]
+
+    def value_of(self, version: int) -> str | None:
+        """The field in a version; None where it is not there, or the version is gone."""
+        with translated(self._where, "read", self._api("data")):
+            try:
+                found = self._get(version)
+            except InvalidPath:
+                return None
+        return Kept(version, self._field, found["data"]).value
+
+    def destroy(self, versions: Sequence[int]) -> None:
+        """Destroy versions: what they held cannot be read or brought back any more."""
+        with translated(self._where, "update", self._api("destroy")):
+            self._client().secrets.kv.v2.destroy_secret_versions(
+                self._path, list(versions), mount_point=self._mount
+            )
+
+    def _get(self, version: int | None = None) -> dict[str, Any]:
+        found = self._client().secrets.kv.v2.read_secret_version(
+            self._path, version, mount_point=self._mount, raise_on_deleted_version=True
+        )
+        data: dict[str, Any] = found["data"]
+        return data
+
+    def _client(self) -> hvac.Client:
+        if time.time() >= self._logged_in_until:
+            self._connection = connect(self._settings, self._authority)
+            self._login.log_in(self._connection)
+            self._logged_in_until = time.time() + LOGIN_SECONDS
+        return self._connection
+
+    def _api(self, kind: str) -> str:
+        return f"{self._mount}/{kind}/{self._path}"
+
+    def _check_versioned(self) -> None:
+        """Ask as Vault's own command line does before it reads; it needs no right of its own.
+
+        To a mount that does not exist it is denied as to one that we may not see: then a read
+        tells which of the two it is.
+        """
+        with translated(self._where, "read", f"sys/internal/ui/mounts/{self._mount}"):
+            try:
+                found = self._client().adapter.get(
+                    f"/v1/sys/internal/ui/mounts/{self._mount}/{self._path}"
+                )["data"]
+            except Forbidden:
+                self.read()
+                raise
+        options = found.get("options") or {}
+        if found.get("type") != "kv" or options.get("version") != "2":
+            raise errors.VaultNotVersioned(
+                f"The mount {self._mount} in Vault {self._where} is no KV version 2 engine, so what"
+                " others write at the same moment could be lost. Nothing was changed. Turn it into"
+                f" one: vault kv enable-versioning {self._mount}"
+            )
+
+    def _missing(self, error: InvalidPath) -> errors.KeyturnError:
+        """What a 404 is about: the answer of a deleted version has its metadata."""
+        data = (error.json or {}).get("data") or {}
+        if metadata := data.get("metadata"):
+            return errors.VaultVersionDeleted(
+                f"Version {metadata.get('version')}, the latest of {self.name}, is deleted. Which"
+                " other fields belong there is not known, so nothing was written. Bring it back"
+                f" (vault kv undelete), or write one with all fields (vault kv put)."
+            )
+        if any("no handler for route" in str(one) for one in error.errors or ()):
+            return errors.VaultSecretNotFound(
+                f"Vault {self._where} has nothing mounted at {self._mount}. Nothing was changed."
+                " Correct VaultMount or VaultNamespace."
+            )
+        return errors.VaultSecretNotFound(
+            f"{self.name} does not exist, so no pod can read its key there. Nothing was changed."
+            " Correct VaultMount and VaultPath (without /data/), or store the secret first."
+        )

@@ -1,0 +1,1 @@
+"""The delivery: one module for each DeliveryMode."""

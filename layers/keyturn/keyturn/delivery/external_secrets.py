@@ -1,0 +1,166 @@
+"""Have the External Secrets Operator bring the promoted key, and wait until it is there.
+
+The request is one annotation. A status alone proves nothing: `Ready` stays true from the sync
+before, `syncedResourceVersion` returns to an earlier value where a controller removes the
+annotation, and what the operator read may have been the old value. The delivery is done when the
+operator has completed a sync that began in a later second than the first request (`refreshTime` has
+whole seconds) and the Kubernetes Secret, read back, holds the promoted key.
+
+A further sync is requested where the last one brought the old value, where it began in the very
+second of the first request and so proves nothing, and where none comes: the answer to a request may
+have been lost.
+Source: external-secrets, `externalsecret_controller.go` (`shouldRefresh`, `markAsDone`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.delivery.kubernetes_secret import Delivered, Target, held_by
+from keyturn.delivery.strategy import Held, Promoted
+from keyturn.run import polling
+from keyturn.run.times import moment, timestamp
+
+SYNC_LIMIT = polling.SYNC_LIMIT
+ANSWER_LIMIT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class ExternalSecret:
+    """What matters of an ExternalSecret (external-secrets.io) and its status."""
+
+    name: str
+    writes: str
+    refresh_policy: str = "Periodic"
+    refresh_interval: str = "1h"
+    immutable: bool = False
+    pinned: bool = False
+    ready: bool = False
+    refreshed_at: datetime | None = None
+
+
+class Operator(Protocol):
+    """An ExternalSecret, as a delivery needs it."""
+
+    name: str
+
+    def read(self) -> ExternalSecret:
+        """Read the ExternalSecret. Raises ServiceNotFound."""
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        """Annotate it with a token, which makes the operator sync at once."""
+
+
+@dataclass(frozen=True)
+class ForcedSync:
+    """Delivery by an ExternalSecret that fills the Kubernetes Secret."""
+
+    target: Target
+    operator: Operator
+    secret_name: str
+
+    def check_ready(self) -> None:
+        """Prove that a sync could bring the key; change nothing.
+
+        Raises ServiceNotFound, SyncImpossible, DeliveryRefused, AccessDenied.
+        """
+        found = self.operator.read()
+        problem = hindrance(found, self.secret_name)
+        if problem:
+            raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
+        self._refuse_immutable(self.target.read())
+        self.operator.force_sync("dry-run", dry_run=True)
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
+        seen = self.operator.read()
+        held = self.target.read()
+        if held.holds(promoted.key) and (not last or synced_since(seen, moment(last["startedAt"]))):
+            done = self._progress("done", last, says="the operator has brought the key")
+            return {**done, "delivery": held.resource_version}
+        self._refuse_immutable(held)
+        if last and at - moment(last["startedAt"]) > SYNC_LIMIT:
+            raise errors.SyncOverdue(
+                f"{self.operator.name}, asked to sync (times: {last['asked']}), did not finish a"
+                f" sync with the promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was"
+                " restarted. See its conditions: kubectl describe externalsecret"
+            )
+        if not last or _is_to_be_asked_again(seen, moment(last["askedAt"]), at):
+            return self._ask(promoted, last, at)
+        return self._progress("waiting", last, says="waiting for the operator's sync")
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether the Secret holds the promoted key, whoever wrote it last."""
+        return self.target.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """The Secret that the operator fills."""
+        return [held_by(self.target)]
+
+    def _refuse_immutable(self, held: Delivered) -> None:
+        """Wait for no sync that cannot come."""
+        if held.immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the operator cannot write the new key."
+                " Replace it with one that is not."
+            )
+
+    def _ask(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Annotate with a token that names the version and the try, so that a retry is the same."""
+        asked = int(last.get("asked", 0)) + 1
+        self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
+        now = {"asked": asked, "askedAt": timestamp(at)}
+        return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
+
+    def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
+        kept = {name: told.get(name) for name in ("asked", "askedAt")}
+        target = f"{self.target.name} by {self.operator.name}"
+        return {"state": state, "target": target, "written": False, "says": says, **kept}
+
+
+def hindrance(found: ExternalSecret, secret_name: str) -> str | None:
+    """Why the ExternalSecret would never bring the new key, if so. Pure."""
+    if found.writes != secret_name:
+        return f"fills the Secret {found.writes}, and the pods read {secret_name}."
+    if found.refresh_policy == "CreatedOnce":
+        return "has refreshPolicy CreatedOnce: it ignores every request. Make it Periodic."
+    if found.refresh_policy == "Periodic" and not _is_positive(found.refresh_interval):
+        return "has refreshInterval 0: once synced, it ignores every request. Give it an interval."
+    if found.immutable:
+        return "makes its Secret immutable. Take target.immutable away."
+    if found.pinned:
+        return "is pinned to one version of the secret. Take remoteRef.version away."
+    return None
+
+
+def synced_since(seen: ExternalSecret, request: datetime) -> bool:
+    """Whether a whole sync began after a request, and has ended. Pure.
+
+    `refreshTime` is when the sync began, cut to the second: a sync of the second of the request may
+    have begun before it. The operator runs one sync of an ExternalSecret at a time, so that none
+    that began before is still to write.
+    """
+    return seen.ready and seen.refreshed_at is not None and seen.refreshed_at > request
+
+
+def may_be_synced_since(seen: ExternalSecret, request: datetime) -> bool:
+    """Whether the last sync that has ended may be the one that a request started. Pure."""
+    second = request.replace(microsecond=0)
+    return seen.ready and seen.refreshed_at is not None and seen.refreshed_at >= second
+
+
+def _is_to_be_asked_again(seen: ExternalSecret, asked_at: datetime, at: datetime) -> bool:
+    """Whether the last request was answered without a proof, or not in time.
+
+    A request of the same second would prove no more.
+    """
+    unproved = may_be_synced_since(seen, asked_at) and at - asked_at >= timedelta(seconds=1)
+    return unproved or at - asked_at > ANSWER_LIMIT
+
+
+def _is_positive(duration: str) -> bool:
+    """Whether a Go duration such as '1h0m0s' is longer than nothing."""
+    return not duration.startswith("-") and bool(re.search("[1-9]", duration))

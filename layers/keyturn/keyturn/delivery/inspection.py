@@ -1,0 +1,66 @@
+"""Which key is delivered: the answer of `deliver_key` to the watch's question about drift.
+
+It compares fingerprints, in the one function that may read the key and where it is delivered. A key
+that is marked as exposed is recognised by the mark's fingerprint, or by the value of the version
+that is marked, while Secrets Manager has it. The answer names ids and fingerprints, never a key.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keyturn.delivery.strategy import Held, KeySource, Way
+from keyturn.secret import key, staging_labels
+from keyturn.secret.exposure import Mark, fingerprint_of
+
+
+def answer(source: KeySource, way: Way, marks: Sequence[Mark]) -> dict[str, Any]:
+    """The whole answer: what is delivered, and the version that was current then.
+
+    Raises KeyInvalid, and what the delivery's places raise.
+    """
+    current = staging_labels.labelled(source.labels(), staging_labels.AWSCURRENT)
+    return {
+        "function": "deliver_key",
+        "current": current,
+        "delivered": inspect(source, way, marks, current),
+    }
+
+
+def inspect(
+    source: KeySource, way: Way, marks: Sequence[Mark], current: str | None
+) -> dict[str, str | None]:
+    """What is delivered: the current key, an exposed one (of which version), another, or unknown.
+
+    Of several places it is the worst that counts: an operator would bring it to the others.
+    """
+    places = way.held()
+    if not places or current is None:
+        return {"holds": "unknown", "version": None, "fingerprint": None, "target": None}
+    promoted = key.parse_document(source.read(current)).key.fingerprint
+    exposed = _exposed(source, marks)
+    worst = min(places, key=lambda one: ORDER[_holds(one, promoted, exposed)])
+    return {
+        "holds": _holds(worst, promoted, exposed),
+        "version": exposed.get(worst.fingerprint or ""),
+        "fingerprint": worst.fingerprint,
+        "target": worst.target,
+    }
+
+
+ORDER = {"exposed": 0, "other": 1, "current": 2}
+
+
+def _holds(place: Held, promoted: str, exposed: Mapping[str, str]) -> str:
+    if place.fingerprint in exposed:
+        return "exposed"
+    return "current" if place.fingerprint == promoted else "other"
+
+
+def _exposed(source: KeySource, marks: Sequence[Mark]) -> dict[str, str]:
+    """The marked version of each exposed key's fingerprint."""
+    found = {}
+    for mark in marks:
+        fingerprint = mark.fingerprint or fingerprint_of(source, mark.version)
+        if fingerprint:
+            found[fingerprint] = mark.version
+    return found

@@ -1,0 +1,105 @@
+"""DeliveryMode `kubernetes-secret`: the key is one field of the Secret that pods read."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.delivery.strategy import Held, Promoted
+from keyturn.secret import key as secret_key
+from keyturn.secret.key import SessionKey
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What the Kubernetes Secret holds now. `value` is key material and is never shown."""
+
+    value: str | None = field(repr=False)
+    resource_version: str
+    immutable: bool = False
+    owner: str | None = None
+
+    def holds(self, promoted: SessionKey) -> bool:
+        """Whether it is the promoted key."""
+        return hmac.compare_digest((self.value or "").encode(), promoted.base64.encode())
+
+
+class Target(Protocol):
+    """The Kubernetes Secret that the pods read the key from."""
+
+    name: str
+
+    def read(self) -> Delivered:
+        """Read the target. Raises ServiceNotFound where it does not exist."""
+
+    def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
+        """Write if unchanged since `resource_version`, else raise DeliveryConflict."""
+
+
+@dataclass(frozen=True)
+class DirectWrite:
+    """Writes one field of one Kubernetes Secret, if nobody has changed it since it was read."""
+
+    target: Target
+
+    def check_ready(self) -> None:
+        """Prove that the field could be written; change nothing.
+
+        The dry run writes back what is there, so that no key travels. Raises ServiceNotFound,
+        DeliveryRefused, AccessDenied, DeliveryConflict.
+        """
+        found = self.target.read()
+        self._refuse_foreign(found)
+        self.target.write(found.value or "", found.resource_version, dry_run=True)
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
+        """Write the key where it is not there yet, and read it back.
+
+        That it is still current is seen once more between the read and the write: whatever a later
+        rotation delivers in the meantime, the write then meets another revision and is refused.
+        Raises Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
+        """
+        found = self.target.read()
+        written = not found.holds(promoted.key)
+        if written:
+            self._refuse_foreign(found)
+            promoted.confirm()
+            self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
+            found = self.target.read()
+            if not found.holds(promoted.key):
+                raise errors.DeliveryNotProven(
+                    f"{self.target.name} was written, and what was read back is not the promoted"
+                    " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
+                )
+        told = {"target": self.target.name, "written": written}
+        return {"state": "done", **told, "delivery": found.resource_version}
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether the field holds the promoted key."""
+        return self.target.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """The one field."""
+        return [held_by(self.target)]
+
+    def _refuse_foreign(self, found: Delivered) -> None:
+        if found.immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the new key cannot be written into it."
+                " Replace it with one that is not."
+            )
+        if found.owner:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} belongs to {found.owner}, which would overwrite what we write."
+                " Use DeliveryMode external-secrets, or let it go of the Secret."
+            )
+
+
+def held_by(target: Target) -> Held:
+    """Which key a Kubernetes Secret has; a Secret that is gone has none."""
+    try:
+        return Held(target.name, secret_key.fingerprint_of(target.read().value))
+    except errors.ServiceNotFound:
+        return Held(target.name, None)

@@ -1,0 +1,155 @@
+"""Delivery to Vault where the Vault Secrets Operator brings the key on to a Kubernetes Secret.
+
+The operator reconciles a VaultStaticSecret whenever one of its annotations changes, and then reads
+Vault. What its status says of that differs from release to release (no conditions at all, ones that
+move on every reconcile, ones that never do), so no word of it is believed: it is over when both
+Vault and the Kubernetes Secret hold the promoted key. A sync that does not come is asked for again.
+Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.go`,
+`rollout_restart.go`.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.delivery.external_secrets import ANSWER_LIMIT, SYNC_LIMIT
+from keyturn.delivery.kubernetes_secret import Target, held_by
+from keyturn.delivery.strategy import Held, Promoted
+from keyturn.delivery.vault import VaultWrite
+from keyturn.run.times import moment, timestamp
+
+WRITTEN = ("written", "vaultVersion", "vaultVersionBefore", "destroysExposed")
+
+
+@dataclass(frozen=True)
+class StaticSecret:
+    """What matters of a VaultStaticSecret (secrets.hashicorp.com).
+
+    `restarts` are the workloads that the operator restarts when the Secret changes, as kubectl
+    names them: deployment/web-console. An empty `namespace` is that of its login.
+    """
+
+    writes: str
+    engine: str
+    mount: str
+    path: str
+    namespace: str = ""
+    pinned: bool = False
+    restarts: tuple[str, ...] = ()
+
+
+class Operator(Protocol):
+    """A VaultStaticSecret, as a delivery needs it."""
+
+    name: str
+
+    def read(self) -> StaticSecret:
+        """Read the VaultStaticSecret. Raises ServiceNotFound."""
+
+    def force_sync(self, token: str, *, dry_run: bool) -> None:
+        """Annotate it with a token, which makes the operator read Vault at once."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The secret in Vault that the operator has to read, and the Secret that it has to fill."""
+
+    mount: str
+    path: str
+    namespace: str
+    kubernetes_secret: str
+
+
+@dataclass(frozen=True)
+class VaultSync:
+    """Delivery to Vault, and from there by a VaultStaticSecret to the Kubernetes Secret."""
+
+    write: VaultWrite
+    target: Target
+    operator: Operator
+    source: Source
+
+    def check_ready(self) -> str | None:
+        """Prove that the key could be written and that a sync could bring it; change nothing.
+
+        Returns whom the operator will restart by itself. Raises SyncImpossible, DeliveryRefused,
+        ServiceNotFound, AccessDenied, the errors of Vault.
+        """
+        self.write.check_ready()
+        found = self.operator.read()
+        if problem := hindrance(found, self.source):
+            raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
+        if self.target.read().immutable:
+            raise errors.DeliveryRefused(
+                f"{self.target.name} is immutable, so the operator cannot write the new key."
+            )
+        self.operator.force_sync("dry-run", dry_run=True)
+        if not found.restarts:
+            return None
+        return (
+            f"{self.operator.name} restarts {', '.join(found.restarts)} by itself when the Secret"
+            " changes (rolloutRestartTargets): a service of ours among them rolls out twice."
+        )
+
+    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Write to Vault and ask for a sync, or look how far it is. Raises SyncOverdue."""
+        told = dict(last) if last else self.write.bring(promoted, {}, at)
+        held = self.target.read()
+        if held.holds(promoted.key) and self.write.holds(promoted):
+            done = self._progress("done", told, says="the operator has brought the key")
+            restarts = list(self.operator.read().restarts)
+            return {**done, "delivery": held.resource_version, "restartedByOperator": restarts}
+        if not last:
+            return self._ask(promoted, told, at)
+        if at - moment(last["startedAt"]) > SYNC_LIMIT:
+            raise errors.SyncOverdue(
+                f"{self.operator.name}, asked to sync (times: {last['asked']}), has not brought the"
+                f" promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was restarted."
+                " See its events: kubectl describe vaultstaticsecret"
+            )
+        if at - moment(last["askedAt"]) > ANSWER_LIMIT:
+            return self._ask(promoted, told, at)
+        return self._progress("waiting", told, says="waiting for the operator's sync")
+
+    def holds(self, promoted: Promoted) -> bool:
+        """Whether both hold it: from Vault alone the operator would bring another key back."""
+        return self.write.holds(promoted) and self.target.read().holds(promoted.key)
+
+    def held(self) -> list[Held]:
+        """Vault, and the Kubernetes Secret that the operator fills from it."""
+        return [*self.write.held(), held_by(self.target)]
+
+    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+        """Destroy the versions in Vault that hold the exposed key."""
+        return self.write.destroy(promoted, exposed)
+
+    def _ask(self, promoted: Promoted, told: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        """Annotate with a token that names the version and the try, so that a retry is the same."""
+        asked = int(told.get("asked") or 0) + 1
+        self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
+        now = {**told, "asked": asked, "askedAt": timestamp(at)}
+        return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
+
+    def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
+        kept = {name: told.get(name) for name in (*WRITTEN, "asked", "askedAt")}
+        target = f"{self.target.name} by {self.operator.name} of {self.write.secret.name}"
+        return {"state": state, "target": target, "says": says, **kept}
+
+
+def hindrance(found: StaticSecret, source: Source) -> str | None:
+    """Why the VaultStaticSecret would never bring the new key, if so. Pure."""
+    if found.writes != source.kubernetes_secret:
+        return f"fills the Secret {found.writes}, and the pods read {source.kubernetes_secret}."
+    if found.engine != "kv-v2":
+        return f"reads an engine of type {found.engine}. Make it kv-v2."
+    if (found.mount, found.path) != (source.mount, source.path):
+        return (
+            f"reads {found.mount}/{found.path}, and the key goes to {source.mount}/{source.path}."
+        )
+    if found.namespace and found.namespace.strip("/") != source.namespace.strip("/"):
+        return f"reads the namespace {found.namespace}, and the key goes to another."
+    if found.pinned:
+        return "is pinned to one version of the secret. Take spec.version away."
+    return None

@@ -1,0 +1,1 @@
+"""GuardDuty findings: the event, the policy, and the response."""

@@ -1,0 +1,190 @@
+"""What is done about a concern of the watch: a run is started, or people are told.
+
+Whether a value is a key is not looked at here, since this function does not read the key: the run
+finds it out when it delivers. That people cannot be told is a fact of the result; that a run cannot
+be started is an error, so that the call is repeated.
+
+What lasts is found again every five minutes. Told when it is new, it is told again after an hour if
+it is critical, else after a day (`concern.told_again_after`). When that was is remembered by the
+process alone, while Lambda keeps it: a new process tells once more, and never once less.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.monitoring import alerts, drift, key_health, protection
+from keyturn.monitoring.issues import TOLD_DAILY, Concern, told_again_after
+from keyturn.monitoring.key_health import Judgement
+from keyturn.monitoring.message_text import Place
+from keyturn.monitoring.watch_trigger import Call
+from keyturn.reporting.notifications import TOLD, Message, Notifications
+from keyturn.rotation import preflight
+from keyturn.run.run import ROTATION_ID, Run
+from keyturn.run.times import timestamp
+from keyturn.secret.staging_labels import AWSCURRENT
+from keyturn.sessions.store import Clock
+
+# Longer than a rotation takes from its promotion to the start of its run, seen by everyone.
+SETTLED_SECONDS = 10.0
+
+
+class Runs(key_health.WatchedRuns, Protocol):
+    """The executions of the state machine, which can be started."""
+
+    def ensure_started(self, run: Run) -> str:
+        """Start the run's execution, or find that it was started; returns its name."""
+
+    def outcome(self, execution_arn: str) -> str | None:
+        """The outcome in the record of an execution that succeeded."""
+
+    def was_lost(self, execution_arn: str) -> bool:
+        """Whether an execution that failed, was stopped or timed out did not reach its Fail state.
+
+        No Catch hears of a payload or a history that is full, of a time-out or of a stop.
+        """
+
+
+@dataclass(frozen=True)
+class Watch:
+    """All that the watch works with. `users` is `sessions.count` on the sessions that there are.
+
+    Without `questions` nobody is asked what services have. `told` is when which concern was told.
+    """
+
+    place: Place
+    limits: key_health.Limits
+    secret: key_health.WatchedSecret
+    runs: Runs
+    users: Callable[[], Mapping[str, Any]]
+    notifications: Notifications
+    questions: drift.Questions | None = None
+    told: dict[tuple[Concern, str], datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Care:
+    """What was found and done, and whether what services have was compared."""
+
+    found: list[dict[str, Any]]
+    compared: bool
+
+
+def take_care(watching: Watch, call: Call, seen: key_health.Secret, clock: Clock) -> Care:
+    """Judge what was seen of the secret, and do what has to be done.
+
+    Where a run would be started it waits and looks once more: a rotation that has just promoted its
+    key is about to start that run itself, and knows why it was started. What services have is asked
+    last, so that no function that cannot look delays what the secret tells.
+    """
+    found = [_attend(watching, one, call) for one in protection.judge(seen, call)]
+    if seen.deleted:
+        return Care(found, compared=False)
+    executions = _executions(watching, seen)
+    judgements = key_health.judge(seen, executions, watching.limits, call)
+    if any(judgement.concern is Concern.NOT_CARRIED for judgement in judgements):
+        clock.sleep(SETTLED_SECONDS)
+        seen = watching.secret.seen()
+        executions = _executions(watching, seen)
+        judgements = key_health.judge(seen, executions, watching.limits, call)
+    last = key_health.last_to_look_into(executions, call.at)
+    if last and watching.runs.was_lost(last.arn):
+        judgements = key_health.lost(last, judgements)
+    found += [_attend(watching, one, call) for one in judgements]
+    if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
+        return Care(found, compared=False)
+    if call.daily and (refused := _would_be_refused(watching.questions, seen, call)):
+        found.append(_attend(watching, refused, call))
+    answers = _ask(watching.questions)
+    drifted = drift.judge(seen, executions, answers, call)
+    found += [_attend(watching, one, call) for one in drifted]
+    unknown = any(one.concern is Concern.DRIFT_UNKNOWN for one in drifted)
+    return Care(found, compared=not unknown)
+
+
+def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Execution]:
+    """Those that Step Functions knows, without one that has done nothing for the current version.
+
+    It ended as overtaken, so it was started before the promotion, as a forged one may be.
+    """
+    known = watching.runs.executions()
+    current = seen.holder(AWSCURRENT)
+    last = key_health.runs_of(current, known)[-1:] if current else []
+    idle = {
+        run.arn
+        for run in last
+        if run.status == "SUCCEEDED" and watching.runs.outcome(run.arn) == "superseded"
+    }
+    return [run for run in known if run.arn not in idle]
+
+
+def _would_be_refused(
+    asked: drift.Questions, seen: key_health.Secret, call: Call
+) -> Judgement | None:
+    """What would stop a scheduled rotation now; the next one may be days ahead."""
+    try:
+        problems = preflight.problems_in(asked.ask("preflight", preflight.WAIT_SECONDS))
+    except errors.KeyturnError:
+        return None  # that nobody can be asked is a concern of its own
+    current = seen.holder(AWSCURRENT)
+    if not problems or current is None:
+        return None
+    about = tuple(f"{problem.error}: {problem.message}" for problem in problems)
+    return Judgement(Concern.WOULD_BE_REFUSED, current.id, call.at, about=about)
+
+
+def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
+    """The answers; that nobody could be asked is told as if nobody had answered."""
+    try:
+        return asked.ask(drift.QUESTION, drift.WAIT_SECONDS) or []
+    except errors.KeyturnError:
+        return []
+
+
+def _attend(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
+    """Do what a concern calls for; returns the facts of it."""
+    found = {"concern": judgement.concern.name, "version": judgement.version}
+    run = watching.place.run_of(judgement)
+    if judgement.concern is Concern.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
+        return {**found, **_carry(watching, run)}
+    return {**found, **_tell(watching, judgement, call)}
+
+
+def _carry(watching: Watch, run: Run) -> dict[str, Any]:
+    """Start the run of a version that no run has carried; its first state tells people.
+
+    What an emergency has to mark and to unlabel is a state of that run.
+    """
+    return {"started": watching.runs.ensure_started(run), "mode": run.mode}
+
+
+def _tell(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
+    what = (judgement.concern, judgement.version)
+    last = watching.told.get(what, datetime.min.replace(tzinfo=UTC))
+    if call.kind == "frequent":
+        if judgement.concern in TOLD_DAILY:
+            return {"told": "daily"}
+        if call.at - last < told_again_after(judgement.concern):
+            return {"toldAt": timestamp(last)}
+    became = watching.notifications.tell(_message(watching, judgement, call.at))
+    if TOLD in became.values():
+        watching.told[what] = call.at
+    return {"told": became}
+
+
+def _message(watching: Watch, judgement: Judgement, at: datetime) -> Message:
+    if judgement.concern is Concern.NOT_CARRIED:
+        return alerts.unnamable(judgement, watching.place, at)
+    if judgement.concern is Concern.SOON:
+        return alerts.announcement(judgement, watching.place, at, _users(watching))
+    return alerts.message_of(judgement, watching.place, at)
+
+
+def _users(watching: Watch) -> Mapping[str, Any] | None:
+    """How many sessions there are; an announcement does without where nobody can count them."""
+    try:
+        return watching.users()
+    except errors.KeyturnError:
+        return None

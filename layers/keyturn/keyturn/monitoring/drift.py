@@ -1,0 +1,140 @@
+"""Whether services still have what was carried to them: the key that they read, and their pods.
+
+`watch_key` holds no key and does not enter the cluster. It asks those who do: `deliver_key`, which
+compares what is delivered with the current key and with exposed ones, and `check_rollout`, which
+counts the stamps of the pods. They answer with ids, fingerprints and counts. These are judged here,
+which is pure.
+
+Nothing is judged while a rotation is under way, or a run of the current or the previous version,
+nor of a version that no run has carried. After a run that has ended early only an exposed key is
+told of: all else is what that run has left, of which `watch` tells.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.key_health import (
+    ENDED_BADLY,
+    RUNS_ARE_KNOWN,
+    Execution,
+    Judgement,
+    Secret,
+    runs_of,
+    under_way,
+)
+from keyturn.monitoring.watch_trigger import Call
+from keyturn.rotation.preflight import Question
+from keyturn.secret.staging_labels import AWSCURRENT, AWSPREVIOUS
+
+QUESTION: Literal["drift"] = "drift"
+# As long as the state machine gives a function, and the watch has two minutes.
+WAIT_SECONDS = 60.0
+DELIVERY, ROLLOUT = "deliver_key", "check_rollout"
+AT_WORK = {"RUNNING", "PENDING_REDRIVE"}
+Answer = Mapping[str, Any]
+Judged = Callable[..., Judgement]
+
+
+class Questions(Protocol):
+    """Those who can look for the watch."""
+
+    def ask(self, question: Question, seconds: float) -> Sequence[Answer] | None:
+        """Ask all whom a question is for, at once, and wait; None where no answer comes in time.
+
+        There is one answer of each, with its `failure` in it if it failed. Raises
+        StateMachineUnavailable where they could not be asked.
+        """
+
+
+def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: Call) -> bool:
+    """Whether what services have is settled, so that a difference means something."""
+    current, previous = secret.holder(AWSCURRENT), secret.holder(AWSPREVIOUS)
+    if current is None or secret.deleted:
+        return False
+    if under_way(secret, call, runs_of(current, executions)):
+        return False
+    known = [one for one in (current, previous) if one]
+    if any(run.status in AT_WORK for one in known for run in runs_of(one, executions)):
+        return False
+    if runs_of(current, executions) or previous is None:
+        return True
+    made = current.created or call.at
+    put_back = previous.created is not None and made < previous.created
+    return put_back or call.at - made >= RUNS_ARE_KNOWN
+
+
+def judge(
+    secret: Secret, executions: Sequence[Execution], answers: Sequence[Answer], call: Call
+) -> list[Judgement]:
+    """What is the matter, the most urgent first."""
+    current = secret.holder(AWSCURRENT)
+    if current is None:
+        return []
+    runs = tuple(runs_of(current, executions))
+    since = runs[-1].started if runs else current.created or call.at
+
+    def judged(concern: Concern, *about: str) -> Judgement:
+        return Judgement(concern, current.id, since, runs=runs, about=about)
+
+    given = {str(one.get("function")): one for one in answers}
+    delivered = _part(given.get(DELIVERY), "delivered", current.id)
+    pods = _part(given.get(ROLLOUT), "pods", current.id)
+    left_behind = bool(runs) and runs[-1].status in ENDED_BADLY
+    found = list(_of_delivered(delivered, current.id, judged, only_exposed=left_behind))
+    if runs and not left_behind:
+        found += _of_pods(pods, judged, trusted=delivered.get("holds") == "current")
+    failed = [*_failures(given)]
+    return [*found, judged(Concern.DRIFT_UNKNOWN, *failed)] if failed else found
+
+
+def _part(answer: Answer | None, name: str, current: str) -> Answer:
+    """What an answer says, if it is about the version that is current as far as we know."""
+    part = (answer or {}).get(name)
+    about = (answer or {}).get("current", current)
+    return part if isinstance(part, Mapping) and about == current else {}
+
+
+def _of_delivered(
+    delivered: Answer, current: str, judged: Judged, *, only_exposed: bool
+) -> Iterator[Judgement]:
+    target = str(delivered.get("target"))
+    exposed = str(delivered.get("version"))
+    if delivered.get("holds") == "exposed" and exposed != current:
+        yield judged(Concern.EXPOSED_KEY_DELIVERED, target, exposed)
+    elif delivered.get("holds") == "other" and not only_exposed:
+        yield judged(Concern.DELIVERED_DRIFTED, target)
+
+
+def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Judgement]:
+    """Pods without a stamp are of less weight where what they read when they start is right."""
+    off = {
+        str(service): counts
+        for service, counts in pods.items()
+        if counts["others"] or counts["unstamped"]
+    }
+    if not off:
+        return
+    others = any(counts["others"] for counts in off.values())
+    concern = Concern.PODS_UNSTAMPED if trusted and not others else Concern.PODS_DRIFTED
+    yield judged(concern, *(_counted(service, counts) for service, counts in sorted(off.items())))
+
+
+def _counted(service: str, counts: Mapping[str, int]) -> str:
+    number = sum(counts[name] for name in ("current", "others", "unstamped"))
+    return (
+        f"{service}: of {number} pods {counts['others']} with another version's stamp,"
+        f" {counts['unstamped']} with none"
+    )
+
+
+def _failures(given: Mapping[str, Answer]) -> Iterator[str]:
+    """Who has not answered, and with which error; of that its name alone."""
+    for function in (DELIVERY, ROLLOUT):
+        answer = given.get(function)
+        if answer is None:
+            yield f"{function}: no answer"
+        elif failure := answer.get("failure"):
+            name = str(failure.get("Error")) if isinstance(failure, Mapping) else ""
+            yield f"{function}: {name if re.fullmatch(r'[A-Za-z.]{1,80}', name) else 'an error'}"

@@ -1,0 +1,274 @@
+"""What may be wrong with the key between two rotations, judged from facts that anyone can look up.
+
+Every five minutes, once a day, and whenever AWSCURRENT moves. The judgement is pure;
+`monitoring.actions` acts upon it. What must not wait is judged at every call. The rest is judged
+at the daily call alone, which comes at the same time each day: an issue that is reported once is
+reported by the call in whose 24 hours it begins, and an issue that lasts is reported every day.
+
+A version that is marked as exposed is never carried to the services.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.watch_trigger import Call
+from keyturn.run.run import LATER_EXECUTION, ROTATION_ID
+from keyturn.secret.exposure import Mark, find_mark
+from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
+from keyturn.secret.trigger import Mode, Schedule, classify
+
+DAY = timedelta(days=1)
+# A rotation that has not promoted its version by then is stuck: its steps take seconds.
+UNDER_WAY = timedelta(minutes=30)
+# From a promotion to the start of its run: one call of rotate_secret, which ends after 120 seconds.
+PROMOTING = timedelta(minutes=2)
+# Step Functions forgets an execution 90 days after its end; that none is known means nothing then.
+RUNS_ARE_KNOWN = timedelta(days=80)
+ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
+# The name of a run: its rotation id, and what tells a later execution from the first.
+RUN = re.compile(rf"rot-({ROTATION_ID.pattern}?){LATER_EXECUTION}")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The secret as it is now. One that is `deleted` waits for its deletion at that time."""
+
+    versions: tuple[Version, ...]
+    changed: datetime | None
+    schedule: Schedule
+    deleted: datetime | None = None
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def next_rotation(self) -> datetime | None:
+        """When it is rotated next at the latest, while the schedule is on."""
+        return self.schedule.next_rotation if self.schedule.enabled else None
+
+    def holder(self, label: str) -> Version | None:
+        """The version that carries a label."""
+        return next((version for version in self.versions if label in version.labels), None)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of the state machine, as Step Functions lists it; `stopped` is when it ended."""
+
+    name: str
+    arn: str
+    status: str
+    started: datetime
+    stopped: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From which age on a key is a concern, and how long ahead a rotation is announced.
+
+    `manual_mode` is what a version is that neither the schedule nor its token accounts for.
+    """
+
+    old: timedelta
+    too_old: timedelta
+    notice: timedelta
+    manual_mode: Mode = "emergency"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One concern, the version that it is about, and the moment that matters.
+
+    `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far;
+    `mode` is that of a run that carries it. `about` says more, for the message.
+    """
+
+    concern: Concern
+    version: str
+    since: datetime
+    previous: str | None = None
+    runs: tuple[Execution, ...] = ()
+    mode: Mode = "scheduled"
+    about: tuple[str, ...] = ()
+
+
+class WatchedSecret(Protocol):
+    """The one secret, as it is looked at."""
+
+    def seen(self) -> Secret:
+        """All of it but its values; also of one that is marked for deletion."""
+
+
+class WatchedRuns(Protocol):
+    """The executions of the state machine."""
+
+    def executions(self) -> Sequence[Execution]:
+        """All that Step Functions knows."""
+
+
+def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
+    """How old the key is, how long another version has been pending, when the next rotation is due.
+
+    Pure. What nobody can tell is None. An event's time is in whole seconds; no age is below 0.
+    """
+    current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
+    made, waits, due = current and current.created, 0.0, secret.next_rotation
+    if pending and AWSCURRENT not in pending.labels:
+        waits = max((at - _begun(pending, secret, at)).total_seconds(), 0.0)
+    return {
+        "ageDays": round(max((at - made) / DAY, 0.0), 3) if made else None,
+        "pendingSeconds": round(waits, 3),
+        "daysToRotation": round((due - at) / DAY, 3) if due else None,
+    }
+
+
+def judge(
+    secret: Secret, executions: Sequence[Execution], limits: Limits, call: Call
+) -> list[Judgement]:
+    """What is the matter, the most urgent first. Pure."""
+    current = secret.holder(AWSCURRENT)
+    if current is None or current.created is None:
+        return []
+    found = list(_of_services(secret, current, executions, limits, call))
+    if call.daily:
+        found += _of_pending(secret, call.at)
+        found += _of_age(current, current.created, limits, call.at)
+        found += _of_schedule(secret, current, limits, call.at)
+    return found
+
+
+def _of_services(
+    secret: Secret,
+    current: Version,
+    executions: Sequence[Execution],
+    limits: Limits,
+    call: Call,
+) -> Iterator[Judgement]:
+    """Whether a run has carried the current version to the services; never that of an exposed one.
+
+    A secret's very first version came with the services, so none has to. Where no run has, the mode
+    is what the version's token and time give, as for any rotation: for a value that a hand has put
+    it is that of a bare rotate-secret at that moment.
+    """
+    previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
+    runs = runs_of(current, executions)
+    mode = classify(current.id, secret.schedule, created, limits.manual_mode).mode
+    concern, since = None, created
+    if mark := find_mark(secret.marks, current.id):
+        if not under_way(secret, call, runs):
+            concern, since = Concern.EXPOSED_KEY_CURRENT, mark.at
+    elif (back := _put_back(secret, current, executions, call)) is not None:
+        if back and previous and previous.created:
+            concern, since = Concern.PUT_BACK, previous.created
+    elif runs:
+        if call.daily and runs[-1].status in ENDED_BADLY:
+            concern, since = Concern.RUN_ENDED, runs[-1].started
+    elif previous and call.at - created < RUNS_ARE_KNOWN and not under_way(secret, call, runs):
+        concern = Concern.NOT_CARRIED
+    if concern:
+        known = previous.id if previous else None
+        yield Judgement(concern, current.id, since, known, tuple(runs), mode)
+
+
+def _put_back(
+    secret: Secret, current: Version, executions: Sequence[Execution], call: Call
+) -> bool | None:
+    """Whether a hand has put back the version, which is older than the previous one.
+
+    None where it is not older, or was carried to the services since. It was put back by our own
+    recovery where the run of the previous one ended in failure or still goes on, by a hand where
+    that run had succeeded. One that was started once more since then has found itself overtaken
+    and says nothing of it.
+    """
+    previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
+    if previous is None or previous.created is None or created >= previous.created:
+        return None
+    if any(run.started > previous.created for run in runs_of(current, executions)):
+        return None
+    back = secret.changed or call.at
+    of_previous = [run for run in runs_of(previous, executions) if run.started < back]
+    return bool(of_previous) and of_previous[-1].status == "SUCCEEDED"
+
+
+def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
+    """The runs of a version by their start.
+
+    One that was started again has the time in its name (`commands`), one whose name was taken a
+    number.
+    """
+    name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}}|_\d{{1,2}})?")
+    own = (run for run in executions if name.fullmatch(run.name))
+    return sorted(own, key=lambda run: run.started)
+
+
+def last_to_look_into(executions: Sequence[Execution], at: datetime) -> Execution | None:
+    """The last run, if it ended badly within a day: its history shows whether it was lost. Pure."""
+    last = max((run for run in executions if RUN.fullmatch(run.name)), key=_started, default=None)
+    if last is None or last.status not in ENDED_BADLY or last.stopped is None:
+        return None
+    return last if at - last.stopped < DAY else None
+
+
+def lost(run: Execution, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """What is the matter where that run was lost: it says more than that it ended. Pure.
+
+    Its version may be another than the current one: a run may be lost on its way back.
+    """
+    named = RUN.fullmatch(run.name)
+    version, since = (named[1] if named else run.name), run.stopped or run.started
+    others = [one for one in judgements if one.concern is not Concern.RUN_ENDED]
+    return [Judgement(Concern.RUN_LOST, version, since, runs=(run,)), *others]
+
+
+def _started(run: Execution) -> datetime:
+    return run.started
+
+
+def under_way(secret: Secret, call: Call, runs: Sequence[Execution]) -> bool:
+    """Whether a rotation is at work: it waits for its promotion, or is about to start its run.
+
+    Before the promotion AWSPENDING shows it. The promotion may take that label away or leave it, so
+    that afterwards the time counts: the run is started within the same call of rotate_secret. Where
+    the current version has `runs` it was. The look upon the promotion comes too early to judge by
+    the time; `care` waits a moment instead.
+    """
+    current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
+    if pending and pending is not current:
+        return call.at - _begun(pending, secret, call.at) < UNDER_WAY
+    if current is None or runs or call.kind == "moved":
+        return False
+    young = call.at - _begun(current, secret, call.at) < UNDER_WAY
+    return young and call.at - (secret.changed or call.at) < PROMOTING
+
+
+def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:
+    """When a rotation began at the latest: a version without a value has no date of its own."""
+    return pending.created or secret.changed or at
+
+
+def _of_pending(secret: Secret, at: datetime) -> Iterator[Judgement]:
+    pending = secret.holder(AWSPENDING)
+    if pending and AWSCURRENT not in pending.labels:
+        begun = _begun(pending, secret, at)
+        if at - begun >= UNDER_WAY:
+            yield Judgement(Concern.STUCK, pending.id, begun)
+
+
+def _of_age(
+    current: Version, created: datetime, limits: Limits, at: datetime
+) -> Iterator[Judgement]:
+    age = at - created
+    if age >= limits.too_old:
+        yield Judgement(Concern.TOO_OLD, current.id, created)
+    elif limits.old <= age < limits.old + DAY:
+        yield Judgement(Concern.OLD, current.id, created)
+
+
+def _of_schedule(
+    secret: Secret, current: Version, limits: Limits, at: datetime
+) -> Iterator[Judgement]:
+    due = secret.next_rotation
+    if due and limits.notice - DAY < due - at <= limits.notice:
+        yield Judgement(Concern.SOON, current.id, due)

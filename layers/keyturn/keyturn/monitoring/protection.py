@@ -1,0 +1,49 @@
+"""Whether what protects the key has changed: a mark of deletion, the schedule, policies. Pure.
+
+What DescribeSecret shows is judged from that. It does not show policies: of those CloudTrail tells,
+where the account has a trail.
+"""
+
+from collections.abc import Iterator
+
+from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.key_health import Judgement, Secret
+from keyturn.monitoring.watch_trigger import EVERY, Call
+from keyturn.secret.staging_labels import AWSCURRENT
+
+# Seen in the state of the secret, which says more than the call does.
+SEEN_ANYWAY = {
+    "DeleteSecret": Concern.MARKED_FOR_DELETION,
+    "CancelRotateSecret": Concern.ROTATION_OFF,
+}
+
+
+def judge(secret: Secret, call: Call) -> list[Judgement]:
+    """What is the matter, the most urgent first."""
+    found = list(_of_state(secret, call))
+    if call.change and SEEN_ANYWAY.get(call.change) not in {one.concern for one in found}:
+        concern = Concern.PROTECTION_CHANGED
+        found.append(Judgement(concern, _version(secret), call.at, about=(call.change,)))
+    return found
+
+
+def _of_state(secret: Secret, call: Call) -> Iterator[Judgement]:
+    version = _version(secret)
+    if secret.deleted:
+        yield Judgement(Concern.MARKED_FOR_DELETION, version, secret.deleted)
+    elif not secret.schedule.enabled and _is_new_or_daily(secret, call):
+        rules = (secret.schedule.expression or "", secret.schedule.duration or "")
+        since = secret.changed or call.at
+        yield Judgement(Concern.ROTATION_OFF, version, since, about=rules)
+
+
+def _is_new_or_daily(secret: Secret, call: Call) -> bool:
+    """Told when it has come true since the look before this one, and then every day."""
+    if call.daily or call.change == "CancelRotateSecret":
+        return True
+    return secret.changed is not None and call.at - secret.changed <= EVERY
+
+
+def _version(secret: Secret) -> str:
+    current = secret.holder(AWSCURRENT)
+    return current.id if current else "none"

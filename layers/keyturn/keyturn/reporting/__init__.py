@@ -1,0 +1,1 @@
+"""The report: the record of a run, messages to people, and metrics."""

@@ -1,0 +1,263 @@
+"""What people are told of a run: when it starts, and however it ends; `channels` has the form."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from keyturn.reporting import commands
+from keyturn.reporting.notifications import Message, heading_of
+from keyturn.run.run import Run
+from keyturn.run.times import timestamp
+
+NOTHING_TO_DO = "You need not do anything."
+RESTART_OTHERS = (
+    "Pods of another owner were not restarted, see Services: those that read the session key may"
+    " still hold the old one. Restart or delete them."
+)
+
+
+def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
+    """What people are told when a run begins: when, what for, what it does to users."""
+    users = f"{'' if begun['counted'] else 'more than '}{begun['sessions']} sessions"
+    emergency = run.mode == "emergency"
+    return Message(
+        kind="Session Key Rotation Started",
+        subject=(
+            "EMERGENCY session key rotation started: users have to log in again"
+            if emergency
+            else "Session key rotation started: users will have to log in again"
+        ),
+        says=(
+            "The session encryption key may be known to others. It has been replaced, and every"
+            " session is being ended."
+            if emergency
+            else "A rotation of the session encryption key has started."
+        ),
+        fields={
+            "When": timestamp(at),
+            "Impact": f"{users} will end. Users have to log in again.",
+            "Reason": run.origin.reason,
+            "Mode": run.mode,
+            "Restart": f"{', '.join(begun['services'])}, one rolling restart each.",
+            "Run": run.execution_name,
+        },
+        todo=f"{NOTHING_TO_DO} Another message follows when it is over.",
+        facts={"rotationId": run.rotation_id, "mode": run.mode, **begun},
+    )
+
+
+def finished_message(run: Run, record: Mapping[str, Any], state_machine_arn: str) -> Message:
+    """What people are told when a run is over: what is true now and what to do next."""
+    again = commands.run_again(run, state_machine_arn)
+    tell_of = {
+        "succeeded": _succeeded,
+        "restored": _restored,
+        "failed": _failed_in_an_emergency if _is_emergency(record) else _failed,
+        "superseded": _superseded,
+    }[record["outcome"]]
+    return tell_of(run, record, again)
+
+
+def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
+    services = (
+        f"{service['name']}: {service['podsAfter']} new pods, none of the old ones is left"
+        + (f", not restarted: {others}" if (others := service.get("notRestarted")) else "")
+        for service in record["services"]
+    )
+    key = record["fingerprints"]
+    fields = {
+        "Services": "; ".join(services),
+        "Key": f"{key['new']} (was {key['previous']})",
+    }
+    says = "Every service runs the new session key, and login works."
+    others = any(service.get("notRestarted") for service in record["services"])
+    if not _is_emergency(record):
+        todo = RESTART_OTHERS if others else NOTHING_TO_DO
+        return _ended(run, record, "succeeded", (says, todo), fields)
+    says += " The old key opens nothing here any more, and nobody can go back to it."
+    fields |= _other_fields(record)
+    if vault := (record.get("delivery") or {}).get("says"):
+        fields["Vault"] = vault
+    todo = "The key is safe. Go on with the incident: find out how the old one got out."
+    todo = f"{RESTART_OTHERS} {todo}" if others else todo
+    return _ended(run, record, "succeeded (emergency)", (says, todo), fields | _timings(record))
+
+
+def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
+    failure = record["failure"]
+    says = f"The rotation stopped at {failure['step']} and was undone: " + (
+        "every service runs the previous session key again, and login works. All sessions ended."
+        if (record.get("restored") or {}).get("restart")
+        else "no pod was restarted, and no session ended. Services run the previous session key."
+    )
+    fields = _error(record) | {
+        "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
+    }
+    todo = (
+        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then rotate again at"
+        " a time that suits your users:"
+    )
+    command = commands.rotate(run.secret_arn)
+    return _ended(run, record, "FAILED, previous key restored", (says, todo), fields, command)
+
+
+def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
+    failure, restoring = record["failure"], record.get("restoreFailure")
+    says = f"The rotation stopped at {failure['step']}."
+    if not restoring:
+        fields = _error(record) | _stays(record)
+        return _ended(run, record, "FAILED", (says, _mend(failure)), fields, again)
+    says += (
+        f" The way back to the previous key stopped too, at {restoring['step']}: services may run"
+        " different keys, and users may be asked to log in again and again."
+    )
+    fields = _error(record) | {
+        "Way back": f"{restoring['error']}: {restoring['says']}",
+        "Key": f"The new version is {_new(record)}, the old one {_previous(record)}. The command"
+        " below shows which of them is AWSCURRENT.",
+    }
+    todo = (
+        f"Mend the cause (docs/operations.md, {heading_of(restoring['error'])}), see which version"
+        " is current, and carry that one to the services (docs/operations.md, The commands):"
+    )
+    command = f"aws secretsmanager describe-secret --secret-id {run.secret_arn}"
+    return _ended(run, record, "FAILED, and so did the way back", (says, todo), fields, command)
+
+
+def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> Message:
+    failure = record["failure"]
+    says = (
+        f"The emergency rotation stopped at {failure['step']}. The new session key stays: the old"
+        " one may be known to others and is never put back. A pod that was not restarted still runs"
+        " the old key."
+    )
+    if failure["step"] == "MarkExposed":
+        says = (
+            "Every step of the emergency rotation was made but MarkExposed: the version before may"
+            " still carry AWSPREVIOUS, or lack its mark of exposure."
+        )
+    fields = _error(record) | _stays(record) | _other_fields(record) | _timings(record)
+    todo = f"Act now. {_mend(failure)}"
+    return _ended(run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, again)
+
+
+def _superseded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
+    says = (
+        f"Version {_new(record)} is no longer AWSCURRENT: another rotation has overtaken this run,"
+        " which has stopped and undone nothing."
+    )
+    return _ended(run, record, "was overtaken by another", (says, "Follow the other run."), {})
+
+
+def _ended(
+    run: Run,
+    record: Mapping[str, Any],
+    subject: str,
+    words: tuple[str, str],
+    fields: Mapping[str, str],
+    command: str = "",
+) -> Message:
+    """The message of a run that is over; `words` are what is true and what to do next."""
+    says, todo = words
+    return Message(
+        kind=f"Session Key Rotation {record['outcome'].capitalize()}",
+        subject=f"Session key rotation {subject}",
+        says=says,
+        fields={
+            "When": f"{record['finishedAt']}, {record['seconds']} s after its start",
+            "Impact": _impact(record),
+            "Reason": run.origin.reason,
+            **_checks(record),
+            **fields,
+            **_logs(record),
+            "Run": run.execution_name,
+        },
+        todo=todo,
+        facts=record,
+        command=command,
+    )
+
+
+def _is_emergency(record: Mapping[str, Any]) -> bool:
+    return record.get("mode") == "emergency"
+
+
+def _new(record: Mapping[str, Any]) -> str:
+    return str(record["versions"]["new"])
+
+
+def _previous(record: Mapping[str, Any]) -> str:
+    return str(record["versions"]["previous"] or "the version that carries AWSPREVIOUS")
+
+
+def _checks(record: Mapping[str, Any]) -> dict[str, str]:
+    """What would have stopped a scheduled rotation, and did not stop an emergency."""
+    if not record["failedChecks"]:
+        return {}
+    return {"Checks": f"failed, and did not stop it: {'; '.join(record['failedChecks'])}"}
+
+
+def _logs(record: Mapping[str, Any]) -> dict[str, str]:
+    says = ((record.get("validation") or {}).get("logs") or {}).get("says")
+    return {"Logs": says} if says else {}
+
+
+def _impact(record: Mapping[str, Any]) -> str:
+    """What the run has done to users so far."""
+    claim, deleted = record["sessions"].get("claim"), record["sessions"].get("deleted")
+    if claim:
+        return f"Users have to log in again. Sessions: {claim}."
+    if deleted:
+        return f"{deleted} sessions were ended so far. Their users have to log in again."
+    if record["services"]:
+        return "Users have to log in again where services run the new key; no session was deleted."
+    return "None that is known: no restart was finished, and no session was deleted."
+
+
+def _error(record: Mapping[str, Any]) -> dict[str, str]:
+    failure = record["failure"]
+    on_the_way = (step["name"] for step in record["steps"] if not step.get("wayBack"))
+    done = [name for name in on_the_way if name != failure["step"]]
+    return {
+        "Error": f"{failure['error']}: {failure['says']}",
+        "Done": ", ".join(done) or "nothing",
+    }
+
+
+def _stays(record: Mapping[str, Any]) -> dict[str, str]:
+    new, old = _new(record), _previous(record)
+    return {"Key": f"AWSCURRENT is the new version, {new}. The old one is {old}."}
+
+
+def _other_fields(record: Mapping[str, Any]) -> dict[str, str]:
+    """That an emergency has put back other fields of the secret, which held it up in nothing."""
+    if not (record.get("exposure") or {}).get("otherFieldsChanged"):
+        return {}
+    said = (
+        f"those of {_new(record)} differ from those of {_previous(record)}: they were changed while"
+        " the rotation was under way, or by the hand that stored the value. Compare both versions"
+        " and store again what has to stay"
+    )
+    return {"Other fields": said}
+
+
+def _timings(record: Mapping[str, Any]) -> dict[str, str]:
+    """How long after the trigger the old key was out of use; what was not reached is not over."""
+    timings = record.get("timings") or {}
+    reached = {
+        "Pods": ("the last old pod", timings.get("secondsToLastOldPod")),
+        "Sessions": ("the last old session", timings.get("secondsToLastOldSession")),
+    }
+    return {
+        name: f"{what} was gone {seconds:g} s after the trigger"
+        if seconds is not None
+        else f"not known yet to be rid of {what}"
+        for name, (what, seconds) in reached.items()
+    }
+
+
+def _mend(failure: Mapping[str, Any]) -> str:
+    return (
+        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then run it again;"
+        " what is done is not repeated:"
+    )

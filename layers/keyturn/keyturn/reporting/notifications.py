@@ -1,0 +1,115 @@
+"""A message, and the channels that it is told on.
+
+A message says what is true now, gives the facts that everyone asks for first (when, what it does to
+users, why), and ends with what to do next. It is one structure; each channel lays it out: e-mails
+take `text`, a chat takes the parts. It names ids, fingerprints, names and counts, never a key.
+
+All channels are told at the same time, and each of them ends by itself within seconds: people hear
+of it on one though the others are down, and a rotation does not wait for any.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from keyturn import errors
+
+TOLD = "told"
+# The heading of docs/operations.md about errors that are not Keyturn's.
+NOT_KEYTURNS = "Errors of Lambda and Step Functions"
+LABEL_WIDTH = 10
+
+
+@dataclass(frozen=True)
+class Message:
+    """What people are told. A subject fits an e-mail's: ASCII, below 100 characters."""
+
+    kind: str
+    subject: str
+    says: str
+    fields: Mapping[str, str]
+    todo: str
+    facts: Mapping[str, Any] = field(repr=False)
+    command: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message as plain text that reads well in an e-mail."""
+        lines = (f"{f'{name}:':<{LABEL_WIDTH - 1}} {said}" for name, said in self.fields.items())
+        fields = "\n".join(lines)
+        command = f"  {self.command}" if self.command else ""
+        return "\n\n".join(part for part in (self.says, fields, self.todo, command) if part)
+
+
+class Channel(Protocol):
+    """One way to tell people or other systems."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the record."""
+
+    def send(self, message: Message) -> None:
+        """Send a message within 10 s. Raises NotificationFailed, or another KeyturnError."""
+
+    def check_ready(self) -> None:
+        """See, within 10 s and without a message, that it is there. Raises as `send` does."""
+
+
+Act = Callable[[Channel], None]
+
+
+@dataclass(frozen=True)
+class Notifications:
+    """The channels of one stack. `stack` says which: its name, its account and its Region."""
+
+    channels: Sequence[Channel]
+    stack: str
+
+    def tell(self, message: Message) -> dict[str, str]:
+        """Send a message on every channel; what became of it on each is a fact of the record.
+
+        A channel that fails keeps no other from being told, and fails no run.
+        """
+        placed = replace(message, fields={**message.fields, "Stack": self.stack})
+        problems = self._at_once(lambda channel: channel.send(placed))
+        return {
+            name: f"{type(problem).__name__}: {problem}" if problem else TOLD
+            for name, problem in problems.items()
+        }
+
+    def check_ready(self) -> str | None:
+        """See that people would be told; returns a note where one channel of several is down.
+
+        Raises NotificationFailed where all are: users would be logged out unannounced.
+        """
+        problems = self._at_once(lambda channel: channel.check_ready())
+        down = {name: problem for name, problem in problems.items() if problem}
+        said = "; ".join(f"{name}: {problem}" for name, problem in down.items())
+        if down and len(down) == len(problems):
+            raise errors.NotificationFailed(f"Nobody would be told of a rotation. {said}")
+        return f"A message would not be told on every channel. {said}" if down else None
+
+    def _at_once(self, act: Act) -> dict[str, errors.KeyturnError | None]:
+        """Do something with every channel at the same time; returns what kept each from it."""
+        if not self.channels:
+            return {}
+        with ThreadPoolExecutor(max_workers=len(self.channels)) as pool:
+            acting = {one.name: pool.submit(_problem_of, act, one) for one in self.channels}
+        return {name: ended.result() for name, ended in acting.items()}
+
+
+def _problem_of(act: Act, channel: Channel) -> errors.KeyturnError | None:
+    try:
+        act(channel)
+    except errors.KeyturnError as problem:
+        return problem
+    return None
+
+
+def heading_of(error: object) -> str:
+    """The heading for an error's name; one that is not Keyturn's is the platform's. Pure."""
+    name = str(error)
+    found = getattr(errors, name, None)
+    known = isinstance(found, type) and issubclass(found, errors.KeyturnError)
+    return name if known else NOT_KEYTURNS

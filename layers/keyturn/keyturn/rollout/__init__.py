@@ -1,0 +1,1 @@
+"""The rollout: services are restarted, and judged by their pods."""

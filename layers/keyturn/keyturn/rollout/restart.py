@@ -1,0 +1,241 @@
+"""Restart a workload and look at its rollout.
+
+A restart is one patch of the pod template, which stamps it with the run's key version and with the
+revision of what was delivered; a template that carries the stamp is not patched again, so that
+doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
+An Argo Rollout is stamped itself, with the moment from which on its pods have to be created.
+
+The ledger counts pods and never names them: its size does not grow with the fleet. The names are
+logged by the functions.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
+from keyturn.rollout.status import (
+    Done,
+    Failed,
+    Look,
+    Pod,
+    Waiting,
+    Workload,
+    not_restarted,
+    own_pods,
+    unready,
+    verdict,
+)
+from keyturn.run.ledger import Ledger, entry
+from keyturn.run.times import moment, now, timestamp
+
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An entry of the ledger, and the pods that it counts: each one's uid by its name.
+
+    Those of a StatefulSet have the same names before and after.
+    """
+
+    entry: dict[str, Any]
+    pods: dict[str, str]
+
+
+class Cluster(Protocol):
+    """What a rollout needs of a Kubernetes cluster."""
+
+    def workload(self, service: str) -> Workload:
+        """Read a Deployment, or what `statefulset/name` or `rollout/name` is.
+
+        Raises ServiceNotFound, ServiceUnsupported.
+        """
+
+    def pods(self, service: str) -> Sequence[Pod]:
+        """Read the pods that a workload's selector matches, those of other owners marked."""
+
+    def restart(
+        self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
+    ) -> Workload:
+        """Patch the annotations of the pod template, if the workload is what it was when read.
+
+        A Rollout is asked to restart the pods from before RESTARTED_AT, and annotated itself.
+        With `dry_run`, only ask whether it could. Raises DeliveryConflict.
+        """
+
+    def secret_matches_reloader(self) -> bool | None:
+        """Whether a Reloader that searches finds the Secret; None where that cannot be seen."""
+
+
+def check_ready(cluster: Cluster, service: str) -> str | None:
+    """Prove that a service could be restarted and would read the key; change nothing.
+
+    Returns what does not stop a rotation and is worth a note: pods that a restart does not replace,
+    and a pause by Reloader. Raises ServiceNotFound, ServiceUnsupported, ServicePaused,
+    ServiceScaledToZero, ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied,
+    DeliveryConflict.
+    """
+    workload, pods = cluster.workload(service), cluster.pods(service)
+    _refuse_unready(workload, now())
+    if refusal := workload.pod_refusal:
+        raise errors.RolloutFailed(
+            f"{workload.title} lacks pods that Kubernetes may not create ({refusal.reason}), so a"
+            " restart would not finish. Nothing was changed. See: kubectl describe replicasets;"
+            " kubectl describe resourcequotas"
+        )
+    if not workload.refers_to_key:
+        raise errors.KeyNotInjected(
+            f"No container of {workload.title} refers to the delivered key (env, envFrom or a"
+            " volume), so a restart would not give it the new one. Nothing was changed."
+        )
+    annotations = {RESTARTED_AT: timestamp(now()), KEY_VERSION: "dry-run"}
+    cluster.restart(service, annotations, workload.resource_version, dry_run=True)
+    notes = [_note_of_others(workload, pods), _note_of_pause(workload)]
+    return " ".join(filter(None, notes)) or None
+
+
+def check_in_time(cluster: Cluster, service: str, limit: timedelta) -> None:
+    """Prove that the rollout of a service can be looked at, and can be done in time.
+
+    Raises ServiceNotFound, AccessDenied, and ServicePaused where Reloader would pause it as long
+    as the rollout may take.
+    """
+    workload, _ = cluster.workload(service), cluster.pods(service)
+    pause = workload.pause_period
+    if workload.restarts_itself and pause and pause >= limit:
+        raise errors.ServicePaused(
+            f"Reloader pauses {workload.title} for {pause.total_seconds():.0f} s when the Secret"
+            f" changes (its pause-period), and a rollout has {limit.total_seconds():.0f} s"
+            " (RolloutSeconds). Nothing was changed. Shorten the period, or raise RolloutSeconds."
+        )
+
+
+def restart(
+    cluster: Cluster,
+    stamp: Stamp,
+    service: str,
+    begun: datetime,
+    confirm: Callable[[], None],
+    by_operator: Collection[str] = (),
+) -> Counted:
+    """Start the rollout of one service, or find that this run has started it.
+
+    `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
+    run is still on top, between the look and the patch: if a later run restarts the service in the
+    meantime, the patch meets another revision and is refused. The pods are read first, so that the
+    two are as close as can be: in the middle of a rollout a workload's status changes all the time.
+    `by_operator` are the workloads that an operator restarts after the delivery.
+
+    Returns the pods before, whether a restart was needed, and who restarts the service as well.
+    Raises Superseded, and as `check_ready` does.
+    """
+    pods = cluster.pods(service)
+    before = [pod for pod in own_pods(pods) if not stamp.is_on(pod)]
+    workload = cluster.workload(service)
+    _refuse_unready(workload, begun)
+    by_reloader = workload.restarts_itself
+    if by_reloader is None:
+        by_reloader = cluster.secret_matches_reloader()
+    if needed := not stamp.is_on(workload):
+        at = _after(pods) if workload.kind == "Rollout" else begun
+        annotations = {RESTARTED_AT: timestamp(at), **stamp.annotations()}
+        confirm()
+        cluster.restart(service, annotations, workload.resource_version, dry_run=False)
+    entry = {
+        "service": service,
+        "restarted": needed,
+        "alsoRestartedBy": _also_restarted_by(workload, by_operator, by_reloader=by_reloader),
+        "podsBefore": len(before),
+    }
+    return Counted(entry, _identities(before))
+
+
+def check(
+    cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
+) -> Counted:
+    """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
+
+    The ledger also has when the run began.
+
+    Returns `state` 'waiting' or 'done' with a sentence, and the new pods. Raises the error of a
+    failed verdict.
+    """
+    restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
+    service, started = restarted["service"], moment(restarted["startedAt"])
+    workload, pods = cluster.workload(service), cluster.pods(service)
+    begun = moment(entry(ledger, "begin_rotation")["startedAt"])
+    look = Look(at, started + limit, begun, stalled_before=last.get("stalled", False))
+    answer = verdict(workload, pods, stamp, look)
+    if isinstance(answer, Failed):
+        raise answer.error(f"{service}: {answer.says}")
+    new = [pod for pod in own_pods(pods) if stamp.is_on(pod)]
+    seen = {
+        "service": service,
+        "state": "done" if isinstance(answer, Done) else "waiting",
+        "says": answer.says,
+        "stalled": isinstance(answer, Waiting) and answer.stalled,
+        "replicas": workload.wanted,
+        "alsoRestartedBy": restarted.get("alsoRestartedBy"),
+        "podsBefore": restarted["podsBefore"],
+        "podsAfter": len(new),
+        "notRestarted": not_restarted(pods),
+        "startedAt": timestamp(started),
+        "seconds": round((at - started).total_seconds(), 3),
+    }
+    return Counted(seen, _identities(new))
+
+
+def _after(pods: Iterable[Pod]) -> datetime:
+    """A whole second after every pod that there is: those that are created from then on are new.
+
+    A Rollout's pods are told by their creation, in whole seconds of the API server's clock. The
+    delivery was read back before the pods were read, so that a pod which is not among these read
+    the new key, whatever our clock says.
+    """
+    seen = [now(), *(pod.created for pod in pods if pod.created)]
+    return max(seen).replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _also_restarted_by(
+    workload: Workload, by_operator: Collection[str], *, by_reloader: bool | None
+) -> str | None:
+    """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
+    reloader = {
+        True: "Reloader",
+        None: "perhaps Reloader (restart_service may not read the Secret's annotations)",
+    }
+    others = [
+        *([reloader[by_reloader]] if by_reloader in reloader else []),
+        *(["the Vault Secrets Operator"] if workload.argument in by_operator else []),
+    ]
+    return " and ".join(others) or None
+
+
+def _identities(pods: Iterable[Pod]) -> dict[str, str]:
+    return dict(sorted((pod.name, pod.uid) for pod in pods))
+
+
+def _note_of_others(workload: Workload, pods: Iterable[Pod]) -> str | None:
+    others = not_restarted(pods)
+    return others and (
+        f"The selector of {workload.title} matches {others}. A rotation does not restart them, and"
+        " those that read the session key keep the old one: name their workload in Services, or"
+        " delete them."
+    )
+
+
+def _note_of_pause(workload: Workload) -> str | None:
+    if workload.pause_period is None or workload.restarts_itself is False:
+        return None
+    return (
+        f"Reloader pauses {workload.title} for {workload.pause_period.total_seconds():.0f} s when"
+        " the Secret changes (its pause-period), and the rollout waits for that."
+    )
+
+
+def _refuse_unready(workload: Workload, at: datetime) -> None:
+    if hindrance := unready(workload, at):
+        raise hindrance.error(hindrance.says)

@@ -1,0 +1,1 @@
+"""The rotation: the four steps, the preflight before them, and the rollback."""

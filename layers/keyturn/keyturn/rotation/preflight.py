@@ -1,0 +1,152 @@
+"""The preflight: what the functions of a rotation are asked, and what they answer.
+
+A second state machine asks them side by side. Each answers from its own role and network, and
+changes nothing. "preflight": could you do your part of a rotation now? "drift": is what you can see
+of the delivered key still the current one?
+
+A "preflight" answer names what was checked and what would stop the function, by the error that it
+would raise; a function that does not answer at all is a problem too. Before a scheduled promotion a
+problem stops the rotation; in an emergency, and between rotations, problems are reported.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from keyturn import errors
+
+# A check proves one thing about the environment, changes nothing, and raises if it is not so.
+Check = Callable[[], object]
+Question = Literal["preflight", "drift"]
+Answer = Mapping[str, Any]
+Answers = Sequence[Answer]
+
+# Longer than the state machine takes, and shorter than the function that waits for it may run.
+WAIT_SECONDS = 95.0
+SHOWN_LETTERS = 500
+# How long a function goes on with its checks; the one that is under way is bounded by its adapter.
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a check found, by the error that a rotation would meet."""
+
+    error: str
+    message: str
+
+
+class Questions(Protocol):
+    """Asks the functions."""
+
+    def ask(self, question: Question, seconds: float) -> Answers | None:
+        """Ask, and wait for the answers; None where they do not come in time."""
+
+    def start(self, question: Question, name: str) -> None:
+        """Ask under a name, and do not wait."""
+
+    def answers_of(self, name: str) -> Answers | None:
+        """What was answered under that name; None where it still is asked, or never was."""
+
+
+def find_problems(
+    checks: Sequence[Check], clock: Callable[[], float]
+) -> tuple[list[Problem], list[str]]:
+    """Make every check, so that all problems are known at once; returns problems and notes.
+
+    A text that a passed check returns is a note, which stops nothing. No defect of a check stops
+    the others, and an environment that does not answer is not waited for.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
+    patience_ends = clock() + PATIENCE_SECONDS
+    for number, check in enumerate(checks):
+        if clock() >= patience_ends:
+            left = f"{len(checks) - number} of {len(checks)} checks"
+            problems.append(
+                Problem("PreflightUnanswered", f"{left} were not made: those before took too long.")
+            )
+            break
+        try:
+            found = check()
+        except errors.KeyturnError as problem:
+            problems.append(Problem(type(problem).__name__, str(problem)))
+        except Exception as fault:  # noqa: BLE001 - its text may quote a value, so it is not shown
+            message = f"Unexpected {type(fault).__name__} in a check: a bug in Keyturn."
+            problems.append(Problem("UnexpectedFault", message))
+        else:
+            if isinstance(found, str):
+                notes.append(found)
+    return problems, notes
+
+
+def answer_preflight(
+    function: str, checks: Sequence[Check], clock: Callable[[], float] = time.monotonic
+) -> dict[str, Any]:
+    """Make a function's own checks; returns its answer."""
+    problems, notes = find_problems(checks, clock)
+    return {
+        "function": function,
+        "checks": len(checks),
+        "problems": [{"error": found.error, "message": found.message} for found in problems],
+        "notes": list(notes),
+    }
+
+
+def problems_in(answers: Answers | None) -> list[Problem]:
+    """What would stop a rotation, in the order of the functions. Pure."""
+    if answers is None:
+        return [Problem("PreflightUnanswered", "The functions did not answer in time.")]
+    if not answers:
+        return [Problem("PreflightUnanswered", "The preflight ended without an answer.")]
+    return [problem for answer in answers for problem in _problems_of(answer)]
+
+
+def notes_in(answers: Answers | None) -> list[str]:
+    """What the functions found worth a note, which stops nothing. Pure."""
+    return [str(note) for answer in answers or () for note in answer.get("notes", ())]
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise the first problem as the error that it names, with the others in its message."""
+    if not problems:
+        return
+    first, *others = problems
+    also = "; ".join(f"{other.error}: {other.message}" for other in others)
+    kind = error_named(first.error)
+    raise kind(f"{first.message} Also: {also}" if also else first.message)
+
+
+def error_named(name: str) -> type[errors.KeyturnError]:
+    """The class of an error's name; PreflightUnanswered for a name that is not Keyturn's."""
+    found = getattr(errors, name, None)
+    if isinstance(found, type) and issubclass(found, errors.KeyturnError):
+        return found
+    return errors.PreflightUnanswered
+
+
+def _problems_of(answer: Answer) -> Iterable[Problem]:
+    function = answer.get("function")
+    if failure := answer.get("failure"):
+        yield _unanswered(str(function), failure)
+    for problem in answer.get("problems", ()):
+        yield Problem(str(problem["error"]), f"{function}: {problem['message']}")
+
+
+def _unanswered(function: str, failure: Mapping[str, Any]) -> Problem:
+    """A function that failed: by an error of Keyturn's, or before its code could answer."""
+    name = str(failure.get("Error"))
+    if error_named(name) is errors.PreflightUnanswered:
+        said = f"{function} did not answer ({name}). Look at its log."
+        return Problem("PreflightUnanswered", said)
+    return Problem(name, f"{function}: {_message(str(failure.get('Cause', '')))}")
+
+
+def _message(cause: str) -> str:
+    """A function's error message; Lambda wraps it in JSON with a stack trace."""
+    try:
+        return str(json.loads(cause)["errorMessage"])[:SHOWN_LETTERS]
+    except (ValueError, KeyError, TypeError):
+        return "see its log."

@@ -1,0 +1,113 @@
+"""The way back: when a scheduled run fails for good, the key before it becomes current again.
+
+Allowed once a run, and never to an exposed key: an emergency has no way back, and neither has a run
+whose previous version is marked (`secret.exposure`). It is one compare-and-swap of AWSCURRENT;
+then the state machine brings the old key to the services as it brought the new one. `next_move`
+decides from what the labels and the marks say.
+
+Source: AWS Secrets Manager User Guide, "Roll back a secret to a previous version".
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from keyturn import errors
+from keyturn.run.ledger import Ledger, entry
+from keyturn.run.run import Run
+from keyturn.run.times import timestamp
+from keyturn.secret import exposure
+from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
+
+
+class Move(Enum):
+    """What the labels call for."""
+
+    RESTORE = "move AWSCURRENT back"
+    NOTHING = "nothing: AWSCURRENT is back already"
+
+
+class SecretStore(exposure.MarkStore, Protocol):
+    """The one secret, as the way back needs it."""
+
+    def labels(self) -> Labels:
+        """Version ids and their staging labels."""
+
+    def move_current(self, to_version: str, from_version: str) -> None:
+        """Compare and swap AWSCURRENT. Raises LabelMoved."""
+
+    def drop_label(self, label: str, version: str) -> None:
+        """Take a label off a version, if it is there."""
+
+
+def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
+    """Decide whether the way back is open. Pure. Raises RestoreRefused, Superseded."""
+    if run.mode != "scheduled":
+        raise errors.RestoreRefused(
+            f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
+        )
+    current = labelled(labels, AWSCURRENT)
+    mark = exposure.find_mark(marks, run.previous) if run.previous else None
+    if run.previous and current == run.previous and mark is None:
+        return Move.NOTHING
+    if current not in {run.rotation_id, run.previous}:
+        raise errors.Superseded(
+            f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
+            " overtaken this run, which restores nothing. Follow the other run."
+        )
+    if mark:
+        raise errors.RestoreRefused(
+            f"Version {run.previous} is marked as exposed since {timestamp(mark.at)}, so it is"
+            f" never restored. AWSCURRENT is {current}. Mend the cause and run the rotation again."
+        )
+    if run.previous is None or run.previous not in labels:
+        raise errors.RestoreRefused(
+            f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
+            f" {current} stays current. Mend the cause and run the rotation again."
+        )
+    if AWSPREVIOUS not in labels[run.previous]:
+        raise errors.RestoreRefused(
+            f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
+            f" {current} stays current. Mend the cause and run the rotation again."
+        )
+    return Move.RESTORE
+
+
+def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[str, Any]:
+    """Make the previous version current again.
+
+    Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
+    to go. Raises RestoreRefused, Superseded.
+    """
+    move = _look(store, run)
+    previous = run.previous or ""
+    if move is Move.RESTORE:
+        try:
+            store.move_current(previous, run.rotation_id)
+        except errors.LabelMoved:
+            # A lost answer of ours, or a rotation that overtook us this very moment.
+            _look(store, run)
+    store.drop_label(AWSPENDING, run.rotation_id)
+    begun = {**(ledger.get("begin_rotation") or {}), "startedAt": timestamp(at)}
+    return {
+        "decided": move.value,
+        "from": run.rotation_id,
+        "to": previous,
+        "deliver": "announced" in (ledger.get("begin_rotation") or {}),
+        "restart": _restarts_began(ledger),
+        "rotation": run.back_to(previous).as_ledger()["rotation"],
+        "begin_rotation": begun,
+    }
+
+
+def _look(store: SecretStore, run: Run) -> Move:
+    """Decide from the marks and then the labels: an emergency promotes first and marks after."""
+    marks = store.marks()
+    return next_move(run, store.labels(), marks)
+
+
+def _restarts_began(ledger: Ledger) -> bool:
+    """Whether pods may run the new key: only then are they restarted, and users logged out."""
+    delivered = ledger.get("deliver_key")
+    return delivered is not None and entry(ledger, "deliver_key").get("state") == "done"

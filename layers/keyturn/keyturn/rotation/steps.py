@@ -1,0 +1,302 @@
+"""The four steps of a Secrets Manager rotation, as decisions over the label map.
+
+Secrets Manager calls createSecret, setSecret, testSecret and finishSecret in turn, with the id of a
+new version that carries AWSPENDING and, at first, no value. It may repeat the whole rotation with
+the same token, also after a promotion. `next_move` decides from what the labels say; `take_step`
+does what was decided. Whatever is repeated ends in the same state and never in a second key.
+
+Two calls change the secret: PutSecretValue in createSecret, and the move of AWSCURRENT in
+finishSecret, which takes AWSPENDING away by itself. A label that is removed by another call can be
+read as a rotation that did not complete; what an emergency has to mark and to unlabel is a state of
+its run (`exposure.mark_replaced`).
+
+Source: AWS Secrets Manager User Guide, "Lambda rotation functions"; API reference of
+PutSecretValue and UpdateSecretVersionStage.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal, Protocol, cast, get_args
+
+from keyturn import errors
+from keyturn.rotation import preflight
+from keyturn.run.run import ROTATION_ID, Origin, Run
+from keyturn.run.times import timestamp
+from keyturn.secret import finding_history, key
+from keyturn.secret.key import SecretDocument
+from keyturn.secret.staging_labels import (
+    AWSCURRENT,
+    AWSPENDING,
+    AWSPREVIOUS,
+    Labels,
+    LabelStore,
+    labelled,
+)
+from keyturn.secret.trigger import FINDING, Schedule, Trigger, classify
+
+Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
+STEPS: tuple[str, ...] = get_args(Step)
+
+
+class Move(Enum):
+    """What a step does, given the labels."""
+
+    CREATE = "create the key of the pending version, unless it has one"
+    CHECK_CONSUMERS = "ask every function of the run whether it could do its part now"
+    TEST = "prove that the pending key works"
+    PROMOTE = "move AWSCURRENT to the pending version"
+    ENSURE_STARTED = "see that the run was started"
+    NOTHING = "nothing: the version is promoted already"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Secrets Manager's event. The rotation token is passed on and never shown."""
+
+    step: Step
+    version: str
+    rotation_token: str | None
+
+    def __repr__(self) -> str:
+        return f"Request({self.step}, {self.version})"
+
+
+class SecretStore(LabelStore, finding_history.HistoryStore, Protocol):
+    """The one secret, as a rotation needs it."""
+
+    def find(self, version: str) -> str | None:
+        """The document of a version, or None where it has no value."""
+
+    def read(self, version: str) -> str:
+        """The document of a version that has one; waits a little for a new version to be seen."""
+
+    def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
+        """Store the pending version's value; False where another value was stored first."""
+
+    def move_current(self, to_version: str, from_version: str) -> None:
+        """Compare and swap AWSCURRENT. Raises LabelMoved."""
+
+    def schedule(self) -> Schedule:
+        """When the secret is rotated."""
+
+    def created(self, version: str) -> datetime:
+        """When a version was made, which is when its rotation was asked for."""
+
+
+class Runs(Protocol):
+    """Starts the state machine."""
+
+    def ensure_started(self, run: Run) -> str:
+        """Start the run's execution, or find that it was started; returns its name."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """All that the four steps work with."""
+
+    secret_arn: str
+    store: SecretStore
+    runs: Runs
+    functions: preflight.Questions
+    manual_mode: Literal["scheduled", "emergency"]
+
+    def trigger(self, version: str, asked: datetime) -> Trigger:
+        """Why the version's rotation was started, and so how it goes; the same at every retry."""
+        started = self.store.started_rotations() if version.startswith(FINDING) else ()
+        finding = finding_history.finding_of(started, version)
+        return classify(version, self.store.schedule(), asked, self.manual_mode, finding)
+
+
+def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
+    """Read Secrets Manager's event. Raises RequestRefused for any other secret, step or token."""
+    if event.get("SecretId") != secret_arn:
+        raise errors.RequestRefused(
+            f"This function rotates {secret_arn} and no other secret. Nothing was written."
+        )
+    step = event.get("Step")
+    if step not in STEPS:
+        raise errors.RequestRefused(
+            f"Unknown step; the steps are {', '.join(STEPS)}. Nothing was written."
+        )
+    version = event.get("ClientRequestToken")
+    if not isinstance(version, str) or not ROTATION_ID.fullmatch(version):
+        raise errors.RequestRefused(
+            "The ClientRequestToken is not 32 to 64 letters, digits, hyphens or underscores, so it"
+            " cannot name an execution. Nothing was written. Rotate again with another token."
+        )
+    return Request(cast("Step", step), version, event.get("RotationToken"))
+
+
+def next_move(step: Step, version: str, labels: Labels) -> Move:
+    """Decide what a step does. Pure. Raises RequestRefused where it must do nothing at all."""
+    if version not in labels:
+        raise errors.RequestRefused(
+            f"{version} is not a version of this secret. Nothing was written."
+        )
+    if AWSCURRENT in labels[version]:
+        return Move.ENSURE_STARTED if step == "finishSecret" else Move.NOTHING
+    if AWSPENDING not in labels[version]:
+        raise errors.RequestRefused(
+            f"Version {version} is not pending: its rotation was abandoned or is over."
+            " Nothing was written. Rotate again with a new token."
+        )
+    return {
+        "createSecret": Move.CREATE,
+        "setSecret": Move.CHECK_CONSUMERS,
+        "testSecret": Move.TEST,
+        "finishSecret": Move.PROMOTE,
+    }[step]
+
+
+def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
+    """Do what the labels call for; returns the facts for the log. The errors are in `errors`."""
+    labels = rotation.store.labels()
+    move = next_move(request.step, request.version, labels)
+    if move is Move.CREATE:
+        facts = _create(rotation.store, request, labels)
+    elif move is Move.CHECK_CONSUMERS:
+        facts = _preflight(rotation, request)
+    elif move is Move.TEST:
+        facts = _test(rotation, request, labels)
+    elif move is Move.PROMOTE:
+        facts = _promote(rotation, request, labels)
+    elif move is Move.ENSURE_STARTED:
+        document = key.parse_document(rotation.store.read(request.version))
+        run = _run(rotation, request, document, previous=labelled(labels, AWSPREVIOUS))
+        facts = _ensure_started(rotation, run)
+    else:
+        facts = {}
+    return {"move": request.step, "decided": move.value, **facts}
+
+
+def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, Any]:
+    """Get before put: a value that is there already, ours or a racer's, is the key."""
+    found = store.find(request.version)
+    if found is None:
+        current = labelled(labels, AWSCURRENT)
+        if current is None:
+            raise errors.RequestRefused(
+                "The secret has no current version, so there is no document to keep. Nothing was"
+                f' written. Store a first value: {{"{key.FIELD}": "<base64 of 32 bytes>"}}.'
+            )
+        document = key.parse_document(store.read(current)).with_key(key.generate())
+        document.check_size()
+        if store.write_pending(request.version, document.to_json(), request.rotation_token):
+            return {"created": True, "fingerprint": document.key.fingerprint}
+        found = store.read(request.version)
+    return {"created": False, "fingerprint": key.parse_document(found).key.fingerprint}
+
+
+def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
+    """The key works.
+
+    It may equal the current key: `rotate-secret --no-rotate-immediately` runs this step alone, on a
+    copy of the current value, and is the dry run: it makes the preflight of a scheduled rotation.
+    """
+    tested = key.parse_document(rotation.store.read(request.version)).key
+    key.prove(tested)
+    facts = {}
+    if _is_dry_run(rotation.store, labels, tested):
+        facts = _ask(rotation)
+    return {"fingerprint": tested.fingerprint, **facts}
+
+
+def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> bool:
+    current = labelled(labels, AWSCURRENT)
+    found = store.find(current) if current else None
+    return found is not None and key.parse_document(found).key == tested
+
+
+def _preflight(rotation: Rotation, request: Request) -> dict[str, Any]:
+    """Stop a scheduled rotation that could not be finished; an emergency asks after it promoted."""
+    trigger = rotation.trigger(request.version, rotation.store.created(request.version))
+    facts = {} if trigger.mode == "emergency" else _ask(rotation)
+    return {"mode": trigger.mode, **facts}
+
+
+def _ask(rotation: Rotation) -> dict[str, Any]:
+    """Ask every function, and raise what would stop the run. Nothing has changed by then."""
+    answers = rotation.functions.ask("preflight", preflight.WAIT_SECONDS)
+    preflight.refuse(preflight.problems_in(answers))
+    return {"asked": len(answers or ()), "notes": preflight.notes_in(answers)}
+
+
+def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
+    current = labelled(labels, AWSCURRENT)
+    if current is None:
+        raise errors.LabelMoved("No version carries AWSCURRENT. Nothing was promoted.")
+    document = key.parse_document(rotation.store.read(request.version))
+    run = _run(rotation, request, document, previous=current, older=labelled(labels, AWSPREVIOUS))
+    if run.mode != "emergency":
+        _refuse_other_fields(rotation, request.version, document, current)
+    try:
+        rotation.store.move_current(request.version, current)
+    except errors.LabelMoved:
+        if labelled(rotation.store.labels(), AWSCURRENT) != request.version:
+            raise
+    return {"previous": current, **_ensure_started(rotation, run)}
+
+
+def _refuse_other_fields(
+    rotation: Rotation, version: str, document: SecretDocument, current: str
+) -> None:
+    """Raise OtherFieldsChanged where the promotion would undo a change of another field.
+
+    A version's value never changes, and the promotion is refused where AWSCURRENT is elsewhere by
+    then, so that nothing comes between this look and the move. An emergency is not held up by it:
+    its run compares the same versions and reports it.
+    """
+    if key.parse_document(rotation.store.read(current)).others == document.others:
+        return
+    raise errors.OtherFieldsChanged(
+        f"Other fields than {key.FIELD} differ between the current version {current} and the new"
+        f" one, {version}: they were changed since {version} was made, and a promotion would undo"
+        " that. Nothing was promoted. Give this rotation up, then rotate again with another token:"
+        f" aws secretsmanager update-secret-version-stage --secret-id {rotation.secret_arn}"
+        f" --version-stage AWSPENDING --remove-from-version-id {version}"
+    )
+
+
+def _run(
+    rotation: Rotation,
+    request: Request,
+    document: SecretDocument,
+    *,
+    previous: str | None,
+    older: str | None = None,
+) -> Run:
+    """What is to be started: the same at every retry, so that its name and input make it one run.
+
+    Only the try that promotes knows `older`; an execution with it is the run all the same.
+    """
+    asked = rotation.store.created(request.version)
+    trigger = rotation.trigger(request.version, asked)
+    return Run(
+        request.version,
+        rotation.secret_arn,
+        trigger.mode,
+        previous,
+        Origin(trigger.kind, timestamp(asked), trigger.finding),
+        fingerprint=document.key.fingerprint,
+        older=older if trigger.mode == "emergency" else None,
+    )
+
+
+def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
+    """Start the run, which does everything else; a retry comes here again and changes nothing."""
+    execution = rotation.runs.ensure_started(run)
+    if run.mode == "emergency":
+        _ask_meanwhile(rotation, run)
+    return {"execution": execution, "mode": run.mode, "reason": run.origin.reason}
+
+
+def _ask_meanwhile(rotation: Rotation, run: Run) -> None:
+    """Ask the functions while an emergency goes on; its record has what they answered by its end.
+
+    That they cannot be asked holds up nothing, and the record says that they did not answer.
+    """
+    with contextlib.suppress(errors.KeyturnError):
+        rotation.functions.start("preflight", run.preflight_name)

@@ -1,0 +1,61 @@
+"""How long to wait before the next look at a rollout or at an operator's sync. Pure.
+
+The history of an execution ends at 25,000 events, and no Catch is heard then. A look costs nine of
+them, so the number of looks until a deadline is bounded, whatever the number of services and the
+shortest pause. Looks are as close together as the shortest pause while that fits the bound; else
+the pause grows from look to look, so that what is quick is seen soon and the last look is at the
+deadline.
+Source: AWS Step Functions Developer Guide, "Step Functions service quotas".
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from keyturn.run.ledger import Ledger, entry
+
+# Of all services' rollouts together, until their deadline; a roll-back has as many once more.
+LOOKS_AT_ROLLOUTS = 500
+LOOKS_AT_SYNC = 60
+SYNC_LIMIT = timedelta(minutes=5)
+
+
+def most_looks(services: int) -> int:
+    """How often the rollout of each of so many services may be looked at."""
+    return max(2, LOOKS_AT_ROLLOUTS // max(1, services))
+
+
+def planned(number: int, most: int, limit: int, shortest: int) -> int:
+    """Seconds from the beginning to a look, of which number 1 is at `shortest` seconds.
+
+    Look number `most`, of 2 at least, is at `limit` seconds or later.
+    """
+    left_over = max(0, limit - shortest * most)
+    return shortest * number - (-left_over * (number - 1) ** 2 // (most - 1) ** 2)
+
+
+def pause(number: int, most: int, limit: timedelta, shortest: int) -> int:
+    """Whole seconds from look `number` to the next one; never less than `shortest`."""
+    seconds = int(limit.total_seconds())
+    here, following = (planned(at, most, seconds, shortest) for at in (number, number + 1))
+    return following - here
+
+
+def after_rollout_look(ledger: Ledger, limit: timedelta) -> dict[str, int]:
+    """The number of this look at a service's rollout, and the pause in seconds after it."""
+    most = most_looks(len(entry(ledger, "begin_rotation")["services"]))
+    return _after(ledger, ledger.get("check_rollout"), most, limit)
+
+
+def after_sync_look(ledger: Ledger) -> dict[str, int]:
+    """The number of this look at an operator's sync, and the pause in seconds after it."""
+    return _after(ledger, ledger.get("deliver_key"), LOOKS_AT_SYNC, SYNC_LIMIT)
+
+
+def _after(
+    ledger: Ledger, last: Mapping[str, Any] | None, most: int, limit: timedelta
+) -> dict[str, int]:
+    """Count from the last look's entry, so that a repeated call is the same look."""
+    number = (last or {}).get("looks", 0) + 1
+    shortest = entry(ledger, "begin_rotation")["pollSeconds"]
+    return {"looks": number, "pauseSeconds": pause(number, most, limit, shortest)}

@@ -1,0 +1,196 @@
+"""The run: one rotation on its way through the state machine.
+
+Its id is the secret's new `VersionId`, which is the rotation's `ClientRequestToken`. It names the
+execution, stamps the pods, and is in every log line, message and record. The state machine passes a
+ledger from state to state: what the run is, under `rotation`, and each state's result under the
+name of its function. A function gets the ledger and returns its own entry.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, cast, get_args
+
+from keyturn import errors
+from keyturn.run.ledger import Ledger, entry
+
+Mode = Literal["scheduled", "emergency", "recovery"]
+MODES: tuple[str, ...] = get_args(Mode)
+
+# What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
+ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
+# What tells a later execution of a run from its first: the time, or a number if names were taken.
+LATER_EXECUTION = r"(-\d{10}|_\d{1,2})?"
+# The version before may be one that no rotation has made.
+ANY_VERSION_ID = re.compile(r"[\x21-\x7e]{1,64}")
+FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
+
+
+# Why a run was started, by the kind of its trigger. An input names a kind and never brings a text
+# of its own: the sentence is what messages and the record show.
+REASONS: Mapping[str, str] = {
+    "schedule": "The rotation window of the secret's schedule was open.",
+    "planned": "A planned rotation was started by hand, with a token planned-...",
+    "emergency": "An emergency rotation was started by hand, with a token emergency-...",
+    "finding": "A GuardDuty finding can mean that the key is exposed.",
+    "manual": "rotate-secret was called outside the rotation window, or without a schedule that"
+    " shows one, and without a token planned-... or emergency-...",
+    "watch": "AWSCURRENT was found on a version that no run had delivered to the services.",
+}
+# What is shown of a GuardDuty finding: forms in which no text of an attacker has room.
+FINDING_TYPE = r"[A-Za-z]{1,40}:[A-Za-z0-9]{1,40}/[A-Za-z0-9.!&()-]{1,80}"
+FINDING_ID = r"[0-9a-f]{32}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Why a run was started, as a kind of `REASONS`, and when it was requested (ISO 8601, UTC).
+
+    `finding` is the type and the id of a GuardDuty finding, and empty for other kinds.
+    """
+
+    kind: str = "schedule"
+    at: str = ""
+    finding: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """As ledgers and records show it; a finding only where there is one."""
+        shown = asdict(self)
+        return shown if self.finding else {k: v for k, v in shown.items() if k != "finding"}
+
+    @property
+    def reason(self) -> str:
+        """The kind in a sentence, with the finding where there is one."""
+        return (
+            f"{REASONS[self.kind]} Finding: {self.finding}." if self.finding else REASONS[self.kind]
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is: set once, when the execution is started.
+
+    `version` is what it brings to the services: its own rotation's, or, on the way back (mode
+    `recovery`), the one before. `previous` is the version that was current before it.
+    `fingerprint` names the key of its rotation: whoever cannot read the key cannot prepare an
+    execution with the same input before the promotion. `older` is the version that was previous
+    until an emergency was promoted: pods may run its key where a run was overtaken.
+    """
+
+    rotation_id: str
+    secret_arn: str
+    mode: Mode
+    previous: str | None = None
+    origin: Origin = field(default_factory=Origin)
+    version: str = ""
+    fingerprint: str | None = None
+    older: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", self.version or self.rotation_id)
+
+    @property
+    def execution_name(self) -> str:
+        """The name that makes starting the run twice one run."""
+        return f"rot-{self.rotation_id}"
+
+    @property
+    def preflight_name(self) -> str:
+        """The name under which the functions are asked while an emergency goes on."""
+        return f"pre-{self.rotation_id}"
+
+    def as_ledger(self) -> dict[str, dict[str, Any]]:
+        """The execution's input."""
+        return {
+            "rotation": {
+                "rotationId": self.rotation_id,
+                "secretArn": self.secret_arn,
+                "mode": self.mode,
+                "version": self.version,
+                "previousVersion": self.previous,
+                "trigger": self.origin.facts,
+                "fingerprint": self.fingerprint,
+                **({"olderVersion": self.older} if self.older else {}),
+            }
+        }
+
+    def is_input(self, given: Mapping[str, Any]) -> bool:
+        """Whether an execution's input is this run's.
+
+        A retry may not know the version before, and never the one before that. The watch starts a
+        run without reading the key, and names itself as the trigger.
+        """
+        found = given.get("rotation")
+        if given.keys() != {"rotation"} or not isinstance(found, Mapping):
+            return False
+        own = self.as_ledger()["rotation"]
+        same = {"rotationId", "secretArn", "mode", "version"}
+        same |= {"previousVersion"} if self.previous else set()
+        by_watch = (found.get("trigger") or {}).get("kind") == "watch"
+        same |= {"fingerprint"} if self.fingerprint and not by_watch else set()
+        return all(found.get(name) == own[name] for name in same)
+
+    def back_to(self, version: str) -> "Run":
+        """The way back of this run."""
+        return replace(self, mode="recovery", version=version)
+
+
+def parse(ledger: Ledger, secret_arn: str) -> Run:
+    """Read the run from a ledger, and refuse a run of any other secret.
+
+    Raises RequestRefused.
+    """
+    rotation = entry(ledger, "rotation")
+    rotation_id = rotation.get("rotationId")
+    if not isinstance(rotation_id, str) or not ROTATION_ID.fullmatch(rotation_id):
+        raise errors.RequestRefused(
+            "The input has no rotation id of 32 to 64 letters, digits, hyphens. Nothing was done."
+        )
+    if rotation.get("secretArn") != secret_arn:
+        raise errors.RequestRefused(
+            f"The input names another secret than {secret_arn}. Nothing was done."
+        )
+    mode = rotation.get("mode")
+    if mode not in MODES:
+        raise errors.RequestRefused(f"The input's mode is none of {MODES}. Nothing was done.")
+    previous = rotation.get("previousVersion")
+    version = rotation.get("version") or rotation_id
+    if version != rotation_id and (mode != "recovery" or version != previous):
+        raise errors.RequestRefused(
+            "The input's version is another than its rotation's, which only a rollback may have."
+            " Nothing was done."
+        )
+    fingerprint = rotation.get("fingerprint")
+    older = rotation.get("olderVersion")
+    if older is not None and not _is(ANY_VERSION_ID, older):
+        raise errors.RequestRefused("The input's older version is malformed. Nothing was done.")
+    if previous is not None and not _is(ANY_VERSION_ID, previous):
+        raise errors.RequestRefused("The input's previous version is malformed. Nothing was done.")
+    if fingerprint is not None and not _is(FINGERPRINT, fingerprint):
+        raise errors.RequestRefused("The input's fingerprint is malformed. Nothing was done.")
+    origin = _origin(rotation.get("trigger") or {})
+    return Run(
+        rotation_id, secret_arn, cast("Mode", mode), previous, origin, version, fingerprint, older
+    )
+
+
+def _origin(found: Any) -> Origin:
+    """Why the run was started, from known words alone. Raises RequestRefused for any other."""
+    kind, at = (found.get("kind", "schedule"), found.get("at", "")) if found else ("schedule", "")
+    if kind not in REASONS:
+        raise errors.RequestRefused("The input's trigger has an unknown kind. Nothing was done.")
+    if at and not _is(TIMESTAMP, at):
+        raise errors.RequestRefused("The input's trigger has no valid time. Nothing was done.")
+    return Origin(kind, at, _finding(found))
+
+
+def _is(form: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
+
+
+def _finding(origin: Mapping[str, Any]) -> str:
+    """The finding of an origin, if it has its strict form: anything else is shown to nobody."""
+    found = str(origin.get("finding", ""))
+    return found if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", found) else ""

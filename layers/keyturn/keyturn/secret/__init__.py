@@ -1,0 +1,1 @@
+"""The secret: its key and document, staging labels, marks, trigger and rotation window."""

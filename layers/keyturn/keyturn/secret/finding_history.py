@@ -1,0 +1,107 @@
+"""The rotations that findings have started, as `respond_to_finding` itself has recorded them.
+
+A rotation's token says what its caller wants it to say. So the function writes a tag on the secret
+before it starts a rotation, `keyturn:finding:<token>`, which its role alone may write: when, and
+for which finding. Limits and reasons believe these tags and no token. See docs/decisions/0009.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keyturn.run.run import FINDING_ID, FINDING_TYPE
+from keyturn.run.times import moment, timestamp
+from keyturn.secret.staging_labels import Version
+
+PREFIX = "keyturn:finding:"
+KEPT_FOR = timedelta(days=1)
+MOST_KEPT = 15  # the template allows no greater FindingDailyLimit
+FOREIGN = re.compile(r"[^A-Za-z0-9._:/@+ -]")  # what tags do not allow everywhere, and the escape
+ESCAPED = re.compile(r"=([0-9A-F]{2})")
+
+
+@dataclass(frozen=True)
+class StartedRotation:
+    """A rotation, when it was recorded, and the finding that it is for."""
+
+    token: str
+    at: datetime
+    finding_type: str
+    finding_id: str
+
+    @property
+    def tag_key(self) -> str:
+        """The tag's key."""
+        return PREFIX + self.token
+
+    @property
+    def tag_value(self) -> str:
+        """The tag's value; a type's `&` and `!` are escaped as in quoted-printable."""
+        escaped = FOREIGN.sub(lambda sign: f"={ord(sign[0]):02X}", self.finding_type)
+        return f"{timestamp(self.at)} {escaped} {self.finding_id}"
+
+    @property
+    def finding(self) -> str:
+        """The finding as people are shown it."""
+        return f"{self.finding_type} {self.finding_id}"
+
+
+@dataclass(frozen=True)
+class State:
+    """The secret as a finding meets it: its versions, and the rotations recorded as findings'."""
+
+    versions: Sequence[Version]
+    started: Sequence[StartedRotation] = ()
+
+    def labelled(self, label: str) -> Version | None:
+        """The version that carries a label."""
+        return next((one for one in self.versions if label in one.labels), None)
+
+
+class HistoryStore(Protocol):
+    """The one secret, as it keeps what was started for findings."""
+
+    def started_rotations(self) -> Sequence[StartedRotation]:
+        """Every rotation that is recorded to be a finding's, the oldest first."""
+
+    def record_rotation(self, started: StartedRotation) -> None:
+        """Record that a rotation is a finding's, and drop what no longer counts."""
+
+
+def started_rotations(tags: Mapping[str, str]) -> list[StartedRotation]:
+    """The rotations among the tags of the secret, the oldest first. Pure.
+
+    A value of another form was not written by us and says nothing.
+    """
+    found = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
+    return sorted((one for one in found if one), key=lambda one: one.at)
+
+
+def finding_of(started: Sequence[StartedRotation], token: str) -> str:
+    """The finding that a token's rotation is for; empty where none was recorded. Pure."""
+    return next((one.finding for one in started if one.token == token), "")
+
+
+def tags_to_drop(new: StartedRotation, tags: Mapping[str, str]) -> list[str]:
+    """The tag keys that are too old to count when another is written, or too many. Pure."""
+    others = [key for key in tags if key.startswith(PREFIX) and key != new.tag_key]
+    at = {one.tag_key: one.at for one in started_rotations(tags)}
+    young = [key for key in others if key in at and new.at - at[key] < KEPT_FOR]
+    kept = sorted(young, key=at.__getitem__)[-(MOST_KEPT - 1) :]
+    return [key for key in others if key not in kept]
+
+
+def _read(key: str, value: str) -> StartedRotation | None:
+    at, _, rest = value.partition(" ")
+    escaped, _, finding_id = rest.partition(" ")
+    finding_type = ESCAPED.sub(lambda code: chr(int(code[1], 16)), escaped)
+    forms = re.fullmatch(FINDING_TYPE, finding_type), re.fullmatch(FINDING_ID, finding_id)
+    try:
+        when = moment(at)
+    except ValueError:
+        return None
+    if not all(forms) or when.tzinfo is None:
+        return None
+    return StartedRotation(key.removeprefix(PREFIX), when, finding_type, finding_id)

@@ -1,0 +1,1 @@
+"""The sessions: where they are, and how they are ended."""

@@ -1,0 +1,131 @@
+"""How far a purge has come: plain values that travel through the state machine, and what they mean.
+
+Only deletions that the server acknowledged count as ended sessions. The very first entry holds the
+keyspace before anything was deleted: what it has lost besides is a number of its own, since keys
+expire, others delete, and the answer of a call that deleted may be lost.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from keyturn import errors
+from keyturn.run.ledger import Ledger
+from keyturn.run.times import moment
+from keyturn.sessions.store import FIRST
+
+Pass = Literal["delete", "count", "finished"]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How far the two passes over one primary have come."""
+
+    primary: str
+    identity: str
+    working: Pass = "delete"
+    cursor: str = FIRST
+    left: int = 0
+    found: int = 0
+
+
+@dataclass(frozen=True)
+class Purge:
+    """How far a purge has come: plain values that travel through the state machine."""
+
+    startedAt: str  # noqa: N815 - the name in the ledger and the record
+    keysBefore: int  # noqa: N815
+    keysAfter: int  # noqa: N815
+    walks: tuple[Walk, ...]
+    acknowledged: int = 0
+    restarts: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether both passes are through on every primary."""
+        return all(walk.working == "finished" for walk in self.walks)
+
+
+def progress(ledger: Ledger) -> Purge | None:
+    """Where the last call stopped; None before the first one. Raises RequestRefused."""
+    found = ledger.get("purge_sessions")
+    if not found:
+        return None
+    try:
+        walks = tuple(Walk(**_fields(Walk, walk)) for walk in found["walks"])
+        return Purge(**{**_fields(Purge, found), "walks": walks})
+    except KeyError as missing:
+        raise errors.RequestRefused(f"The purge's progress has no {missing}.") from None
+    except TypeError:
+        raise errors.RequestRefused("The purge's progress is not one of ours.") from None
+
+
+def expected(ledger: Ledger) -> int | None:
+    """How many sessions there were when the run began; None where they were not all counted."""
+    begun = ledger.get("begin_rotation") or {}
+    return begun["sessions"] if begun.get("counted") else None
+
+
+def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str, Any]:
+    """The ledger's entry: the progress, and what it means so far.
+
+    `deleted` counts the deletions that the server acknowledged; a session that a restart brings
+    back is deleted, and counted, twice. `vanished` is what the database lost besides, of sessions
+    and other keys alike, known at the end: keys that expired, that others deleted, and that a call
+    deleted whose answer was lost. Keys that others create meanwhile make it smaller. `before` is
+    the sessions that the purge met. `sessions` is how many there were when the run began.
+    """
+    seconds = (at - moment(done.startedAt)).total_seconds()
+    left = sum(walk.left for walk in done.walks)
+    found = sum(walk.found for walk in done.walks)
+    created = max(0, found - left)
+    deleted = done.acknowledged
+    lost = done.keysBefore - done.keysAfter + created if done.finished else 0
+    return {
+        **asdict(done),
+        "walks": [asdict(walk) for walk in done.walks],
+        "finished": done.finished,
+        "before": deleted + left,
+        "deleted": deleted,
+        "vanished": max(0, lost - deleted),
+        "left": left,
+        "createdSince": created,
+        "createdPerSecond": _rate(created, seconds),
+        "perSecond": _rate(deleted, seconds),
+        "seconds": round(seconds, 3),
+        **_outlook(done, deleted, seconds, sessions),
+    }
+
+
+def claim(purged: Mapping[str, Any]) -> str:
+    """What a finished purge has proved, in words that are exactly true. Pure."""
+    left, created, vanished = purged["left"], purged["createdSince"], purged["vanished"]
+    kept = f"{left} could not be deleted" if left else "none is left"
+    besides = (
+        f"; {vanished} other keys left the database (expired, deleted by others, or by a call whose"
+        " answer was lost)"
+    )
+    since = f"; {created} created since ({purged['createdPerSecond']:g} a second)"
+    return (
+        f"{purged['deleted']} ended; of those that existed when the purge began, {kept}"
+        f"{since if created else ''}{besides if vanished else ''}"
+    )
+
+
+def _outlook(done: Purge, deleted: int, seconds: float, sessions: int | None) -> dict[str, Any]:
+    """How many sessions are still to go, and for how long; unknown where nobody counted them."""
+    if done.finished:
+        return {"sessionsToGo": 0, "secondsToGo": 0.0}
+    if sessions is None:
+        return {"sessionsToGo": None, "secondsToGo": None}
+    to_go, rate = max(0, sessions - deleted), _rate(deleted, seconds)
+    return {"sessionsToGo": to_go, "secondsToGo": round(to_go / rate, 1) if rate else None}
+
+
+def _rate(number: int, seconds: float) -> float:
+    return round(number / seconds, 1) if seconds > 0 else 0.0
+
+
+def _fields(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]

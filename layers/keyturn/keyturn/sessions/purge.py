@@ -1,0 +1,155 @@
+"""End the sessions of the old key, in bounded slices that can be lost, repeated and resumed.
+
+Two passes over each primary. The first deletes: SCAN returns every key that stays there from its
+start to its end at least once, so what existed when the pass began is gone when it ends. The second
+only counts: what it finds was created since, by pods that run the new key, or could not be deleted,
+which the first pass has counted. A restart, a failover or slots that move make cursors meaningless:
+that primary is walked anew; while slots are on their way nothing is counted, for keys move then
+without a sign of it. So the claim holds for all primaries as they are at the end.
+
+One call works for a bounded time and returns its progress; the state machine calls again. The very
+first call only looks, so that the keyspace before the purge is on record: what it loses without an
+acknowledged deletion is then a known number, and not taken for ended sessions. A call that met an
+error after it had done something returns what it did; the next one meets it too, if it lasts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from keyturn import errors
+from keyturn.run.ledger import Ledger
+from keyturn.run.times import timestamp
+from keyturn.sessions.progress import Pass, Purge, Walk, progress
+from keyturn.sessions.store import (
+    FIRST,
+    SLICE_SECONDS,
+    Clock,
+    Pace,
+    Primary,
+    SessionStore,
+    at_once,
+    refuse_strangers,
+    turned,
+)
+
+RESTARTS_ALLOWED = 5  # of each primary, on average
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to purge: page after page at a pace, or by emptying the database."""
+
+    pace: Pace
+    flush: bool = False
+
+
+@dataclass(frozen=True)
+class Stride:
+    """What one slice did on one primary, and what ended it before its time."""
+
+    walk: Walk
+    deleted: int = 0
+    problem: errors.KeyturnError | None = None
+
+
+def next_slice(
+    ledger: Ledger, store: SessionStore, manner: Manner, clock: Clock, at: datetime
+) -> Purge:
+    """Begin a purge, or go on where the last call stopped.
+
+    Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused,
+    SessionDatabaseMissing, FlushRefused, and RequestRefused for progress that is not ours.
+    """
+    done = progress(ledger)
+    return work(store, done, manner, clock) if done else begin(store, at)
+
+
+def begin(store: SessionStore, at: datetime) -> Purge:
+    """Look at every primary, and delete nothing yet."""
+    primaries = store.primaries()
+    keys = sum(primary.keys for primary in primaries)
+    walks = tuple(Walk(primary.name, primary.identity) for primary in primaries)
+    return Purge(timestamp(at), keys, keys, walks)
+
+
+def work(store: SessionStore, done: Purge, manner: Manner, clock: Clock) -> Purge:
+    """Work on for one slice."""
+    if done.finished:
+        return done
+    end = clock.monotonic() + SLICE_SECONDS
+    primaries = store.primaries()
+    met = meet(done, primaries)
+    found = {primary.name: primary for primary in primaries}
+
+    def walk_on(walk: Walk) -> Stride:
+        return _walk_on(found[walk.primary], walk, manner, clock, end)
+
+    strides = at_once(walk_on, met.walks)
+    worked = replace(
+        met,
+        walks=tuple(stride.walk for stride in strides),
+        acknowledged=met.acknowledged + sum(stride.deleted for stride in strides),
+    )
+    problems = [stride.problem for stride in strides if stride.problem]
+    if problems and worked == met:
+        raise problems[0]
+    # A primary may have failed over while the last page was turned.
+    return meet(worked, store.primaries()) if worked.finished else worked
+
+
+def meet(done: Purge, primaries: Sequence[Primary]) -> Purge:
+    """Begin anew on each primary that is not the one it was. Pure."""
+    known = {(walk.primary, walk.identity): walk for walk in done.walks}
+    walks, restarts = [], done.restarts
+    for primary in primaries:
+        walk = known.get((primary.name, primary.identity))
+        restarts += walk is None
+        walks.append(walk or Walk(primary.name, primary.identity))
+    if restarts > RESTARTS_ALLOWED * len(primaries):
+        raise errors.SessionStoreUnavailable(
+            f"Redis restarted, failed over or moved slots {restarts} times during the purge."
+            f" {done.acknowledged} sessions are deleted; the rest may still be there. See to Redis,"
+            " then run it again."
+        )
+    keys = sum(primary.keys for primary in primaries)
+    return replace(done, walks=tuple(walks), restarts=restarts, keysAfter=keys)
+
+
+def _walk_on(primary: Primary, walk: Walk, manner: Manner, clock: Clock, end: float) -> Stride:
+    """Turn pages on one primary until the slice ends, both passes are through, or it fails."""
+    stride, keys = Stride(walk), manner.pace.least_keys
+    try:
+        latency = primary.latency()
+        if manner.flush and walk.working == "delete":
+            stride = _flush(primary, stride)
+        while stride.walk.working != "finished" and clock.monotonic() < end:
+            begun = clock.monotonic()
+            stride = _turn_page(primary, stride, keys)
+            keys = turned(manner.pace, keys, clock.monotonic() - begun, latency, clock)
+    except errors.KeyturnError as problem:
+        return replace(stride, problem=problem)
+    return stride
+
+
+def _flush(primary: Primary, stride: Stride) -> Stride:
+    refuse_strangers(primary)
+    keys = primary.keys  # a flush acknowledges itself, and not how many it has deleted
+    primary.flush()
+    return Stride(replace(stride.walk, working="count", cursor=FIRST), keys)
+
+
+def _turn_page(primary: Primary, stride: Stride, keys: int) -> Stride:
+    walk = stride.walk
+    if walk.working == "delete":
+        page = primary.delete_page(walk.cursor, keys)
+        walk = replace(walk, cursor=page.cursor, left=walk.left + page.left)
+        following: Pass = "count"
+    else:
+        primary.check_settled()
+        page = primary.count_page(walk.cursor, keys)
+        walk = replace(walk, cursor=page.cursor, found=walk.found + page.matched)
+        following = "finished"
+    if page.cursor == FIRST:
+        walk = replace(walk, working=following)
+    return Stride(walk, stride.deleted + page.deleted)

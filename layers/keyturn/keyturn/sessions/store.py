@@ -1,0 +1,191 @@
+"""The sessions that were encrypted under the old key: where they are, and how many.
+
+A session store is one database on one primary, or on every primary of a cluster. This module says
+what the rest needs of it, looks whether a purge will be able to work, and counts. The purge itself
+is `sessions.purge`.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from keyturn import errors
+
+SLICE_SECONDS = 20.0
+GLANCE_SECONDS = 1.0
+FIRST = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
+SAMPLES = 1000
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one SCAN, and its UNLINK where it deletes, did. `cursor` is where the next begins."""
+
+    cursor: str
+    matched: int
+    deleted: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How hard a purge works a primary, which does nothing else while it works on a page.
+
+    A page is halved when it took longer than `page_seconds` and doubled when it took less than half
+    of that. After each page the primary is left alone for `rest` times as long as the page took.
+    """
+
+    page_seconds: float
+    least_keys: int
+    most_keys: int
+    rest: float
+
+    def next_keys(self, keys: int, seconds: float) -> int:
+        """The size of the next page, from that of the last one and the time it took."""
+        if seconds > self.page_seconds:
+            return max(self.least_keys, keys // 2)
+        if seconds < self.page_seconds / 2:
+            return min(self.most_keys, keys * 2)
+        return keys
+
+
+# The server's work is the bound: more than 1,000 keys a page win nothing, and others wait longer.
+PACES = {
+    "fast": Pace(page_seconds=0.01, least_keys=100, most_keys=1000, rest=0.0),
+    "gentle": Pace(page_seconds=0.00025, least_keys=16, most_keys=128, rest=1.0),
+}
+
+
+class Primary(Protocol):
+    """One server that holds sessions, as it was when the store was asked for its primaries."""
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+
+    @property
+    def identity(self) -> str:
+        """Changes with a restart, with a failover, and when slots come or go."""
+
+    @property
+    def keys(self) -> int:
+        """All keys of the database, sessions or not (INFO keyspace)."""
+
+    def check_settled(self) -> None:
+        """Raise SessionStoreUnavailable while keys are moving between primaries."""
+
+    def latency(self) -> float:
+        """Seconds that a call takes which does nothing."""
+
+    def count_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys, deleting none."""
+
+    def delete_page(self, cursor: str, keys: int) -> Page:
+        """One SCAN of about `keys` keys, deleting those that match."""
+
+    def has_strangers(self, samples: int) -> bool:
+        """Whether a key that is no session is among so many keys at random."""
+
+    def flush(self) -> None:
+        """Empty the whole database, at once and in the background."""
+
+
+class SessionStore(Protocol):
+    """The database that holds the sessions."""
+
+    def primaries(self) -> Sequence[Primary]:
+        """Every primary, as it is now.
+
+        Raises SessionStoreUnavailable where one is missing, SessionDatabaseMissing where the server
+        has no such database.
+        """
+
+    def check_permissions(self, *, flush: bool) -> None:
+        """Prove that a purge is permitted, deleting none. Raises SessionCommandRefused."""
+
+
+class Clock(Protocol):
+    """The module `time`; tests have one that they move."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
+def check_ready(store: SessionStore, *, flush: bool) -> None:
+    """Prove that the sessions can be purged as configured; delete none."""
+    primaries = store.primaries()
+    store.check_permissions(flush=flush)
+    for primary in primaries:
+        primary.check_settled()
+        if flush:
+            refuse_strangers(primary)
+
+
+def refuse_strangers(primary: Primary) -> None:
+    """Raise FlushRefused where the database holds more than sessions."""
+    if primary.has_strangers(SAMPLES):
+        raise errors.FlushRefused(
+            f"The database on {primary.name} holds keys that are no sessions. Nothing was flushed."
+            " Set PurgeMode to scan, or give the sessions a database of their own."
+        )
+
+
+def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
+    """Count as a run of this mode can afford: an emergency does not wait for a number."""
+    if mode != "emergency":
+        return count(store, pace, clock)
+    try:
+        return count(store, pace, clock, GLANCE_SECONDS)
+    except errors.KeyturnError as problem:
+        return {"sessions": 0, "counted": False, "problem": f"{type(problem).__name__}: {problem}"}
+
+
+def count(
+    store: SessionStore, pace: Pace, clock: Clock, seconds: float = SLICE_SECONDS
+) -> dict[str, Any]:
+    """How many sessions there are now: the number of users that a rotation logs out.
+
+    Counts for so long at the most; `counted` is false where the database is larger than that.
+    """
+    end = clock.monotonic() + seconds
+
+    def count_on(primary: Primary) -> tuple[int, bool]:
+        sessions, cursor, keys, latency = 0, "", pace.least_keys, primary.latency()
+        while cursor != FIRST and clock.monotonic() < end:
+            begun = clock.monotonic()
+            page = primary.count_page(cursor or FIRST, keys)
+            keys = turned(pace, keys, clock.monotonic() - begun, latency, clock)
+            sessions, cursor = sessions + page.matched, page.cursor
+        return sessions, cursor == FIRST
+
+    counts = at_once(count_on, store.primaries())
+    return {
+        "sessions": sum(sessions for sessions, _ in counts),
+        "counted": all(whole for _, whole in counts),
+    }
+
+
+def turned(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) -> int:
+    """Rest as the pace asks for after a page, and return the size of the next one.
+
+    The way to the server and back is not its work: `latency` is taken off what the page took.
+    """
+    worked = max(0.0, seconds - latency)
+    if pace.rest:
+        clock.sleep(pace.rest * worked)
+    return pace.next_keys(keys, worked)
+
+
+def at_once(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+    """Work on all items at the same time: each waits for a server of its own."""
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
+        return list(pool.map(work, items))

@@ -1,0 +1,1 @@
+"""The environment of each function, read once into typed settings."""

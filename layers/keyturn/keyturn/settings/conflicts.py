@@ -1,0 +1,52 @@
+"""Settings that are well-formed by themselves and wrong together. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keyturn.settings.types import is_loopback
+
+Values = Mapping[str, Any]
+
+
+def find(values: Values) -> list[str]:
+    """Each contradiction in words; `values` are the settings that could be read, by field."""
+    return [*_of_delivery(values), *_of_vault(values), *_of_redis(values), *_of_urls(values)]
+
+
+def _of_delivery(values: Values) -> Iterator[str]:
+    if values.get("delivery_mode") == "external-secrets" and values.get("external_secret") == "":
+        yield "EXTERNAL_SECRET is missing (DELIVERY_MODE is external-secrets)"
+
+
+def _of_vault(values: Values) -> Iterator[str]:
+    if values.get("delivery_mode") != "vault" or "vault_authentication" not in values:
+        return
+    for name in ("vault_address", "vault_path"):
+        if name in values and not values[name]:
+            yield f"{name.upper()} is missing (DELIVERY_MODE is vault)"
+    way = values["vault_authentication"]
+    needed = "vault_role" if way == "iam" else "vault_credentials_secret"
+    if not values.get(needed):
+        yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {way})"
+    address = values.get("vault_address", "")
+    if address.startswith("http:") and not is_loopback(address):
+        yield f"VAULT_ADDRESS {address} is not https, and not this machine itself"
+
+
+def _of_redis(values: Values) -> Iterator[str]:
+    way = values.get("redis_authentication")
+    if way == "password" and not values.get("redis_password_secret"):
+        yield "REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"
+    if way == "iam":
+        for name in ("redis_user", "redis_cache_name"):
+            if not values.get(name):
+                yield f"{name.upper()} is missing (REDIS_AUTHENTICATION is iam)"
+    if way in {"password", "iam"} and not values.get("redis_tls", True):
+        yield f"REDIS_TLS is false (REDIS_AUTHENTICATION is {way}, which needs TLS)"
+
+
+def _of_urls(values: Values) -> Iterator[str]:
+    if not values.get("allow_http", True):
+        for url in (*values.get("health_urls", ()), values.get("login_url", "")):
+            if url.startswith("http:"):
+                yield f"{url} is not https (ALLOW_HTTP is false)"

@@ -1,0 +1,111 @@
+"""Prove that users can log in with the new key.
+
+Three proofs: every health URL answers 200; the login URL answers 2xx, or redirects to an allowed
+host; every pod that exists is of this run's restart, and none of them has a key error that decides
+(see `log_report`).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from keyturn import errors
+from keyturn.sessions.store import at_once
+from keyturn.validation.log_report import Report
+
+HOST = re.compile(
+    r"(?=.{1,253}(:|$))[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?|\[[0-9a-f:.]{2,45}\](:\d{1,5})?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a URL answered. `location` is where a redirect leads."""
+
+    url: str
+    status: int
+    location: str = ""
+
+
+class Web(Protocol):
+    """Looks at a URL without following redirects."""
+
+    def look(self, url: str) -> Answer:
+        """Raises ServiceUnhealthy where nothing answers."""
+
+
+def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
+    """See every health URL answer 200. Raises ServiceUnhealthy that names all that do not."""
+
+    def look(url: str) -> Answer | errors.ServiceUnhealthy:
+        try:
+            return web.look(url)
+        except errors.ServiceUnhealthy as silent:
+            return silent
+
+    looks = at_once(look, urls)  # one that is silent keeps none of the others waiting
+    answers = [one for one in looks if isinstance(one, Answer)]
+    sick = [
+        f"{one.url} answers {one.status}, not 200." if isinstance(one, Answer) else str(one)
+        for one in looks
+        if not (isinstance(one, Answer) and one.status == 200)
+    ]
+    if sick:
+        raise errors.ServiceUnhealthy(f"{' '.join(sick)} See to the service, then rotate again.")
+    return answers
+
+
+def check_login(web: Web, url: str, allowed_hosts: Sequence[str]) -> Answer:
+    """See the login URL answer. Raises ServiceUnhealthy for 5xx, LoginBroken for the rest."""
+    answer = web.look(url)
+    if answer.status >= 500:
+        raise errors.ServiceUnhealthy(f"The login URL {url} answers {answer.status}.")
+    problem = login_problem(answer, allowed_hosts)
+    if problem:
+        raise errors.LoginBroken(
+            f"The login URL {url} {problem}."
+            " Open the URL in a browser, and check LoginUrl and LoginRedirectHosts."
+        )
+    return answer
+
+
+def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
+    """What is wrong with a login URL's answer, if anything. Pure."""
+    if 200 <= answer.status < 300:
+        return None
+    if not 300 <= answer.status < 400:
+        return f"answers {answer.status}"
+    try:
+        parts = urlsplit(answer.location.replace("\\", "/"))  # as browsers read it
+    except ValueError:
+        return "redirects to what is not a URL"
+    if not parts.netloc and parts.path.startswith("/"):
+        return None
+    if parts.netloc not in allowed_hosts:
+        return f"redirects to {shown(parts.netloc)}, which LoginRedirectHosts does not allow"
+    return None
+
+
+def shown(netloc: str) -> str:
+    """What may be quoted of the host in a redirect, which whoever answers has chosen. Pure.
+
+    A host and its port in their strict forms; never a user or a password.
+    """
+    user, _, host = netloc.rpartition("@")
+    if not host:
+        return "nowhere"
+    if not HOST.fullmatch(host):
+        return "a host whose name is malformed"
+    return f"{host} with a user in the URL" if user else host
+
+
+def as_entry(health: Sequence[Answer], login: Answer, logs: Report) -> dict[str, Any]:
+    """The ledger's entry: the facts that make the rotation proven."""
+    return {
+        "health": [{"url": answer.url, "status": answer.status} for answer in health],
+        "login": {"url": login.url, "status": login.status},
+        "logs": logs.as_entry(),
+    }

@@ -1,0 +1,142 @@
+"""What the logs of the new pods have shown, and whether it is about all pods that exist.
+
+A key error is decisive only where three things agree: the line is of a container that gets the key
+itself, its whole message is the error (`log_lines`), and Kubernetes reports that the container
+crashed in this run or that its pod is not ready. What else mentions a key error is counted and
+reported: nobody can end a rotation by writing into a log. Pure.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keyturn import errors
+from keyturn.validation.log_rules import KEY_RULES
+
+# Whoever writes into every pod's log must not outgrow the state machine's 256 KiB.
+MOST_FINDINGS = 50
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class LogMatch:
+    """How often one rule matched in one container's log, when first, and why it decides nothing."""
+
+    pod: str
+    container: str
+    rule: str
+    count: int
+    firstAt: str | None  # noqa: N815 - the name in the ledger and the record
+    note: str = ""
+
+    @property
+    def decisive(self) -> bool:
+        """Whether it proves that the pod has no usable key."""
+        return self.rule in KEY_RULES and not self.note
+
+
+@dataclass(frozen=True)
+class PodCount:
+    """How many pods of a service exist, carry the run's stamp, and had their logs read."""
+
+    service: str
+    pods: int
+    stamped: int
+    read: int
+
+    @property
+    def shortfall(self) -> str:
+        """What the logs do not show, '' where they show every pod."""
+        unstamped, unread = self.pods - self.stamped, self.stamped - self.read
+        parts = (
+            "no pod exists" if not self.pods else "",
+            f"{unstamped} of {self.pods} pods do not carry the run's stamp" if unstamped else "",
+            f"{unread} of {self.stamped} pods were not read" if unread else "",
+        )
+        told = ", ".join(filter(None, parts))
+        return f"{self.service}: {told}" if told else ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, in how many logs, and of which pods.
+
+    A run that is rolled back before its restart has no new pods, and so no new logs: `restarted`.
+    """
+
+    findings: tuple[LogMatch, ...]
+    logs: int
+    services: tuple[PodCount, ...] = ()
+    restarted: bool = True
+
+    @property
+    def reason(self) -> str:
+        """Why the report is incomplete, '' where it is about every pod that exists."""
+        if not self.restarted:
+            return "no pod was restarted, so there are no new logs"
+        return "; ".join(filter(None, (count.shortfall for count in self.services)))
+
+    @property
+    def lines(self) -> dict[str, int]:
+        """How many lines matched each rule."""
+        total: Counter[str] = Counter()
+        for finding in self.findings:
+            total[finding.rule] += finding.count
+        return dict(sorted(total.items()))
+
+    @property
+    def says(self) -> str:
+        """What people are told of it, if there is anything."""
+        if not self.restarted:
+            return ""
+        mentions = sum(self.lines.get(rule, 0) for rule in KEY_RULES)
+        counted = (
+            f"{mentions} log lines mention a key error and prove none: no container that gets the"
+            " key logged one as its whole message and crashed or was not ready."
+            if mentions
+            else ""
+        )
+        missing = f"The logs do not show every pod: {self.reason}." if self.reason else ""
+        return " ".join(filter(None, (counted, missing)))
+
+    def as_entry(self) -> dict[str, Any]:
+        """The report in the ledger, whose size does not grow with the pods."""
+        ranked = sorted(self.findings, key=lambda one: (one.rule not in KEY_RULES, -one.count))
+        return {
+            "findings": [asdict(finding) for finding in ranked[:MOST_FINDINGS]],
+            "lines": self.lines,
+            "logs": self.logs,
+            "pods": [asdict(count) for count in self.services],
+            "complete": not self.reason,
+            "reason": self.reason,
+            "says": self.says,
+        }
+
+
+def refuse_decisive(findings: Sequence[LogMatch]) -> None:
+    """Raise KeyErrorsInLogs where it is proved that a pod has no usable key."""
+    decisive = [finding for finding in findings if finding.decisive]
+    if decisive:
+        shown = [f"{f.pod}/{f.container}: {f.rule} x{f.count}" for f in decisive[:MOST_NAMED]]
+        more = len(decisive) - len(shown)
+        places = ", ".join([*shown, *([f"and {more} more"] if more else [])])
+        raise errors.KeyErrorsInLogs(
+            f"New pods cannot use their key ({places}). See how the Deployment injects it:"
+            " kubectl get deployment -o yaml; kubectl logs -p"
+        )
+
+
+def refuse_unstamped(report: Report) -> None:
+    """Raise RestartOverwritten where pods exist that this run's restart did not make."""
+    others = [
+        f"{count.pods - count.stamped} of {count.pods} pods of {count.service}"
+        for count in report.services
+        if count.stamped < count.pods
+    ]
+    if others:
+        raise errors.RestartOverwritten(
+            f"{', '.join(others)} do not carry this run's stamp: something replaced them after the"
+            " restart, and a login does not show which key they run. Find out what it was:"
+            " kubectl rollout history; kubectl describe pods"
+        )

@@ -1,0 +1,164 @@
+"""The logs of the pods that run the new key: how they are read.
+
+Matched lines stay in the function, since a stack trace may hold anything; the pod, the container,
+the rule, the count and the time leave it (`log_report`). Reading is bounded in bytes (by the
+adapter), in time, and in the length of a line. The pods that exist are counted with those whose
+logs were read: a clean report could otherwise be one about no pod at all.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from keyturn import errors
+from keyturn.rollout import pod_annotations
+from keyturn.rollout.pod_annotations import Stamp
+from keyturn.run.ledger import Ledger, entry, text
+from keyturn.run.run import Run
+from keyturn.run.times import moment, timestamp
+from keyturn.validation import log_rules
+from keyturn.validation.log_report import (
+    LogMatch,
+    PodCount,
+    Report,
+    refuse_decisive,
+    refuse_unstamped,
+)
+
+READ_SECONDS = 60.0
+GLANCE_SECONDS = 5.0  # within a look at a rollout, which is repeated
+
+
+@dataclass(frozen=True)
+class Line:
+    """A log line with the stamp that the kubelet gave it; `text` may hold anything."""
+
+    at: datetime | None
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ContainerLog:
+    """The log of one container; its lines are never shown.
+
+    `gets_key`: the container gets the key itself. `trouble` is what Kubernetes reports of it, as
+    'the container crashed', or ''. Reading the lines raises ServiceNotFound for a pod that is gone
+    by now, and ClusterRefused for a container that has not written yet.
+    """
+
+    pod: str
+    container: str
+    lines: Iterable[Line] = field(repr=False)
+    gets_key: bool
+    trouble: str
+
+
+@dataclass(frozen=True)
+class ServiceLogs:
+    """The pods of a service that exist, those that carry the stamp, and the logs of the latter."""
+
+    service: str
+    pods: Sequence[str]
+    stamped: Sequence[str]
+    logs: Iterable[ContainerLog] = field(repr=False)
+
+
+class Logs(Protocol):
+    """The logs of the pods that a restart made."""
+
+    def of_restart(
+        self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
+    ) -> ServiceLogs:
+        """Every container of every pod that carries the stamp, from `since` on."""
+
+
+def validate(
+    logs: Logs, services: Sequence[str], run: Run, ledger: Ledger, watch: Callable[[], float]
+) -> Report:
+    """Read the logs of all pods that a run's restart made, and see that no other pods exist.
+
+    Raises KeyErrorsInLogs and RestartOverwritten.
+    """
+    if "restart_services" not in ledger:
+        return Report((), 0, restarted=False)
+    begun = moment(text(entry(ledger, "begin_rotation"), "startedAt"))
+    report = read(of_services(logs, services, pod_annotations.of_run(run, ledger), begun), watch)
+    refuse_unstamped(report)
+    return report
+
+
+def of_services(
+    logs: Logs, services: Sequence[str], made: Stamp, since: datetime
+) -> Iterator[ServiceLogs]:
+    """The logs of every service's new pods, one after the other."""
+    for service in services:
+        yield logs.of_restart(service, made, since)
+
+
+def read(
+    services: Iterable[ServiceLogs], watch: Callable[[], float], seconds: float = READ_SECONDS
+) -> Report:
+    """Search logs until they or the time are through. Raises KeyErrorsInLogs on a decisive match.
+
+    The pods of every service are counted, also when the time is through.
+    """
+    end, number = watch() + seconds, 0
+    found: list[LogMatch] = []
+    counts: list[PodCount] = []
+    for service in services:
+        was_read: dict[str, bool] = {}
+        for log in service.logs:
+            if watch() > end:
+                was_read[log.pod] = False
+                break
+            number += 1
+            matches = search(log)
+            found += matches or ()
+            if log.gets_key:
+                was_read[log.pod] = was_read.get(log.pod, True) and matches is not None
+        pods, stamped = len(service.pods), len(service.stamped)
+        counts.append(PodCount(service.service, pods, stamped, sum(was_read.values())))
+    refuse_decisive(found)
+    return Report(tuple(found), number, tuple(counts))
+
+
+def search(log: ContainerLog) -> list[LogMatch] | None:
+    """Count each rule's matches in one log; None where the log cannot be read."""
+    matched: dict[str, list[datetime | None]] = {}
+    stated: set[str] = set()
+    try:
+        for line in log.lines:
+            for rule in log_rules.mentions(line.text):
+                matched.setdefault(rule, []).append(line.at)
+                if rule not in stated and log_rules.states(line.text, rule):
+                    stated.add(rule)
+    except (errors.ServiceNotFound, errors.ClusterRefused):
+        return None
+    return [
+        LogMatch(
+            log.pod,
+            log.container,
+            rule,
+            len(stamps),
+            _first(stamps),
+            _note(log, rule, stated=rule in stated),
+        )
+        for rule, stamps in matched.items()
+    ]
+
+
+def _note(log: ContainerLog, rule: str, *, stated: bool) -> str:
+    """Why a key error in a log decides nothing, if it does not."""
+    if rule not in log_rules.KEY_RULES:
+        return ""
+    if not log.gets_key:
+        return "this container does not get the key"
+    if not stated:
+        return "part of longer lines"
+    return "" if log.trouble else "the container did not crash and its pod is ready"
+
+
+def _first(stamps: Sequence[datetime | None]) -> str | None:
+    known = [stamp for stamp in stamps if stamp is not None]
+    return timestamp(min(known)) if known else None

@@ -1,0 +1,476 @@
+"""What is done about each concern, and what people read."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keyturn import errors
+from keyturn.monitoring import actions, alerts, key_health, message_text
+from keyturn.monitoring.issues import CRITICAL, Concern
+from keyturn.monitoring.key_health import Execution, Judgement
+from keyturn.monitoring.watch_trigger import CHANGES, Call
+from keyturn.reporting.notifications import Message
+from keyturn.run.run import Origin, Run
+from keyturn.run.times import timestamp
+from keyturn.secret import exposure, key
+from tests import shell
+from tests.conftest import ARN, NEW, NOON, OLD
+from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretStore, telling
+
+MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+EVERY_DAY, ON_MOVE, OFTEN = Call("daily", NOON), Call("moved", NOON), Call("frequent", NOON)
+PLACE = message_text.Place(ARN, MACHINE)
+ENDED = Execution(f"rot-{NEW}", f"{MACHINE}:rot-{NEW}", "FAILED", NOON - HOUR)
+
+
+@dataclass
+class Scene:
+    """A secret whose current version was put by hand an hour ago."""
+
+    store: FakeSecretStore = field(default_factory=FakeSecretStore)
+    runs: FakeRuns = field(default_factory=FakeRuns)
+    channel: FakeChannel = field(default_factory=FakeChannel)
+    clock: FakeClock = field(default_factory=FakeClock)
+    questions: FakeLooks | None = field(default_factory=FakeLooks)
+    told_before: dict[Any, datetime] = field(default_factory=dict)
+    users: Callable[[], dict[str, Any]] = lambda: {"sessions": 41, "counted": True}
+
+    def __post_init__(self) -> None:
+        self.store.stages = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
+        self.store.documents = {version: a_document() for version in (OLD, NEW)}
+        self.store.made = {OLD: NOON - DAY, NEW: NOON - HOUR}
+
+    def look(self, call: Call = ON_MOVE) -> list[dict[str, Any]]:
+        watching = actions.Watch(
+            place=PLACE,
+            limits=key_health.Limits(30 * DAY, 90 * DAY, 48 * HOUR),
+            secret=self.store,
+            runs=self.runs,
+            users=self.users,
+            notifications=telling(self.channel),
+            questions=self.questions,
+            told=self.told_before,
+        )
+        return actions.take_care(watching, call, self.store.seen(), self.clock).found
+
+    @property
+    def told(self) -> Message:
+        (message,) = self.channel.told
+        return message
+
+
+def a_document() -> str:
+    return json.dumps({key.FIELD: key.generate().base64})
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+ABOUT: dict[Concern, tuple[str, ...]] = {
+    Concern.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
+    Concern.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
+    Concern.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
+    Concern.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
+    Concern.PODS_UNSTAMPED: ("web-console: of 2 pods 0 with another version's stamp, 2 with none",),
+    Concern.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
+    Concern.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
+    Concern.PROTECTION_CHANGED: ("PutKeyPolicy",),
+}
+APART = {Concern.NOT_CARRIED, Concern.SOON}
+
+
+def judged(concern: Concern, **changes: Any) -> Judgement:
+    judgement = Judgement(concern, NEW, NOON - HOUR, OLD, about=ABOUT.get(concern, ()))
+    return replace(judgement, **changes)
+
+
+def message_of(concern: Concern, **changes: Any) -> Message:
+    return alerts.message_of(judged(concern, **changes), PLACE, NOON)
+
+
+def every_message() -> list[Message]:
+    soon = judged(Concern.SOON, since=NOON + 2 * DAY)
+    return [
+        *(message_of(concern, runs=(ENDED,)) for concern in Concern if concern not in APART),
+        *(message_of(concern) for concern in ABOUT),
+        *(message_of(Concern.PROTECTION_CHANGED, about=(name,)) for name in CHANGES),
+        alerts.unnamable(judged(Concern.NOT_CARRIED), PLACE, NOON),
+        alerts.announcement(soon, PLACE, NOON, {"sessions": 41, "counted": True}),
+        alerts.announcement(soon, PLACE, NOON, None),
+    ]
+
+
+# What is done
+
+
+def test_a_key_changed_by_hand_is_carried_to_the_services(scene: Scene) -> None:
+    (done,) = scene.look()
+    assert done == {
+        "concern": "NOT_CARRIED",
+        "version": NEW,
+        "started": f"rot-{NEW}",
+        "mode": "scheduled",
+    }
+    origin = Origin("watch", timestamp(NOON - HOUR))
+    assert scene.runs.started == [Run(NEW, ARN, "scheduled", OLD, origin)]
+    assert scene.channel.told == []  # BeginRotation tells
+
+
+def test_the_same_version_is_the_same_run_at_every_look(scene: Scene) -> None:
+    scene.look()
+    scene.look(replace(EVERY_DAY, at=NOON + DAY))
+    assert len(scene.runs.started) == 1
+
+
+def test_a_version_whose_token_says_emergency_is_carried_as_one(scene: Scene) -> None:
+    token = "emergency-by-hand-of-the-security-team"
+    scene.store.stages = {OLD: ["AWSPREVIOUS"], token: ["AWSCURRENT"]}
+    scene.store.documents[token], scene.store.made[token] = a_document(), NOON - HOUR
+    scene.look()
+    assert [run.mode for run in scene.runs.started] == ["emergency"]
+
+
+def outside_the_window(scene: Scene) -> None:
+    scene.store.rules = replace(scene.store.rules, expression="cron(0 3 1 * ? *)", duration="2h")
+
+
+def test_an_emergency_that_the_watch_carries_is_left_to_its_run(scene: Scene) -> None:
+    """The run of a bare rotate-secret could not be started; the run itself closes the way back."""
+    outside_the_window(scene)
+    (done,) = scene.look(OFTEN)
+    assert (done["started"], done["mode"]) == (f"rot-{NEW}", "emergency")
+    (run,) = scene.runs.started
+    assert (run.mode, run.previous) == ("emergency", OLD)
+    assert scene.store.marks() == []
+    exposure.mark_replaced(scene.store, run, NOON)
+    assert [mark.version for mark in scene.store.marks()] == [OLD]
+    assert scene.store.stages[OLD] == []
+
+
+def test_a_scheduled_run_that_the_watch_carries_leaves_the_way_back_open(scene: Scene) -> None:
+    scene.look(OFTEN)
+    assert [run.mode for run in scene.runs.started] == ["scheduled"]
+    assert scene.store.marks() == []
+    assert scene.store.stages[OLD] == ["AWSPREVIOUS"]
+
+
+def carried(scene: Scene) -> Scene:
+    """A secret whose current version has been carried to the services."""
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    return scene
+
+
+def exposed_delivered() -> FakeLooks:
+    questions = FakeLooks()
+    questions.answers[0]["delivered"] |= {"holds": "exposed", "version": OLD}
+    return questions
+
+
+def test_an_exposed_key_where_services_read_it_is_told_at_once(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    (done,) = scene.look(OFTEN)
+    assert done["concern"] == "EXPOSED_KEY_DELIVERED"
+    assert scene.told.facts["critical"] is True
+    assert OLD in scene.told.says
+
+
+@pytest.mark.parametrize(
+    ("holds", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
+)
+def test_what_lasts_is_told_again_after_a_while_and_in_between_by_no_frequent_look(
+    scene: Scene, holds: str, hours: int
+) -> None:
+    carried(scene).questions = exposed_delivered()
+    assert scene.questions
+    scene.questions.answers[0]["delivered"]["holds"] = holds
+    for minutes in range(0, hours * 60 + 1, 5):
+        (done,) = scene.look(replace(OFTEN, at=NOON + timedelta(minutes=minutes)))
+        assert ("told" in done) is (minutes in {0, hours * 60})
+    assert len(scene.channel.told) == 2
+
+
+def test_a_message_that_nobody_took_is_told_by_the_next_look(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    scene.channel.down = True
+    scene.look(OFTEN)
+    scene.channel.down = False
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert scene.told.facts["concern"] == "EXPOSED_KEY_DELIVERED"
+
+
+def test_a_new_process_tells_what_lasts_once_more(scene: Scene) -> None:
+    carried(scene).questions = exposed_delivered()
+    scene.look(OFTEN)
+    scene.told_before = {}
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert len(scene.channel.told) == 2
+
+
+def test_nobody_is_asked_while_the_run_of_the_current_version_goes_on(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, status="RUNNING")]
+    assert scene.look(OFTEN) == []
+    assert scene.questions
+    assert scene.questions.asked == []
+
+
+@pytest.mark.parametrize("questions", [FakeLooks(down=True), FakeLooks(late=True)])
+def test_that_nobody_could_look_is_told_once_a_day_and_fails_nothing(
+    scene: Scene, questions: FakeLooks
+) -> None:
+    carried(scene).questions = questions
+    (done,) = scene.look(OFTEN)
+    assert (done["concern"], done["told"]) == ("DRIFT_UNKNOWN", "daily")
+    assert scene.channel.told == []
+    scene.look(EVERY_DAY)
+    *before, last = scene.channel.told
+    assert last.facts["concern"] == "DRIFT_UNKNOWN"
+    # Functions that do not answer would not let a rotation pass either.
+    assert [one.facts["concern"] for one in before] == ["WOULD_BE_REFUSED"] * questions.late
+
+
+def test_a_rotation_that_would_be_refused_is_told_days_ahead(scene: Scene) -> None:
+    questions = FakeLooks()
+    problem = {"error": "AccessDenied", "message": "it may not `patch secrets`"}
+    questions.answers[0]["problems"] = [problem]
+    carried(scene).questions = questions
+    assert scene.look(OFTEN) == []
+    (done,) = scene.look(EVERY_DAY)
+    assert done["concern"] == "WOULD_BE_REFUSED"
+    assert scene.told.fields["Reason"] == "AccessDenied: deliver_key: it may not `patch secrets`"
+    assert scene.told.command.endswith(f"--secret-id {ARN} --no-rotate-immediately")
+    assert questions.asked == ["drift", "preflight", "drift"]
+
+
+def test_a_run_that_was_started_before_the_promotion_has_not_carried_the_key(
+    scene: Scene,
+) -> None:
+    forged = replace(ENDED, status="SUCCEEDED")
+    scene.runs.known = [forged]
+    scene.runs.outcomes[forged.arn] = "superseded"
+    (done,) = scene.look()
+    assert (done["concern"], done["started"]) == ("NOT_CARRIED", f"rot-{NEW}")
+
+
+def test_a_secret_that_is_marked_for_deletion_is_told_and_nothing_else_is_looked_at(
+    scene: Scene,
+) -> None:
+    scene.store.deleted_at = NOON + 7 * DAY
+    (done,) = scene.look(OFTEN)
+    assert done["concern"] == "MARKED_FOR_DELETION"
+    assert scene.told.command == f"aws secretsmanager restore-secret --secret-id {ARN}"
+    assert scene.runs.started == []
+    assert scene.questions
+    assert scene.questions.asked == []
+
+
+def test_of_whoever_changed_a_policy_no_message_says_anything_but_how_to_find_out(
+    scene: Scene,
+) -> None:
+    carried(scene)
+    (done,) = scene.look(Call("changed", NOON, "PutResourcePolicy"))
+    assert done["concern"] == "PROTECTION_CHANGED"
+    given = shell.options(scene.told.command)
+    assert given["--lookup-attributes"] == (
+        "AttributeKey=EventName,AttributeValue=PutResourcePolicy"
+    )
+    assert given["--start-time"] < timestamp(NOON) < given["--end-time"]
+
+
+def test_a_rotation_that_is_about_to_start_its_run_is_waited_for(scene: Scene) -> None:
+    def rotation_starts(seconds: float, /) -> None:
+        scene.runs.known = [Execution(f"rot-{NEW}", "arn", "RUNNING", NOON)]
+
+    scene.clock.sleep = rotation_starts  # type: ignore[method-assign]
+    assert scene.look() == []
+    assert scene.runs.started == []
+
+
+def test_a_look_that_starts_nothing_does_not_wait(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    assert scene.look() == []
+    assert scene.clock.slept == 0
+
+
+def test_a_version_whose_id_can_name_no_run_is_told_and_not_carried(scene: Scene) -> None:
+    odd = "not a name, but a token that Secrets Manager takes"
+    scene.store.stages = {OLD: ["AWSPREVIOUS"], odd: ["AWSCURRENT"]}
+    scene.store.documents[odd], scene.store.made[odd] = a_document(), NOON - HOUR
+    scene.look()
+    assert scene.runs.started == []
+    assert scene.told.fields["Reason"].startswith("the version's id is not 32 to 64")
+
+
+def test_a_run_that_cannot_be_started_fails_the_call_before_anything_is_told(scene: Scene) -> None:
+    scene.runs.down = True
+    scene.store.made[NEW] = NOON - 31 * DAY + HOUR
+    scene.store.made[OLD] = NOON - 40 * DAY
+    with pytest.raises(errors.StateMachineUnavailable):
+        scene.look(EVERY_DAY)
+    assert scene.channel.told == []
+
+
+def test_a_message_that_nobody_takes_fails_nothing(scene: Scene) -> None:
+    scene.runs.known, scene.channel.down = [ENDED], True
+    (done,) = scene.look(EVERY_DAY)
+    assert done["concern"] == "RUN_ENDED"
+    assert done["told"]["topic"].startswith("NotificationFailed")
+
+
+STOPPED = replace(ENDED, status="ABORTED", stopped=NOON - timedelta(minutes=3))
+
+
+def test_a_run_that_was_lost_is_told_by_the_next_frequent_look_and_once(scene: Scene) -> None:
+    scene.runs.known, scene.runs.lost = [STOPPED], {STOPPED.arn}
+    (done,) = scene.look(OFTEN)
+    assert (done["concern"], done["version"]) == ("RUN_LOST", NEW)
+    assert scene.told.subject == "Session key rotation was LOST: its run ended without a record"
+    assert STOPPED.arn in scene.told.command
+    scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
+    assert len(scene.channel.told) == 1
+
+
+def test_a_run_that_was_lost_on_its_way_back_is_told_too(scene: Scene) -> None:
+    """The current version is then the one before, whose own run is weeks ago."""
+    scene.store.stages = {OLD: ["AWSCURRENT"], NEW: ["AWSPREVIOUS"]}
+    scene.runs.known, scene.runs.lost = [STOPPED], {STOPPED.arn}
+    assert [one["concern"] for one in scene.look(OFTEN)] == ["RUN_LOST"]
+
+
+def test_a_run_that_has_told_its_end_itself_is_told_by_the_daily_look_alone(scene: Scene) -> None:
+    scene.runs.known = [replace(ENDED, stopped=NOON)]
+    assert scene.look(OFTEN) == []
+    assert [one["concern"] for one in scene.look(EVERY_DAY)] == ["RUN_ENDED"]
+
+
+def announce(scene: Scene, due: datetime) -> None:
+    scene.runs.known = [replace(ENDED, status="SUCCEEDED")]
+    scene.store.rules = replace(scene.store.rules, next_rotation=due)
+    scene.look(EVERY_DAY)
+
+
+def test_the_next_rotation_is_announced_with_its_users_and_how_to_move_it(scene: Scene) -> None:
+    announce(scene, NOON + 40 * HOUR)
+    assert scene.told.subject == (
+        "Session key rotation by 2026-11-26: users will have to log in again"
+    )
+    assert "by 2026-11-26T04:00:00.000Z at the latest" in scene.told.says
+    assert scene.told.fields["Impact"] == (
+        "If it were now, 41 sessions would end. Users have to log in again."
+    )
+    words = shlex.split(scene.told.command)
+    assert words[:5] == ["aws", "secretsmanager", "rotate-secret", "--secret-id", ARN]
+    assert "--no-rotate-immediately" in words
+    assert json.loads(words[-1])["ScheduleExpression"].startswith("cron(0 ")
+    assert "RotationSchedule" in scene.told.todo
+
+
+def test_a_rotation_is_announced_where_nobody_can_count_the_users(scene: Scene) -> None:
+    def down() -> dict[str, Any]:
+        raise errors.SessionStoreUnavailable("Redis does not answer")
+
+    scene.users = down
+    announce(scene, NOON + 40 * HOUR)
+    assert "an unknown number of sessions would end" in scene.told.fields["Impact"]
+
+
+def test_a_rotation_that_is_switched_off_is_not_announced(scene: Scene) -> None:
+    scene.store.rules = replace(scene.store.rules, enabled=False)
+    announce(scene, NOON + 40 * HOUR)
+    assert scene.told.facts["concern"] == "ROTATION_OFF"
+
+
+# What people read
+
+
+def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> None:
+    """The input says whether it was an emergency: a run that forgets that may go back."""
+    for runs in ((ENDED,), (replace(ENDED, arn="arn:the-first"), ENDED)):
+        told = message_of(Concern.RUN_ENDED, runs=runs).command
+        assert f"describe-execution --execution-arn {ENDED.arn} --query input" in told
+        given = shell.options(told, had='{"mode": "emergency"}')
+        assert given["--state-machine-arn"] == MACHINE
+        assert given["--input"] == '{"mode": "emergency"}'
+        assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+
+
+def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> None:
+    given = shell.options(message_of(Concern.PUT_BACK).command)
+    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    assert json.loads(given["--input"]) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
+
+
+@pytest.mark.parametrize(
+    "concern", [Concern.EXPOSED_KEY_DELIVERED, Concern.DELIVERED_DRIFTED, Concern.PODS_DRIFTED]
+)
+def test_the_command_of_a_drift_runs_the_last_run_again(concern: Concern) -> None:
+    given = shell.options(message_of(concern, runs=(ENDED,)).command, had='{"mode": "emergency"}')
+    assert given["--input"] == '{"mode": "emergency"}'
+    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    forgotten = message_of(concern).command
+    assert re.search(r'--client-request-token "emergency-', forgotten)
+
+
+def test_the_command_of_a_rotation_that_is_off_turns_it_on_with_its_rules() -> None:
+    told = message_of(Concern.ROTATION_OFF).command
+    words = shlex.split(told)
+    assert "--no-rotate-immediately" in words
+    assert json.loads(words[-1]) == {
+        "ScheduleExpression": "cron(0 3 1,15 * ? *)",
+        "Duration": "2h",
+    }
+
+
+def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:
+    told = message_of(Concern.STUCK, since=NOON - timedelta(minutes=45))
+    assert "for 45 minutes" in told.says
+    assert told.command.endswith(f"--version-stage AWSPENDING --remove-from-version-id {NEW}")
+
+
+@pytest.mark.parametrize(
+    ("concern", "days", "subject"),
+    [
+        (Concern.OLD, 30, "Session key is 30 days old"),
+        (Concern.TOO_OLD, 93, "Session key is OVERDUE: 93 days old"),
+    ],
+)
+def test_an_old_key_is_told_with_its_age(concern: Concern, days: int, subject: str) -> None:
+    told = message_of(concern, since=NOON - days * DAY - HOUR)
+    assert told.subject == subject
+    assert f"made {days} days ago" in told.says
+
+
+def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> None:
+    for message in every_message():
+        assert list(message.fields)[:3] == ["When", "Impact", "Reason"]
+        assert all(message.fields.values())
+        assert all(len(name) < 9 for name in message.fields)
+        assert message.says.endswith(".")
+        assert message.todo.endswith(":")
+        assert message.command
+        assert "None " not in message.text.replace("None yet", "").replace("None now", "").replace(
+            "None for users", ""
+        )
+        assert message.subject.isascii()
+        assert message.subject.isprintable()
+        assert len(message.subject) < 100
+        assert json.loads(json.dumps(message.facts))["secretArn"] == ARN
+
+
+def test_every_concern_but_those_that_need_more_has_its_message() -> None:
+    for concern in set(Concern) - APART:
+        told = message_of(concern, runs=(ENDED,))
+        assert told.facts["concern"] == concern.name
+        assert told.facts["critical"] is (concern in CRITICAL)
+        assert told.subject.startswith("CRITICAL: ") is (concern in CRITICAL)
+    for concern in APART:
+        with pytest.raises(KeyError):
+            message_of(concern)
