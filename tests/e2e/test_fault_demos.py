@@ -20,7 +20,7 @@ import pytest
 from local.redis_server import find_binary
 from tests.choice import cases
 from tests.e2e.demo_process import Demo, names_asked_for, run_demos
-from tests.project import ROOT
+from tests.project import ROOT, document
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: orphans are told by prctl"),
@@ -265,7 +265,7 @@ def test_the_guide_shows_what_each_failure_prints(
     failure: str, mode: str, ends: Callable[[str], list[str]]
 ) -> None:
     """The same claims as above, which the demos of today make."""
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = document(ROOT / "docs" / "operations.md")
     (after,) = re.findall(rf"`make demo FAIL={failure}{mode}`[:]?\n(.*?\n- )", text, re.DOTALL)
     step, says = FAILURES[failure]
     assert re.search(f"^    {says}$", after, re.MULTILINE), after

@@ -7,10 +7,10 @@ import pytest
 
 from keyturn.monitoring import key_health, watch_trigger
 from tests import monitoring
-from tests.project import ROOT, functions, resources, stack, template
+from tests.project import ROOT, document, functions, resources, stack, template
 
 ALARMS = monitoring.alarms()
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+OPERATIONS = document(ROOT / "docs" / "operations.md")
 # What an operator reads off the stack's outputs, for what the template refers to.
 PLACES = {
     "${RotateSessionKey}": "<StateMachineArn>",

@@ -10,7 +10,7 @@ import yaml
 from local.argo_rollouts import ROLLOUTS
 from local.places import PLACES
 from tests import cluster_roles
-from tests.project import FUNCTIONS, ROOT, environment, logical_id, template
+from tests.project import FUNCTIONS, ROOT, document, environment, logical_id, template
 
 ROLES = cluster_roles.roles()
 PAIR = re.compile(r"\$\{(\w+)FunctionRole\.Arn\}=(\S+)")
@@ -72,7 +72,7 @@ def test_no_place_of_the_demo_lets_a_function_at_more_than_its_comment_says(plac
 
 
 def test_the_loop_of_the_guide_takes_each_pair_apart() -> None:
-    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    guide = document(ROOT / "docs" / "deploy.md")
     (loop,) = re.findall(
         r"(    for pair in .*\n      aws eks create-access-entry .*\n    done)", guide
     )

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, template
+from tests.project import ROOT, document, template
 
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "local" / "README.md"]
 FOLDERS = {"docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
-DEPLOY = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-THREATS = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+DEPLOY = document(ROOT / "docs" / "deploy.md")
+THREATS = document(ROOT / "docs" / "threat-model.md")
 
 
 def said(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    return document(path)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -13,10 +13,19 @@ from botocore.validate import ParamValidator
 
 from keyturn.rollout import pod_annotations
 from tests.policies import listed
-from tests.project import ROOT, functions, of_type, resources, stack, template, variables_of
+from tests.project import (
+    ROOT,
+    document,
+    functions,
+    of_type,
+    resources,
+    stack,
+    template,
+    variables_of,
+)
 from tests.shape.test_documents import DEPLOY, DOCUMENTS, said
 
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+OPERATIONS = document(ROOT / "docs" / "operations.md")
 HISTORY = {ROOT / "CHANGELOG.md", *ROOT.glob("docs/decisions/*.md")}
 GUIDES = [path for path in DOCUMENTS if path not in HISTORY]
 # ElastiCache User Guide, "Supported and restricted commands".

@@ -15,10 +15,10 @@ from keyturn.run.run import Run
 from keyturn.secret.trigger import Schedule, classify
 from tests import shell
 from tests.conftest import ARN, NEW, NOON
-from tests.project import ROOT
+from tests.project import ROOT, document
 from tests.unit.monitoring.test_actions import ABOUT
 
-TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+TEXT = document(ROOT / "docs" / "operations.md")
 APART = {"NOT_CARRIED", "SOON"}  # their messages need more than the judgement
 NO_SCHEDULE = Schedule(None, None, enabled=False, next_rotation=None)
 PLACE = Place(ARN, "arn:of-the-machine")

@@ -22,7 +22,7 @@ from keyturn.secret.finding_history import StartedRotation, State
 from keyturn.secret.staging_labels import Version
 from keyturn.settings import loading
 from tests.conftest import ARN, NEW, NOON, OLD
-from tests.project import EVENTS, ROOT, environment, event, template
+from tests.project import EVENTS, ROOT, document, environment, event, template
 
 FIXTURES = sorted((EVENTS / "findings").glob("*.json"))
 CURRENT, PENDING = frozenset({"AWSCURRENT"}), frozenset({"AWSPENDING"})
@@ -119,7 +119,7 @@ def test_a_type_that_shows_no_exposure_is_told_once(name: str, scope: Scope) -> 
 
 
 def test_operators_can_read_what_each_type_does() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = document(ROOT / "docs" / "operations.md")
     rows = re.findall(r"^\| (.+) \| (`[A-Z].+`) \|$", text, re.MULTILINE)
     told = {name: where for where, names in rows for name in re.findall(r"`([^`]+)`", names)}
     assert told == {name: where.value for name, where in ROTATES.items()}
