@@ -56,7 +56,7 @@ def keep(client: Any, name: str, kms_key: str | None, source: str | None, field:
     holds another key than the source, or none.
     """
     wanted = read_kubernetes(source, field) if source else None
-    made = wanted or key.generate()
+    made = wanted or key.generate_key()
     encrypted = {"KmsKeyId": kms_key} if kms_key else {}
     try:
         answer = client.create_secret(
@@ -90,7 +90,7 @@ def read_kubernetes(source: str, field: str) -> key.SessionKey:
         text = base64.b64decode(fields[field], validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError):
         raise Refused(f"The field {field} of the Secret {source} is no text.") from None
-    return key.parse(text)
+    return key.parse_key(text)
 
 
 def check_file(path: Path) -> None:

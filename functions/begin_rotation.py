@@ -19,10 +19,10 @@ def handler(event: Event, context: Any) -> Result:
     """Count the sessions that will end, and announce the rotation."""
     if "question" in event:
         return preflight.answer_preflight("begin_rotation", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     staging_labels.confirm_current(parts.secret, this.version)
     counted = session_store.count_for(this.mode, parts.sessions, parts.pace, time)
     begun = {**ledger.entry(event, "begin_rotation"), **counted}
-    told = parts.notifications.tell(messages.started_message(this, begun, times.now()))
+    told = parts.notifications.notify(messages.started_message(this, begun, times.now()))
     return {**begun, "announced": told}

@@ -18,13 +18,13 @@ def handler(event: Event, _context: Any) -> Result:
     """Judge the rollout that RestartService began, key errors of crashed pods first."""
     if "question" in event:
         return parts.answer(event)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     staging_labels.confirm_current(parts.secret, this.version)
     service = ledger.text(ledger.entry(event, "restart_service"), "service")
-    made = pod_annotations.of_run(this, event)
+    made = pod_annotations.stamp_of_run(this, event)
     crashed = parts.logs.of_restart(service, made, ledger.started_at(event), crashed_only=True)
-    pod_logs.read([crashed], time.monotonic, pod_logs.GLANCE_SECONDS)
-    look = restart.check(parts.cluster, made, event, parts.limit, times.now())
+    pod_logs.read_logs([crashed], time.monotonic, pod_logs.CRASH_LOG_SECONDS)
+    look = restart.check_rollout(parts.cluster, made, event, parts.limit, times.now())
     if look.entry["state"] == "done":
         log_pods(this.rotation_id, service, "after", look.pods)
     return {**look.entry, **polling.after_rollout_look(event, parts.limit)}

@@ -16,15 +16,15 @@ def handler(event: Event, context: Any) -> Result:
     """Deliver the promoted key, confirm what was `delivered`, or rule out what is exposed."""
     if "question" in event:
         return parts.answer(event)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     if "replaced" in event:  # also where the run was overtaken
         return exposure.mark_replaced(parts.secret, this, times.now())
     staging_labels.confirm_current(parts.secret, this.version)
     if "exposed" in event:
-        return vault.destroy_exposed(parts.secret, parts.way, this, ledger.entry(event, "exposed"))
+        return vault.destroy_exposed_versions(parts.secret, parts.delivery, this, event["exposed"])
     if "delivered" in event:
-        held = ledger.entry(event, "delivered")
-        return strategy.confirm(parts.secret, parts.way, this.version, held)
-    told = strategy.deliver(parts.secret, parts.way, this.version, event, times.now())
+        last = ledger.entry(event, "delivered")
+        return strategy.confirm_delivery(parts.secret, parts.delivery, this.version, last)
+    told = strategy.deliver(parts.secret, parts.delivery, this.version, event, times.now())
     return told if told["state"] == "done" else {**told, **polling.after_sync_look(event)}

@@ -17,13 +17,13 @@ def handler(event: Event, context: Any) -> Result:
     """Compose, keep, announce and measure the record."""
     if "question" in event:
         return preflight.answer_preflight("finish_rotation", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     document = record.compose(event, this, times.now(), parts.problems_of(this))
     if "recording_failure" not in event:
         name = record.name_of(this, event)
         document["keptAt"] = parts.records.keep(name, json.dumps(document, indent=2))
     arn = parts.settings.state_machine_arn
-    told = parts.notifications.tell(messages.finished_message(this, document, arn))
-    emit(metrics.of_run(document), metrics.said_of_run(document))
+    told = parts.notifications.notify(messages.finished_message(this, document, arn))
+    emit(metrics.run_metrics(document), metrics.log_fields(document))
     return {**document, "announced": told}

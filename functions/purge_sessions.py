@@ -19,8 +19,8 @@ def handler(event: Event, context: Any) -> Result:
     """Look first, then go on where the last call stopped."""
     if "question" in event:
         return preflight.answer_preflight("purge_sessions", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     staging_labels.confirm_current(parts.secret, this.version)
-    done = purge.next_slice(event, parts.sessions, parts.manner, time, times.now())
-    return purge_progress.as_entry(done, times.now(), purge_progress.expected(event))
+    done = purge.next_slice(event, parts.sessions, parts.options, time, times.now())
+    return purge_progress.progress_entry(done, times.now(), purge_progress.expected_sessions(event))

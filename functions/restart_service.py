@@ -18,13 +18,13 @@ def handler(event: Event, context: Any) -> Result:
     """Stamp the service's pod template with the run's version and its delivery."""
     if "question" in event:
         return preflight.answer_preflight("restart_service", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     confirm = partial(staging_labels.confirm_current, parts.secret, this.version)
     confirm()
     service = ledger.text(event, "service")
     others = ledger.entry(event, "deliver_key").get("restartedByOperator") or ()
-    delivered, begun = pod_annotations.of_run(this, event), ledger.started_at(event)
-    counted = restart.restart(parts.cluster, delivered, service, begun, confirm, others)
+    delivered, begun = pod_annotations.stamp_of_run(this, event), ledger.started_at(event)
+    counted = restart.restart_workload(parts.cluster, delivered, service, begun, confirm, others)
     log_pods(this.rotation_id, service, "before", counted.pods)
     return counted.entry

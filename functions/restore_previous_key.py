@@ -15,6 +15,6 @@ def handler(event: Event, context: Any) -> Result:
     """Move AWSCURRENT back, and say how far the way back goes."""
     if "question" in event:
         return preflight.answer_preflight("restore_previous_key", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
-    return rollback.restore(parts.secret, this, event, times.now())
+    return rollback.roll_back(parts.secret, this, event, times.now())

@@ -12,5 +12,5 @@ parts = wiring.rotate_secret()
 @step("RotateSecret")
 def handler(event: Event, _context: Any) -> Result:
     """Take one step of the rotation."""
-    request = steps.parse(event, parts.secret_arn)
+    request = steps.parse_request(event, parts.secret_arn)
     return steps.take_step(parts, request)

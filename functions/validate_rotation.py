@@ -18,10 +18,10 @@ def handler(event: Event, _context: Any) -> Result:
     """Look at the health URLs, the login and the new pods' logs."""
     if "question" in event:
         return preflight.answer_preflight("validate_rotation", parts.checks)
-    this = run.parse(event, parts.settings.secret_arn)
+    this = run.parse_run(event, parts.settings.secret_arn)
     staging_labels.confirm_current(parts.secret, this.version)
     settings = parts.settings
     health = endpoints.check_health(parts.web, settings.health_urls)
     login = endpoints.check_login(parts.web, settings.login_url, settings.login_redirect_hosts)
     seen = pod_logs.validate(parts.logs, settings.services, this, event, time.monotonic)
-    return endpoints.as_entry(health, login, seen)
+    return endpoints.validation_entry(health, login, seen)

@@ -14,10 +14,10 @@ parts = wiring.watch_key()
 @step("WatchKey")
 def handler(event: Event, _context: Any) -> Result:
     """Look at the key, the runs and the schedule; start what is missing, tell what is wrong."""
-    call = watch_trigger.parse(event, parts.place.secret_arn)
+    call = watch_trigger.parse_trigger(event, parts.place.secret_arn)
     seen = parts.secret.seen()
-    key = key_health.facts(seen, call.at)
-    emit(metrics.of_key(key))
-    done = actions.take_care(parts, call, seen, time)
-    emit(metrics.of_concerns([one["concern"] for one in done.found], compared=done.compared))
+    key = key_health.key_facts(seen, call.at)
+    emit(metrics.key_metrics(key))
+    done = actions.handle_issues(parts, call, seen, time)
+    emit(metrics.issue_metrics([one["concern"] for one in done.found], compared=done.compared))
     return {"look": call.kind, "change": call.change or None, "key": key, "found": done.found}

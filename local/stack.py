@@ -130,7 +130,7 @@ class LocalStack:
 
     def delivered_fingerprint(self) -> str:
         """The fingerprint of the key that the pods would read now."""
-        return key.parse(self.place.value()).fingerprint
+        return key.parse_key(self.place.value()).fingerprint
 
     def record(self, rotation_id: str) -> dict[str, Any]:
         """The record of a run, from its bucket."""
@@ -145,8 +145,8 @@ class LocalStack:
         It is a planned rotation, unless the request has a token of its own.
         """
         client = self.cloud.client("secretsmanager")
-        wanted = {"ClientRequestToken": f"planned-{uuid.uuid4()}", **request}
-        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **wanted)["VersionId"]
+        desired = {"ClientRequestToken": f"planned-{uuid.uuid4()}", **request}
+        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **desired)["VersionId"]
         return rotation_id
 
     def reach_window(self) -> str:
@@ -214,8 +214,8 @@ class LocalStack:
         self.cloud.client("s3").create_bucket(
             Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
-        wanted = self._parameters(parts)
-        self.deployment = deploy(self.template, wanted, self.cloud, self.functions)
+        desired = self._parameters(parts)
+        self.deployment = deploy(self.template, desired, self.cloud, self.functions)
         tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
         begin("Secrets Manager tests the key that is there: a dry run of testSecret.")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.
@@ -238,7 +238,7 @@ class LocalStack:
         )
 
     def _start_console(self, parts: contextlib.ExitStack) -> None:
-        self.first_key = key.generate()
+        self.first_key = key.generate_key()
         tell = self.listeners.on_stage
         ground = Ground(self.processes, self.cluster, self.cloud, parts, tell, self.wait)
         self.place = PLACES[self.delivery](ground, self.first_key)

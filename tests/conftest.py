@@ -36,7 +36,7 @@ def run() -> Run:
 @pytest.fixture
 def document() -> str:
     """A secret document with a key made for this test alone."""
-    return key.new_document(key.generate()).text
+    return key.new_document(key.generate_key()).text
 
 
 @pytest.fixture

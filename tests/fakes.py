@@ -10,8 +10,8 @@ from typing import Any
 
 from keyturn import errors
 from keyturn.delivery.external_secrets import ExternalSecret
-from keyturn.delivery.kubernetes_secret import Delivered
-from keyturn.delivery.vault import Kept, KeptVersion
+from keyturn.delivery.kubernetes_secret import SecretContent
+from keyturn.delivery.vault import SecretVersion, VersionMetadata
 from keyturn.delivery.vault_operator import StaticSecret
 from keyturn.monitoring import key_health
 from keyturn.reporting.notifications import Message, Notifications
@@ -22,7 +22,7 @@ from keyturn.run.run import Run
 from keyturn.secret import exposure, finding_history
 from keyturn.secret.staging_labels import Version
 from keyturn.secret.trigger import Schedule
-from keyturn.sessions.store import Page
+from keyturn.sessions.store import ScanPage
 from keyturn.validation.endpoints import Answer
 from keyturn.validation.pod_logs import ContainerLog, ServiceLogs
 
@@ -219,10 +219,10 @@ class FakeQuestions:
 def sound_answers() -> list[dict[str, Any]]:
     """What the functions answer where services have what was carried to them."""
     target = "Kubernetes Secret web/session-key"
-    holds = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
+    contains = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
     pods = {"web-console": {"current": 2, "others": 0, "unstamped": 0}}
     return [
-        {"function": "deliver_key", "delivered": holds},
+        {"function": "deliver_key", "delivered": contains},
         {"function": "check_rollout", "pods": pods},
     ]
 
@@ -257,10 +257,10 @@ class FakeTarget:
     gone: bool = False
     name: str = "Kubernetes Secret web/session-key"
 
-    def read(self) -> Delivered:
+    def read(self) -> SecretContent:
         if self.gone:
             raise errors.ServiceNotFound(f"{self.name} does not exist")
-        return Delivered(self.value, str(self.version), self.immutable, self.owner)
+        return SecretContent(self.value, str(self.version), self.immutable, self.owner)
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
         if self.conflict or resource_version != str(self.version):
@@ -372,15 +372,15 @@ class FakeVaultSecret:
         if self.denied:
             raise errors.AccessDenied("Vault does not let our token `update` it")
 
-    def read(self) -> Kept:
+    def read(self) -> SecretVersion:
         if not self.fields:
             raise errors.VaultSecretNotFound(f"{self.name} does not exist")
         latest = len(self.fields)
         if latest in self.deleted | self.destroyed:
             raise errors.VaultVersionDeleted(f"Version {latest} is deleted")
-        return Kept(latest, self.key_field, dict(self.fields[latest]))
+        return SecretVersion(latest, self.key_field, dict(self.fields[latest]))
 
-    def write(self, kept: Kept, value: str) -> None:
+    def write(self, kept: SecretVersion, value: str) -> None:
         if kept.version != len(self.fields):
             raise errors.DeliveryConflict("someone else wrote it first")
         if not self.swallows_writes:
@@ -389,16 +389,16 @@ class FakeVaultSecret:
             self.lost_answers -= 1
             raise errors.VaultUnavailable("the answer was lost; the write stands")
 
-    def versions(self) -> list[KeptVersion]:
+    def versions(self) -> list[VersionMetadata]:
         return [
-            KeptVersion(number, number in self.deleted, number in self.destroyed)
+            VersionMetadata(number, number in self.deleted, number in self.destroyed)
             for number in self.fields
         ]
 
     def value_of(self, version: int) -> str | None:
         if version in self.deleted | self.destroyed or version not in self.fields:
             return None
-        return Kept(version, self.key_field, self.fields[version]).value
+        return SecretVersion(version, self.key_field, self.fields[version]).value
 
     def destroy(self, versions: Sequence[int]) -> None:
         if not self.keeps_doomed:
@@ -562,17 +562,17 @@ class FakePrimary:
     def latency(self) -> float:
         return 0.0
 
-    def count_page(self, cursor: str, keys: int) -> Page:
+    def count_page(self, cursor: str, keys: int) -> ScanPage:
         following, matching = self._scan(int(cursor), keys)
-        return Page(following, matched=len(matching))
+        return ScanPage(following, matched=len(matching))
 
-    def delete_page(self, cursor: str, keys: int) -> Page:
+    def delete_page(self, cursor: str, keys: int) -> ScanPage:
         following, matching = self._scan(int(cursor), keys)
         gone = matching - self.store.undeletable
         self.store.keys -= gone
-        return Page(following, len(matching), len(gone), len(matching) - len(gone))
+        return ScanPage(following, len(matching), len(gone), len(matching) - len(gone))
 
-    def has_strangers(self, samples: int) -> bool:
+    def find_foreign_key(self, samples: int) -> bool:
         return any(not name.startswith(self.store.prefixes) for name in self._held())
 
     def flush(self) -> None:

@@ -127,11 +127,13 @@ def ledger_until(state: str | None) -> dict[str, Any]:
     }
 
 
-def caught(error: str, says: str) -> dict[str, str]:
+def caught(error: str, summary: str) -> dict[str, str]:
     """What the state machine catches of a function's error."""
-    cause = {"errorMessage": says, "errorType": error, "stackTrace": ['File "x.py", line 1']}
+    cause = {"errorMessage": summary, "errorType": error, "stackTrace": ['File "x.py", line 1']}
     return {"Error": error, "Cause": json.dumps(cause)}
 
 
-def failed_at(state: str, error: str = "RolloutFailed", says: str = "it stopped") -> dict[str, Any]:
-    return {**ledger_until(state), "failure": caught(error, says)}
+def failed_at(
+    state: str, error: str = "RolloutFailed", summary: str = "it stopped"
+) -> dict[str, Any]:
+    return {**ledger_until(state), "failure": caught(error, summary)}

@@ -189,7 +189,7 @@ def parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
     authority = CertificateAuthority("cluster").pem
     return {
-        "FirstSessionKey": key.generate().base64,
+        "FirstSessionKey": key.generate_key().base64,
         "ClusterName": "production",
         "ClusterEndpoint": "https://cluster.test",
         "ClusterCertificateAuthority": base64.b64encode(authority.encode()).decode(),

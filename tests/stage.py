@@ -75,7 +75,7 @@ def two_pods(service: str, version: str, delivery: str | None = None) -> list[Po
 class Stage:
     """Everything that a rotation touches, as fakes, as it is before a rotation."""
 
-    old: key.SessionKey = field(default_factory=key.generate)
+    old: key.SessionKey = field(default_factory=key.generate_key)
     store: FakeSecretStore = field(default_factory=FakeSecretStore)
     runs: FakeRuns = field(default_factory=FakeRuns)
     executions: FakeExecutions = field(default_factory=lambda: FakeExecutions(MACHINE))
@@ -114,15 +114,15 @@ class Stage:
         return key.parse_document(self.store.documents[NEW]).key
 
     @property
-    def way(self) -> strategy.Way:
+    def delivery(self) -> strategy.DeliveryStrategy:
         """The delivery mode that is configured."""
-        ways: dict[str, strategy.Way] = {
-            "kubernetes-secret": kubernetes_secret.DirectWrite(self.target),
-            "external-secrets": external_secrets.ForcedSync(
+        ways: dict[str, strategy.DeliveryStrategy] = {
+            "kubernetes-secret": kubernetes_secret.KubernetesSecretDelivery(self.target),
+            "external-secrets": external_secrets.ExternalSecretsDelivery(
                 self.target, self.operator, "session-key"
             ),
-            "vault": delivery_vault.VaultWrite(self.vault, destroys_exposed=True),
-            "none": strategy.NothingToDeliver(),
+            "vault": delivery_vault.VaultDelivery(self.vault, destroys_exposed=True),
+            "none": strategy.NoDelivery(),
         }
         return ways[self.mode]
 
@@ -145,7 +145,7 @@ class Stage:
             ),
             "rotate_secret": self._rotation(),
             "begin_rotation": wiring.BeginRotation(calls, begin, store, self.sessions, told),
-            "deliver_key": wiring.DeliverKey(calls, deliver, store, self.way),
+            "deliver_key": wiring.DeliverKey(calls, deliver, store, self.delivery),
             "restart_service": wiring.RestartService(calls, restart, store, cluster),
             "check_rollout": wiring.CheckRollout(check, store, cluster, cluster),
             "purge_sessions": wiring.PurgeSessions(calls, purge, store, self.sessions),
@@ -165,7 +165,7 @@ class Stage:
 
     def promote(self) -> None:
         """Be where the state machine starts: the new version has a key and is current."""
-        self.store.documents[NEW] = json.dumps({key.FIELD: key.generate().base64})
+        self.store.documents[NEW] = json.dumps({key.FIELD: key.generate_key().base64})
         self.store.stages = {OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}
         self.operator.provides = self.new.base64
 
@@ -193,12 +193,15 @@ class Stage:
     def _watch(self) -> actions.Watch:
         settings = load(WatchKeySettings, environment("watch_key"))
         return actions.Watch(
-            place=message_text.Place(ARN, settings.state_machine_arn),
+            place=message_text.StackRefs(ARN, settings.state_machine_arn),
             limits=key_health.Limits(timedelta(days=30), timedelta(days=90), timedelta(hours=48)),
             secret=self.store,
             runs=self.runs,
             users=partial(
-                session_store.count, self.sessions, session_store.PACES["fast"], FakeClock()
+                session_store.count_sessions,
+                self.sessions,
+                session_store.PACES["fast"],
+                FakeClock(),
             ),
             notifications=telling(self.channel),
             questions=FakeLooks(),

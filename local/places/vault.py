@@ -164,7 +164,7 @@ class VaultPlace(Place):
         After an emergency, that the version with the exposed key is destroyed.
         """
         document, version, before = self.document(), self.version(), self._first_version
-        found = secret_key.parse(document[FIELD])
+        found = secret_key.parse_key(document[FIELD])
         shown = record["fingerprints"]["new"]
         used = keys_in_use(self._ground.processes)
         claims = [
@@ -184,8 +184,8 @@ class VaultPlace(Place):
         ]
         if record["mode"] != "emergency":
             return claims
-        says = f"version {before}, with the exposed key, is destroyed"
-        return [*claims, Claim(says, self.destroyed(before))]
+        summary = f"version {before}, with the exposed key, is destroyed"
+        return [*claims, Claim(summary, self.destroyed(before))]
 
     def destroyed(self, version: int) -> bool:
         """Whether a version's values are gone for good."""

@@ -78,7 +78,7 @@ class Servers:
 
     def each(self, work: Callable[[Redis], float]) -> list[float]:
         """Work on every primary at the same time."""
-        return session_store.at_once(work, self.clients)
+        return session_store.map_concurrently(work, self.clients)
 
     def _client(self, host: str | bytes, port: int) -> Redis:
         name = host.decode() if isinstance(host, bytes) else host
@@ -89,13 +89,13 @@ class Servers:
 def by_keyturn(servers: Servers, mode: str, pace: str) -> Said:
     """As the function and the state machine do: slice after slice, until both passes are over."""
     store = RedisSessions(servers.settings)
-    manner = purge.Manner(session_store.PACES[pace], flush=mode == "flush")
+    options = purge.PurgeOptions(session_store.PACES[pace], flush=mode == "flush")
     flushes = _time_flushes()
     entry: dict[str, Any] = {"finished": False}
     ledger: dict[str, Any] = {}
     while not entry["finished"]:
-        done = purge.next_slice(ledger, store, manner, time, _now())
-        entry = purge_progress.as_entry(done, _now())
+        done = purge.next_slice(ledger, store, options, time, _now())
+        entry = purge_progress.progress_entry(done, _now())
         ledger = {"purge_sessions": entry}
     told = {name: entry[name] for name in ("deleted", "left", "createdSince", "restarts")}
     return {**told, "flush_seconds": max(flushes, default=0.0)}
@@ -182,12 +182,12 @@ WAYS: dict[str, Callable[[Servers], Said]] = {
 }
 
 
-def measured(way: str, settings: SessionSettings) -> Said:
+def measured(delivery: str, settings: SessionSettings) -> Said:
     """Purge, and what it took."""
     servers = Servers(settings)
     start_mb, cpu = peak_rss_mb(), servers.cpu()
     began = time.monotonic()
-    said = WAYS[way](servers)
+    said = WAYS[delivery](servers)
     ended = time.monotonic()
     return {
         "began": began,

@@ -52,11 +52,11 @@ class Rollouts:
 
 def is_rolled_out(deployment: Json) -> bool:
     """Whether `kubectl rollout status` calls a Deployment rolled out (rollout_status.go)."""
-    status, wanted = deployment["status"], deployment["spec"]["replicas"]
+    status, desired = deployment["status"], deployment["spec"]["replicas"]
     updated = status.get("updatedReplicas", 0)
     return bool(
         status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-        and updated >= wanted
+        and updated >= desired
         and status.get("replicas", 0) <= updated
         and status.get("availableReplicas", 0) >= updated
     )

@@ -105,7 +105,7 @@ class Bench:
         """Begin with a full database; returns the cookie of a session that opens the console."""
         stack = self._stack
         held = stack.cluster.admin.get(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
-        current = key.parse(base64.b64decode(held["data"][key.FIELD]).decode())
+        current = key.parse_key(base64.b64decode(held["data"][key.FIELD]).decode())
         with stack.redis.client(SESSION_DATABASE) as client:
             client.flushdb()
             bulk = Bulk(client, current.raw)

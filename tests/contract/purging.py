@@ -19,7 +19,7 @@ from keyturn.run import times
 from keyturn.sessions import progress as purge_progress
 from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
-from keyturn.sessions.purge import Manner
+from keyturn.sessions.purge import PurgeOptions
 from keyturn.sessions.store import Pace
 from tests.contract.session_stores import settings_of
 
@@ -28,7 +28,7 @@ Keep = Callable[[Ledger], object]
 
 PATIENCE_SECONDS = 120.0  # a hang; on a busy machine a purge may take its time
 # Ten keys a page: some seconds for some ten thousand sessions, so that a fault is always in time.
-SMALL_PAGES = Manner(Pace(page_seconds=0.005, least_keys=10, most_keys=10, rest=0.0))
+SMALL_PAGES = PurgeOptions(Pace(page_seconds=0.005, least_keys=10, most_keys=10, rest=0.0))
 # How much faster than time a clock runs: slices of a tenth, and of a fiftieth, of a second.
 SHORT_SLICES, SHORTER_SLICES = 200.0, 1000.0
 SHORT_CALLS = 3
@@ -85,7 +85,7 @@ class Purging:
         """What one call of the function does; a ledger travels as JSON."""
         ledger = json.loads(json.dumps(self.ledger))
         done = purge.next_slice(ledger, self.store, SMALL_PAGES, self.clock, times.now())
-        self.ledger = {"purge_sessions": purge_progress.as_entry(done, times.now())}
+        self.ledger = {"purge_sessions": purge_progress.progress_entry(done, times.now())}
         self.calls += 1
 
     def to_the_end(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from keyturn.rollout import restart as rollout_restart
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 from tests.conftest import STAMP
 from tests.contract.cluster_under_test import ClusterUnderTest
 from tests.contract.rotation_adapters import Adapters, adapters_of, still_on_top
@@ -33,16 +33,18 @@ class Restarting:
 
     def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
         begun, cluster = now(), self.adapters.cluster
-        restarted = rollout_restart.restart(cluster, self.stamp, self.service, begun, confirm)
-        self.ledger["begin_rotation"] = {"startedAt": timestamp(begun)}
-        self.ledger["restart_service"] = {**restarted.entry, "startedAt": timestamp(begun)}
+        restarted = rollout_restart.restart_workload(
+            cluster, self.stamp, self.service, begun, confirm
+        )
+        self.ledger["begin_rotation"] = {"startedAt": format_timestamp(begun)}
+        self.ledger["restart_service"] = {**restarted.entry, "startedAt": format_timestamp(begun)}
         self.pods_before = restarted.pods
         assert restarted.entry["podsBefore"] == len(restarted.pods)
         return restarted.entry
 
     def look(self, *, after: timedelta = timedelta()) -> dict[str, Any]:
         cluster, at = self.adapters.cluster, now() + after
-        look = rollout_restart.check(cluster, self.stamp, self.ledger, LIMIT, at)
+        look = rollout_restart.check_rollout(cluster, self.stamp, self.ledger, LIMIT, at)
         self.ledger["check_rollout"], self.pods_after = look.entry, look.pods
         return dict(look.entry)
 

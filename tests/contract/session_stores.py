@@ -9,7 +9,7 @@ from keyturn.adapters.redis.sessions import RedisSessions
 from keyturn.sessions import progress as purge_progress
 from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
-from keyturn.sessions.purge import Manner
+from keyturn.sessions.purge import PurgeOptions
 from keyturn.settings.loading import SessionSettings
 from keyturn.settings.types import Port, Prefixes, PurgePace, RedisAuthentication, SecretArn
 from local.redis_server import RedisServer
@@ -18,8 +18,8 @@ from tests.fakes import FakeClock, FakeSessionStore
 from tests.redis_cluster import RedisCluster
 
 DATABASE = 1
-FAST = Manner(session_store.PACES["fast"])
-FLUSH = Manner(session_store.PACES["fast"], flush=True)
+FAST = PurgeOptions(session_store.PACES["fast"])
+FLUSH = PurgeOptions(session_store.PACES["fast"], flush=True)
 
 
 def settings_of(host: str, port: int, **changes: Any) -> SessionSettings:
@@ -91,43 +91,43 @@ class ServerStage:
 class ClusterStage:
     def __init__(self, cluster: RedisCluster, database: int) -> None:
         self.cluster, self.database = cluster, database
-        self.held = cluster.client(database)
+        self.locations = cluster.client(database)
 
     def store(self, *prefixes: str) -> session_store.SessionStore:
         changes = {"session_prefixes": prefixes or ("session:",), "redis_database": self.database}
         return store_of_cluster(self.cluster, **changes)
 
     def put(self, *names: bytes) -> None:
-        self.held.put(*names)
+        self.locations.put(*names)
 
     def names(self) -> set[bytes]:
-        return self.held.names()
+        return self.locations.names()
 
 
 def one_slice(
-    store: session_store.SessionStore, ledger: dict[str, Any], manner: Manner = FAST
+    store: session_store.SessionStore, ledger: dict[str, Any], options: PurgeOptions = FAST
 ) -> dict[str, Any]:
     """What one call of the function does, with a ledger that has travelled as JSON."""
-    done = purge.next_slice(json.loads(json.dumps(ledger)), store, manner, FakeClock(), NOON)
-    return {"purge_sessions": purge_progress.as_entry(done, NOON + timedelta(seconds=1))}
+    done = purge.next_slice(json.loads(json.dumps(ledger)), store, options, FakeClock(), NOON)
+    return {"purge_sessions": purge_progress.progress_entry(done, NOON + timedelta(seconds=1))}
 
 
 def purge_all(
     store: session_store.SessionStore,
-    manner: Manner = FAST,
+    options: PurgeOptions = FAST,
     *,
     between: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """What the state machine does; `between` runs between any two calls."""
     ledger: dict[str, Any] = {}
     while not ledger.get("purge_sessions", {}).get("finished"):
-        ledger = one_slice(store, ledger, manner)
+        ledger = one_slice(store, ledger, options)
         between()
     entry: dict[str, Any] = ledger["purge_sessions"]
     return entry
 
 
 def count(store: session_store.SessionStore) -> int:
-    found = session_store.count(store, FAST.pace, FakeClock())
+    found = session_store.count_sessions(store, FAST.pace, FakeClock())
     assert found["counted"]
     return int(found["sessions"])

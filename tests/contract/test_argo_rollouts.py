@@ -94,8 +94,8 @@ class Rotation(Restarting):
     def create(self, *, name: str = NAME, replicas: int = 2, **spec: Any) -> Json:
         """Create a Rollout; a part that is None is left out."""
         manifest = deployment(name, IDLE, replicas=replicas, strategy={"canary": {}})
-        wanted = {**manifest["spec"], **spec}
-        manifest["spec"] = {part: value for part, value in wanted.items() if value is not None}
+        desired = {**manifest["spec"], **spec}
+        manifest["spec"] = {part: value for part, value in desired.items() if value is not None}
         return self._cluster.admin.create(ROLLOUTS, self._namespace, manifest)
 
     def start(self, *, replicas: int = 2, **spec: Any) -> None:
@@ -122,7 +122,7 @@ class Rotation(Restarting):
         found = self._cluster.admin.list(REPLICA_SETS, self._namespace)
         return {one["metadata"]["name"]: one["spec"]["replicas"] for one in found}
 
-    def says(self) -> str:
+    def summary(self) -> str:
         return str(self.look()["says"])
 
 
@@ -207,10 +207,10 @@ def test_a_pod_from_before_the_restart_is_old_whatever_the_status_says(
     controller.may_evict.clear()
     rotation.restart()
     waits = "0 of 1 new, 1 old; Argo Rollouts has not restarted all pods yet"
-    until(rotation.says, lambda says: says == waits)
+    until(rotation.summary, lambda summary: summary == waits)
     restart_at = rotation.read()["spec"]["restartAt"]
     rotation.patch({"status": {"restartedAt": restart_at, "phase": "Healthy"}}, "status")
-    assert rotation.says() == "0 of 1 new, 1 old; 0 of 1 ready"
+    assert rotation.summary() == "0 of 1 new, 1 old; 0 of 1 ready"
     rotation.patch({"status": {"restartedAt": None}}, "status")
     controller.resume()
     assert rotation.look_until_done()["says"] == "1 of 1 new"
@@ -222,7 +222,7 @@ def test_a_restart_that_no_controller_observes_is_waited_for(
     rotation.start(replicas=1)
     controller.close()
     rotation.restart()
-    assert rotation.says() == "0 of 1 new, 1 old; the change is not observed yet"
+    assert rotation.summary() == "0 of 1 new, 1 old; the change is not observed yet"
 
 
 @pytest.mark.usefixtures("controller")
@@ -264,7 +264,7 @@ def test_a_restart_that_is_held_up_is_not_put_over_that_of_a_later_run(
     later = Stamp("later", "9")
 
     def held_up() -> None:
-        restart.restart(rotation.adapters.cluster, later, SERVICE, now(), still_on_top)
+        restart.restart_workload(rotation.adapters.cluster, later, SERVICE, now(), still_on_top)
 
     with pytest.raises(errors.DeliveryConflict, match="rollouts/web"):
         rotation.restart_once(held_up)
@@ -285,11 +285,11 @@ def test_a_new_pod_that_cannot_start_fails_the_restart_at_once(
 
     def refusal() -> str:
         try:
-            return rotation.says()
+            return rotation.summary()
         except errors.RolloutFailed as refused:
             return str(refused)
 
-    until(refusal, lambda says: "CreateContainerConfigError" in says)
+    until(refusal, lambda summary: "CreateContainerConfigError" in summary)
     pods = rotation.adapters.cluster.pods(SERVICE)
     assert [one.key_version for one in pods if one.ready and not one.terminating] == [None]
 

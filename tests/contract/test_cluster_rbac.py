@@ -175,10 +175,10 @@ def test_without_one_permission_the_denial_names_it(
     narrowed: Site, group: str, permission: Permission
 ) -> None:
     narrowed.grant(group, without=permission)
-    says = until(lambda: narrowed.denial(group, CALLS[permission]), bool)
-    assert says.startswith(f"The function's role may not `{' '.join(permission)}`")
-    assert f"cluster contract, namespace {narrowed.namespace} (403)" in says
-    assert "kubernetes/rbac.yaml" in says
+    summary = until(lambda: narrowed.denial(group, CALLS[permission]), bool)
+    assert summary.startswith(f"The function's role may not `{' '.join(permission)}`")
+    assert f"cluster contract, namespace {narrowed.namespace} (403)" in summary
+    assert "kubernetes/rbac.yaml" in summary
 
 
 @pytest.mark.parametrize(

@@ -53,15 +53,15 @@ def test_a_rollout_keeps_to_its_bounds(cluster: ClusterUnderTest, namespace: str
     sets = {one["metadata"]["name"]: one for one in cluster.admin.list(REPLICA_SETS, namespace)}
     stream = cluster.admin.watch(REPLICA_SETS, namespace, done["metadata"]["resourceVersion"])
     cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
-    wanted, available = [], []
+    desired, available = [], []
     for event in stream:
         sets[event["object"]["metadata"]["name"]] = event["object"]
-        wanted.append(sum(one["spec"]["replicas"] for one in sets.values()))
+        desired.append(sum(one["spec"]["replicas"] for one in sets.values()))
         available.append(sum(one["status"].get("availableReplicas", 0) for one in sets.values()))
-        if len(sets) == 2 and (wanted[-1], available[-1]) == (3, 3):
+        if len(sets) == 2 and (desired[-1], available[-1]) == (3, 3):
             break
     stream.close()
-    assert max(wanted) == 4
+    assert max(desired) == 4
     assert min(available) == 3
 
 
@@ -114,10 +114,10 @@ def test_a_rollout_without_progress_exceeds_its_deadline(
 
 def test_replicas_follow_the_spec_up_and_down(cluster: ClusterUnderTest, namespace: str) -> None:
     roll_out(cluster, namespace, container(), replicas=1)
-    for wanted in (3, 0):
-        cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"replicas": wanted}})
+    for desired in (3, 0):
+        cluster.admin.patch(DEPLOYMENTS, namespace, "web", {"spec": {"replicas": desired}})
         wait_for_rollout(cluster, namespace, "web")
-        until(lambda: len(pods_of(cluster, namespace)), lambda count, n=wanted: count == n)  # type: ignore[misc]
+        until(lambda: len(pods_of(cluster, namespace)), lambda count, n=desired: count == n)  # type: ignore[misc]
 
 
 def test_a_deleted_pod_is_replaced(cluster: ClusterUnderTest, namespace: str) -> None:

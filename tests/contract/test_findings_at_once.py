@@ -15,7 +15,7 @@ from keyturn import errors
 from keyturn.adapters.aws.secrets_manager import SecretsManager
 from keyturn.findings import policy as finding_policy
 from keyturn.findings import response
-from keyturn.findings.event import Finding, parse
+from keyturn.findings.event import Finding, parse_finding
 from keyturn.findings.policy import Scope, token_of
 from keyturn.run import times
 from keyturn.secret import key
@@ -33,7 +33,7 @@ from tests.project import environment, event
 @pytest.fixture
 def account(account: Account) -> Account:
     """An account whose secret can be rotated."""
-    account.put(json.dumps({key.FIELD: key.generate().base64}))
+    account.put(json.dumps({key.FIELD: key.generate_key().base64}))
     account.ended(account.rotate())
     return account
 
@@ -60,7 +60,7 @@ class Together(SecretsManager):
 
 def just_seen(finding_id: str) -> Finding:
     at = times.now()
-    found = parse(event("respond_to_finding"))
+    found = parse_finding(event("respond_to_finding"))
     return replace(found, id=finding_id * 32, last_seen=at, sent=at)
 
 

@@ -70,7 +70,7 @@ def kept(account: Account) -> str:
 def test_the_key_that_the_pods_read_is_kept_and_its_secret_is_named_in_the_file(
     account: Account, person: Person
 ) -> None:
-    used = key.generate().base64
+    used = key.generate_key().base64
     person.put(used)
     shown = person.keep()
     assert shown.startswith("0 arn:aws:secretsmanager:")
@@ -84,7 +84,7 @@ def test_the_key_that_the_pods_read_is_kept_and_its_secret_is_named_in_the_file(
 
 
 def test_a_second_run_changes_nothing(account: Account, person: Person) -> None:
-    person.put(key.generate().base64)
+    person.put(key.generate_key().base64)
     first = person.keep()
     versions = account.call("DescribeSecret", SecretId="keyturn/session-key")["VersionIdsToStages"]
     file = person.file.read_text()
@@ -94,7 +94,7 @@ def test_a_second_run_changes_nothing(account: Account, person: Person) -> None:
 
 
 def test_another_key_than_the_one_that_is_kept_is_refused(account: Account, person: Person) -> None:
-    used, other = key.generate().base64, key.generate().base64
+    used, other = key.generate_key().base64, key.generate_key().base64
     person.put(used)
     person.keep()
     person.put(other)
@@ -107,7 +107,7 @@ def test_another_key_than_the_one_that_is_kept_is_refused(account: Account, pers
 def test_a_key_is_generated_where_nobody_uses_one_yet(account: Account, person: Person) -> None:
     shown = person.keep("--generate", whence="")
     made = kept(account)
-    key.parse(made)
+    key.parse_key(made)
     assert made not in shown
     assert person.keep("--generate", whence="") == shown
     assert kept(account) == made
@@ -131,7 +131,7 @@ def test_what_is_no_key_is_refused_and_not_shown(
 
 def test_a_field_or_a_secret_that_is_not_there_is_named(account: Account, person: Person) -> None:
     assert "cannot read the Secret web/session-key: cat:" in person.keep()
-    person.put(key.generate().base64, field="OTHER")
+    person.put(key.generate_key().base64, field="OTHER")
     assert "has no field SESSION_ENCRYPTION_KEY, but OTHER" in person.keep()
     assert person.keep("--field", "OTHER").startswith("0 ")
     assert "is not <namespace>/<name" in person.keep(whence="session-key")
@@ -140,7 +140,7 @@ def test_a_field_or_a_secret_that_is_not_there_is_named(account: Account, person
 def test_a_file_without_a_line_for_it_is_refused_before_anything_is_made(
     account: Account, person: Person
 ) -> None:
-    person.put(key.generate().base64)
+    person.put(key.generate_key().base64)
     person.file.write_text("ClusterName: production\n")
     assert "has no line" in person.keep()
     assert account.refusal("DescribeSecret", SecretId="keyturn/session-key")

@@ -155,14 +155,14 @@ LOOKS = {
     ),
     "topic": Look(
         errors.NotificationFailed,
-        _aws("http", lambda: notifications.Topic("arn:aws:sns:::x").send(MESSAGE)),
+        _aws("http", lambda: notifications.SnsTopic("arn:aws:sns:::x").send(MESSAGE)),
     ),
     "bus": Look(
         errors.NotificationFailed,
-        _aws("http", lambda: notifications.EventBus("default").send(MESSAGE)),
+        _aws("http", lambda: notifications.EventBridgeBus("default").send(MESSAGE)),
     ),
 }
-CASES = [(look, manner) for look in LOOKS for manner in MANNERS]
+CASES = [(look, options) for look in LOOKS for options in MANNERS]
 
 
 @pytest.fixture(autouse=True)
@@ -213,15 +213,15 @@ def outcome(look: Callable[[], object]) -> object:
     return ended[0]
 
 
-@pytest.mark.parametrize(("name", "manner"), CASES, ids=[f"{n}-{m}" for n, m in CASES])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{m}" for n, m in CASES])
 def test_a_look_at_a_hostile_server_ends_in_time_with_a_passing_error(
-    name: str, manner: str
+    name: str, options: str
 ) -> None:
     look = LOOKS[name]
     tls = TLS if look.tls else None
-    with HostileServer(manner, look.language, tls) as server:
+    with HostileServer(options, look.language, tls) as server:
         ended = outcome(lambda: look.at(server.port))
-        if look.takes_any_body and manner == "floods":
+        if look.takes_any_body and options == "floods":
             assert isinstance(ended, Answer | None)
             return
         assert type(ended) is look.error, ended

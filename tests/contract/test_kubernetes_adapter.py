@@ -9,7 +9,7 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters.kubernetes import workloads as kubernetes_workloads
-from keyturn.delivery.kubernetes_secret import DirectWrite
+from keyturn.delivery.kubernetes_secret import KubernetesSecretDelivery
 from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
 from keyturn.rollout.restart import RESTARTED_AT
 from keyturn.rollout.status import Workload
@@ -174,7 +174,9 @@ def test_the_log_of_every_container_is_read_from_the_very_moment_on(
 def report(adapters: Adapters) -> Report | str:
     """What the logs of the restart show, or the refusal."""
     try:
-        return pod_logs.read([adapters.cluster.of_restart("web", TWO, LONG_AGO)], time.monotonic)
+        return pod_logs.read_logs(
+            [adapters.cluster.of_restart("web", TWO, LONG_AGO)], time.monotonic
+        )
     except errors.KeyErrorsInLogs as told:
         return str(told)
 
@@ -319,7 +321,7 @@ def test_a_secret_that_somebody_else_keeps_writing_is_refused_unchanged(
     store(cluster, namespace, labels=label)
     before = adapters.secret.read()
     with pytest.raises(errors.DeliveryRefused, match="would overwrite what we write"):
-        DirectWrite(adapters.secret).check_ready()
+        KubernetesSecretDelivery(adapters.secret).check_ready()
     assert adapters.secret.read() == before
 
 

@@ -11,7 +11,7 @@ import pytest
 from keyturn import errors
 from keyturn.adapters.kubernetes.secrets import FORCE_SYNC, KubernetesExternalSecret
 from keyturn.delivery import strategy
-from keyturn.delivery.external_secrets import ForcedSync
+from keyturn.delivery.external_secrets import ExternalSecretsDelivery
 from keyturn.run.times import now
 from keyturn.secret import key
 from keyturn.settings.loading import DeliverySettings
@@ -44,9 +44,9 @@ class Delivery:
     cluster: ClusterUnderTest
     namespace: str
     name: str
-    way: ForcedSync
-    old: key.SessionKey = field(default_factory=key.generate)
-    new: key.SessionKey = field(default_factory=key.generate)
+    delivery: ExternalSecretsDelivery
+    old: key.SessionKey = field(default_factory=key.generate_key)
+    new: key.SessionKey = field(default_factory=key.generate_key)
     ledger: dict[str, Any] = field(default_factory=lambda: {"rotation": {"previousVersion": OLD}})
 
     def call(self) -> dict[str, Any]:
@@ -55,9 +55,9 @@ class Delivery:
             for version, one in ((OLD, self.old), (NEW, self.new))
         }
         source = FakeSecretStore({OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, documents)
-        told = strategy.deliver(source, self.way, NEW, self.ledger, now())
+        told = strategy.deliver(source, self.delivery, NEW, self.ledger, now())
         self.ledger["deliver_key"] = told
-        assert told["state"] != "done" or self.way.target.read().holds(self.new)
+        assert told["state"] != "done" or self.delivery.target.read().contains(self.new)
         return told
 
     def external_secret(self) -> Json:
@@ -100,7 +100,9 @@ def delivery_of(
 ) -> Delivery:
     settings = DeliverySettings(DeliveryMode("external-secrets"), SECRET, FIELD, "", name)
     external = KubernetesExternalSecret(adapters.api, settings)
-    return Delivery(cluster, namespace, name, ForcedSync(adapters.secret, external, SECRET))
+    return Delivery(
+        cluster, namespace, name, ExternalSecretsDelivery(adapters.secret, external, SECRET)
+    )
 
 
 @contextmanager
@@ -135,12 +137,12 @@ def is_ready(external_secret: Json) -> bool:
 def test_the_operator_is_asked_once_and_again_only_where_its_sync_proves_nothing(
     delivered: Delivery, operator: SecretsOperator
 ) -> None:
-    delivered.way.check_ready()
+    delivered.delivery.check_ready()
     operator.provides = delivered.new.base64
     operator.may_sync.clear()
     until(now, lambda at: at.replace(microsecond=0) > refreshed_at(delivered))
     assert [delivered.call()["asked"] for _ in range(3)] == [1] * 3
-    assert delivered.way.target.read().holds(delivered.old)
+    assert delivered.delivery.target.read().contains(delivered.old)
     operator.may_sync.set()
     last = until(delivered.call, lambda told: told["state"] == "done")
     assert delivered.token() == f"{NEW}-{last['asked']}"
@@ -178,7 +180,7 @@ def test_a_ready_of_the_sync_before_proves_nothing_even_where_the_key_is_there(
     theirs = {"stringData": {FIELD: delivered.new.base64}}
     delivered.cluster.admin.patch(SECRETS, delivered.namespace, SECRET, theirs)
     assert is_ready(delivered.external_secret())
-    assert delivered.way.target.read().holds(delivered.new)
+    assert delivered.delivery.target.read().contains(delivered.new)
     assert delivered.call()["state"] == "waiting"
     operator.may_sync.set()
     until(delivered.call, lambda told: told["state"] == "done")
@@ -211,16 +213,16 @@ def test_the_operator_tries_again_by_itself_and_mends_what_others_write(
     until(delivered.external_secret, lambda found: not is_ready(found))
     operator.provides = delivered.new.base64
     until(delivered.external_secret, is_ready)
-    assert delivered.way.target.read().holds(delivered.new)
+    assert delivered.delivery.target.read().contains(delivered.new)
     theirs = {"stringData": {FIELD: "c2hvcnQ="}}
     delivered.cluster.admin.patch(SECRETS, delivered.namespace, SECRET, theirs)
-    until(delivered.way.target.read, lambda found: found.holds(delivered.new))
+    until(delivered.delivery.target.read, lambda found: found.contains(delivered.new))
 
 
 def test_the_operator_owns_the_secret_and_says_so(
     delivered: Delivery, operator: SecretsOperator
 ) -> None:
-    assert delivered.way.target.read().owner == f"ExternalSecret {NAME}"
+    assert delivered.delivery.target.read().owner == f"ExternalSecret {NAME}"
     assert [sync.name for sync in operator.syncs] == [NAME]
 
 
@@ -239,7 +241,7 @@ def test_an_external_secret_that_would_never_bring_the_key_is_refused_unchanged(
     with synced(delivered, **spec):
         before = delivered.external_secret()
         with pytest.raises(errors.SyncImpossible, match=f"{named}.* Nothing was changed"):
-            delivered.way.check_ready()
+            delivered.delivery.check_ready()
         assert delivered.external_secret() == before
 
 
@@ -248,7 +250,7 @@ def test_with_the_permission_a_dry_run_passes_and_changes_nothing(
 ) -> None:
     assert operator.provides == delivered.old.base64
     before = delivered.external_secret()
-    delivered.way.check_ready()
+    delivered.delivery.check_ready()
     assert delivered.external_secret() == before
 
 
@@ -259,5 +261,5 @@ def test_without_the_permission_the_error_names_it_and_nothing_is_changed(
     with synced(refused):
         before = refused.external_secret()
         with pytest.raises(errors.AccessDenied, match=r"`patch externalsecrets` \(seen-only\)"):
-            refused.way.check_ready()
+            refused.delivery.check_ready()
         assert refused.external_secret() == before

@@ -17,7 +17,7 @@ from keyturn import errors
 from keyturn.rollout import restart as rollout_restart
 from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
 from keyturn.rollout.status import CRASHES_ALLOWED
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS, PODS, RESOURCE_QUOTAS, SECRETS, Json
 from tests.conftest import OLD, STAMP
@@ -339,7 +339,7 @@ def test_a_pause_by_reloader_is_waited_for_and_the_rollout_goes_on_after_it(
         change = {"metadata": {"annotations": notes}, "spec": {"paused": paused}}
         cluster.admin.patch(DEPLOYMENTS, namespace, "web", change)
 
-    annotate({**period, paused_at: timestamp(now())}, paused=True)
+    annotate({**period, paused_at: format_timestamp(now())}, paused=True)
     rotation.restart()
     seen = until(rotation.look, lambda look: "old" in look["says"])
     assert seen["state"] == "waiting"
@@ -356,7 +356,9 @@ def test_two_rotations_in_one_second_are_two_rollouts(rotation: Rotation) -> Non
     begun, cluster = now(), rotation.adapters.cluster
     generations = []
     for stamp in (STAMP, Stamp(OLD, STAMP.delivery)):
-        again = partial(rollout_restart.restart, cluster, stamp, "web", begun, still_on_top)
+        again = partial(
+            rollout_restart.restart_workload, cluster, stamp, "web", begun, still_on_top
+        )
         assert insist(again).entry["restarted"]
         generations.append(rotation.deployment()["metadata"]["generation"])
     assert generations[1] == generations[0] + 1
@@ -370,7 +372,9 @@ def test_a_restart_that_is_held_up_is_not_stamped_over_that_of_a_later_run(
     later = Stamp("later", "9")
 
     def held_up() -> None:
-        rollout_restart.restart(rotation.adapters.cluster, later, "web", now(), still_on_top)
+        rollout_restart.restart_workload(
+            rotation.adapters.cluster, later, "web", now(), still_on_top
+        )
 
     with pytest.raises(errors.DeliveryConflict, match="deployments/web"):
         rotation.restart_once(held_up)

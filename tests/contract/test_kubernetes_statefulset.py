@@ -12,7 +12,7 @@ import pytest
 from keyturn import errors
 from keyturn.rollout import restart as rollout_restart
 from keyturn.rollout.pod_annotations import KEY_VERSION
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
 from tests.conftest import NEW, OLD, STAMP
@@ -55,10 +55,12 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
         yield adapters_of(cluster, namespace)
 
 
-def restart(adapters: Adapters, begun: datetime) -> rollout_restart.Counted:
+def restart(adapters: Adapters, begun: datetime) -> rollout_restart.CountedPods:
     """Restart it, whatever its controller writes in between."""
     return insist(
-        lambda: rollout_restart.restart(adapters.cluster, STAMP, SERVICE, begun, still_on_top)
+        lambda: rollout_restart.restart_workload(
+            adapters.cluster, STAMP, SERVICE, begun, still_on_top
+        )
     )
 
 
@@ -77,14 +79,14 @@ def start(
         "metadata": {"labels": labels},
         "spec": {"containers": [container(code)], "terminationGracePeriodSeconds": 5},
     }
-    wanted = {
+    desired = {
         "serviceName": NAME,
         "replicas": replicas,
         "selector": {"matchLabels": labels},
         "template": template,
         **spec,
     }
-    cluster.admin.create(STATEFUL_SETS, namespace, {"metadata": {"name": NAME}, "spec": wanted})
+    cluster.admin.create(STATEFUL_SETS, namespace, {"metadata": {"name": NAME}, "spec": desired})
     until(
         lambda: read(cluster, namespace),
         lambda found: found["status"].get("readyReplicas") == replicas,
@@ -114,13 +116,13 @@ def versions(cluster: ClusterUnderTest, namespace: str) -> dict[str, str | None]
 
 def patches(cluster: ClusterUnderTest) -> int:
     """How many patches of the StatefulSet were asked for so far, dry ones included."""
-    wanted = ("patch", STATEFUL_SETS.plural, NAME)
-    return sum(tuple(entry[1:]) == wanted for entry in cluster.running.audit)
+    desired = ("patch", STATEFUL_SETS.plural, NAME)
+    return sum(tuple(entry[1:]) == desired for entry in cluster.running.audit)
 
 
-def ledger_of(restarted: rollout_restart.Counted) -> dict[str, Any]:
+def ledger_of(restarted: rollout_restart.CountedPods) -> dict[str, Any]:
     """What a run knows that began now and has restarted the service."""
-    begun = {"startedAt": timestamp(now())}
+    begun = {"startedAt": format_timestamp(now())}
     return {"begin_rotation": begun, "restart_service": {**restarted.entry, **begun}}
 
 
@@ -128,14 +130,14 @@ def look_until_done(
     cluster: ClusterUnderTest,
     namespace: str,
     adapters: Adapters,
-    restarted: rollout_restart.Counted,
-) -> list[rollout_restart.Counted]:
+    restarted: rollout_restart.CountedPods,
+) -> list[rollout_restart.CountedPods]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
     ledger = ledger_of(restarted)
-    looks: list[rollout_restart.Counted] = []
+    looks: list[rollout_restart.CountedPods] = []
 
-    def look() -> rollout_restart.Counted:
-        looks.append(rollout_restart.check(adapters.cluster, STAMP, ledger, LIMIT, now()))
+    def look() -> rollout_restart.CountedPods:
+        looks.append(rollout_restart.check_rollout(adapters.cluster, STAMP, ledger, LIMIT, now()))
         ledger["check_rollout"] = looks[-1].entry
         return looks[-1]
 
@@ -205,7 +207,7 @@ def test_a_stray_old_pod_that_nobody_owns_is_named_and_not_waited_for(
     assert restarted.pods.keys() == {f"{NAME}-0", f"{NAME}-1"}
     ledger = ledger_of(restarted)
     done = until(
-        lambda: rollout_restart.check(adapters.cluster, STAMP, ledger, LIMIT, now()).entry,
+        lambda: rollout_restart.check_rollout(adapters.cluster, STAMP, ledger, LIMIT, now()).entry,
         lambda seen: bool(seen["state"] == "done"),
     )
     assert done["notRestarted"] == "1 pod of another owner: stray (no controller)"

@@ -142,7 +142,7 @@ def labels(bench: Bench) -> dict[str, set[str]]:
 
 
 def another() -> str:
-    return json.dumps({key.FIELD: key.generate().base64})
+    return json.dumps({key.FIELD: key.generate_key().base64})
 
 
 # The same for both
@@ -218,7 +218,7 @@ def test_a_whole_rotation_ends_with_a_new_key_also_when_it_is_repeated(bench: Be
     rotation = steps.Rotation(bench.arn, bench.store, runs, FakeQuestions(), "scheduled")
     for step in STEPS * 2:
         event = {"Step": step, "SecretId": bench.arn, "ClientRequestToken": bench.pending}
-        steps.take_step(rotation, steps.parse(event, bench.arn))
+        steps.take_step(rotation, steps.parse_request(event, bench.arn))
     assert labels(bench) == {bench.current: {"AWSPREVIOUS"}, bench.pending: {"AWSCURRENT"}}
     new = key.parse_document(bench.store.read(bench.pending))
     assert new.key != key.parse_document(bench.document).key
@@ -438,7 +438,7 @@ def test_a_whole_rotation_changes_the_secret_with_two_calls(
     )
     for step in STEPS * 2:
         event = {"Step": step, "SecretId": real.arn, "ClientRequestToken": token}
-        steps.take_step(rotation, steps.parse(event, real.arn))
+        steps.take_step(rotation, steps.parse_request(event, real.arn))
     reads = {"DescribeSecret", "GetSecretValue", "ListSecretVersionIds"}
     changes = [(name, asked) for name, asked in front.requests if name not in reads]
     assert [name for name, _ in changes] == ["PutSecretValue", "UpdateSecretVersionStage"]

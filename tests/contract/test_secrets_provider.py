@@ -48,7 +48,7 @@ def test_a_version_is_read_by_its_id(provider: SecretsManagerProvider, versions:
 
 @pytest.mark.usefixtures("versions")
 @pytest.mark.parametrize(
-    ("reference", "says"),
+    ("reference", "summary"),
     [
         ({"key": NAME, "property": "NONE"}, "NONE does not exist in secret web/session-key"),
         ({"key": "elsewhere"}, "ResourceNotFoundException"),
@@ -56,8 +56,8 @@ def test_a_version_is_read_by_its_id(provider: SecretsManagerProvider, versions:
     ],
 )
 def test_what_is_not_there_is_said_without_a_value(
-    provider: SecretsManagerProvider, reference: dict[str, str], says: str
+    provider: SecretsManagerProvider, reference: dict[str, str], summary: str
 ) -> None:
-    with pytest.raises(ProviderError, match=says) as told:
+    with pytest.raises(ProviderError, match=summary) as told:
         provider(reference)
     assert "new" not in str(told.value)

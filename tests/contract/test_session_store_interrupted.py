@@ -244,7 +244,7 @@ def test_users_who_log_in_meanwhile_are_told_from_those_who_were_there(
     assert 0 < entry["createdSince"] <= len(kept)
     assert 0.1 * rate < entry["createdPerSecond"] < 1.1 * rate
     assert SESSIONS <= entry["deleted"] <= SESSIONS + len(new) - entry["createdSince"]
-    assert purge_progress.claim(entry).startswith(
+    assert purge_progress.purge_summary(entry).startswith(
         f"{entry['deleted']} ended; of those that existed when the purge began, none is left;"
         f" {entry['createdSince']} created since ({entry['createdPerSecond']:g} a second)"
     )

@@ -16,9 +16,9 @@ from tests.contract.secrets_manager_account import Account
 MESSAGE = Message(
     kind="Session Key Rotation Failed",
     subject="Session key rotation FAILED",
-    says="The rotation stopped at <!channel> & more.",
+    summary="The rotation stopped at <!channel> & more.",
     fields={"When": "now", "Impact": "none"},
-    todo="Run it again:",
+    next_steps="Run it again:",
     facts={},
     command="aws stepfunctions start-execution",
 )
@@ -115,7 +115,7 @@ def test_a_message_is_posted_to_the_url_of_the_secret(
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "summary"),
     [
         ("/services/gone", "HTTP 404, no_service."),
         ("/services/odd", "HTTP 500."),
@@ -126,11 +126,11 @@ def test_a_message_is_posted_to_the_url_of_the_secret(
     ],
 )
 def test_a_refusal_is_told_without_the_url_and_a_redirect_is_not_followed(
-    path: str, says: str, post: Callable[..., None], workspace: Workspace
+    path: str, summary: str, post: Callable[..., None], workspace: Workspace
 ) -> None:
     with pytest.raises(errors.NotificationFailed) as told:
         post(workspace.url(path))
-    assert str(told.value) == f"Slack did not take the message: {says}"
+    assert str(told.value) == f"Slack did not take the message: {summary}"
     tries = 2 if path in {"/services/odd", "/services/busy-on"} else 1
     assert [asked for asked, _ in workspace.posted] == [path] * tries
 
@@ -183,9 +183,9 @@ def test_anything_but_a_webhook_of_slack_is_not_called_and_not_shown(
     assert "Store it there." in str(told.value)
 
 
-def tell(channel: slack.Slack) -> str:
+def notify(channel: slack.Slack) -> str:
     """What became of the message."""
-    return Notifications([channel], "here").tell(MESSAGE)["slack"]
+    return Notifications([channel], "here").notify(MESSAGE)["slack"]
 
 
 @pytest.mark.parametrize("stored", ["http://127.0.0.1:99999/s", "http://127.0.0.1:1/s"])
@@ -193,12 +193,12 @@ def test_what_cannot_be_called_is_our_error_and_nothing_of_it_is_shown(
     stored: str, account: Account
 ) -> None:
     account.put(stored)
-    told = tell(slack.Slack(account.arn))
+    told = notify(slack.Slack(account.arn))
     assert told.startswith("NotificationFailed: Slack did not answer")
     assert stored not in told
 
 
 def test_a_secret_that_is_not_there_keeps_nobody_from_being_told(account: Account) -> None:
     missing = f"{account.arn[:-6]}ZyXwVu"
-    told = tell(slack.Slack(missing))
+    told = notify(slack.Slack(missing))
     assert told.startswith(f"AwsResourceNotFound: secretsmanager:GetSecretValue on {missing}")

@@ -56,7 +56,7 @@ def test_an_existing_secret_gets_the_schedule_and_the_policy_and_keeps_its_value
     cloud: Cloud, functions: Functions
 ) -> None:
     client = cloud.client("secretsmanager")
-    value = json.dumps({key.FIELD: key.generate().base64, "owner": "platform"})
+    value = json.dumps({key.FIELD: key.generate_key().base64, "owner": "platform"})
     existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
     made = deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
     assert secrets(cloud) == [existing]
@@ -78,7 +78,7 @@ OF_ANOTHER = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:Dele
 
 def secret_with_a_policy(client: Any) -> str:
     """A secret with a key and somebody else's resource policy; its ARN."""
-    value = json.dumps({key.FIELD: key.generate().base64})
+    value = json.dumps({key.FIELD: key.generate_key().base64})
     existing: str = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
     document = json.dumps({"Version": "2012-10-17", "Statement": [OF_ANOTHER]})
     client.put_resource_policy(SecretId=existing, ResourcePolicy=document)

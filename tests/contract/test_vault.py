@@ -20,7 +20,7 @@ from keyturn import errors
 from keyturn.adapters.aws import client as aws_client
 from keyturn.adapters.vault import login
 from keyturn.delivery import strategy, vault
-from keyturn.delivery.strategy import Promoted
+from keyturn.delivery.strategy import PromotedKey
 from keyturn.run.run import Run
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
@@ -59,7 +59,7 @@ def site(server: VaultServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]
 
 
 def test_the_key_is_a_new_version_and_every_other_field_is_as_it_was(site: Site) -> None:
-    delivered = site.way().bring(site.promoted(), {}, NOW)
+    delivered = site.delivery().deliver(site.promoted(), {}, NOW)
     assert delivered == {
         "state": "done",
         "target": f"Vault {MOUNT}/{PATH}",
@@ -74,18 +74,18 @@ def test_the_key_is_a_new_version_and_every_other_field_is_as_it_was(site: Site)
 
 
 def test_a_second_time_nothing_is_written_and_the_delivery_has_the_same_name(site: Site) -> None:
-    first = site.way().bring(site.promoted(), {}, NOW)
-    again = site.way().bring(site.promoted(), {}, NOW)
+    first = site.delivery().deliver(site.promoted(), {}, NOW)
+    again = site.delivery().deliver(site.promoted(), {}, NOW)
     assert (again["written"], again["delivery"]) == (False, first["delivery"])
     assert again["vaultVersionBefore"] is None
     assert site.kept.version() == 2
-    assert site.way().holds(site.promoted())
+    assert site.delivery().contains(site.promoted())
 
 
 def test_the_way_back_is_a_new_version_with_the_previous_key(site: Site) -> None:
-    way = site.way()
-    way.bring(site.promoted(), {}, NOW)
-    back = way.bring(Promoted(site.old, "the version before", lambda: None), {}, NOW)
+    delivery = site.delivery()
+    delivery.deliver(site.promoted(), {}, NOW)
+    back = delivery.deliver(PromotedKey(site.old, "the version before", lambda: None), {}, NOW)
     assert (back["vaultVersionBefore"], back["vaultVersion"]) == (2, 3)
     assert site.kept.fields() == {**OTHERS, FIELD: site.old.base64}
 
@@ -105,7 +105,7 @@ def test_fields_are_spelt_afterwards_as_the_server_spelt_them_before(site: Site)
     text = f'{{"data": {{{fields}, "{FIELD}": "{site.old.base64}"}}}}'
     assert requests.post(address, data=text, headers=headers, timeout=10).status_code == 200
     before = spelt()
-    site.way().bring(site.promoted(), {}, NOW)
+    site.delivery().deliver(site.promoted(), {}, NOW)
     assert spelt() == before
     assert "19.99" in before
 
@@ -128,15 +128,15 @@ def test_what_another_client_writes_at_the_same_moment_survives(site: Site) -> N
             else:
                 counted[0] += 1
 
-    way, written = site.way(), 0
+    delivery, written = site.delivery(), 0
     other = threading.Thread(target=count)
     other.start()
     try:
         while written < 20 or not all(met.values()):
-            site.new = key.generate()
+            site.new = key.generate_key()
             looks = itertools.count()
             try:
-                way.bring(site.promoted(functools.partial(next, looks)), {}, NOW)
+                delivery.deliver(site.promoted(functools.partial(next, looks)), {}, NOW)
             except errors.DeliveryConflict:  # the state machine tries again
                 met["ours"] += 1
             else:
@@ -145,7 +145,7 @@ def test_what_another_client_writes_at_the_same_moment_survives(site: Site) -> N
     finally:
         stop.set()
         other.join()
-    assert way.bring(site.promoted(), {}, NOW)["state"] == "done"
+    assert delivery.deliver(site.promoted(), {}, NOW)["state"] == "done"
     assert site.kept.fields() == {**OTHERS, FIELD: site.new.base64, "count": counted[0]}
 
 
@@ -161,12 +161,12 @@ def test_a_write_in_between_is_read_and_kept_and_one_that_never_ends_gives_up(si
         if turn := next(turns, None):
             turn()
 
-    delivered = site.way().bring(site.promoted(interfere_twice), {}, NOW)
+    delivered = site.delivery().deliver(site.promoted(interfere_twice), {}, NOW)
     assert (delivered["vaultVersionBefore"], delivered["vaultVersion"]) == (3, 4)
     assert site.kept.fields() == {**OTHERS, "count": 2, FIELD: site.new.base64}
-    site.new = key.generate()
+    site.new = key.generate_key()
     with pytest.raises(errors.DeliveryConflict):
-        site.way().bring(site.promoted(interfere), {}, NOW)
+        site.delivery().deliver(site.promoted(interfere), {}, NOW)
     assert site.kept.fields()["count"] == 2 + vault.WRITES_TRIED
 
 
@@ -175,7 +175,7 @@ def test_a_key_that_is_current_no_more_is_not_written(site: Site) -> None:
         raise errors.Superseded("another rotation has overtaken it")
 
     with pytest.raises(errors.Superseded):
-        site.way().bring(site.promoted(overtaken), {}, NOW)
+        site.delivery().deliver(site.promoted(overtaken), {}, NOW)
     assert site.kept.version() == 1
 
 
@@ -186,27 +186,30 @@ def test_upon_a_latest_version_that_is_gone_nothing_is_written(site: Site, destr
     kept.delete(2)
     if destroyed:
         kept.client.secrets.kv.v2.destroy_secret_versions(PATH, [2], mount_point=MOUNT)
-    for call in (site.way().check_ready, lambda: site.way().bring(site.promoted(), {}, NOW)):
+    for call in (
+        site.delivery().check_ready,
+        lambda: site.delivery().deliver(site.promoted(), {}, NOW),
+    ):
         with pytest.raises(errors.VaultVersionDeleted, match="Version 2, the latest of"):
             call()
     assert kept.version() == 2
     if not destroyed:
         kept.client.secrets.kv.v2.undelete_secret_versions(PATH, [2], mount_point=MOUNT)
-        site.way().bring(site.promoted(), {}, NOW)
+        site.delivery().deliver(site.promoted(), {}, NOW)
         assert kept.fields() == {"only": "in version 2", FIELD: site.new.base64}
 
 
 def test_exposed_versions_are_destroyed_and_no_other_ever(site: Site) -> None:
-    kept, other = site.kept, key.generate()
+    kept, other = site.kept, key.generate_key()
     kept.put({FIELD: other.base64})  # 2: another key
     kept.put({"later": 1, FIELD: site.old.base64})  # 3: the exposed key once more
     kept.put({"no": "key"})  # 4
     kept.put({FIELD: site.old.base64, "hidden": True})  # 5: deleted below
     kept.put({FIELD: site.old.base64})  # 6
     kept.delete(5)
-    way, promoted = site.way(), site.promoted()
-    way.bring(promoted, {}, NOW)
-    destroyed = way.destroy(promoted, {site.old.fingerprint})
+    delivery, promoted = site.delivery(), site.promoted()
+    delivery.deliver(promoted, {}, NOW)
+    destroyed = delivery.destroy(promoted, {site.old.fingerprint})
     assert destroyed == {
         "target": f"Vault {MOUNT}/{PATH}",
         "destroyed": [1, 3, 6],
@@ -220,13 +223,13 @@ def test_exposed_versions_are_destroyed_and_no_other_ever(site: Site) -> None:
     assert kept.fields(2)[FIELD] == other.base64
     with pytest.raises(InvalidPath):
         kept.fields(6)
-    again = way.destroy(promoted, {site.old.fingerprint})
+    again = delivery.destroy(promoted, {site.old.fingerprint})
     assert (again["destroyed"], again["unreadable"]) == ([], [5])
 
 
 def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site: Site) -> None:
     """It overtook a scheduled run, whose pods still ran the key before that run's."""
-    between, other, kept = key.generate(), key.generate(), site.kept
+    between, other, kept = key.generate_key(), key.generate_key(), site.kept
     kept.put({FIELD: other.base64})  # 2: a key that nobody has marked
     kept.put({FIELD: between.base64})  # 3: what the scheduled run delivered
     source = FakeSecretStore(
@@ -237,9 +240,9 @@ def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site:
         },
     )
     source.mark_exposed(Mark(FIRST, NOW, "emergency", site.old.fingerprint))
-    emergency, way = Run(NEW, ARN, "emergency", SCHEDULED), site.way()
-    told = strategy.deliver(source, way, NEW, emergency.as_ledger(), NOW)
-    destroyed = vault.destroy_exposed(source, way, emergency, told)
+    emergency, delivery = Run(NEW, ARN, "emergency", SCHEDULED), site.delivery()
+    told = strategy.deliver(source, delivery, NEW, emergency.as_ledger(), NOW)
+    destroyed = vault.destroy_exposed_versions(source, delivery, emergency, told)
     assert destroyed["destroyed"] == kept.destroyed() == [1, 3]
     assert kept.fields()[FIELD] == site.new.base64
     assert kept.fields(2)[FIELD] == other.base64
@@ -247,27 +250,27 @@ def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site:
 
 @pytest.mark.parametrize("exposed", ["of the new key", "unknown"])
 def test_without_a_key_that_is_exposed_nothing_is_destroyed(site: Site, exposed: str) -> None:
-    way, promoted = site.way(), site.promoted()
-    way.bring(promoted, {}, NOW)
+    delivery, promoted = site.delivery(), site.promoted()
+    delivery.deliver(promoted, {}, NOW)
     site.kept.put({**site.kept.fields(), "later": 1})
     named = {promoted.key.fingerprint} if exposed == "of the new key" else set[str]()
-    assert way.destroy(promoted, named)["destroyed"] == []
+    assert delivery.destroy(promoted, named)["destroyed"] == []
     assert site.kept.destroyed() == []
 
 
 def test_where_the_latest_version_is_not_the_new_key_nothing_is_destroyed(site: Site) -> None:
     with pytest.raises(errors.DeliveryOverwritten, match="nothing was destroyed"):
-        site.way().destroy(site.promoted(), {site.old.fingerprint})
+        site.delivery().destroy(site.promoted(), {site.old.fingerprint})
     assert site.kept.destroyed() == []
 
 
 def everything(site: Site) -> None:
     """All that a rotation does in Vault: the checks, the delivery, the destruction."""
-    way = site.way()
-    way.check_ready()
-    way.bring(site.promoted(), {}, NOW)
-    assert way.holds(site.promoted())
-    assert way.destroy(site.promoted(), {site.old.fingerprint})["destroyed"]
+    delivery = site.delivery()
+    delivery.check_ready()
+    delivery.deliver(site.promoted(), {}, NOW)
+    assert delivery.contains(site.promoted())
+    assert delivery.destroy(site.promoted(), {site.old.fingerprint})["destroyed"]
 
 
 def rules() -> list[tuple[str, str]]:
@@ -315,11 +318,11 @@ def test_each_right_is_used_by_a_call_and_not_only_asked_for(
 ) -> None:
     """The same without the look at the rights, which is the last: the server denies the call."""
     site.grant(without(path, capability))
-    way = site.way()
+    delivery = site.delivery()
 
     def deliver_and_destroy() -> None:
-        way.bring(site.promoted(), {}, NOW)
-        way.destroy(site.promoted(), {site.old.fingerprint})
+        delivery.deliver(site.promoted(), {}, NOW)
+        delivery.destroy(site.promoted(), {site.old.fingerprint})
 
     with pytest.raises(errors.AccessDenied, match=rf"`{capability}` {re.escape(path)} \(403\)"):
         deliver_and_destroy()
@@ -327,15 +330,15 @@ def test_each_right_is_used_by_a_call_and_not_only_asked_for(
 
 def test_where_nothing_is_to_be_destroyed_the_rights_for_it_are_not_asked_for(site: Site) -> None:
     site.grant("\n".join(part for part in POLICY.split("\n\n") if "destroy" not in part))
-    way = vault.VaultWrite(site.secret(), destroys_exposed=False)
-    way.check_ready()
-    assert way.bring(site.promoted(), {}, NOW)["destroysExposed"] is False
+    delivery = vault.VaultDelivery(site.secret(), destroys_exposed=False)
+    delivery.check_ready()
+    assert delivery.deliver(site.promoted(), {}, NOW)["destroysExposed"] is False
     with pytest.raises(errors.AccessDenied, match=f"`read` {MOUNT}/metadata/{PATH}"):
-        site.way().check_ready()
+        site.delivery().check_ready()
 
 
 def test_the_checks_change_nothing(site: Site) -> None:
-    site.way().check_ready()
+    site.delivery().check_ready()
     assert site.kept.version() == 1
     assert site.kept.fields() == {**OTHERS, FIELD: site.old.base64}
 
@@ -345,9 +348,9 @@ def test_a_stored_token_is_taken_as_it_is(site: Site) -> None:
     made = client.auth.token.create(policies=["keyturn"], no_default_policy=True, ttl="5m")
     site.credentials.clear()
     site.credentials["token"] = made["auth"]["client_token"]
-    way = site.way(vault_authentication=VaultAuthentication("token"))
-    way.check_ready()
-    assert way.bring(site.promoted(), {}, NOW)["vaultVersion"] == 2
+    delivery = site.delivery(vault_authentication=VaultAuthentication("token"))
+    delivery.check_ready()
+    assert delivery.deliver(site.promoted(), {}, NOW)["vaultVersion"] == 2
 
 
 def test_one_login_serves_a_whole_delivery_and_a_later_one_logs_in_anew(
@@ -362,12 +365,12 @@ def test_one_login_serves_a_whole_delivery_and_a_later_one_logs_in_anew(
 
     monkeypatch.setattr(login.AppRoleLogin, "log_in", log_in)
     secret = site.secret()
-    way = vault.VaultWrite(secret, destroys_exposed=True)
-    way.check_ready()
-    way.bring(site.promoted(), {}, NOW)
+    delivery = vault.VaultDelivery(secret, destroys_exposed=True)
+    delivery.check_ready()
+    delivery.deliver(site.promoted(), {}, NOW)
     assert len(logins) == 1
     secret._logged_in_until = 0.0
-    assert way.holds(site.promoted())
+    assert delivery.contains(site.promoted())
     assert len(logins) == 2
 
 
@@ -377,13 +380,13 @@ def test_neither_key_nor_token_is_logged_by_anybody(
     """Not by hvac, requests or urllib3 either, whatever level somebody sets."""
     caplog.set_level(logging.DEBUG)
     secret = site.secret()
-    way = vault.VaultWrite(secret, destroys_exposed=True)
-    way.check_ready()
-    way.bring(site.promoted(), {}, NOW)
-    way.destroy(site.promoted(), {site.old.fingerprint})
+    delivery = vault.VaultDelivery(secret, destroys_exposed=True)
+    delivery.check_ready()
+    delivery.deliver(site.promoted(), {}, NOW)
+    delivery.destroy(site.promoted(), {site.old.fingerprint})
     token = secret._connection.token
     assert token
-    shown = f"{caplog.text} {secret!r} {secret.__dict__!r} {way!r} {site!r}"
+    shown = f"{caplog.text} {secret!r} {secret.__dict__!r} {delivery!r} {site!r}"
     for hidden in (token, *site.credentials.values(), site.new.base64, site.old.base64):
         assert hidden not in shown
     assert "urllib3" in caplog.text  # it does log: the requests' paths

@@ -59,8 +59,8 @@ def site(server: VaultServer, monkeypatch: pytest.MonkeyPatch) -> Site:
 def refused(site: Site, error: type[errors.KeyturnError], match: str, **changes: Any) -> None:
     """Both the checks and the delivery meet the error, and its words are neither key nor token."""
     for call in (
-        lambda: site.way(**changes).check_ready(),
-        lambda: site.way(**changes).bring(site.promoted(), {}, NOW),
+        lambda: site.delivery(**changes).check_ready(),
+        lambda: site.delivery(**changes).deliver(site.promoted(), {}, NOW),
     ):
         with pytest.raises(error, match=match) as told:
             call()
@@ -77,7 +77,7 @@ def test_a_sealed_server_is_named_and_one_that_is_unsealed_is_written(
         server.seal()
         refused(site, errors.VaultSealed, "is sealed and serves nobody")
         server.unseal()
-        assert site.way().bring(site.promoted(), {}, NOW)["written"]
+        assert site.delivery().deliver(site.promoted(), {}, NOW)["written"]
 
 
 def test_a_server_that_is_gone_is_unavailable(
@@ -94,9 +94,9 @@ def test_a_mount_of_version_1_is_refused_before_anything_is_promoted(site: Site)
     client.secrets.kv.v1.create_or_update_secret(PATH, {FIELD: site.old.base64}, mount_point="old")
     site.grant(POLICY.replace(f'"{MOUNT}/', '"old/'))
     with pytest.raises(errors.VaultNotVersioned, match="kv enable-versioning old"):
-        site.way(vault_mount=VaultPath("old")).check_ready()
+        site.delivery(vault_mount=VaultPath("old")).check_ready()
     with pytest.raises(errors.VaultSecretNotFound):
-        site.way(vault_mount=VaultPath("old")).bring(site.promoted(), {}, NOW)
+        site.delivery(vault_mount=VaultPath("old")).deliver(site.promoted(), {}, NOW)
     found = client.secrets.kv.v1.read_secret(PATH, mount_point="old")
     assert found["data"] == {FIELD: site.old.base64}
 
@@ -104,7 +104,7 @@ def test_a_mount_of_version_1_is_refused_before_anything_is_promoted(site: Site)
 def test_another_engine_is_refused(site: Site) -> None:
     site.grant('path "cubbyhole/*" { capabilities = ["read"] }')
     with pytest.raises(errors.VaultNotVersioned):
-        site.way(vault_mount=VaultPath("cubbyhole")).check_ready()
+        site.delivery(vault_mount=VaultPath("cubbyhole")).check_ready()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_credentials_that_are_not_whole_are_not_sent(fields: dict[str, str], sit
     site.credentials.clear()
     site.credentials.update(fields)
     with pytest.raises(errors.VaultLoginRefused, match="texts in role_id, secret_id"):
-        site.way().check_ready()
+        site.delivery().check_ready()
 
 
 def test_a_private_authority_is_trusted_and_no_other_is(
@@ -162,8 +162,8 @@ def test_a_private_authority_is_trusted_and_no_other_is(
 ) -> None:
     site = prepared(tls_server, monkeypatch)
     own = {"authority": tls_server.ca_pem}
-    site.way(**own).check_ready()
-    assert site.way(**own).bring(site.promoted(), {}, NOW)["written"]
+    site.delivery(**own).check_ready()
+    assert site.delivery(**own).deliver(site.promoted(), {}, NOW)["written"]
     other = CertificateAuthority("somebody else").pem
     for authority in ("", other):
         refused(
@@ -201,11 +201,11 @@ def test_a_secret_in_a_namespace_is_found_with_its_name_and_not_without(
     site.credentials.update(role_id=role.role_id, secret_id=role.secret_id)
     there = {"vault_namespace": "team"}
     with pytest.raises(errors.VaultSecretNotFound):
-        site.way(**there).check_ready()
+        site.delivery(**there).check_ready()
     client.secrets.kv.v2.create_or_update_secret(PATH, {FIELD: site.old.base64})
     before = site.kept.version()
-    site.way(**there).check_ready()
-    delivered = site.way(**there).bring(site.promoted(), {}, NOW)
+    site.delivery(**there).check_ready()
+    delivered = site.delivery(**there).deliver(site.promoted(), {}, NOW)
     assert delivered["target"] == f"Vault team/{MOUNT}/{PATH}"
     assert site.kept.version() == before
     refused(site, errors.VaultLoginRefused, "VaultNamespace")
@@ -231,7 +231,7 @@ def test_nothing_is_taken_from_the_environment_or_from_files(
     unused = connection.connect(settings(site.server.address), of_the_system)
     assert unused.token == ""
     secret.check_access(destroy=True)
-    assert site.way().bring(site.promoted(), {}, NOW)["written"]
+    assert site.delivery().deliver(site.promoted(), {}, NOW)["written"]
 
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]

@@ -6,7 +6,7 @@ import pytest
 
 from keyturn import errors
 from keyturn.adapters.aws import client
-from keyturn.delivery.vault import KeptVersion, VaultSecret
+from keyturn.delivery.vault import VaultSecret, VersionMetadata
 from keyturn.secret import key
 from local.processes import Processes
 from local.vault_server import VaultServer
@@ -71,7 +71,7 @@ def test_a_secret_that_is_not_there_is_named(owned: Owned) -> None:
 
 
 def test_a_write_changes_one_field_upon_what_was_read_and_upon_nothing_else(owned: Owned) -> None:
-    first, second = key.generate().base64, key.generate().base64
+    first, second = key.generate_key().base64, key.generate_key().base64
     owned.put(**{FIELD: first, "OTHER": "kept"})
     read = owned.secret.read()
     owned.secret.write(read, second)
@@ -84,23 +84,23 @@ def test_a_write_changes_one_field_upon_what_was_read_and_upon_nothing_else(owne
 
 
 def test_versions_and_what_they_hold(owned: Owned) -> None:
-    values = [key.generate().base64 for _ in range(4)]
+    values = [key.generate_key().base64 for _ in range(4)]
     for value in values:
         owned.put(**{FIELD: value})
     owned.secret.destroy([1])
     owned.delete(2)
     assert list(owned.secret.versions()) == [
-        KeptVersion(1, destroyed=True),
-        KeptVersion(2, deleted=True),
-        KeptVersion(3),
-        KeptVersion(4),
+        VersionMetadata(1, destroyed=True),
+        VersionMetadata(2, deleted=True),
+        VersionMetadata(3),
+        VersionMetadata(4),
     ]
     held = [owned.secret.value_of(version) for version in (1, 2, 3, 4, 5)]
     assert held == [None, None, *values[2:], None]
 
 
 def test_a_latest_version_that_is_deleted_is_named(owned: Owned) -> None:
-    owned.put(**{FIELD: key.generate().base64})
+    owned.put(**{FIELD: key.generate_key().base64})
     owned.delete(1)
     with pytest.raises(errors.VaultVersionDeleted):
         owned.secret.read()
@@ -114,5 +114,5 @@ def test_a_field_that_is_no_text_is_none(owned: Owned) -> None:
 
 
 def test_the_checks_pass(owned: Owned) -> None:
-    owned.put(**{FIELD: key.generate().base64})
+    owned.put(**{FIELD: key.generate_key().base64})
     owned.secret.check_access(destroy=True)

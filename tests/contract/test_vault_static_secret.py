@@ -12,7 +12,7 @@ from keyturn.adapters.aws import client as aws_client
 from keyturn.adapters.kubernetes.secrets import KubernetesSecret
 from keyturn.adapters.kubernetes.vault_secrets_operator import FORCE_SYNC, KubernetesStaticSecret
 from keyturn.delivery import strategy
-from keyturn.delivery.vault_operator import Source, VaultSync
+from keyturn.delivery.vault_operator import Source, VaultOperatorDelivery
 from keyturn.run.run import Run
 from keyturn.run.times import now
 from keyturn.secret import key
@@ -67,7 +67,7 @@ class Delivery:
     cluster: ClusterUnderTest
     namespace: str
     site: vault_secret.Site
-    way: VaultSync
+    delivery: VaultOperatorDelivery
     last: dict[str, Any] = field(default_factory=dict)
 
     def call(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Delivery:
         ledger = {**Run(NEW, ARN, "scheduled", OLD).as_ledger()}
         if self.last:
             ledger["deliver_key"] = self.last
-        self.last = strategy.deliver(source, self.way, NEW, ledger, now())
+        self.last = strategy.deliver(source, self.delivery, NEW, ledger, now())
         return self.last
 
     def static_secret(self) -> Json:
@@ -91,13 +91,13 @@ def delivery_of(
 ) -> Delivery:
     settings = DeliverySettings(DeliveryMode("vault"), SECRET, FIELD, name, "")
     site = vault_secret.Site(server)
-    way = VaultSync(
-        site.way(),
+    delivery = VaultOperatorDelivery(
+        site.delivery(),
         KubernetesSecret(adapters.api, settings),
         KubernetesStaticSecret(adapters.api, settings),
         Source(MOUNT, PATH, "", SECRET),
     )
-    return Delivery(cluster, namespace, site, way)
+    return Delivery(cluster, namespace, site, delivery)
 
 
 @pytest.fixture
@@ -134,18 +134,18 @@ def operator(delivering: Delivery) -> Iterator[VaultOperator]:
 def test_vault_is_written_and_the_operator_brings_the_key_on(
     delivering: Delivery, operator: VaultOperator
 ) -> None:
-    delivering.way.check_ready()
+    delivering.delivery.check_ready()
     assert "annotations" not in delivering.static_secret()["metadata"]
     operator.may_sync.clear()
     assert [delivering.call()["state"] for _ in range(3)] == ["waiting"] * 3
-    assert delivering.way.target.read().holds(delivering.site.old)
+    assert delivering.delivery.target.read().contains(delivering.site.old)
     operator.may_sync.set()
     done = until(delivering.call, lambda told: told["state"] == "done")
     assert delivering.static_secret()["metadata"]["annotations"] == {FORCE_SYNC: f"{NEW}-1"}
     assert "keyturn" in managers(delivering.static_secret())
     assert (done["vaultVersionBefore"], done["vaultVersion"], done["asked"]) == (1, 2, 1)
     assert done["restartedByOperator"] == ["deployment/web"]
-    assert delivering.way.target.read().holds(delivering.site.new)
+    assert delivering.delivery.target.read().contains(delivering.site.new)
     assert delivering.site.kept.fields()["OTHER"] == "kept"
 
 
@@ -166,5 +166,5 @@ def test_one_that_is_pinned_to_a_version_is_refused_unchanged(delivering: Delive
     delivering.cluster.admin.patch(STATIC_SECRETS, delivering.namespace, NAME, pin)
     before = delivering.static_secret()
     with pytest.raises(errors.SyncImpossible, match="pinned to one version"):
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
     assert delivering.static_secret() == before

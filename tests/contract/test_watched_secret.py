@@ -25,7 +25,7 @@ LATER = START + timedelta(days=9)
 SCOPE = finding_policy.scope_of(
     loading.load(loading.RespondToFindingSettings, environment("respond_to_finding"))
 )
-FOUND = replace(finding_event.parse(event("respond_to_finding")), last_seen=LATER)
+FOUND = replace(finding_event.parse_finding(event("respond_to_finding")), last_seen=LATER)
 
 
 def test_the_watch_sees_which_version_is_current_since_when_and_which_was(account: Account) -> None:

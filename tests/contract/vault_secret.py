@@ -10,8 +10,8 @@ from typing import Any
 import hvac
 
 from keyturn.adapters.vault import kv_secret
-from keyturn.delivery.strategy import Promoted
-from keyturn.delivery.vault import VaultWrite
+from keyturn.delivery.strategy import PromotedKey
+from keyturn.delivery.vault import VaultDelivery
 from keyturn.secret import key
 from keyturn.settings.loading import VaultSettings
 from keyturn.settings.types import OptionalUrl, VaultAuthentication, VaultPath
@@ -100,8 +100,8 @@ class Site:
     """A server with the secret in it, and the delivery to it."""
 
     server: VaultServer
-    old: key.SessionKey = field(default_factory=key.generate)
-    new: key.SessionKey = field(default_factory=key.generate)
+    old: key.SessionKey = field(default_factory=key.generate_key)
+    new: key.SessionKey = field(default_factory=key.generate_key)
     credentials: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -123,11 +123,11 @@ class Site:
         authority = changes.pop("authority", "")
         return kv_secret.KvSecret(settings(address, **changes), lambda: authority)
 
-    def way(self, **changes: Any) -> VaultWrite:
-        return VaultWrite(self.secret(**changes), destroys_exposed=True)
+    def delivery(self, **changes: Any) -> VaultDelivery:
+        return VaultDelivery(self.secret(**changes), destroys_exposed=True)
 
-    def promoted(self, confirm: Callable[[], None] = lambda: None) -> Promoted:
-        return Promoted(self.new, NEW, confirm)
+    def promoted(self, confirm: Callable[[], None] = lambda: None) -> PromotedKey:
+        return PromotedKey(self.new, NEW, confirm)
 
 
 def use(stored: Stored) -> Callable[[str], Stored]:

@@ -13,10 +13,10 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 20.0
 
 
-def until(facts: Callable[[], T], holds: Callable[[T], bool]) -> T:
+def until(facts: Callable[[], T], contains: Callable[[T], bool]) -> T:
     """Read facts until they hold; fail with the last ones."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds(found := facts()):
+    while not contains(found := facts()):
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
@@ -34,11 +34,11 @@ def insist(call: Callable[[], T]) -> T:
 
 def rolled_out(item: Json) -> bool:
     """Kubectl's rules, in kubectl's order (rollout_status.go)."""
-    status, wanted = item["status"], item["spec"]["replicas"]
+    status, desired = item["status"], item["spec"]["replicas"]
     updated = status.get("updatedReplicas", 0)
     rules = (
         status.get("observedGeneration", 0) >= item["metadata"]["generation"],
-        updated >= wanted,
+        updated >= desired,
         status.get("replicas", 0) <= updated,
         status.get("availableReplicas", 0) >= updated,
     )
@@ -50,9 +50,9 @@ def wait_for_rollout(cluster: ClusterUnderTest, namespace: str, name: str) -> Js
 
 
 def wait_for_pod(
-    cluster: ClusterUnderTest, namespace: str, name: str, holds: Callable[[Json], bool]
+    cluster: ClusterUnderTest, namespace: str, name: str, contains: Callable[[Json], bool]
 ) -> Json:
-    return until(lambda: cluster.admin.get(PODS, namespace, name), holds)
+    return until(lambda: cluster.admin.get(PODS, namespace, name), contains)
 
 
 def condition(item: Json, kind: str) -> Json:

@@ -51,7 +51,7 @@ def somebody_else_restarts(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def another_key_is_written(site: Site) -> Iterator[None]:
     """Another tool writes a key of its own over the delivered one, once."""
-    site.write_over_key(key.generate().base64)
+    site.write_over_key(key.generate_key().base64)
     yield
 
 
@@ -63,7 +63,7 @@ def secret_is_immutable(site: Site) -> Iterator[None]:
     try:
         yield
     finally:
-        held = key.parse(site.delivered())
+        held = key.parse_key(site.delivered())
         admin.delete(SECRETS, console.NAMESPACE, name)
         site.stack.cluster.apply(console.secret(held))
 

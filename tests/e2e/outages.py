@@ -159,7 +159,7 @@ def _select(site: Site, selector: Json) -> None:
 
 
 @contextlib.contextmanager
-def back_to(site: Site, version: str) -> Iterator[None]:
+def rollback_to(site: Site, version: str) -> Iterator[None]:
     """Promote a version again afterwards, as a person would who made a mistake."""
     try:
         yield

@@ -119,7 +119,7 @@ class Site(Workloads):
 
     def change_by_hand(self, **request: Any) -> str:
         """Put another key, and wait until the watch has started its run; returns its version."""
-        document = {**self.document(), key.FIELD: key.generate().base64}
+        document = {**self.document(), key.FIELD: key.generate_key().base64}
         version = self.put_value(json.dumps(document), **request)
         self.stack.wait(lambda: f"rot-{version}" in self.executions(), "the watch starts a run")
         return version

@@ -61,8 +61,8 @@ def demos(
     """Those that tests ask for, a few at once to save time; each has ended."""
     asked = names_asked_for(request)
     possible = {name: wish for name, wish in WISHES.items() if wish | VAULT != wish or find_vault()}
-    wanted = {name: wish for name, wish in possible.items() if name in asked}
-    few = {name: {"SESSIONS": "20", **wish} for name, wish in wanted.items()}
+    desired = {name: wish for name, wish in possible.items() if name in asked}
+    few = {name: {"SESSIONS": "20", **wish} for name, wish in desired.items()}
     return run_demos(tmp_path_factory, few, at_once=AT_ONCE)
 
 
@@ -76,11 +76,13 @@ def account_of(demo: Demo) -> list[str]:
 def assert_claimed(demo: Demo, patterns: list[str]) -> None:
     """See each pattern match a claim, in this order, one after the other."""
     account = account_of(demo)
-    first = next((at for at, says in enumerate(account) if re.fullmatch(patterns[0], says)), -1)
+    first = next(
+        (at for at, summary in enumerate(account) if re.fullmatch(patterns[0], summary)), -1
+    )
     assert first >= 0, account
     told = account[first : first + len(patterns)]
-    assert [says for pattern, says in zip(patterns, told, strict=True)
-            if not re.fullmatch(pattern, says)] == [], account  # fmt: skip
+    assert [summary for pattern, summary in zip(patterns, told, strict=True)
+            if not re.fullmatch(pattern, summary)] == [], account  # fmt: skip
 
 
 @pytest.mark.parametrize(

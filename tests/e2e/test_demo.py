@@ -117,7 +117,7 @@ def test_no_key_is_in_what_it_prints_or_writes(whole: Whole) -> None:
     shown = "\n".join([whole.output, *whole.files.values()])
     assert len(set(whole.keys)) == 2
     for text in whole.keys:
-        assert key.parse(text).fingerprint in shown
+        assert key.parse_key(text).fingerprint in shown
         assert found(pieces_of(text), shown) == set()
 
 

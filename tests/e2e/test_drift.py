@@ -41,7 +41,7 @@ def test_an_exposed_key_that_comes_back_is_critical_at_the_next_look_and_can_be_
 def test_another_key_is_drift_and_pods_without_a_stamp_are_told_once_a_day(site: Site) -> None:
     assert site.rotate_to_end().status == "SUCCEEDED"
     kept = site.delivered()
-    site.stack.place.write(key.generate().base64)
+    site.stack.place.write(key.generate_key().base64)
     assert "DELIVERED_DRIFTED" in concerns(site)
     site.stack.place.write(kept)
     returning_key.strip(site.stack)

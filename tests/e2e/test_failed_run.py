@@ -145,7 +145,7 @@ def someone_puts(value: str) -> outages.Outage:
 
 def test_a_run_that_is_overtaken_ends_at_once_and_touches_nothing_more(site: Site) -> None:
     site.add_sessions(3)
-    newer = json.dumps({**site.document(), key.FIELD: key.generate().base64})
+    newer = json.dumps({**site.document(), key.FIELD: key.generate_key().base64})
     with outages.during(site, "CheckRollout", "DescribeSecret", someone_puts(newer)):
         ended = site.rotate_to_end()
     rotation_id = ended.output["rotationId"]

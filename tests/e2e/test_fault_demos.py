@@ -67,7 +67,7 @@ class Ending:
     """What a demo has to end with: the error with the next step, and what is true then."""
 
     wish: dict[str, str]
-    says: str
+    summary: str
     account: list[str]
 
 
@@ -98,9 +98,9 @@ FAILURES = {
 ENDINGS = {
     **FAULTY,
     **{
-        f"{mode}, {failure}": Ending({"MODE": mode, "FAIL": failure}, says, ends(step))
+        f"{mode}, {failure}": Ending({"MODE": mode, "FAIL": failure}, summary, ends(step))
         for mode, ends in {"scheduled": restored, "emergency": failed}.items()
-        for failure, (step, says) in FAILURES.items()
+        for failure, (step, summary) in FAILURES.items()
         if (mode, failure) != ("scheduled", "rollout")
     },
 }
@@ -143,21 +143,21 @@ def test_it_stops_with_the_named_error_and_says_what_to_do_and_what_is_true(
 ) -> None:
     demo, ending = demos[name], ENDINGS[name]
     assert demo.end() == 0, demo.output
-    assert re.search(f"^{ending.says}$", demo.output, re.MULTILINE), demo.output
-    stopped = f"the rotation stopped with {ending.says.partition(':')[0]}"
+    assert re.search(f"^{ending.summary}$", demo.output, re.MULTILINE), demo.output
+    stopped = f"the rotation stopped with {ending.summary.partition(':')[0]}"
     assert account_of(demo) == [f"✔ {claim}" for claim in [stopped, *ending.account]]
     assert demo.left_at_its_end() == []
     if ending.account == UNCHANGED:  # there was no run, and the record of an earlier one is gone
         assert record_of(demo) is None
     else:
-        assert kept_record_of(demo)["failure"]["error"] == ending.says.partition(":")[0]
+        assert kept_record_of(demo)["failure"]["error"] == ending.summary.partition(":")[0]
 
 
 @pytest.mark.parametrize("name", cases(ENDINGS, ALWAYS))
 def test_no_step_that_ended_badly_has_a_tick(demos: dict[str, Demo], name: str) -> None:
     demo, ending = demos[name], ENDINGS[name]
     assert demo.end() == 0, demo.output
-    error = ending.says.partition(":")[0]
+    error = ending.summary.partition(":")[0]
     failed = re.findall(r"^ +[0-9.]+ s ✘ (\w+) (.*)$", demo.output, re.MULTILINE)
     assert any(error in told for _, told in failed), demo.output
     if (record := record_of(demo)) is not None:
@@ -267,12 +267,12 @@ def test_the_guide_shows_what_each_failure_prints(
     """The same claims as above, which the demos of today make."""
     text = document(ROOT / "docs" / "operations.md")
     (after,) = re.findall(rf"`make demo FAIL={failure}{mode}`[:]?\n(.*?\n- )", text, re.DOTALL)
-    step, says = FAILURES[failure]
-    assert re.search(f"^    {says}$", after, re.MULTILINE), after
-    assert re.search(rf" s ✘ {step} .*\b{says.partition(':')[0]}\b", after), after
+    step, summary = FAILURES[failure]
+    assert re.search(f"^    {summary}$", after, re.MULTILINE), after
+    assert re.search(rf" s ✘ {step} .*\b{summary.partition(':')[0]}\b", after), after
     assert re.search(rf" s {'✘' if mode else '↩'} FinishRotation ", after), after
     told = re.sub(r"emergency-[0-9a-f]{8}…", "{new}", after)
     told = re.sub(r"[0-9a-f]{8}…", "{old}", re.sub(r"(?<=key )[0-9a-f]{16}", "{key}", told))
     told = re.sub(r"[0-9,]+(?= first)", "{n}", told)
-    stopped = f"the rotation stopped with {says.partition(':')[0]}"
+    stopped = f"the rotation stopped with {summary.partition(':')[0]}"
     assert re.findall(r"^      ✔ (.*)$", told, re.MULTILINE) == [stopped, *ends(step)]

@@ -113,7 +113,7 @@ def test_there_is_one_new_key_and_everything_holds_it(survival: Survival) -> Non
     assert site.delivered() == site.document(rotation_id)[key.FIELD]
     named = {line.split('"fingerprint":"')[1][:16] for line in site.log
              if rotation_id in line and '"fingerprint":"' in line}  # fmt: skip
-    assert named == {key.parse(site.delivered()).fingerprint}
+    assert named == {key.parse_key(site.delivered()).fingerprint}
 
 
 def test_every_service_was_restarted_once(survival: Survival) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 from local import console
 from tests import emf, monitoring
 from tests.e2e import outages, stories
@@ -138,7 +138,7 @@ def look(site: Site, at: datetime) -> list[emf.Datum]:
     """What the look of a day measures."""
     before = len(data(site))
     name = site.stack.function_name("WatchKeyFunction")
-    event = {"detail-type": "Scheduled Event", "time": timestamp(at)}
+    event = {"detail-type": "Scheduled Event", "time": format_timestamp(at)}
     answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     assert answer.function_error is None, answer.payload
     return [one for one in data(site)[before:] if one.name in OF_LOOKS]

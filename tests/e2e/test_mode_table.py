@@ -177,7 +177,7 @@ def freeze(site: Site) -> None:
 
 def thaw(site: Site) -> None:
     """An immutable Secret can only be made anew."""
-    held = key.parse(site.delivered())
+    held = key.parse_key(site.delivered())
     admin = site.stack.cluster.admin
     admin.delete(SECRETS, console.NAMESPACE, console.KUBERNETES_SECRET)
     site.stack.cluster.apply(console.secret(held))

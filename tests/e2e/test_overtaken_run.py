@@ -149,7 +149,7 @@ def test_a_value_put_by_hand_overtakes_a_run_and_is_carried_by_the_watch(site: S
     put: list[str] = []
 
     def act() -> None:
-        made = {**site.document(), key.FIELD: key.generate().base64}
+        made = {**site.document(), key.FIELD: key.generate_key().base64}
         put.append(site.put_value(json.dumps(made)))
 
     site.interruptions.before("CheckRollout", "DescribeSecret", act)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret.exposure import MARKS_KEPT, Mark
 from keyturn.secret.finding_history import StartedRotation
 from local.installation import cluster_groups
@@ -103,7 +103,7 @@ def announce_the_next_rotation(site: Site) -> None:
 
 def concerns_at(site: Site, at: datetime) -> set[str]:
     """What the daily look of a day finds."""
-    event = {"detail-type": "Scheduled Event", "time": timestamp(at)}
+    event = {"detail-type": "Scheduled Event", "time": format_timestamp(at)}
     name = site.stack.function_name("WatchKeyFunction")
     answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     return {one["concern"] for one in json.loads(answer.payload)["found"]}

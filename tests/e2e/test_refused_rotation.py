@@ -45,10 +45,10 @@ def assert_refused(site: Site, outage: Outage, error: str, step: str) -> str:
         report = site.refuse_once()
         failed = next(one for one in report.steps if one.error)
         assert site.snapshot(tolerant=True) == before
-    says = failed.error or ""
-    assert (failed.step, says.split(":")[0]) == (step, error)
+    summary = failed.error or ""
+    assert (failed.step, summary.split(":")[0]) == (step, error)
     assert f"rot-{report.version_id}" not in site.executions()
-    return says
+    return summary
 
 
 @pytest.mark.parametrize("cause", ENVIRONMENT)
@@ -58,13 +58,13 @@ def test_a_rotation_is_refused_and_changes_nothing_with(site: Site, cause: str) 
 
 @pytest.mark.parametrize("cause", DOCUMENTS)
 def test_a_current_value_that_is_no_key_is_refused_and_kept(site: Site, cause: str) -> None:
-    says = assert_refused(site, *DOCUMENTS[cause], step="createSecret")
-    assert "Nothing was changed" in says
+    summary = assert_refused(site, *DOCUMENTS[cause], step="createSecret")
+    assert "Nothing was changed" in summary
 
 
 def test_a_key_in_hexadecimal_is_told_to_be_converted(site: Site) -> None:
-    says = assert_refused(site, *DOCUMENTS["hexadecimal"], step="createSecret")
-    assert "looks like hexadecimal: convert it to base64" in says
+    summary = assert_refused(site, *DOCUMENTS["hexadecimal"], step="createSecret")
+    assert "looks like hexadecimal: convert it to base64" in summary
 
 
 def test_secrets_manager_goes_on_by_itself_once_a_service_is_healthy_again(site: Site) -> None:
@@ -83,10 +83,11 @@ def test_a_new_rotation_succeeds_once_the_cause_is_mended(site: Site) -> None:
 
 def test_all_that_is_wrong_is_told_at_once(site: Site) -> None:
     with outages.paused(site), outages.scaled_to_zero(site):
-        says = str(site.refuse_once().steps[-1].error)
-    assert "ServicePaused: restart_service: Deployment web-console is paused" in says
+        summary = str(site.refuse_once().steps[-1].error)
+    assert "ServicePaused: restart_service: Deployment web-console is paused" in summary
     assert (
-        "ServiceScaledToZero: restart_service: Deployment auth-service asks for 0 replicas" in says
+        "ServiceScaledToZero: restart_service: Deployment auth-service asks for 0 replicas"
+        in summary
     )
 
 
@@ -130,8 +131,8 @@ def test_a_call_that_secrets_manager_would_not_make_is_refused(
 
 def test_a_version_that_is_not_pending_is_not_promoted(site: Site) -> None:
     current = site.current()
-    again = {key.FIELD: key.generate().base64}
-    with site.unwatched(), outages.back_to(site, current):
+    again = {key.FIELD: key.generate_key().base64}
+    with site.unwatched(), outages.rollback_to(site, current):
         site.put_value(json.dumps({**site.document(), **again}))
         before = site.snapshot(tolerant=True)
         event = {"Step": "finishSecret", "SecretId": site.stack.secret_arn}

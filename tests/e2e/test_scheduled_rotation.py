@@ -82,7 +82,7 @@ def test_the_key_is_a_new_one_and_every_other_field_is_kept(story: Story) -> Non
     assert list(old) == list(new)
     assert old.pop(key.FIELD) != (rotated := new.pop(key.FIELD))
     assert old == new == OTHER_FIELDS
-    assert len(key.parse(rotated).raw) == 32
+    assert len(key.parse_key(rotated).raw) == 32
 
 
 def test_the_kubernetes_secret_holds_the_new_key(story: Story) -> None:

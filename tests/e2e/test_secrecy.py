@@ -68,7 +68,7 @@ def test_there_are_keys_to_look_for_and_the_search_finds_them(
     assert len(_keys(module_site)) >= 3
     assert found(pieces, json.dumps(module_site.kubernetes_secret()))
     assert found(pieces, json.dumps(module_site.document()))
-    assert found(pieces, repr(key.parse(module_site.delivered()).raw))
+    assert found(pieces, repr(key.parse_key(module_site.delivered()).raw))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -78,7 +78,7 @@ def test_no_key_is_in_the(place: str, spoken: dict[str, str], pieces: set[str]) 
 
 
 def test_a_key_shows_its_fingerprint_and_nothing_else() -> None:
-    made = key.generate()
+    made = key.generate_key()
     said = f"{made!r} {made} {key.new_document(made)!r}"
     assert found(pieces_of(made.base64), said) == set()
     assert made.fingerprint in said

@@ -137,7 +137,7 @@ def forget_login(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "error", "says"),
+    ("break_it", "error", "summary"),
     [
         (seal, "VaultSealed", "vault operator unseal"),
         (narrow_policy, "AccessDenied", f"`update` {MOUNT}/data/{PATH}"),
@@ -152,7 +152,7 @@ def test_what_is_wrong_in_vault_is_named_and_nothing_is_promoted(
     place: VaultPlace,
     break_it: Callable[[VaultPlace], Callable[[], None]],
     error: str,
-    says: str,
+    summary: str,
 ) -> None:
     value, current, pods = place.value(), site.current(), site.pods()
     forget_login(site)
@@ -164,6 +164,6 @@ def test_what_is_wrong_in_vault_is_named_and_nothing_is_promoted(
     failed = [step for step in report.steps if step.error]
     assert {step.step for step in failed} == {"setSecret"}
     assert {step.error.partition(":")[0] for step in failed if step.error} == {error}
-    assert says in (failed[-1].error or "")
+    assert summary in (failed[-1].error or "")
     assert (place.value(), site.current(), site.pods()) == (value, current, pods)
     assert f"rot-{report.version_id}" not in site.executions()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 from keyturn.secret import exposure, key
 from tests.choice import cases
 from tests.e2e.site import Site
@@ -25,7 +25,7 @@ def frequent_look(site: Site, ahead: timedelta = timedelta()) -> list[dict[str, 
 
 def look(site: Site, kind: str, ahead: timedelta) -> list[dict[str, Any]]:
     name = site.stack.function_name("WatchKeyFunction")
-    event = {"detail-type": kind, "time": timestamp(now() + ahead)}
+    event = {"detail-type": kind, "time": format_timestamp(now() + ahead)}
     answer = site.stack.functions.invoke(name, json.dumps(event).encode())
     assert answer.function_error is None, answer.payload
     found: list[dict[str, Any]] = json.loads(answer.payload)["found"]

@@ -67,7 +67,7 @@ class Workloads:
     def rolled_out(self, name: str) -> bool:
         """Whether a Deployment has all the pods that it shall have, and no other."""
         found = self.deployment(name)
-        status, wanted = found.get("status", {}), console.REPLICAS[name]
+        status, desired = found.get("status", {}), console.REPLICAS[name]
         counts = [status.get(count) for count in ("updatedReplicas", "availableReplicas")]
         observed = status.get("observedGeneration") == found["metadata"]["generation"]
-        return observed and counts == [wanted, wanted] and status.get("replicas") == wanted
+        return observed and counts == [desired, desired] and status.get("replicas") == desired

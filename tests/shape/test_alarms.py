@@ -154,8 +154,8 @@ def test_missing_data_is_bad_for_silence_alone_and_says_nothing_between_two_look
     name: str,
 ) -> None:
     expected = "ignore" if name in BETWEEN_LOOKS else "notBreaching"
-    wanted = "breaching" if name == "WatchSilentAlarm" else expected
-    assert ALARMS[name]["TreatMissingData"] == wanted
+    desired = "breaching" if name == "WatchSilentAlarm" else expected
+    assert ALARMS[name]["TreatMissingData"] == desired
 
 
 @EVERY

@@ -69,7 +69,9 @@ def test_a_finding_of_any_region_is_read() -> None:
     refused = []
     for region in [*REGIONS, *NEWER]:
         try:
-            read = finding_event.parse({**found, "detail": {**found["detail"], "region": region}})
+            read = finding_event.parse_finding(
+                {**found, "detail": {**found["detail"], "region": region}}
+            )
         except errors.RequestRefused:
             refused.append(region)
         else:

@@ -15,7 +15,7 @@ import pytest
 
 from keyturn import errors
 from keyturn import telemetry as keyturn_telemetry
-from keyturn.run import run
+from keyturn.run import run as run_run
 from keyturn.secret import key
 from tests.conftest import ARN, NEW
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT, event, resources, template
@@ -151,7 +151,7 @@ def test_an_emergency_by_vault_says_the_key_nowhere(
     assert stage.vault.fields[2] == {key.FIELD: stage.new.base64, "OTHER": "of somebody else"}
     assert ledger["record"]["delivery"]["vaultVersion"] == 2
     shown = [json.dumps(ledger), output.getvalue(), *rotation.said, repr(stage.vault)]
-    shown += [repr(stage.vault.read()), repr(stage.way)]
+    shown += [repr(stage.vault.read()), repr(stage.delivery)]
     assert_hidden(" ".join(shown), stage)
     assert "of somebody else" not in " ".join(shown)
 
@@ -205,7 +205,7 @@ def test_a_rotation_token_is_not_logged(rotation: Rotation, output: io.StringIO)
 
 
 def test_the_input_of_an_execution_is_names_and_ids() -> None:
-    ledger = run.Run(NEW, ARN, "scheduled").as_ledger()
+    ledger = run_run.Run(NEW, ARN, "scheduled").as_ledger()
     assert ledger == {
         "rotation": {
             "rotationId": NEW,
@@ -280,5 +280,5 @@ def test_no_file_holds_what_looks_like_a_key() -> None:
 
 
 def test_the_search_for_keys_finds_one() -> None:
-    assert looks_like_a_key(key.generate().base64)
+    assert looks_like_a_key(key.generate_key().base64)
     assert not looks_like_a_key(base64.b64encode(b"x" * 32).decode())

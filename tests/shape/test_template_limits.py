@@ -8,7 +8,7 @@ from keyturn.adapters.kubernetes import api
 from keyturn.adapters.redis import connection as redis_connection
 from keyturn.adapters.vault import connection as vault_connection
 from keyturn.sessions.store import SLICE_SECONDS
-from keyturn.validation.pod_logs import GLANCE_SECONDS, READ_SECONDS
+from keyturn.validation.pod_logs import CRASH_LOG_SECONDS, READ_SECONDS
 from tests.project import (
     FUNCTIONS,
     ROOT,
@@ -118,7 +118,7 @@ def test_a_function_ends_before_its_task_and_every_task_before_the_machine() -> 
 
 @pytest.mark.parametrize(
     ("function", "seconds"),
-    [("validate_rotation", READ_SECONDS), ("check_rollout", GLANCE_SECONDS)],
+    [("validate_rotation", READ_SECONDS), ("check_rollout", CRASH_LOG_SECONDS)],
 )
 def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: float) -> None:
     assert seconds + api.SECONDS < functions()[logical_id(function)]["Timeout"]

@@ -113,7 +113,7 @@ def test_an_output_says_what_it_is_for(name: str) -> None:
 
 
 FORMS = [
-    ("FirstSessionKey", key.generate().base64, key.generate().base64[:-4]),
+    ("FirstSessionKey", key.generate_key().base64, key.generate_key().base64[:-4]),
     ("ExistingSecretArn", SECRET, SECRET[:-7]),
     ("KmsKeyArns", f"{KMS_KEY},{KMS_KEY}", "alias/session-key"),
     ("ConsumerRoles", f"{ROLE},arn:aws:iam::123456789012:role/aws-reserved/*", "external"),

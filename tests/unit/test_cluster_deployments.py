@@ -138,8 +138,8 @@ def pod(name: str, *, ready: datetime | None = None, deleted: bool = False) -> J
 def replica_set(replicas: int, **spec: int) -> Json:
     metadata = {"name": "web-1", "uid": "r", "generation": 1}
     selector = {"matchLabels": {"app": "web"}}
-    wanted = {"replicas": replicas, "selector": selector, **spec}
-    return {"metadata": metadata, "spec": wanted, "status": {}}
+    desired = {"replicas": replicas, "selector": selector, **spec}
+    return {"metadata": metadata, "spec": desired, "status": {}}
 
 
 def test_a_pod_that_terminates_is_replaced_and_not_counted() -> None:

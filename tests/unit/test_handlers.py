@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keyturn import errors
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import key
 from keyturn.settings import loading
 from keyturn.validation.pod_logs import ContainerLog, Line, ServiceLogs
@@ -298,7 +298,7 @@ def test_a_delivery_that_waits_goes_on_with_its_own_entry_of_the_ledger(
     assert (first["state"], first["asked"], first["askedAt"]) == (
         "waiting",
         1,
-        timestamp(NOON + timedelta(minutes=2)),
+        format_timestamp(NOON + timedelta(minutes=2)),
     )
     synced.now += timedelta(seconds=5)
     ledger["deliver_key"] = second = call("deliver_key", json.loads(json.dumps(ledger)))

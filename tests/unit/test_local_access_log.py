@@ -38,5 +38,5 @@ def test_what_would_end_a_field_or_a_line_is_escaped(text: str) -> None:
 
 def test_a_line_mentions_what_a_visitor_sends_and_states_nothing() -> None:
     written = line(user_agent="SESSION_ENCRYPTION_KEY must decode to 32 bytes")
-    assert list(log_rules.mentions(written)) == [log_rules.NOT_32_BYTES]
-    assert not log_rules.states(written, log_rules.NOT_32_BYTES)
+    assert list(log_rules.mentioned_rules(written)) == [log_rules.NOT_32_BYTES]
+    assert not log_rules.states_key_error(written, log_rules.NOT_32_BYTES)

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from keyturn.monitoring import alerts
-from keyturn.monitoring.issues import Concern
-from keyturn.monitoring.key_health import Execution, Judgement
-from keyturn.monitoring.message_text import Place
+from keyturn.monitoring.issues import IssueKind
+from keyturn.monitoring.key_health import Execution, Issue
+from keyturn.monitoring.message_text import StackRefs
 from keyturn.reporting import commands
 from keyturn.run import run
 from keyturn.run.run import Run
@@ -21,7 +21,7 @@ from tests.unit.monitoring.test_actions import ABOUT
 TEXT = document(ROOT / "docs" / "operations.md")
 APART = {"NOT_CARRIED", "SOON"}  # their messages need more than the judgement
 NO_SCHEDULE = Schedule(None, None, enabled=False, next_rotation=None)
-PLACE = Place(ARN, "arn:of-the-machine")
+PLACE = StackRefs(ARN, "arn:of-the-machine")
 NAMES = {"<StateMachineArn>": "arn:of-the-machine", "<SecretArn>": ARN, "<VersionId>": NEW}
 
 
@@ -58,21 +58,21 @@ def test_the_line_that_runs_a_run_again_is_that_of_the_messages_and_its_input_is
     asked = shell.options(commands.run_again(Run(NEW, ARN, "scheduled"), "arn:of-the-machine"))
     assert given.keys() == asked.keys()
     assert given["--name"][:-10] == asked["--name"][:-10] == f"rot-{NEW}-"
-    assert run.parse(json.loads(given["--input"]), ARN) == Run(NEW, ARN, "scheduled")
+    assert run.parse_run(json.loads(given["--input"]), ARN) == Run(NEW, ARN, "scheduled")
 
 
-@pytest.mark.parametrize("concern", [one for one in Concern if one.name not in APART])
-def test_the_subject_of_what_the_watch_tells_is_a_heading(concern: Concern) -> None:
+@pytest.mark.parametrize("concern", [one for one in IssueKind if one.name not in APART])
+def test_the_subject_of_what_the_watch_tells_is_a_heading(concern: IssueKind) -> None:
     ended = Execution(f"rot-{NEW}", "arn:of-the-run", "FAILED", NOON)
-    judged = Judgement(concern, NEW, NOON, runs=(ended,), about=ABOUT.get(concern, ()))
+    judged = Issue(concern, NEW, NOON, runs=(ended,), about=ABOUT.get(concern, ()))
     assert_explained(alerts.message_of(judged, PLACE, NOON).subject)
 
 
 def test_the_subjects_of_the_other_concerns_are_headings_too() -> None:
-    soon = Judgement(Concern.SOON, NEW, NOON)
+    soon = Issue(IssueKind.SOON, NEW, NOON)
     assert_explained(alerts.announcement(soon, PLACE, NOON, None).subject)
     assert_explained(
-        alerts.unnamable(Judgement(Concern.NOT_CARRIED, NEW, NOON), PLACE, NOON).subject
+        alerts.invalid_version_id(Issue(IssueKind.NOT_CARRIED, NEW, NOON), PLACE, NOON).subject
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from keyturn.reporting import record
 from keyturn.reporting.messages import finished_message
-from keyturn.run.run import Run, parse
+from keyturn.run.run import Run, parse_run
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, caught, failed_at, ledger_until
 
@@ -25,7 +25,7 @@ def turned_back(stopped_at: str, run: Run, **later: Any) -> dict[str, Any]:
     }
     back = {name: ENTRIES[name] for name in ENTRIES if name != "begin_rotation"}
     return {
-        **run.back_to(OLD).as_ledger(),
+        **run.rollback_to(OLD).as_ledger(),
         "begin_rotation": {**ENTRIES["begin_rotation"], "startedAt": turned["startedAt"]},
         "restore_previous_key": turned,
         "forward": failed_at(stopped_at, "RolloutFailed", "1 of 3 new"),
@@ -35,7 +35,7 @@ def turned_back(stopped_at: str, run: Run, **later: Any) -> dict[str, Any]:
 
 
 def test_a_run_that_turned_back_is_restored_and_says_what_stopped_it(run: Run) -> None:
-    found = record.compose(turned_back("RestartServices", run), run.back_to(OLD), NOON)
+    found = record.compose(turned_back("RestartServices", run), run.rollback_to(OLD), NOON)
     assert (found["outcome"], found["mode"]) == ("restored", "scheduled")
     assert found["failure"] == {
         "step": "RestartServices",
@@ -48,7 +48,7 @@ def test_a_run_that_turned_back_is_restored_and_says_what_stopped_it(run: Run) -
 
 
 def test_the_steps_of_the_way_back_follow_those_of_the_way(run: Run) -> None:
-    found = record.compose(turned_back("RestartServices", run), run.back_to(OLD), NOON)
+    found = record.compose(turned_back("RestartServices", run), run.rollback_to(OLD), NOON)
     told = [(step["name"], step.get("wayBack", False)) for step in found["steps"]]
     assert told == [
         ("BeginRotation", False),
@@ -65,7 +65,7 @@ def test_the_steps_of_the_way_back_follow_those_of_the_way(run: Run) -> None:
 def test_a_way_back_that_fails_says_both(run: Run) -> None:
     ledger = turned_back("ValidateRotation", run, failure=caught("RolloutOverdue", "too slow"))
     del ledger["restart_services"], ledger["purge_sessions"], ledger["validate_rotation"]
-    found = record.compose(ledger, run.back_to(OLD), NOON)
+    found = record.compose(ledger, run.rollback_to(OLD), NOON)
     assert found["outcome"] == "failed"
     assert found["failure"]["error"] == "RolloutFailed"
     assert found["restoreFailure"] == {
@@ -162,7 +162,7 @@ def test_a_minimal_input_is_a_run_too() -> None:
     """What somebody types who starts an execution by hand."""
     by_hand = {"rotation": {"rotationId": NEW, "secretArn": ARN, "mode": "scheduled"}}
     failed = {**by_hand, "failure": caught("AccessDenied", "no")}
-    found = record.compose(failed, parse(by_hand, ARN), NOON)
+    found = record.compose(failed, parse_run(by_hand, ARN), NOON)
     assert (found["outcome"], found["startedAt"]) == ("failed", AT)
 
 

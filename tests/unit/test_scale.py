@@ -15,7 +15,7 @@ from keyturn import errors
 from keyturn.rollout.pod_annotations import Stamp
 from keyturn.rollout.status import Pod, Workload
 from keyturn.run.run import Origin, Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.validation.pod_logs import ContainerLog, Line, ServiceLogs
 from local.execution_limits import HISTORY_EVENTS, PAYLOAD_BYTES
 from tests import stage as stages
@@ -148,10 +148,10 @@ class Site:
             self.asked = 0.0
 
     def run(self, mode: str, shortest: int) -> Execution:
-        run = Run(NEW, ARN, mode, OLD, Origin(at=timestamp(NOON)))  # type: ignore[arg-type]
+        run = Run(NEW, ARN, mode, OLD, Origin(at=format_timestamp(NOON)))  # type: ignore[arg-type]
         arn = f"{MACHINE.replace(':stateMachine:', ':execution:')}:rot-{NEW}"
         values = {"Services": ",".join(SERVICES), "PollSeconds": str(shortest)}
-        context = {"Execution": {"Id": arn, "StartTime": timestamp(NOON)}}
+        context = {"Execution": {"Id": arn, "StartTime": format_timestamp(NOON)}}
         made = Execution(state_machine(), values, self.call, context, self.clock)
         try:
             made.run(run.as_ledger())

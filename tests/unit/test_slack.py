@@ -13,9 +13,9 @@ def message(**changes: Any) -> Message:
     parts: dict[str, Any] = {
         "kind": "Session Key Rotation Failed",
         "subject": "Session key rotation FAILED",
-        "says": "The rotation stopped at DeliverKey.",
+        "summary": "The rotation stopped at DeliverKey.",
         "fields": {"When": "now", "Impact": "none"},
-        "todo": "Mend the cause, then run it again:",
+        "next_steps": "Mend the cause, then run it again:",
         "facts": {},
         "command": "aws stepfunctions start-execution --name a",
     }
@@ -55,7 +55,9 @@ def test_a_message_without_a_command_has_no_empty_block() -> None:
 
 def test_what_comes_from_elsewhere_can_mention_nobody_and_be_no_link() -> None:
     evil = "<!channel> <https://evil.test|log in> & co"
-    shown = slack.blocks(message(says=evil, fields={"Error": evil}, todo=evil, command=evil))
+    shown = slack.blocks(
+        message(summary=evil, fields={"Error": evil}, next_steps=evil, command=evil)
+    )
     for text in texts(shown):
         assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)", text["text"])
         assert text["type"] == "plain_text" or text["verbatim"] is True
@@ -67,11 +69,11 @@ def test_what_comes_from_elsewhere_can_mention_nobody_and_be_no_link() -> None:
 @pytest.mark.parametrize("long", ["x" * 5000, "&" * 5000, "<>" * 2500], ids=["x", "and", "tags"])
 def test_what_is_too_long_for_slack_is_cut_and_never_within_an_escape(long: str) -> None:
     shown = slack.blocks(
-        message(subject=long, says=long, todo=long, command=long, fields={"Error": long})
+        message(subject=long, summary=long, next_steps=long, command=long, fields={"Error": long})
     )
-    header, says, fields, todo, command, _ = shown
+    header, summary, fields, next_steps, command, _ = shown
     assert 140 < len(header["text"]["text"]) <= 150
-    for section in (says, todo, command):
+    for section in (summary, next_steps, command):
         assert 2990 < len(section["text"]["text"]) <= 3000
     assert 1990 < len(fields["fields"][0]["text"]) <= 2000
     assert command["text"]["text"].endswith("…```")

@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from keyturn import errors, telemetry
 from keyturn.adapters.aws import client
-from keyturn.reporting.metrics import Measure
+from keyturn.reporting.metrics import Metric
 from keyturn.run.run import Run
-from keyturn.run.times import moment
+from keyturn.run.times import parse_timestamp
 from keyturn.secret import key
 from keyturn.telemetry import Event, Handler, Result
 from tests import emf
@@ -90,7 +90,7 @@ def test_a_result_tells_when_it_began_and_how_long_it_took(output: io.StringIO) 
     result = returning({"written": True})(LEDGER, None)
     assert result["written"] is True
     assert result["seconds"] >= 0
-    assert moment(result["startedAt"]).tzinfo is not None
+    assert parse_timestamp(result["startedAt"]).tzinfo is not None
 
 
 def test_a_step_of_several_calls_tells_its_own_times(output: io.StringIO) -> None:
@@ -138,7 +138,9 @@ def test_what_aws_says_stops_at_the_adapter(
 ) -> None:
     @telemetry.step("DeliverKey")
     def handler(event: Event, context: Any) -> Result:
-        with client.translated("secretsmanager:GetSecretValue", errors.SecretsManagerUnavailable):
+        with client.translate_errors(
+            "secretsmanager:GetSecretValue", errors.SecretsManagerUnavailable
+        ):
             raise vendor
 
     with pytest.raises(error) as raised:
@@ -153,7 +155,7 @@ def forms(session_key: key.SessionKey) -> list[str]:
 
 
 def test_a_defect_is_named_with_its_place_and_hides_every_value(output: io.StringIO) -> None:
-    held = key.generate()
+    held = key.generate_key()
 
     @telemetry.step("DeliverKey")
     def handler(event: Event, context: Any) -> Result:
@@ -247,9 +249,9 @@ def test_measures_are_lines_of_the_embedded_metric_format(
     by_mode = {"mode": "scheduled"}
     telemetry.emit(
         [
-            Measure("KeyAge", 12.5, "days"),
-            Measure("PodsReplaced", 5, "count", by_mode),
-            Measure("RotationTime", 90.25, "seconds", by_mode),
+            Metric("KeyAge", 12.5, "days"),
+            Metric("PodsReplaced", 5, "count", by_mode),
+            Metric("RotationTime", 90.25, "seconds", by_mode),
         ],
         {"rotationId": NEW, "error": None},
     )
@@ -275,7 +277,7 @@ def test_what_was_measured_before_a_step_failed_is_not_lost(
 ) -> None:
     @telemetry.step("WatchKey")
     def handler(event: Event, context: Any) -> Result:
-        telemetry.emit([Measure("KeyAge", 1.0, "days")])
+        telemetry.emit([Metric("KeyAge", 1.0, "days")])
         raise errors.StateMachineUnavailable("no answer")
 
     with pytest.raises(errors.StateMachineUnavailable):
@@ -292,7 +294,7 @@ def test_what_was_measured_before_a_step_failed_is_not_lost(
 def test_the_error_of_a_step_is_measured_without_its_words(
     capsys: pytest.CaptureFixture[str], output: io.StringIO
 ) -> None:
-    held = key.generate()
+    held = key.generate_key()
     for error in (ValueError(held.base64, held.raw), errors.DeliveryRefused("hunter2")):
         with pytest.raises(errors.KeyturnError):
             raising(error)(LEDGER, None)
@@ -313,8 +315,8 @@ def test_a_step_that_succeeds_measures_nothing_by_itself(
 
 def test_the_stack_is_the_service_of_lines_and_of_measures() -> None:
     code = (
-        "from keyturn import telemetry as t; from keyturn.reporting.metrics import Measure;"
-        " t.logger.info('said'); t.emit([Measure('KeyAge', 1.0, 'days')])"
+        "from keyturn import telemetry as t; from keyturn.reporting.metrics import Metric;"
+        " t.logger.info('said'); t.emit([Metric('KeyAge', 1.0, 'days')])"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code],

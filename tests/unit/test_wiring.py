@@ -32,26 +32,26 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 def test_mode_kubernetes_secret_writes_the_secret_that_is_named(wire: Wire) -> None:
     wire("deliver_key", KUBERNETES_SECRET="the-key", NAMESPACE="prod")
-    way = wiring.deliver_key().way
-    assert isinstance(way, kubernetes_secret.DirectWrite)
-    assert isinstance(way.target, KubernetesSecret)
-    assert way.target.name == "Kubernetes Secret prod/the-key"
+    delivery = wiring.deliver_key().delivery
+    assert isinstance(delivery, kubernetes_secret.KubernetesSecretDelivery)
+    assert isinstance(delivery.target, KubernetesSecret)
+    assert delivery.target.name == "Kubernetes Secret prod/the-key"
 
 
 def test_mode_external_secrets_asks_the_external_secret_that_is_named(wire: Wire) -> None:
     named = {"EXTERNAL_SECRET": "vault-key", "KUBERNETES_SECRET": "the-key", "NAMESPACE": "prod"}
     wire("deliver_key", DELIVERY_MODE="external-secrets", **named)
-    way = wiring.deliver_key().way
-    assert isinstance(way, external_secrets.ForcedSync)
-    assert isinstance(way.operator, KubernetesExternalSecret)
-    assert way.operator.name == "ExternalSecret prod/vault-key"
-    assert way.target.name == "Kubernetes Secret prod/the-key"
-    assert way.secret_name == "the-key"
+    delivery = wiring.deliver_key().delivery
+    assert isinstance(delivery, external_secrets.ExternalSecretsDelivery)
+    assert isinstance(delivery.operator, KubernetesExternalSecret)
+    assert delivery.operator.name == "ExternalSecret prod/vault-key"
+    assert delivery.target.name == "Kubernetes Secret prod/the-key"
+    assert delivery.secret_name == "the-key"
 
 
 def test_mode_none_has_nothing_to_deliver(wire: Wire) -> None:
     wire("deliver_key", DELIVERY_MODE="none")
-    assert isinstance(wiring.deliver_key().way, strategy.NothingToDeliver)
+    assert isinstance(wiring.deliver_key().delivery, strategy.NoDelivery)
 
 
 VAULT = {
@@ -64,23 +64,23 @@ VAULT = {
 
 def test_mode_vault_writes_the_secret_that_is_named_and_asks_no_operator(wire: Wire) -> None:
     wire("deliver_key", **VAULT, VAULT_NAMESPACE="team/", VAULT_DESTROY_EXPOSED="false")
-    way = wiring.deliver_key().way
-    assert isinstance(way, vault.VaultWrite)
-    assert way.secret.name == "Vault team/secret/trading-platform/web-console"
-    assert not way.destroys_exposed
+    delivery = wiring.deliver_key().delivery
+    assert isinstance(delivery, vault.VaultDelivery)
+    assert delivery.secret.name == "Vault team/secret/trading-platform/web-console"
+    assert not delivery.destroys_exposed
 
 
 def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wire) -> None:
     named = {"VAULT_STATIC_SECRET": "web-console", "KUBERNETES_SECRET": "the-key"}
     wire("deliver_key", **VAULT, **named, NAMESPACE="prod")
-    way = wiring.deliver_key().way
-    assert isinstance(way, vault_operator.VaultSync)
-    assert way.operator.name == "VaultStaticSecret prod/web-console"
-    assert way.target.name == "Kubernetes Secret prod/the-key"
-    assert way.source == vault_operator.Source(
+    delivery = wiring.deliver_key().delivery
+    assert isinstance(delivery, vault_operator.VaultOperatorDelivery)
+    assert delivery.operator.name == "VaultStaticSecret prod/web-console"
+    assert delivery.target.name == "Kubernetes Secret prod/the-key"
+    assert delivery.source == vault_operator.Source(
         "secret", "trading-platform/web-console", "", "the-key"
     )
-    assert way.write.destroys_exposed
+    assert delivery.write.destroys_exposed
 
 
 def test_a_vault_that_is_not_named_is_told_at_init(wire: Wire) -> None:
@@ -90,20 +90,20 @@ def test_a_vault_that_is_not_named_is_told_at_init(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "way"),
+    ("mode", "delivery"),
     [
-        ("kubernetes-secret", kubernetes_secret.DirectWrite),
-        ("external-secrets", external_secrets.ForcedSync),
-        ("vault", vault.VaultWrite),
-        ("none", strategy.NothingToDeliver),
+        ("kubernetes-secret", kubernetes_secret.KubernetesSecretDelivery),
+        ("external-secrets", external_secrets.ExternalSecretsDelivery),
+        ("vault", vault.VaultDelivery),
+        ("none", strategy.NoDelivery),
     ],
 )
 def test_a_delivery_is_checked_by_the_way_that_will_deliver(
-    mode: str, way: type, wire: Wire
+    mode: str, delivery: type, wire: Wire
 ) -> None:
     wire("deliver_key", **{**VAULT, "DELIVERY_MODE": mode}, EXTERNAL_SECRET="session-key")
     *_, last = wiring.deliver_key().checks
-    assert type(cast("Any", last).__self__) is way
+    assert type(cast("Any", last).__self__) is delivery
 
 
 def test_an_external_secret_that_is_not_named_is_told_at_init(wire: Wire) -> None:
@@ -202,8 +202,8 @@ def test_a_purge_has_the_mode_and_the_pace_that_are_configured(
     pace: str, mode: str, wire: Wire
 ) -> None:
     wire("purge_sessions", PURGE_MODE=mode, PURGE_PACE=pace)
-    manner = wiring.purge_sessions().manner
-    assert (manner.pace, manner.flush) == (PACES[pace], mode == "flush")
+    options = wiring.purge_sessions().options
+    assert (options.pace, options.flush) == (PACES[pace], mode == "flush")
     wire("begin_rotation", PURGE_PACE=pace)
     assert wiring.begin_rotation().pace == PACES[pace]
 

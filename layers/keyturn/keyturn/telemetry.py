@@ -22,10 +22,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from keyturn import errors
-from keyturn.reporting import metrics
-from keyturn.reporting.metrics import Measure, Unit
+from keyturn.reporting import metrics as reporting_metrics
+from keyturn.reporting.metrics import Metric, Unit
 from keyturn.run.run import ROTATION_ID
-from keyturn.run.times import now, timestamp
+from keyturn.run.times import format_timestamp, now
 
 Event = Mapping[str, Any]
 Result = dict[str, Any]
@@ -96,7 +96,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
             seconds = round(time.monotonic() - begun, 3)
             logger.info("step done", extra={**line, "seconds": seconds, "facts": result})
             return result | {
-                "startedAt": result.get("startedAt", timestamp(started)),
+                "startedAt": result.get("startedAt", format_timestamp(started)),
                 "seconds": result.get("seconds", seconds),
             }
 
@@ -105,7 +105,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
-def emit(found: Iterable[Measure], facts: Mapping[str, str | None] | None = None) -> None:
+def emit(found: Iterable[Metric], facts: Mapping[str, str | None] | None = None) -> None:
     """Give measures to CloudWatch, with facts that a search of the logs finds beside them.
 
     One line for each set of dimensions, written at once and not at the end of the call: a step that
@@ -146,7 +146,7 @@ def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:
     facts = {"error": type(error).__name__, "says": str(error)}
     logger.error("step failed", extra={**line, **facts})
     told = {"rotationId": line["rotationId"], "error": facts["error"]}
-    emit(metrics.of_error(line["step"]), told)
+    emit(reporting_metrics.error_metrics(line["step"]), told)
 
 
 def _invocation(context: Any) -> dict[str, Any]:

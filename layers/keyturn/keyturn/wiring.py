@@ -47,8 +47,10 @@ class Called:
     executions: caller.Executions
 
     def confirm(self, run: Run, event: Mapping[str, Any], context: Any) -> None:
-        """See that a running execution of the run has made this call. See `caller.confirm`."""
-        caller.confirm(self.executions, run, caller.Call(str(context.invoked_function_arn), event))
+        """Confirm that a running execution of the run made this call, see `run.caller`."""
+        caller.confirm_caller(
+            self.executions, run, caller.Call(str(context.invoked_function_arn), event)
+        )
 
 
 def rotate_secret() -> steps.Rotation:
@@ -112,26 +114,30 @@ class DeliverKey(Called):
 
     settings: loading.DeliverKeySettings
     secret: KeySecret
-    way: strategy.Way
+    delivery: strategy.DeliveryStrategy
 
     @property
     def checks(self) -> list[Check]:
         """It can read the key in use, and could deliver another."""
         in_use = partial(strategy.check_readable, self.secret)
-        return [in_use, self.executions.check_ready, self.way.check_ready]
+        return [in_use, self.executions.check_ready, self.delivery.check_ready]
 
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer what the function is asked: about drift, or whether it could work."""
         if event["question"] == "drift":
-            return delivery_inspection.answer(self.secret, self.way, self.secret.marks())
+            return delivery_inspection.inspect_delivery(
+                self.secret, self.delivery, self.secret.marks()
+            )
         return preflight.answer_preflight("deliver_key", self.checks)
 
 
 def deliver_key() -> DeliverKey:
     """What `deliver_key` works with."""
     settings = load(loading.DeliverKeySettings)
-    way = selection.delivery(selection.kubernetes_api(settings), settings)
-    return DeliverKey(selection.executions(settings), settings, selection.secret(settings), way)
+    delivery = selection.delivery(selection.kubernetes_api(settings), settings)
+    return DeliverKey(
+        selection.executions(settings), settings, selection.secret(settings), delivery
+    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,9 @@ class CheckRollout:
     def answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer what the function is asked: about drift, or whether it could work."""
         if event["question"] == "drift":
-            return rollout_inspection.answer(self.secret, self.cluster, self.settings.services)
+            return rollout_inspection.inspect_pods(
+                self.secret, self.cluster, self.settings.services
+            )
         return preflight.answer_preflight("check_rollout", self.checks)
 
 
@@ -208,15 +216,15 @@ class PurgeSessions(Called):
     sessions: session_store.SessionStore
 
     @property
-    def manner(self) -> purge.Manner:
+    def options(self) -> purge.PurgeOptions:
         """The mode and the pace that are configured."""
         pace = session_store.PACES[self.settings.purge_pace]
-        return purge.Manner(pace, flush=self.settings.purge_mode == "flush")
+        return purge.PurgeOptions(pace, flush=self.settings.purge_mode == "flush")
 
     @property
     def checks(self) -> list[Check]:
         """It could purge every primary, as it is configured to."""
-        ready = partial(session_store.check_ready, self.sessions, flush=self.manner.flush)
+        ready = partial(session_store.check_ready, self.sessions, flush=self.options.flush)
         return [self.secret.labels, self.executions.check_ready, ready]
 
 
@@ -355,7 +363,7 @@ def watch_key() -> actions.Watch:
     settings = load(loading.WatchKeySettings)
     pace = session_store.PACES[settings.purge_pace]
     return actions.Watch(
-        place=message_text.Place(settings.secret_arn, settings.state_machine_arn),
+        place=message_text.StackRefs(settings.secret_arn, settings.state_machine_arn),
         limits=key_health.Limits(
             old=timedelta(days=settings.key_age_warning_days),
             too_old=timedelta(days=settings.key_age_critical_days),
@@ -364,7 +372,7 @@ def watch_key() -> actions.Watch:
         ),
         secret=selection.secret(settings),
         runs=StepFunctionsRuns(settings.state_machine_arn),
-        users=partial(session_store.count, selection.sessions(settings), pace, time),
+        users=partial(session_store.count_sessions, selection.sessions(settings), pace, time),
         notifications=selection.notifications(settings, settings.secret_arn),
         questions=StepFunctionsQuestions(settings.preflight_arn),
     )

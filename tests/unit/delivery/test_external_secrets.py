@@ -15,14 +15,14 @@ from keyturn.delivery.external_secrets import (
     ANSWER_LIMIT,
     SYNC_LIMIT,
     ExternalSecret,
-    ForcedSync,
-    hindrance,
+    ExternalSecretsDelivery,
     may_be_synced_since,
+    sync_blocker,
     synced_since,
 )
-from keyturn.delivery.strategy import Promoted
+from keyturn.delivery.strategy import PromotedKey
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import key
 from keyturn.secret.key import SessionKey
 from tests.conftest import ARN, NEW, NOON, OLD
@@ -36,12 +36,12 @@ class Delivery:
     """A delivery from call to call, as the state machine repeats it, beside the operator."""
 
     def __init__(self) -> None:
-        self.old, self.new = key.generate(), key.generate()
+        self.old, self.new = key.generate_key(), key.generate_key()
         self.target = FakeTarget(self.old.base64, owner="ExternalSecret session-key")
         self.operator = FakeOperator(self.target, self.old.base64)
         self.operator.sync(BEFORE)
         self.operator.provides = self.new.base64
-        self.way = ForcedSync(self.target, self.operator, "session-key")
+        self.delivery = ExternalSecretsDelivery(self.target, self.operator, "session-key")
         self.last: dict[str, Any] = {}
         self.at = NOON
 
@@ -53,7 +53,7 @@ class Delivery:
         )
         run = Run(NEW, ARN, "scheduled", OLD).as_ledger()
         ledger = {**run, "deliver_key": self.last} if self.last else run
-        self.at, self.last = at, strategy.deliver(store, self.way, NEW, ledger, at)
+        self.at, self.last = at, strategy.deliver(store, self.delivery, NEW, ledger, at)
         return self.last
 
     def again(self) -> dict[str, Any]:
@@ -87,15 +87,15 @@ def test_a_sync_is_asked_for_and_what_it_brought_is_the_proof(delivering: Delive
         "written": False,
         "says": "the operator is asked to sync (1)",
         "asked": 1,
-        "askedAt": timestamp(NOON),
+        "askedAt": format_timestamp(NOON),
         "fingerprint": delivering.new.fingerprint,
         "previousFingerprint": delivering.old.fingerprint,
-        "startedAt": timestamp(NOON),
+        "startedAt": format_timestamp(NOON),
     }
     delivering.operator.sync(NOON + timedelta(seconds=1))
     done = delivering.again()
     assert delivering.target.value == delivering.new.base64
-    assert (done["state"], done["asked"], done["startedAt"]) == ("done", 1, timestamp(NOON))
+    assert (done["state"], done["asked"], done["startedAt"]) == ("done", 1, format_timestamp(NOON))
     assert done["delivery"] == delivering.target.read().resource_version
     assert done["seconds"] == POLL.total_seconds()
     assert delivering.operator.tokens == [f"{NEW}-1"]
@@ -106,12 +106,12 @@ def test_a_key_that_the_operator_wrote_again_is_confirmed_and_another_is_not(
 ) -> None:
     delivering.target.value, promoted = (
         delivering.new.base64,
-        Promoted(delivering.new, NEW, lambda: None),
+        PromotedKey(delivering.new, NEW, lambda: None),
     )
     delivering.target.version += 1
-    assert delivering.way.holds(promoted)
+    assert delivering.delivery.contains(promoted)
     delivering.target.value = delivering.old.base64
-    assert not delivering.way.holds(promoted)
+    assert not delivering.delivery.contains(promoted)
 
 
 def test_a_key_that_the_operator_put_back_by_itself_is_another_delivery(
@@ -187,8 +187,8 @@ def test_a_sync_that_brought_the_old_value_is_asked_for_again_with_another_token
     delivering.operator.sync(NOON + timedelta(seconds=1))
     asked = delivering.again()
     assert (asked["state"], asked["asked"]) == ("waiting", 2)
-    assert asked["askedAt"] == timestamp(NOON + POLL)
-    assert asked["startedAt"] == timestamp(NOON)
+    assert asked["askedAt"] == format_timestamp(NOON + POLL)
+    assert asked["startedAt"] == format_timestamp(NOON)
     delivering.operator.provides = delivering.new.base64
     delivering.operator.sync(NOON + POLL)
     assert delivering.again()["state"] == "done"
@@ -286,7 +286,7 @@ def test_a_sync_that_is_done_at_the_deadline_is_done(delivering: Delivery) -> No
 
 
 def test_no_key_is_in_an_entry_an_error_or_a_repr(delivering: Delivery) -> None:
-    shown = [repr(delivering.call(NOON)), repr(Promoted(delivering.new, NEW, lambda: None))]
+    shown = [repr(delivering.call(NOON)), repr(PromotedKey(delivering.new, NEW, lambda: None))]
     delivering.operator.sync(NOON)
     shown += [repr(delivering.again()), repr(delivering.operator.read())]
     delivering.target.value = None
@@ -301,10 +301,10 @@ def test_no_key_is_in_an_entry_an_error_or_a_repr(delivering: Delivery) -> None:
 def take(step: str, delivering: Delivery) -> None:
     """Let the operator, or what is around it, do one thing, if it can."""
     operator = delivering.operator
-    working = operator._working is not None
+    phase = operator._working is not None
     if step == "begin":
         operator.begin(delivering.at)
-    elif step == "sync" and not working:
+    elif step == "sync" and not phase:
         operator.sync(delivering.at)
     elif step == "promotion seen":
         operator.provides = delivering.new.base64
@@ -312,7 +312,7 @@ def take(step: str, delivering: Delivery) -> None:
         operator.token = f"{operator.token}x"
     elif step == "answer lost":
         operator.lost_answers = 1
-    elif working and step in {"write", "finish", "fail"}:
+    elif phase and step in {"write", "finish", "fail"}:
         {"write": operator.write, "finish": operator.finish, "fail": operator.fail}[step]()
 
 
@@ -362,7 +362,7 @@ def test_an_operator_that_works_again_brings_the_key_whatever_was_before(
 
 def test_readiness_is_proved_by_a_dry_run_that_changes_nothing(delivering: Delivery) -> None:
     before = delivering.operator.read()
-    delivering.way.check_ready()
+    delivering.delivery.check_ready()
     assert delivering.operator.dry_runs == ["dry-run"]
     assert delivering.operator.tokens == []
     assert delivering.operator.read() == before
@@ -395,7 +395,7 @@ def test_an_external_secret_that_would_never_bring_the_key_is_refused_before_any
 ) -> None:
     change(delivering.operator)
     with pytest.raises(errors.SyncImpossible, match=words) as refused:
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
     assert str(refused.value).startswith("ExternalSecret web/session-key ")
     assert str(refused.value).endswith("Nothing was changed.")
     assert delivering.operator.dry_runs == []
@@ -404,14 +404,14 @@ def test_an_external_secret_that_would_never_bring_the_key_is_refused_before_any
 @pytest.mark.parametrize("interval", ["1h", "1h0m0s", "15s", "0.5s", "0h0m1s", "100ms", "10h"])
 def test_any_interval_longer_than_nothing_will_do(interval: str) -> None:
     found = ExternalSecret("session-key", "session-key", refresh_interval=interval)
-    assert hindrance(found, "session-key") is None
+    assert sync_blocker(found, "session-key") is None
 
 
 def test_on_change_needs_no_interval() -> None:
     found = ExternalSecret(
         "session-key", "session-key", refresh_policy="OnChange", refresh_interval="0"
     )
-    assert hindrance(found, "session-key") is None
+    assert sync_blocker(found, "session-key") is None
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_no_sync_is_waited_for_that_cannot_come(delivering: Delivery) -> None:
 def test_an_immutable_secret_is_refused(delivering: Delivery) -> None:
     delivering.target.immutable = True
     with pytest.raises(errors.DeliveryRefused, match="web/session-key is immutable"):
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
     assert delivering.operator.dry_runs == []
 
 

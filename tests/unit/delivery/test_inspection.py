@@ -8,9 +8,9 @@ import pytest
 
 from keyturn import errors
 from keyturn.delivery import inspection, kubernetes_secret, strategy
-from keyturn.delivery.external_secrets import ForcedSync
-from keyturn.delivery.vault import VaultWrite
-from keyturn.delivery.vault_operator import Source, VaultSync
+from keyturn.delivery.external_secrets import ExternalSecretsDelivery
+from keyturn.delivery.vault import VaultDelivery
+from keyturn.delivery.vault_operator import Source, VaultOperatorDelivery
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
 from tests.conftest import NEW, NOON, OLD
@@ -34,8 +34,8 @@ def document(of: key.SessionKey) -> str:
 class Place:
     """One key in every place, the current one at first, and a mark on the one before."""
 
-    old: key.SessionKey = field(default_factory=key.generate)
-    new: key.SessionKey = field(default_factory=key.generate)
+    old: key.SessionKey = field(default_factory=key.generate_key)
+    new: key.SessionKey = field(default_factory=key.generate_key)
     store: FakeSecretStore = field(default_factory=FakeSecretStore)
     target: FakeTarget = field(default_factory=FakeTarget)
     vault: FakeVaultSecret = field(default_factory=FakeVaultSecret)
@@ -50,20 +50,22 @@ class Place:
         self.target.value = value
         self.vault.put(**{key.FIELD: value})
 
-    def way(self, mode: str) -> strategy.Way:
-        write = VaultWrite(self.vault, destroys_exposed=True)
+    def delivery(self, mode: str) -> strategy.DeliveryStrategy:
+        write = VaultDelivery(self.vault, destroys_exposed=True)
         operator = FakeVaultOperator(self.vault, self.target)
-        ways: dict[str, strategy.Way] = {
-            "kubernetes-secret": kubernetes_secret.DirectWrite(self.target),
-            "external-secrets": ForcedSync(self.target, FakeOperator(self.target), "session-key"),
+        ways: dict[str, strategy.DeliveryStrategy] = {
+            "kubernetes-secret": kubernetes_secret.KubernetesSecretDelivery(self.target),
+            "external-secrets": ExternalSecretsDelivery(
+                self.target, FakeOperator(self.target), "session-key"
+            ),
             "vault": write,
-            "vault with its operator": VaultSync(write, self.target, operator, SOURCE),
-            "none": strategy.NothingToDeliver(),
+            "vault with its operator": VaultOperatorDelivery(write, self.target, operator, SOURCE),
+            "none": strategy.NoDelivery(),
         }
         return ways[mode]
 
     def answer(self, mode: str = "kubernetes-secret") -> dict[str, Any]:
-        return inspection.answer(self.store, self.way(mode), self.store.marks())
+        return inspection.inspect_delivery(self.store, self.delivery(mode), self.store.marks())
 
     def delivered(self, mode: str = "kubernetes-secret") -> dict[str, Any]:
         found: dict[str, Any] = self.answer(mode)["delivered"]
@@ -94,7 +96,7 @@ def test_an_exposed_key_is_recognised_and_its_version_named(place: Place, mode: 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "value", [key.generate().base64, "c2hvcnQ=", ""], ids=["key", "short", "no"]
+    "value", [key.generate_key().base64, "c2hvcnQ=", ""], ids=["key", "short", "no"]
 )
 def test_any_other_value_is_another_key(place: Place, mode: str, value: str) -> None:
     place.put(value)
@@ -144,7 +146,7 @@ def test_an_exposed_key_that_is_current_is_exposed(place: Place) -> None:
 
 
 def test_a_place_that_cannot_be_read_is_an_error_and_no_answer(place: Place) -> None:
-    def down() -> kubernetes_secret.Delivered:
+    def down() -> kubernetes_secret.SecretContent:
         raise errors.ClusterUnavailable("the API does not answer")
 
     place.target.read = down  # type: ignore[method-assign]

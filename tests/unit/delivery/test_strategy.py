@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from keyturn import errors
 from keyturn.delivery import strategy
-from keyturn.delivery.kubernetes_secret import Delivered, DirectWrite
-from keyturn.delivery.strategy import NothingToDeliver, Promoted
+from keyturn.delivery.kubernetes_secret import KubernetesSecretDelivery, SecretContent
+from keyturn.delivery.strategy import NoDelivery, PromotedKey
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
 from keyturn.secret.key import SessionKey
@@ -28,12 +28,12 @@ def document_of(session_key: SessionKey) -> str:
 
 @pytest.fixture
 def old() -> SessionKey:
-    return key.generate()
+    return key.generate_key()
 
 
 @pytest.fixture
 def new() -> SessionKey:
-    return key.generate()
+    return key.generate_key()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ LEDGER = Run(NEW, ARN, "scheduled", OLD).as_ledger()
 
 def deliver(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
     """What one call returns in mode `kubernetes-secret`."""
-    return strategy.deliver(source, DirectWrite(target), NEW, LEDGER, NOON)
+    return strategy.deliver(source, KubernetesSecretDelivery(target), NEW, LEDGER, NOON)
 
 
 def test_the_promoted_key_is_written_and_both_keys_are_named(
@@ -67,7 +67,7 @@ def test_the_promoted_key_is_written_and_both_keys_are_named(
         "delivery": "2",
         "fingerprint": new.fingerprint,
         "previousFingerprint": old.fingerprint,
-        "startedAt": timestamp(NOON),
+        "startedAt": format_timestamp(NOON),
     }
     assert target.value == new.base64
 
@@ -84,7 +84,7 @@ def test_an_exposed_key_is_delivered_nowhere(
     with pytest.raises(errors.KeyExposed, match=f"{NEW} is marked as exposed") as told:
         deliver(source, target)
     with pytest.raises(errors.KeyExposed):
-        strategy.confirm(source, DirectWrite(target), NEW, {})
+        strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, {})
     assert (target.writes, new.base64 in str(told.value)) == (0, False)
 
 
@@ -124,7 +124,7 @@ def test_the_delivery_is_named_by_what_stands_there_and_a_write_by_anybody_renam
 def confirm(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
     """Look again after the restarts."""
     delivered = {"target": target.name}
-    return strategy.confirm(source, DirectWrite(target), NEW, delivered)
+    return strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, delivered)
 
 
 def test_a_key_that_is_still_there_after_the_restarts_is_confirmed(
@@ -151,7 +151,7 @@ def test_where_nothing_is_delivered_nothing_can_be_written_over(
     source: FakeSecretStore, new: SessionKey
 ) -> None:
     told = {"target": "Secrets Manager, read by the pods"}
-    confirmed = strategy.confirm(source, NothingToDeliver(), NEW, told)
+    confirmed = strategy.confirm_delivery(source, NoDelivery(), NEW, told)
     assert confirmed == {**told, "fingerprint": new.fingerprint}
 
 
@@ -196,7 +196,7 @@ def test_a_target_that_is_not_ours_to_write_is_refused_untouched(
     with pytest.raises(errors.DeliveryRefused, match=words):
         deliver(source, target)
     with pytest.raises(errors.DeliveryRefused, match=words):
-        DirectWrite(target).check_ready()
+        KubernetesSecretDelivery(target).check_ready()
     assert target.writes == 0
 
 
@@ -223,7 +223,7 @@ def test_a_write_that_does_not_last_is_not_taken_for_a_delivery(
 def test_a_run_that_was_held_up_writes_nothing_over_what_a_later_one_has_delivered(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:
-    later = key.generate().base64
+    later = key.generate_key().base64
     source.move_current(OLD, NEW)
     target.value = later
     with pytest.raises(errors.Superseded):
@@ -258,11 +258,11 @@ def test_a_secret_without_a_previous_version_can_be_delivered(
 def test_readiness_is_proved_by_a_dry_run_with_what_is_there(
     target: FakeTarget, old: SessionKey
 ) -> None:
-    DirectWrite(target).check_ready()
+    KubernetesSecretDelivery(target).check_ready()
     assert (target.value, target.writes) == (old.base64, 0)
     target.conflict = True
     with pytest.raises(errors.DeliveryConflict):
-        DirectWrite(target).check_ready()
+        KubernetesSecretDelivery(target).check_ready()
 
 
 def test_no_key_is_in_a_result_or_a_repr(
@@ -277,26 +277,26 @@ def test_no_key_is_in_a_result_or_a_repr(
 
 @given(st.none() | st.text(max_size=60))
 def test_only_the_promoted_key_is_taken_for_it(other: str | None) -> None:
-    promoted = key.generate()
-    assert Delivered(promoted.base64, "1").holds(promoted)
-    assert not Delivered(other, "1").holds(promoted)
+    promoted = key.generate_key()
+    assert SecretContent(promoted.base64, "1").contains(promoted)
+    assert not SecretContent(other, "1").contains(promoted)
     for near in (promoted.base64[:-1], f"{promoted.base64}\n", promoted.base64.swapcase()):
-        assert not Delivered(near, "1").holds(promoted)
+        assert not SecretContent(near, "1").contains(promoted)
 
 
 def test_where_the_pods_read_secrets_manager_nothing_is_delivered(
     source: FakeSecretStore, old: SessionKey, new: SessionKey
 ) -> None:
-    way = NothingToDeliver()
-    way.check_ready()
-    assert strategy.deliver(source, way, NEW, LEDGER, NOON) == {
+    delivery = NoDelivery()
+    delivery.check_ready()
+    assert strategy.deliver(source, delivery, NEW, LEDGER, NOON) == {
         "state": "done",
         "target": "Secrets Manager, read by the pods",
         "written": False,
         "delivery": NEW,
         "fingerprint": new.fingerprint,
         "previousFingerprint": old.fingerprint,
-        "startedAt": timestamp(NOON),
+        "startedAt": format_timestamp(NOON),
     }
 
 
@@ -305,7 +305,7 @@ def test_also_where_nothing_is_delivered_a_malformed_document_is_refused(
 ) -> None:
     source.documents[NEW] = "{}"
     with pytest.raises(errors.KeyFieldMissing):
-        strategy.deliver(source, NothingToDeliver(), NEW, {}, NOON)
+        strategy.deliver(source, NoDelivery(), NEW, {}, NOON)
 
 
 class SlowWay:
@@ -317,30 +317,32 @@ class SlowWay:
     def check_ready(self) -> None:
         """Ready."""
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def deliver(
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
+    ) -> dict[str, Any]:
         assert promoted.version == NEW
         self.told.append((last, at))
         return {"state": "done" if len(self.told) == 3 else "waiting", "calls": len(self.told)}
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         raise NotImplementedError
 
-    def held(self) -> list[strategy.Held]:
+    def locations(self) -> list[strategy.KeyLocation]:
         raise NotImplementedError
 
 
 def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_calls(
     source: FakeSecretStore,
 ) -> None:
-    way = SlowWay()
+    delivery = SlowWay()
     ledger: dict[str, Any] = {**LEDGER}
     for second in (0, 5, 12):
         at = NOON + timedelta(seconds=second)
-        ledger = {**LEDGER, "deliver_key": strategy.deliver(source, way, NEW, ledger, at)}
-    calls = [last.get("calls") for last, _ in way.told]
+        ledger = {**LEDGER, "deliver_key": strategy.deliver(source, delivery, NEW, ledger, at)}
+    calls = [last.get("calls") for last, _ in delivery.told]
     assert calls == [None, 1, 2]
     entry = ledger["deliver_key"]
-    assert (entry["state"], entry["startedAt"]) == ("done", timestamp(NOON))
+    assert (entry["state"], entry["startedAt"]) == ("done", format_timestamp(NOON))
     assert entry["seconds"] == 12.0
 
 
@@ -353,9 +355,9 @@ def test_a_delivery_of_one_call_leaves_its_length_to_the_step(
 def test_a_delivery_that_was_done_is_begun_anew_and_not_gone_on_with(
     source: FakeSecretStore,
 ) -> None:
-    way = SlowWay()
-    before = {"deliver_key": {"state": "done", "startedAt": timestamp(NOON), "calls": 9}}
+    delivery = SlowWay()
+    before = {"deliver_key": {"state": "done", "startedAt": format_timestamp(NOON), "calls": 9}}
     later = NOON + timedelta(hours=1)
-    entry = strategy.deliver(source, way, NEW, before, later)
-    assert way.told == [({}, later)]
-    assert entry["startedAt"] == timestamp(later)
+    entry = strategy.deliver(source, delivery, NEW, before, later)
+    assert delivery.told == [({}, later)]
+    assert entry["startedAt"] == format_timestamp(later)

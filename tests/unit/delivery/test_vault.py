@@ -8,9 +8,9 @@ import pytest
 
 from keyturn import errors
 from keyturn.delivery import strategy, vault
-from keyturn.delivery.kubernetes_secret import DirectWrite
-from keyturn.delivery.strategy import Promoted
-from keyturn.delivery.vault import WRITES_TRIED, Kept, VaultWrite
+from keyturn.delivery.kubernetes_secret import KubernetesSecretDelivery
+from keyturn.delivery.strategy import PromotedKey
+from keyturn.delivery.vault import WRITES_TRIED, SecretVersion, VaultDelivery
 from keyturn.run.run import Run
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
@@ -24,12 +24,12 @@ EMERGENCY = Run(NEW, ARN, "emergency", OLD)
 
 @pytest.fixture
 def old() -> SessionKey:
-    return key.generate()
+    return key.generate_key()
 
 
 @pytest.fixture
 def new() -> SessionKey:
-    return key.generate()
+    return key.generate_key()
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def secret(old: SessionKey) -> FakeVaultSecret:
 
 
 @pytest.fixture
-def way(secret: FakeVaultSecret) -> VaultWrite:
-    return VaultWrite(secret, destroys_exposed=True)
+def delivery(secret: FakeVaultSecret) -> VaultDelivery:
+    return VaultDelivery(secret, destroys_exposed=True)
 
 
 @pytest.fixture
@@ -52,22 +52,22 @@ def source(old: SessionKey, new: SessionKey) -> FakeSecretStore:
     )
 
 
-def promoted(new: SessionKey, confirm: Callable[[], Any] = lambda: None) -> Promoted:
-    return Promoted(new, NEW, confirm)
+def promoted(new: SessionKey, confirm: Callable[[], Any] = lambda: None) -> PromotedKey:
+    return PromotedKey(new, NEW, confirm)
 
 
 def test_an_answer_that_was_lost_is_found_by_the_next_call_and_nothing_is_written_again(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     secret.lost_answers = 1
     with pytest.raises(errors.VaultUnavailable):
-        way.bring(promoted(new), {}, NOON)
-    found = way.bring(promoted(new), {}, NOON)
+        delivery.deliver(promoted(new), {}, NOON)
+    found = delivery.deliver(promoted(new), {}, NOON)
     assert (found["written"], found["delivery"], len(secret.fields)) == (False, "vault-2", 2)
 
 
 def test_that_the_key_is_current_is_seen_before_each_write(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     looks: list[int] = []
 
@@ -76,7 +76,7 @@ def test_that_the_key_is_current_is_seen_before_each_write(
         if len(looks) < 3:
             secret.put(**{**secret.fields[len(secret.fields)], f"by-another-{len(looks)}": True})
 
-    found = way.bring(promoted(new, look), {}, NOON)
+    found = delivery.deliver(promoted(new, look), {}, NOON)
     assert looks == [1, 2, 3]
     assert (found["vaultVersionBefore"], found["vaultVersion"]) == (3, 4)
     assert secret.fields[4] == {
@@ -88,172 +88,178 @@ def test_that_the_key_is_current_is_seen_before_each_write(
 
 
 def test_conflicts_without_end_are_left_to_the_state_machine(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     with pytest.raises(errors.DeliveryConflict):
-        way.bring(promoted(new, lambda: secret.put(**secret.fields[1])), {}, NOON)
+        delivery.deliver(promoted(new, lambda: secret.put(**secret.fields[1])), {}, NOON)
     assert len(secret.fields) == 1 + WRITES_TRIED
 
 
 def test_a_field_that_vanishes_in_between_is_not_made_anew(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     with pytest.raises(errors.VaultSecretNotFound, match="version 2, has no text"):
-        way.bring(promoted(new, lambda: secret.put(OTHER="alone")), {}, NOON)
+        delivery.deliver(promoted(new, lambda: secret.put(OTHER="alone")), {}, NOON)
     assert len(secret.fields) == 2
 
 
 def test_the_version_that_is_named_is_the_one_that_was_written(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     """Somebody else writes another field before it is read back."""
     write = secret.write
 
-    def write_and_be_followed(kept: Kept, value: str) -> None:
+    def write_and_be_followed(kept: SecretVersion, value: str) -> None:
         write(kept, value)
         secret.put(**{**secret.read().fields, "OTHER": "changed"})
 
     secret.write = write_and_be_followed  # type: ignore[method-assign]
-    found = way.bring(promoted(new), {}, NOON)
+    found = delivery.deliver(promoted(new), {}, NOON)
     assert (found["vaultVersionBefore"], found["vaultVersion"]) == (1, 2)
     assert secret.read().version == 3
 
 
 def test_what_is_read_back_is_the_proof(
-    way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     secret.swallows_writes = True
     with pytest.raises(errors.DeliveryNotProven, match="No pod was restarted"):
-        way.bring(promoted(new), {}, NOON)
+        delivery.deliver(promoted(new), {}, NOON)
 
 
 @pytest.mark.parametrize("destroys", [True, False])
 def test_the_checks_ask_for_the_rights_that_will_be_used(
     destroys: bool, secret: FakeVaultSecret
 ) -> None:
-    VaultWrite(secret, destroys).check_ready()
+    VaultDelivery(secret, destroys).check_ready()
     assert (secret.asked, len(secret.fields)) == ([destroys], 1)
     secret.denied = True
     with pytest.raises(errors.AccessDenied):
-        VaultWrite(secret, destroys).check_ready()
+        VaultDelivery(secret, destroys).check_ready()
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a", "list"]])
 def test_a_secret_without_the_field_as_text_is_not_the_pods(
-    value: object, way: VaultWrite, secret: FakeVaultSecret, new: SessionKey
+    value: object, delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     secret.put(**({} if value is None else {FIELD: value}))
     with pytest.raises(errors.VaultSecretNotFound):
-        way.check_ready()
+        delivery.check_ready()
     with pytest.raises(errors.VaultSecretNotFound):
-        way.bring(promoted(new), {}, NOON)
+        delivery.deliver(promoted(new), {}, NOON)
     assert len(secret.fields) == 2
 
 
 def test_the_ledgers_entry_names_the_versions_and_both_keys(
-    way: VaultWrite, source: FakeSecretStore, old: SessionKey, new: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, old: SessionKey, new: SessionKey
 ) -> None:
     ledger = EMERGENCY.as_ledger()
-    told = strategy.deliver(source, way, NEW, ledger, NOON)
+    told = strategy.deliver(source, delivery, NEW, ledger, NOON)
     assert told["previousFingerprint"] == old.fingerprint
     assert (told["vaultVersion"], told["destroysExposed"]) == (2, True)
-    assert strategy.confirm(source, way, NEW, told)["fingerprint"] == new.fingerprint
+    assert strategy.confirm_delivery(source, delivery, NEW, told)["fingerprint"] == new.fingerprint
 
 
 def test_a_version_written_over_meanwhile_is_named(
-    way: VaultWrite, secret: FakeVaultSecret, source: FakeSecretStore
+    delivery: VaultDelivery, secret: FakeVaultSecret, source: FakeSecretStore
 ) -> None:
-    told = strategy.deliver(source, way, NEW, EMERGENCY.as_ledger(), NOON)
-    secret.put(**{FIELD: key.generate().base64})
+    told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
+    secret.put(**{FIELD: key.generate_key().base64})
     with pytest.raises(errors.DeliveryOverwritten, match="web-console held the new key"):
-        strategy.confirm(source, way, NEW, told)
+        strategy.confirm_delivery(source, delivery, NEW, told)
 
 
 def delivered(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> dict[str, Any]:
     """Versions 1 and 2 hold the exposed key, 3 another text, 4 is deleted, 5 the new key."""
     secret.put(**{FIELD: old.base64, "OTHER": "changed"})
     secret.put(**{FIELD: "no key at all"})
     secret.put(**{FIELD: old.base64})
-    told = strategy.deliver(source, way, NEW, EMERGENCY.as_ledger(), NOON)
+    told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     secret.deleted.add(4)
     return told
 
 
 def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_told(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
-    told = delivered(way, source, secret, old)
-    found = vault.destroy_exposed(source, way, EMERGENCY, told)
+    told = delivered(delivery, source, secret, old)
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
     assert (found["destroyed"], found["unreadable"]) == ([1, 2], [4])
     assert "destroyed versions 1, 2; version 4 deleted before" in found["says"]
     assert secret.destroyed == {1, 2}
-    again = vault.destroy_exposed(source, way, EMERGENCY, told)
+    again = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
     assert (again["destroyed"], secret.destroyed) == ([], {1, 2})
     assert "no version left to destroy" in again["says"]
 
 
 def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replaced_it(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     """An emergency overtakes a scheduled run: the key of before that run is exposed, too."""
-    earlier = key.generate()
+    earlier = key.generate_key()
     secret.put(**{FIELD: earlier.base64, "OTHER": "changed"})
-    secret.put(**{FIELD: key.generate().base64})
-    told = strategy.deliver(source, way, NEW, EMERGENCY.as_ledger(), NOON)
+    secret.put(**{FIELD: key.generate_key().base64})
+    told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     source.mark_exposed(Mark("7" * 36, NOON, "emergency", earlier.fingerprint))
-    found = vault.destroy_exposed(source, way, EMERGENCY, told)
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
     assert found["destroyed"] == [1, 2]
     assert secret.destroyed == {1, 2}
 
 
 def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
-    told = {**delivered(way, source, secret, old), "previousFingerprint": None}
-    found = vault.destroy_exposed(source, way, EMERGENCY, told)
+    told = {**delivered(delivery, source, secret, old), "previousFingerprint": None}
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
     assert (found["destroyed"], secret.destroyed) == ([], set())
     assert "which key was exposed is not known" in found["says"]
 
 
 def test_a_key_that_is_current_no_more_destroys_nothing(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
-    told = delivered(way, source, secret, old)
+    told = delivered(delivery, source, secret, old)
     source.stages = {OLD: [], NEW: [], "another": ["AWSCURRENT"]}
     with pytest.raises(errors.Superseded):
-        vault.destroy_exposed(source, way, EMERGENCY, told)
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
     assert secret.destroyed == set()
 
 
 def test_a_version_that_survives_its_destruction_is_an_error(
-    way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
-    told = delivered(way, source, secret, old)
+    told = delivered(delivery, source, secret, old)
     secret.keeps_doomed = True
     with pytest.raises(errors.VaultRefused, match="versions 1, 2 should be destroyed"):
-        vault.destroy_exposed(source, way, EMERGENCY, told)
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
 
 
 @pytest.mark.parametrize("mode", ["scheduled", "recovery"])
 def test_no_other_run_destroys_anything(
-    mode: Any, way: VaultWrite, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
+    mode: Any,
+    delivery: VaultDelivery,
+    source: FakeSecretStore,
+    secret: FakeVaultSecret,
+    old: SessionKey,
 ) -> None:
-    told = delivered(way, source, secret, old)
+    told = delivered(delivery, source, secret, old)
     run = Run(NEW, ARN, mode, OLD, version=OLD if mode == "recovery" else NEW)
     with pytest.raises(errors.RequestRefused):
-        vault.destroy_exposed(source, way, run, told)
+        vault.destroy_exposed_versions(source, delivery, run, told)
     assert secret.destroyed == set()
 
 
 def test_no_other_delivery_mode_destroys_anything(source: FakeSecretStore) -> None:
     with pytest.raises(errors.RequestRefused):
-        vault.destroy_exposed(source, DirectWrite(FakeTarget()), EMERGENCY, {})
+        vault.destroy_exposed_versions(
+            source, KubernetesSecretDelivery(FakeTarget()), EMERGENCY, {}
+        )
 
 
 def test_what_was_read_shows_nothing(old: SessionKey) -> None:
-    kept = Kept(1, FIELD, {FIELD: old.base64, "OTHER": "a password"})
+    kept = SecretVersion(1, FIELD, {FIELD: old.base64, "OTHER": "a password"})
     assert old.base64 not in repr(kept)
     assert "password" not in repr(kept)
 

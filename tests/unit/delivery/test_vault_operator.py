@@ -11,8 +11,13 @@ from keyturn import errors
 from keyturn.adapters.kubernetes.vault_secrets_operator import static_secret
 from keyturn.delivery import strategy
 from keyturn.delivery.external_secrets import ANSWER_LIMIT, SYNC_LIMIT
-from keyturn.delivery.vault import VaultWrite
-from keyturn.delivery.vault_operator import Source, StaticSecret, VaultSync, hindrance
+from keyturn.delivery.vault import VaultDelivery
+from keyturn.delivery.vault_operator import (
+    Source,
+    StaticSecret,
+    VaultOperatorDelivery,
+    sync_blocker,
+)
 from keyturn.rotation.preflight import find_problems
 from keyturn.run.run import Run
 from keyturn.secret import key
@@ -34,13 +39,13 @@ class Delivery:
     """A delivery from call to call, as the state machine repeats it, beside the operator."""
 
     def __init__(self) -> None:
-        self.old, self.new = key.generate(), key.generate()
+        self.old, self.new = key.generate_key(), key.generate_key()
         self.secret = FakeVaultSecret()
         self.secret.put(**{key.FIELD: self.old.base64})
         self.target = FakeTarget(self.old.base64, owner="the Vault Secrets Operator")
         self.operator = FakeVaultOperator(self.secret, self.target)
-        write = VaultWrite(self.secret, destroys_exposed=True)
-        self.way = VaultSync(write, self.target, self.operator, SOURCE)
+        write = VaultDelivery(self.secret, destroys_exposed=True)
+        self.delivery = VaultOperatorDelivery(write, self.target, self.operator, SOURCE)
         self.run = Run(NEW, ARN, "scheduled", OLD)
         self.last: dict[str, Any] = {}
 
@@ -54,7 +59,7 @@ class Delivery:
 
     def call(self, at: datetime) -> dict[str, Any]:
         ledger = {**self.run.as_ledger(), **({"deliver_key": self.last} if self.last else {})}
-        self.last = strategy.deliver(self.source, self.way, NEW, ledger, at)
+        self.last = strategy.deliver(self.source, self.delivery, NEW, ledger, at)
         return self.last
 
 
@@ -118,30 +123,32 @@ def test_a_secret_that_holds_the_key_while_vault_does_not_is_not_done(
     delivering.secret.put(**{key.FIELD: delivering.old.base64})
     assert delivering.call(NOON + POLL)["state"] == "waiting"
     promoted = strategy.promoted_key(delivering.source, NEW)
-    assert not delivering.way.holds(promoted)
+    assert not delivering.delivery.contains(promoted)
     delivering.secret.put(**{key.FIELD: delivering.new.base64})
-    assert delivering.way.holds(promoted)
+    assert delivering.delivery.contains(promoted)
     delivering.target.value = "another"
-    assert not delivering.way.holds(promoted)
+    assert not delivering.delivery.contains(promoted)
 
 
 def test_the_checks_ask_vault_the_operator_and_the_secret_and_change_nothing(
     delivering: Delivery,
 ) -> None:
-    assert delivering.way.check_ready() is None
+    assert delivering.delivery.check_ready() is None
     assert delivering.operator.dry_runs == ["dry-run"]
     assert (delivering.operator.tokens, len(delivering.secret.fields)) == ([], 1)
     delivering.target.immutable = True
     with pytest.raises(errors.DeliveryRefused, match="immutable"):
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
     delivering.secret.denied = True
     with pytest.raises(errors.AccessDenied):
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
 
 
 def test_whom_the_operator_restarts_is_noted_before_the_promotion(delivering: Delivery) -> None:
     delivering.operator.seen = replace(GOOD, restarts=("deployment/web-console",))
-    problems, (note,) = find_problems([delivering.way.check_ready, lambda: None], FakeStopwatch())
+    problems, (note,) = find_problems(
+        [delivering.delivery.check_ready, lambda: None], FakeStopwatch()
+    )
     assert problems == []
     assert "VaultStaticSecret web/web-console restarts deployment/web-console by itself" in note
 
@@ -162,7 +169,7 @@ def test_a_static_secret_that_would_never_bring_the_key_is_refused(
 ) -> None:
     delivering.operator.seen = replace(GOOD, **changes)
     with pytest.raises(errors.SyncImpossible, match=f"{words}.* Nothing was changed"):
-        delivering.way.check_ready()
+        delivering.delivery.check_ready()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +178,7 @@ def test_a_static_secret_that_would_never_bring_the_key_is_refused(
 def test_a_namespace_that_is_the_same_or_that_of_the_login_is_no_hindrance(
     theirs: str, ours: str
 ) -> None:
-    assert hindrance(replace(GOOD, namespace=theirs), replace(SOURCE, namespace=ours)) is None
+    assert sync_blocker(replace(GOOD, namespace=theirs), replace(SOURCE, namespace=ours)) is None
 
 
 SPEC = {

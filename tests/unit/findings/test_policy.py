@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from keyturn import errors
 from keyturn.findings import policy as finding_policy
-from keyturn.findings.event import FORMS, Finding, parse
-from keyturn.findings.policy import ROTATES, Scope, Verdict, Where, judge, role_name, token_of
+from keyturn.findings.event import FORMS, Finding, parse_finding
+from keyturn.findings.policy import ROTATES, Decision, Scope, Where, decide, role_name, token_of
 from keyturn.run.run import ROTATION_ID
 from keyturn.secret.finding_history import StartedRotation, State
 from keyturn.secret.staging_labels import Version
@@ -52,7 +52,7 @@ def of_type(name: str) -> Json:
 
 def secrets_read() -> Finding:
     """A finding that rotates: its last activity was eight minutes before noon."""
-    return parse(event("respond_to_finding"))
+    return parse_finding(event("respond_to_finding"))
 
 
 def changed(found: Json, change: Mapping[str, Any]) -> Json:
@@ -79,9 +79,9 @@ def test_there_is_a_fixture_for_every_type_and_no_other() -> None:
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_every_type_that_is_about_us_rotates(path: Path, scope: Scope) -> None:
-    found = parse(load(path))
+    found = parse_finding(load(path))
     expected = "notify" if found.type == "Execution:Kubernetes/ExecInKubeSystemPod" else "rotate"
-    assert judge(found, scope, State([KEY]), NOON).action == expected
+    assert decide(found, scope, State([KEY]), NOON).action == expected
 
 
 ELSEWHERE = {
@@ -96,8 +96,8 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
 def test_no_type_rotates_where_it_is_about_others(path: Path, scope: Scope) -> None:
-    found = parse(changed(load(path), ELSEWHERE))
-    verdict = judge(found, scope, State([KEY]), NOON)
+    found = parse_finding(changed(load(path), ELSEWHERE))
+    verdict = decide(found, scope, State([KEY]), NOON)
     assert (verdict.action, verdict.token) == ("notify", None)
     assert verdict.reason == f"The finding is not about {ROTATES[found.type].value}."
 
@@ -114,8 +114,8 @@ def test_the_rule_of_the_template_passes_every_type(path: Path) -> None:
 )
 def test_a_type_that_shows_no_exposure_is_told_once(name: str, scope: Scope) -> None:
     found = replace(secrets_read(), type=name)
-    assert judge(found, scope, State([KEY]), NOON).action == "notify"
-    assert judge(replace(found, is_update=True), scope, State([KEY]), NOON).action == "ignore"
+    assert decide(found, scope, State([KEY]), NOON).action == "notify"
+    assert decide(replace(found, is_update=True), scope, State([KEY]), NOON).action == "ignore"
 
 
 def test_operators_can_read_what_each_type_does() -> None:
@@ -174,7 +174,10 @@ OTHER_SECRET = {"AWS::SecretsManager::Secret": ARN.replace("session-key", "other
 def test_a_finding_rotates_if_it_is_about_what_is_ours(
     name: str, change: Json, action: str, scope: Scope
 ) -> None:
-    assert judge(parse(changed(of_type(name), change)), scope, State([KEY]), NOON).action == action
+    assert (
+        decide(parse_finding(changed(of_type(name), change)), scope, State([KEY]), NOON).action
+        == action
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,9 +191,10 @@ def test_a_finding_rotates_if_it_is_about_what_is_ours(
 )
 def test_a_role_is_compared_by_its_name(principal: str, name: str, scope: Scope) -> None:
     assert role_name(principal) == name
-    found = parse(changed(of_type(NODE), {USER: principal}))
+    found = parse_finding(changed(of_type(NODE), {USER: principal}))
     assert (
-        judge(found, replace(scope, roles=frozenset({name})), State([KEY]), NOON).action == "rotate"
+        decide(found, replace(scope, roles=frozenset({name})), State([KEY]), NOON).action
+        == "rotate"
     )
 
 
@@ -217,12 +221,12 @@ def test_the_scope_is_the_secrets_own_account_and_region_and_the_named_cluster(
 )
 def test_a_sample_is_ignored_unless_samples_are_allowed(change: Json, scope: Scope) -> None:
     elsewhere = {**change, "resource.eksClusterDetails.name": "Generated", NAMESPACE: "Generated"}
-    found = parse(changed(event("respond_to_finding"), elsewhere))
-    assert judge(found, scope, State([KEY]), NOON).action == "ignore"
+    found = parse_finding(changed(event("respond_to_finding"), elsewhere))
+    assert decide(found, scope, State([KEY]), NOON).action == "ignore"
     allowed = replace(scope, samples=True)
-    assert judge(found, allowed, State([KEY]), NOON).action == "rotate"
+    assert decide(found, allowed, State([KEY]), NOON).action == "rotate"
     assert (
-        judge(replace(found, account="210987654321"), allowed, State([KEY]), NOON).action
+        decide(replace(found, account="210987654321"), allowed, State([KEY]), NOON).action
         == "notify"
     )
 
@@ -230,12 +234,12 @@ def test_a_sample_is_ignored_unless_samples_are_allowed(change: Json, scope: Sco
 @pytest.mark.parametrize("value", ["", "no JSON", "[]", '{"sample": "true"}', None, 1])
 def test_what_is_not_marked_as_a_sample_is_none(value: Any, scope: Scope) -> None:
     info = {"service.additionalInfo": {"type": "default", "value": value}}
-    assert parse(changed(event("respond_to_finding"), info)).sample is False
+    assert parse_finding(changed(event("respond_to_finding"), info)).sample is False
 
 
 def test_an_archived_finding_is_ignored(scope: Scope) -> None:
-    found = parse(changed(event("respond_to_finding"), {"service.archived": True}))
-    assert judge(found, scope, State([KEY]), NOON).action == "ignore"
+    found = parse_finding(changed(event("respond_to_finding"), {"service.archived": True}))
+    assert decide(found, scope, State([KEY]), NOON).action == "ignore"
 
 
 # Once, and again; limits
@@ -253,7 +257,7 @@ def recorded(*versions: Version, at: datetime = NOON) -> State:
 
 def test_the_token_is_made_of_account_region_and_id(scope: Scope) -> None:
     found = secrets_read()
-    verdict = judge(found, scope, State([KEY]), NOON)
+    verdict = decide(found, scope, State([KEY]), NOON)
     assert verdict.token == token_of(found)
     assert re.fullmatch(r"emergency-gd-[0-9a-f]{32}", token_of(found))
     others = [
@@ -266,24 +270,24 @@ def test_the_token_is_made_of_account_region_and_id(scope: Scope) -> None:
 
 
 def test_a_finding_that_has_rotated_does_not_rotate_again(scope: Scope) -> None:
-    verdict = judge(secrets_read(), scope, State([rotated(NOON - MINUTE)]), NOON)
-    assert verdict == Verdict(
+    verdict = decide(secrets_read(), scope, State([rotated(NOON - MINUTE)]), NOON)
+    assert verdict == Decision(
         "ignore", "The key is newer than the last that was seen of the finding."
     )
 
 
 def test_a_key_from_any_later_rotation_will_do(scope: Scope) -> None:
     scheduled = Version(NEW, NOON - MINUTE, CURRENT)
-    assert judge(secrets_read(), scope, State([scheduled]), NOON).action == "ignore"
+    assert decide(secrets_read(), scope, State([scheduled]), NOON).action == "ignore"
 
 
 def test_activity_after_the_rotation_may_start_another_under_the_next_number(scope: Scope) -> None:
     again = replace(secrets_read(), last_seen=NOON)
     made = NOON - timedelta(hours=2)
-    second = judge(again, scope, recorded(rotated(made)), NOON)
+    second = decide(again, scope, recorded(rotated(made)), NOON)
     assert second.token == f"{token_of(again)}-2"
     state = recorded(rotated(made - timedelta(days=2), labels=NONE), rotated(made, "-2"))
-    third = judge(again, scope, state, NOON)
+    third = decide(again, scope, state, NOON)
     assert third.token == f"{token_of(again)}-3"
     assert ROTATION_ID.fullmatch(third.token)
 
@@ -291,23 +295,23 @@ def test_activity_after_the_rotation_may_start_another_under_the_next_number(sco
 def test_a_number_is_used_once_whatever_is_left_of_those_before(scope: Scope) -> None:
     """A version that never got a value is not shown once its label is gone; it is recorded."""
     found, made = replace(secrets_read(), last_seen=NOON), NOON - timedelta(hours=2)
-    pruned = judge(found, scope, State([rotated(made, "-7")]), NOON)
+    pruned = decide(found, scope, State([rotated(made, "-7")]), NOON)
     assert pruned.token == f"{token_of(found)}-8"
     unseen = StartedRotation(f"{token_of(found)}-9", made, K8S, "0" * 32)
-    assert judge(found, scope, State([KEY], [unseen]), NOON).token == f"{token_of(found)}-10"
+    assert decide(found, scope, State([KEY], [unseen]), NOON).token == f"{token_of(found)}-10"
     other = StartedRotation(f"{token_of(found)}x", made, K8S, "0" * 32)
-    assert judge(found, scope, State([KEY], [other]), NOON).token == token_of(found)
+    assert decide(found, scope, State([KEY], [other]), NOON).token == token_of(found)
     about_to_start = StartedRotation(token_of(found), NOON - MINUTE, K8S, "0" * 32)
-    assert judge(found, scope, State([KEY], [about_to_start]), NOON).token == token_of(found)
+    assert decide(found, scope, State([KEY], [about_to_start]), NOON).token == token_of(found)
 
 
 def test_a_finding_within_the_cool_down_is_held_back_and_told(scope: Scope) -> None:
     other = recorded(Version("emergency-gd-" + "0" * 32, NOON - timedelta(minutes=59), CURRENT))
     found = replace(secrets_read(), last_seen=NOON)
-    held = judge(found, scope, other, NOON)
+    held = decide(found, scope, other, NOON)
     assert held.action == "notify"
     assert "FindingCooldownMinutes" in held.reason
-    later = judge(found, scope, other, NOON + MINUTE)
+    later = decide(found, scope, other, NOON + MINUTE)
     assert later.action == "rotate"
 
 
@@ -316,7 +320,7 @@ def test_only_what_findings_have_rotated_counts_for_the_limits(token: str, scope
     limited = replace(scope, daily_limit=1)
     found = replace(secrets_read(), last_seen=NOON)
     state = State([Version(token, NOON - MINUTE, CURRENT)])
-    assert judge(found, limited, state, NOON).action == "rotate"
+    assert decide(found, limited, state, NOON).action == "rotate"
 
 
 def three_of_a_day() -> list[Version]:
@@ -329,16 +333,16 @@ def three_of_a_day() -> list[Version]:
 
 def test_findings_rotate_no_more_often_than_allowed_in_a_day(scope: Scope) -> None:
     found, state = replace(secrets_read(), last_seen=NOON), recorded(*three_of_a_day())
-    held = judge(found, scope, state, NOON)
+    held = decide(found, scope, state, NOON)
     assert held.action == "notify"
     assert "FindingDailyLimit" in held.reason
-    assert judge(found, scope, state, NOON + timedelta(hours=1)).action == "rotate"
-    assert judge(found, replace(scope, daily_limit=4), state, NOON).action == "rotate"
+    assert decide(found, scope, state, NOON + timedelta(hours=1)).action == "rotate"
+    assert decide(found, replace(scope, daily_limit=4), state, NOON).action == "rotate"
 
 
 def test_rotations_by_hand_under_a_findings_token_hold_no_finding_back(scope: Scope) -> None:
     found = replace(secrets_read(), last_seen=NOON)
-    assert judge(found, scope, State(three_of_a_day()), NOON).action == "rotate"
+    assert decide(found, scope, State(three_of_a_day()), NOON).action == "rotate"
 
 
 def test_what_was_recorded_and_never_rotated_holds_no_finding_back(scope: Scope) -> None:
@@ -349,13 +353,13 @@ def test_what_was_recorded_and_never_rotated_holds_no_finding_back(scope: Scope)
     ]
     pending = Version(started[0].token, NOON - 3 * MINUTE, PENDING)
     found = replace(secrets_read(), last_seen=NOON)
-    verdict = judge(found, scope, State([KEY, pending], started), NOON + 3 * MINUTE)
+    verdict = decide(found, scope, State([KEY, pending], started), NOON + 3 * MINUTE)
     assert verdict.action == "rotate"
 
 
 def test_a_rotation_in_the_way_is_named(scope: Scope) -> None:
     found = secrets_read()
-    scheduled = judge(found, scope, State([KEY, Version(NEW, NOON, PENDING)]), NOON)
+    scheduled = decide(found, scope, State([KEY, Version(NEW, NOON, PENDING)]), NOON)
     assert (scheduled.token, scheduled.blocked_by) == (token_of(found), NEW)
 
 
@@ -386,9 +390,9 @@ def test_an_emergency_under_way_is_joined_for_two_minutes_and_then_overtaken(
 ) -> None:
     found, blocking = secrets_read(), state.versions[1].id
     just_before = since + 2 * MINUTE - timedelta(seconds=1)
-    joined = judge(found, scope, state, just_before)
+    joined = decide(found, scope, state, just_before)
     assert (joined.action, joined.token, joined.joins) == ("rotate", blocking, True)
-    overtaken = judge(found, scope, state, since + 2 * MINUTE)
+    overtaken = decide(found, scope, state, since + 2 * MINUTE)
     assert (overtaken.action, overtaken.joins) == ("rotate", False)
     assert (overtaken.token, overtaken.blocked_by) == (token_of(found), blocking)
 
@@ -401,7 +405,7 @@ def replaced(labels: frozenset[str] = PREVIOUS, *, seen: datetime = LONG_AGO) ->
 
 
 def test_a_finding_about_the_key_before_marks_it_and_rotates_nothing(scope: Scope) -> None:
-    verdict = judge(secrets_read(), scope, replaced(), NOON)
+    verdict = decide(secrets_read(), scope, replaced(), NOON)
     assert (verdict.action, verdict.exposed, verdict.token) == ("mark", OLD, None)
     assert "newer than the last that was seen" in verdict.reason
 
@@ -412,14 +416,14 @@ def test_no_limit_holds_a_mark_back(scope: Scope) -> None:
     state = State(
         [rotated_before, Version(OLD, LONG_AGO, PREVIOUS)], recorded(rotated_before).started
     )
-    assert judge(secrets_read(), limited, state, NOON).action == "mark"
+    assert decide(secrets_read(), limited, state, NOON).action == "mark"
 
 
 def test_an_emergency_is_left_the_time_to_mark_what_it_has_replaced(scope: Scope) -> None:
     emergency = Version("emergency-" + NEW, NOON, CURRENT)
     state = State([emergency, Version(OLD, LONG_AGO, PREVIOUS)])
-    assert judge(secrets_read(), scope, state, NOON + MINUTE).action == "ignore"
-    assert judge(secrets_read(), scope, state, NOON + 2 * MINUTE).action == "mark"
+    assert decide(secrets_read(), scope, state, NOON + MINUTE).action == "ignore"
+    assert decide(secrets_read(), scope, state, NOON + 2 * MINUTE).action == "mark"
 
 
 @pytest.mark.parametrize(
@@ -434,21 +438,21 @@ def test_an_emergency_is_left_the_time_to_mark_what_it_has_replaced(scope: Scope
 def test_where_no_older_key_can_come_back_there_is_nothing_to_mark(
     state: State, scope: Scope
 ) -> None:
-    assert judge(secrets_read(), scope, state, NOON).action == "ignore"
+    assert decide(secrets_read(), scope, state, NOON).action == "ignore"
 
 
 def test_a_finding_that_is_not_about_us_marks_nothing(scope: Scope) -> None:
     other = replace(secrets_read(), clusters=frozenset({"other"}))
-    assert judge(other, scope, replaced(), NOON).action == "notify"
+    assert decide(other, scope, replaced(), NOON).action == "notify"
 
 
 def test_a_pending_label_on_the_current_version_is_in_nobodys_way(scope: Scope) -> None:
     state = State([Version(OLD, LONG_AGO, CURRENT | PENDING)])
-    assert judge(secrets_read(), scope, state, NOON).blocked_by is None
+    assert decide(secrets_read(), scope, state, NOON).blocked_by is None
 
 
 def test_a_secret_without_a_current_version_can_be_judged(scope: Scope) -> None:
-    assert judge(secrets_read(), scope, State([]), NOON).action == "rotate"
+    assert decide(secrets_read(), scope, State([]), NOON).action == "rotate"
 
 
 # The event
@@ -473,7 +477,7 @@ def test_a_finding_without_sound_facts_is_refused_and_not_quoted(spoil: Json) ->
     if "service" in spoil:
         spoil = {**spoil, "updatedAt": None}
     with pytest.raises(errors.RequestRefused) as told:
-        parse(changed(event("respond_to_finding"), spoil))
+        parse_finding(changed(event("respond_to_finding"), spoil))
     assert "forged" not in str(told.value)
 
 
@@ -481,28 +485,28 @@ def test_a_finding_without_sound_facts_is_refused_and_not_quoted(spoil: Json) ->
 def test_an_event_that_is_no_finding_is_refused(name: str) -> None:
     found = event("respond_to_finding")
     with pytest.raises(errors.RequestRefused):
-        parse({**found, name: "aws.ec2"})
+        parse_finding({**found, name: "aws.ec2"})
     del found[name]
     with pytest.raises(errors.RequestRefused):
-        parse(found)
+        parse_finding(found)
 
 
 def test_the_last_activity_of_a_finding_without_one_is_its_update() -> None:
-    found = parse(changed(event("respond_to_finding"), {"service.eventLastSeen": None}))
+    found = parse_finding(changed(event("respond_to_finding"), {"service.eventLastSeen": None}))
     assert found.last_seen == datetime.fromisoformat("2026-11-24T11:56:31.118Z")
 
 
 def test_when_the_event_was_sent_is_known_and_else_when_the_finding_was_seen() -> None:
     assert secrets_read().sent == SENT
     for time in (None, "yesterday", 7):
-        found = parse({**event("respond_to_finding"), "time": time})
+        found = parse_finding({**event("respond_to_finding"), "time": time})
         assert found.sent == found.last_seen
 
 
 def test_an_update_is_told_from_a_new_finding_by_its_times() -> None:
     assert secrets_read().is_update is False
     later = changed(event("respond_to_finding"), {"updatedAt": "2026-11-24T17:56:31.118Z"})
-    assert parse(later).is_update is True
+    assert parse_finding(later).is_update is True
 
 
 JSON = st.recursive(
@@ -523,7 +527,7 @@ def test_whatever_a_finding_holds_it_is_read_or_refused(found: Json, change: Jso
     below = {place.partition(".")[0] for place in change if "." in place}
     change = {place: value for place, value in change.items() if place not in below}
     try:
-        read = parse(changed(found, change))
+        read = parse_finding(changed(found, change))
     except errors.RequestRefused:
         return
     for name, form in FORMS.items():
@@ -532,7 +536,9 @@ def test_whatever_a_finding_holds_it_is_read_or_refused(found: Json, change: Jso
 
 
 def test_names_of_whatever_origin_are_not_shown() -> None:
-    found = parse(changed(event("respond_to_finding"), {NAMESPACE: "hunter2", USER: "hunter2"}))
+    found = parse_finding(
+        changed(event("respond_to_finding"), {NAMESPACE: "hunter2", USER: "hunter2"})
+    )
     assert "hunter2" in found.namespaces & found.principals
     assert "hunter2" not in repr(found)
 

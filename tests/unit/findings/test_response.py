@@ -11,7 +11,7 @@ import pytest
 from keyturn import errors
 from keyturn.findings import policy as finding_policy
 from keyturn.findings import response
-from keyturn.findings.event import Finding, parse
+from keyturn.findings.event import Finding, parse_finding
 from keyturn.findings.policy import Scope, token_of
 from keyturn.rotation import rollback
 from keyturn.run.run import Run
@@ -43,7 +43,7 @@ def notifier() -> FakeChannel:
 
 
 def found(**change: Any) -> Finding:
-    return replace(parse(event("respond_to_finding")), **change)
+    return replace(parse_finding(event("respond_to_finding")), **change)
 
 
 def complete(store: FakeSecretStore, version: str) -> None:
@@ -86,7 +86,7 @@ def test_a_finding_delivered_fifty_times_out_of_order_starts_one_rotation(
         copied["detail"]["service"]["eventLastSeen"] = seen.isoformat()
         if number:
             copied["detail"]["updatedAt"] = seen.isoformat()
-        deliveries.append(parse(copied))
+        deliveries.append(parse_finding(copied))
     chance.shuffle(deliveries)
     promoted_after = chance.randrange(50)
     store.lost_answers = 1
@@ -243,7 +243,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
         assert said in told.text
     scheduled = Run(NEW, ARN, "scheduled", OLD)
     with pytest.raises(errors.RestoreRefused, match="marked as exposed"):
-        rollback.restore(store, scheduled, ledger_until("ValidateRotation"), NOON)
+        rollback.roll_back(store, scheduled, ledger_until("ValidateRotation"), NOON)
     again = response.respond(store, telling(notifier), found(is_update=True), scope, NOON + MINUTE)
     assert (again["decision"], len(notifier.told)) == ("ignore", 1)
 

@@ -12,12 +12,12 @@ import pytest
 
 from keyturn import errors
 from keyturn.monitoring import actions, alerts, key_health, message_text
-from keyturn.monitoring.issues import CRITICAL, Concern
-from keyturn.monitoring.key_health import Execution, Judgement
-from keyturn.monitoring.watch_trigger import CHANGES, Call
+from keyturn.monitoring.issues import CRITICAL, IssueKind
+from keyturn.monitoring.key_health import Execution, Issue
+from keyturn.monitoring.watch_trigger import CHANGES, WatchTrigger
 from keyturn.reporting.notifications import Message
 from keyturn.run.run import Origin, Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import exposure, key
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
@@ -25,8 +25,12 @@ from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretS
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-EVERY_DAY, ON_MOVE, OFTEN = Call("daily", NOON), Call("moved", NOON), Call("frequent", NOON)
-PLACE = message_text.Place(ARN, MACHINE)
+EVERY_DAY, ON_MOVE, OFTEN = (
+    WatchTrigger("daily", NOON),
+    WatchTrigger("moved", NOON),
+    WatchTrigger("frequent", NOON),
+)
+PLACE = message_text.StackRefs(ARN, MACHINE)
 ENDED = Execution(f"rot-{NEW}", f"{MACHINE}:rot-{NEW}", "FAILED", NOON - HOUR)
 
 
@@ -47,7 +51,7 @@ class Scene:
         self.store.documents = {version: a_document() for version in (OLD, NEW)}
         self.store.made = {OLD: NOON - DAY, NEW: NOON - HOUR}
 
-    def look(self, call: Call = ON_MOVE) -> list[dict[str, Any]]:
+    def look(self, call: WatchTrigger = ON_MOVE) -> list[dict[str, Any]]:
         watching = actions.Watch(
             place=PLACE,
             limits=key_health.Limits(30 * DAY, 90 * DAY, 48 * HOUR),
@@ -58,7 +62,7 @@ class Scene:
             questions=self.questions,
             told=self.told_before,
         )
-        return actions.take_care(watching, call, self.store.seen(), self.clock).found
+        return actions.handle_issues(watching, call, self.store.seen(), self.clock).found
 
     @property
     def told(self) -> Message:
@@ -67,7 +71,7 @@ class Scene:
 
 
 def a_document() -> str:
-    return json.dumps({key.FIELD: key.generate().base64})
+    return json.dumps({key.FIELD: key.generate_key().base64})
 
 
 @pytest.fixture
@@ -75,35 +79,37 @@ def scene() -> Scene:
     return Scene()
 
 
-ABOUT: dict[Concern, tuple[str, ...]] = {
-    Concern.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
-    Concern.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
-    Concern.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
-    Concern.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
-    Concern.PODS_UNSTAMPED: ("web-console: of 2 pods 0 with another version's stamp, 2 with none",),
-    Concern.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
-    Concern.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
-    Concern.PROTECTION_CHANGED: ("PutKeyPolicy",),
+ABOUT: dict[IssueKind, tuple[str, ...]] = {
+    IssueKind.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
+    IssueKind.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
+    IssueKind.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
+    IssueKind.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
+    IssueKind.PODS_UNSTAMPED: (
+        "web-console: of 2 pods 0 with another version's stamp, 2 with none",
+    ),
+    IssueKind.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
+    IssueKind.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
+    IssueKind.PROTECTION_CHANGED: ("PutKeyPolicy",),
 }
-APART = {Concern.NOT_CARRIED, Concern.SOON}
+APART = {IssueKind.NOT_CARRIED, IssueKind.SOON}
 
 
-def judged(concern: Concern, **changes: Any) -> Judgement:
-    judgement = Judgement(concern, NEW, NOON - HOUR, OLD, about=ABOUT.get(concern, ()))
-    return replace(judgement, **changes)
+def judged(concern: IssueKind, **changes: Any) -> Issue:
+    issue = Issue(concern, NEW, NOON - HOUR, OLD, about=ABOUT.get(concern, ()))
+    return replace(issue, **changes)
 
 
-def message_of(concern: Concern, **changes: Any) -> Message:
+def message_of(concern: IssueKind, **changes: Any) -> Message:
     return alerts.message_of(judged(concern, **changes), PLACE, NOON)
 
 
 def every_message() -> list[Message]:
-    soon = judged(Concern.SOON, since=NOON + 2 * DAY)
+    soon = judged(IssueKind.SOON, since=NOON + 2 * DAY)
     return [
-        *(message_of(concern, runs=(ENDED,)) for concern in Concern if concern not in APART),
+        *(message_of(concern, runs=(ENDED,)) for concern in IssueKind if concern not in APART),
         *(message_of(concern) for concern in ABOUT),
-        *(message_of(Concern.PROTECTION_CHANGED, about=(name,)) for name in CHANGES),
-        alerts.unnamable(judged(Concern.NOT_CARRIED), PLACE, NOON),
+        *(message_of(IssueKind.PROTECTION_CHANGED, about=(name,)) for name in CHANGES),
+        alerts.invalid_version_id(judged(IssueKind.NOT_CARRIED), PLACE, NOON),
         alerts.announcement(soon, PLACE, NOON, {"sessions": 41, "counted": True}),
         alerts.announcement(soon, PLACE, NOON, None),
     ]
@@ -120,7 +126,7 @@ def test_a_key_changed_by_hand_is_carried_to_the_services(scene: Scene) -> None:
         "started": f"rot-{NEW}",
         "mode": "scheduled",
     }
-    origin = Origin("watch", timestamp(NOON - HOUR))
+    origin = Origin("watch", format_timestamp(NOON - HOUR))
     assert scene.runs.started == [Run(NEW, ARN, "scheduled", OLD, origin)]
     assert scene.channel.told == []  # BeginRotation tells
 
@@ -180,18 +186,18 @@ def test_an_exposed_key_where_services_read_it_is_told_at_once(scene: Scene) -> 
     (done,) = scene.look(OFTEN)
     assert done["concern"] == "EXPOSED_KEY_DELIVERED"
     assert scene.told.facts["critical"] is True
-    assert OLD in scene.told.says
+    assert OLD in scene.told.summary
 
 
 @pytest.mark.parametrize(
-    ("holds", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
+    ("contains", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
 )
 def test_what_lasts_is_told_again_after_a_while_and_in_between_by_no_frequent_look(
-    scene: Scene, holds: str, hours: int
+    scene: Scene, contains: str, hours: int
 ) -> None:
     carried(scene).questions = exposed_delivered()
     assert scene.questions
-    scene.questions.answers[0]["delivered"]["holds"] = holds
+    scene.questions.answers[0]["delivered"]["holds"] = contains
     for minutes in range(0, hours * 60 + 1, 5):
         (done,) = scene.look(replace(OFTEN, at=NOON + timedelta(minutes=minutes)))
         assert ("told" in done) is (minutes in {0, hours * 60})
@@ -276,13 +282,13 @@ def test_of_whoever_changed_a_policy_no_message_says_anything_but_how_to_find_ou
     scene: Scene,
 ) -> None:
     carried(scene)
-    (done,) = scene.look(Call("changed", NOON, "PutResourcePolicy"))
+    (done,) = scene.look(WatchTrigger("changed", NOON, "PutResourcePolicy"))
     assert done["concern"] == "PROTECTION_CHANGED"
     given = shell.options(scene.told.command)
     assert given["--lookup-attributes"] == (
         "AttributeKey=EventName,AttributeValue=PutResourcePolicy"
     )
-    assert given["--start-time"] < timestamp(NOON) < given["--end-time"]
+    assert given["--start-time"] < format_timestamp(NOON) < given["--end-time"]
 
 
 def test_a_rotation_that_is_about_to_start_its_run_is_waited_for(scene: Scene) -> None:
@@ -362,7 +368,7 @@ def test_the_next_rotation_is_announced_with_its_users_and_how_to_move_it(scene:
     assert scene.told.subject == (
         "Session key rotation by 2026-11-26: users will have to log in again"
     )
-    assert "by 2026-11-26T04:00:00.000Z at the latest" in scene.told.says
+    assert "by 2026-11-26T04:00:00.000Z at the latest" in scene.told.summary
     assert scene.told.fields["Impact"] == (
         "If it were now, 41 sessions would end. Users have to log in again."
     )
@@ -370,7 +376,7 @@ def test_the_next_rotation_is_announced_with_its_users_and_how_to_move_it(scene:
     assert words[:5] == ["aws", "secretsmanager", "rotate-secret", "--secret-id", ARN]
     assert "--no-rotate-immediately" in words
     assert json.loads(words[-1])["ScheduleExpression"].startswith("cron(0 ")
-    assert "RotationSchedule" in scene.told.todo
+    assert "RotationSchedule" in scene.told.next_steps
 
 
 def test_a_rotation_is_announced_where_nobody_can_count_the_users(scene: Scene) -> None:
@@ -394,7 +400,7 @@ def test_a_rotation_that_is_switched_off_is_not_announced(scene: Scene) -> None:
 def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> None:
     """The input says whether it was an emergency: a run that forgets that may go back."""
     for runs in ((ENDED,), (replace(ENDED, arn="arn:the-first"), ENDED)):
-        told = message_of(Concern.RUN_ENDED, runs=runs).command
+        told = message_of(IssueKind.RUN_ENDED, runs=runs).command
         assert f"describe-execution --execution-arn {ENDED.arn} --query input" in told
         given = shell.options(told, had='{"mode": "emergency"}')
         assert given["--state-machine-arn"] == MACHINE
@@ -403,15 +409,16 @@ def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> N
 
 
 def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> None:
-    given = shell.options(message_of(Concern.PUT_BACK).command)
+    given = shell.options(message_of(IssueKind.PUT_BACK).command)
     assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
-    assert json.loads(given["--input"]) == PLACE.run_of(judged(Concern.PUT_BACK)).as_ledger()
+    assert json.loads(given["--input"]) == PLACE.run_of(judged(IssueKind.PUT_BACK)).as_ledger()
 
 
 @pytest.mark.parametrize(
-    "concern", [Concern.EXPOSED_KEY_DELIVERED, Concern.DELIVERED_DRIFTED, Concern.PODS_DRIFTED]
+    "concern",
+    [IssueKind.EXPOSED_KEY_DELIVERED, IssueKind.DELIVERED_DRIFTED, IssueKind.PODS_DRIFTED],
 )
-def test_the_command_of_a_drift_runs_the_last_run_again(concern: Concern) -> None:
+def test_the_command_of_a_drift_runs_the_last_run_again(concern: IssueKind) -> None:
     given = shell.options(message_of(concern, runs=(ENDED,)).command, had='{"mode": "emergency"}')
     assert given["--input"] == '{"mode": "emergency"}'
     assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
@@ -420,7 +427,7 @@ def test_the_command_of_a_drift_runs_the_last_run_again(concern: Concern) -> Non
 
 
 def test_the_command_of_a_rotation_that_is_off_turns_it_on_with_its_rules() -> None:
-    told = message_of(Concern.ROTATION_OFF).command
+    told = message_of(IssueKind.ROTATION_OFF).command
     words = shlex.split(told)
     assert "--no-rotate-immediately" in words
     assert json.loads(words[-1]) == {
@@ -430,22 +437,22 @@ def test_the_command_of_a_rotation_that_is_off_turns_it_on_with_its_rules() -> N
 
 
 def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:
-    told = message_of(Concern.STUCK, since=NOON - timedelta(minutes=45))
-    assert "for 45 minutes" in told.says
+    told = message_of(IssueKind.STUCK, since=NOON - timedelta(minutes=45))
+    assert "for 45 minutes" in told.summary
     assert told.command.endswith(f"--version-stage AWSPENDING --remove-from-version-id {NEW}")
 
 
 @pytest.mark.parametrize(
     ("concern", "days", "subject"),
     [
-        (Concern.OLD, 30, "Session key is 30 days old"),
-        (Concern.TOO_OLD, 93, "Session key is OVERDUE: 93 days old"),
+        (IssueKind.OLD, 30, "Session key is 30 days old"),
+        (IssueKind.TOO_OLD, 93, "Session key is OVERDUE: 93 days old"),
     ],
 )
-def test_an_old_key_is_told_with_its_age(concern: Concern, days: int, subject: str) -> None:
+def test_an_old_key_is_told_with_its_age(concern: IssueKind, days: int, subject: str) -> None:
     told = message_of(concern, since=NOON - days * DAY - HOUR)
     assert told.subject == subject
-    assert f"made {days} days ago" in told.says
+    assert f"made {days} days ago" in told.summary
 
 
 def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> None:
@@ -453,8 +460,8 @@ def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> 
         assert list(message.fields)[:3] == ["When", "Impact", "Reason"]
         assert all(message.fields.values())
         assert all(len(name) < 9 for name in message.fields)
-        assert message.says.endswith(".")
-        assert message.todo.endswith(":")
+        assert message.summary.endswith(".")
+        assert message.next_steps.endswith(":")
         assert message.command
         assert "None " not in message.text.replace("None yet", "").replace("None now", "").replace(
             "None for users", ""
@@ -466,7 +473,7 @@ def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> 
 
 
 def test_every_concern_but_those_that_need_more_has_its_message() -> None:
-    for concern in set(Concern) - APART:
+    for concern in set(IssueKind) - APART:
         told = message_of(concern, runs=(ENDED,))
         assert told.facts["concern"] == concern.name
         assert told.facts["critical"] is (concern in CRITICAL)

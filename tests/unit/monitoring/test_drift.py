@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from keyturn.monitoring import drift
-from keyturn.monitoring.issues import CRITICAL, Concern
-from keyturn.monitoring.key_health import Execution, Judgement, Secret
-from keyturn.monitoring.watch_trigger import Call
+from keyturn.monitoring.issues import CRITICAL, IssueKind
+from keyturn.monitoring.key_health import Execution, Issue, Secret
+from keyturn.monitoring.watch_trigger import WatchTrigger
 from keyturn.reporting import metrics
 from keyturn.secret.staging_labels import Version
 from keyturn.secret.trigger import Schedule
@@ -17,7 +17,7 @@ from tests.conftest import NEW, NOON, OLD
 from tests.fakes import sound_answers
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-OFTEN = Call("frequent", NOON)
+OFTEN = WatchTrigger("frequent", NOON)
 RULES = Schedule("cron(0 3 1 * ? *)", "2h", True, None)
 CURRENT = Version(NEW, NOON - HOUR, frozenset({"AWSCURRENT"}))
 PREVIOUS = Version(OLD, NOON - DAY, frozenset({"AWSPREVIOUS"}))
@@ -34,10 +34,10 @@ def run_of(version: str, status: str) -> Execution:
 
 
 def answers(
-    holds: str = "current", version: str | None = None, pods: dict[str, Any] | None = None
+    contains: str = "current", version: str | None = None, pods: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     delivery, rollout = sound_answers()
-    delivery["delivered"] |= {"holds": holds, "version": version}
+    delivery["delivered"] |= {"holds": contains, "version": version}
     rollout["pods"] = {"web-console": pods} if pods else rollout["pods"]
     return [delivery, rollout]
 
@@ -48,11 +48,11 @@ def stamps(current: int, others: int = 0, unstamped: int = 0) -> dict[str, int]:
 
 def judge(
     given: list[dict[str, Any]], status: str = "SUCCEEDED", seen: Secret | None = None
-) -> list[Judgement]:
-    return drift.judge(seen or secret(), [run_of(NEW, status)], given, OFTEN)
+) -> list[Issue]:
+    return drift.find_drift(seen or secret(), [run_of(NEW, status)], given, OFTEN)
 
 
-def concerns(given: list[dict[str, Any]], status: str = "SUCCEEDED") -> list[Concern]:
+def concerns(given: list[dict[str, Any]], status: str = "SUCCEEDED") -> list[IssueKind]:
     return [one.concern for one in judge(given, status)]
 
 
@@ -65,42 +65,46 @@ def test_nothing_is_the_matter_where_services_have_what_was_carried_to_them() ->
 
 
 def test_an_exposed_key_is_critical_and_named_with_its_version() -> None:
-    (judgement,) = judge(answers("exposed", OLD))
-    assert judgement.concern is Concern.EXPOSED_KEY_DELIVERED
-    assert judgement.concern in CRITICAL
-    assert judgement.about == (TARGET, OLD)
-    assert [run.name for run in judgement.runs] == [f"rot-{NEW}"]
+    (issue,) = judge(answers("exposed", OLD))
+    assert issue.concern is IssueKind.EXPOSED_KEY_DELIVERED
+    assert issue.concern in CRITICAL
+    assert issue.about == (TARGET, OLD)
+    assert [run.name for run in issue.runs] == [f"rot-{NEW}"]
 
 
 def test_another_key_is_drift() -> None:
-    (judgement,) = judge(answers("other"))
-    assert (judgement.concern, judgement.about) == (Concern.DELIVERED_DRIFTED, (TARGET,))
-    assert judgement.concern not in CRITICAL
+    (issue,) = judge(answers("other"))
+    assert (issue.concern, issue.about) == (IssueKind.DELIVERED_DRIFTED, (TARGET,))
+    assert issue.concern not in CRITICAL
 
 
 @pytest.mark.parametrize(
-    ("holds", "counts", "found"),
+    ("contains", "counts", "found"),
     [
         ("current", stamps(2), []),
-        ("current", stamps(1, others=1), [Concern.PODS_DRIFTED]),
-        ("current", stamps(0, unstamped=2), [Concern.PODS_UNSTAMPED]),
-        ("current", stamps(0, others=1, unstamped=1), [Concern.PODS_DRIFTED]),
-        ("unknown", stamps(0, unstamped=2), [Concern.PODS_DRIFTED]),
-        ("other", stamps(0, unstamped=2), [Concern.DELIVERED_DRIFTED, Concern.PODS_DRIFTED]),
-        ("exposed", stamps(0, unstamped=2), [Concern.EXPOSED_KEY_DELIVERED, Concern.PODS_DRIFTED]),
+        ("current", stamps(1, others=1), [IssueKind.PODS_DRIFTED]),
+        ("current", stamps(0, unstamped=2), [IssueKind.PODS_UNSTAMPED]),
+        ("current", stamps(0, others=1, unstamped=1), [IssueKind.PODS_DRIFTED]),
+        ("unknown", stamps(0, unstamped=2), [IssueKind.PODS_DRIFTED]),
+        ("other", stamps(0, unstamped=2), [IssueKind.DELIVERED_DRIFTED, IssueKind.PODS_DRIFTED]),
+        (
+            "exposed",
+            stamps(0, unstamped=2),
+            [IssueKind.EXPOSED_KEY_DELIVERED, IssueKind.PODS_DRIFTED],
+        ),
     ],
 )
 def test_pods_are_judged_by_their_stamps_and_by_what_they_read(
-    holds: str, counts: dict[str, int], found: list[Concern]
+    contains: str, counts: dict[str, int], found: list[IssueKind]
 ) -> None:
-    assert concerns(answers(holds, OLD, counts)) == found
+    assert concerns(answers(contains, OLD, counts)) == found
 
 
 def test_each_service_that_has_drifted_is_named_with_its_pods() -> None:
     given = answers()
     given[1]["pods"] = {"web": stamps(2), "b": stamps(1, 1), "a": stamps(0, 0, 3)}
-    (judgement,) = judge(given)
-    assert judgement.about == (
+    (issue,) = judge(given)
+    assert issue.about == (
         "a: of 3 pods 0 with another version's stamp, 3 with none",
         "b: of 2 pods 1 with another version's stamp, 0 with none",
     )
@@ -110,13 +114,13 @@ def test_each_service_that_has_drifted_is_named_with_its_pods() -> None:
 def test_of_what_a_failed_run_has_left_an_exposed_key_alone_is_told(status: str) -> None:
     assert concerns(answers("other", pods=stamps(0, 2)), status) == []
     exposed = answers("exposed", OLD, stamps(0, 2))
-    assert concerns(exposed, status) == [Concern.EXPOSED_KEY_DELIVERED]
+    assert concerns(exposed, status) == [IssueKind.EXPOSED_KEY_DELIVERED]
 
 
 def test_the_pods_of_a_version_that_no_run_has_carried_need_no_stamp() -> None:
     given = answers("other", pods=stamps(0, unstamped=2))
-    (judgement,) = drift.judge(secret(CURRENT), [], given, OFTEN)
-    assert judgement.concern is Concern.DELIVERED_DRIFTED
+    (issue,) = drift.find_drift(secret(CURRENT), [], given, OFTEN)
+    assert issue.concern is IssueKind.DELIVERED_DRIFTED
 
 
 def test_an_exposed_version_that_is_current_is_not_told_as_delivered_too() -> None:
@@ -139,16 +143,19 @@ def test_an_answer_that_failed_is_told_by_the_name_of_its_error_alone() -> None:
     text = "visit https://evil.test"
     failure = {"Error": "ClusterUnavailable", "Cause": text}
     given = [{"function": "deliver_key", "failure": failure}, answers()[1]]
-    (judgement,) = judge(given)
-    assert judgement.concern is Concern.DRIFT_UNKNOWN
-    assert judgement.about == ("deliver_key: ClusterUnavailable",)
+    (issue,) = judge(given)
+    assert issue.concern is IssueKind.DRIFT_UNKNOWN
+    assert issue.about == ("deliver_key: ClusterUnavailable",)
     given[0]["failure"] = {"Error": text}
     assert judge(given)[0].about == ("deliver_key: an error",)
 
 
 def test_what_one_finds_is_told_though_the_other_did_not_answer() -> None:
     found = judge(answers("exposed", OLD)[:1])
-    assert [one.concern for one in found] == [Concern.EXPOSED_KEY_DELIVERED, Concern.DRIFT_UNKNOWN]
+    assert [one.concern for one in found] == [
+        IssueKind.EXPOSED_KEY_DELIVERED,
+        IssueKind.DRIFT_UNKNOWN,
+    ]
     assert found[1].about == ("check_rollout: no answer",)
 
 
@@ -196,16 +203,16 @@ def test_nobody_is_asked_about_a_secret_without_a_current_version_or_marked_for_
     done = [run_of(NEW, "SUCCEEDED")]
     assert not drift.is_to_be_asked(secret(PREVIOUS), done, OFTEN)
     assert not drift.is_to_be_asked(secret(deleted=NOON), done, OFTEN)
-    assert drift.judge(secret(PREVIOUS), done, answers("other"), OFTEN) == []
+    assert drift.find_drift(secret(PREVIOUS), done, answers("other"), OFTEN) == []
 
 
 # What is measured
 
 
 def test_every_name_that_is_measured_is_a_concern() -> None:
-    names = {concern.name for concern in Concern}
+    names = {concern.name for concern in IssueKind}
     assert names > metrics.EXPOSED | metrics.DRIFTED
-    exposed = {concern.name for concern in CRITICAL} - {Concern.MARKED_FOR_DELETION.name}
+    exposed = {concern.name for concern in CRITICAL} - {IssueKind.MARKED_FOR_DELETION.name}
     assert exposed == metrics.EXPOSED
 
 
@@ -223,5 +230,5 @@ def test_a_zero_is_measured_where_services_were_compared(
     found: list[str], compared: bool, measured: dict[str, float]
 ) -> None:
     """What was not looked at leaves the alarms as they are."""
-    got = metrics.of_concerns(found, compared=compared)
+    got = metrics.issue_metrics(found, compared=compared)
     assert {one.name: one.value for one in got} == measured

@@ -8,9 +8,9 @@ import pytest
 
 from keyturn import errors
 from keyturn.monitoring import key_health, watch_trigger
-from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.issues import IssueKind
 from keyturn.monitoring.key_health import Execution, Limits, Secret
-from keyturn.monitoring.watch_trigger import Call
+from keyturn.monitoring.watch_trigger import WatchTrigger
 from keyturn.secret.exposure import Mark
 from keyturn.secret.staging_labels import Version
 from keyturn.secret.trigger import Schedule
@@ -19,7 +19,11 @@ from tests.conftest import ARN, NEW, NOON, OLD
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PENDING = "22222222-2222-4222-8222-222222222222"
 LIMITS = Limits(old=30 * DAY, too_old=90 * DAY, notice=48 * HOUR)
-EVERY_DAY, ON_MOVE, OFTEN = Call("daily", NOON), Call("moved", NOON), Call("frequent", NOON)
+EVERY_DAY, ON_MOVE, OFTEN = (
+    WatchTrigger("daily", NOON),
+    WatchTrigger("moved", NOON),
+    WatchTrigger("frequent", NOON),
+)
 YOUNG, LONG_AGO = NOON - timedelta(minutes=29), NOON - timedelta(minutes=30)
 
 
@@ -48,9 +52,9 @@ ROTATED = secret(current(NOON - HOUR), previous(NOON - DAY))
 
 
 def concerns(
-    seen: Secret, runs: list[Execution] | None = None, call: Call = EVERY_DAY
-) -> list[Concern]:
-    return [judgement.concern for judgement in key_health.judge(seen, runs or [], LIMITS, call)]
+    seen: Secret, runs: list[Execution] | None = None, call: WatchTrigger = EVERY_DAY
+) -> list[IssueKind]:
+    return [issue.concern for issue in key_health.find_issues(seen, runs or [], LIMITS, call)]
 
 
 BOTH = pytest.mark.parametrize(
@@ -63,25 +67,25 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "PENDING_REDRIVE"])
-def test_a_version_with_a_run_is_no_concern(status: str, call: Call) -> None:
+def test_a_version_with_a_run_is_no_concern(status: str, call: WatchTrigger) -> None:
     assert concerns(ROTATED, [run_of(NEW, status)], call) == []
 
 
 @BOTH
-def test_a_version_that_no_run_has_carried_is_the_most_urgent_concern(call: Call) -> None:
-    (judgement,) = key_health.judge(ROTATED, [run_of(OLD, "SUCCEEDED")], LIMITS, call)
-    assert judgement.concern is Concern.NOT_CARRIED
-    assert (judgement.version, judgement.previous) == (NEW, OLD)
-    assert judgement.since == NOON - HOUR
+def test_a_version_that_no_run_has_carried_is_the_most_urgent_concern(call: WatchTrigger) -> None:
+    (issue,) = key_health.find_issues(ROTATED, [run_of(OLD, "SUCCEEDED")], LIMITS, call)
+    assert issue.concern is IssueKind.NOT_CARRIED
+    assert (issue.version, issue.previous) == (NEW, OLD)
+    assert issue.since == NOON - HOUR
 
 
 @BOTH
-def test_the_first_version_of_a_secret_came_with_the_services(call: Call) -> None:
+def test_the_first_version_of_a_secret_came_with_the_services(call: WatchTrigger) -> None:
     assert concerns(secret(current(NOON - HOUR)), [], call) == []
 
 
 @BOTH
-def test_a_secret_without_a_current_version_is_not_judged(call: Call) -> None:
+def test_a_secret_without_a_current_version_is_not_judged(call: WatchTrigger) -> None:
     assert concerns(secret(version(NEW, NOON, "AWSPENDING")), [], call) == []
 
 
@@ -90,25 +94,27 @@ def test_runs_that_step_functions_has_forgotten_are_not_missing() -> None:
     seen = secret(current(NOON - 80 * DAY), previous(NOON - 81 * DAY))
     assert concerns(seen, [], ON_MOVE) == []
     seen = secret(current(NOON - 79 * DAY), previous(NOON - 81 * DAY))
-    assert concerns(seen, [], ON_MOVE) == [Concern.NOT_CARRIED]
+    assert concerns(seen, [], ON_MOVE) == [IssueKind.NOT_CARRIED]
 
 
 @BOTH
-def test_the_run_of_another_version_is_not_taken_for_that_of_the_current_one(call: Call) -> None:
+def test_the_run_of_another_version_is_not_taken_for_that_of_the_current_one(
+    call: WatchTrigger,
+) -> None:
     longer = [run_of(f"{NEW}0", "SUCCEEDED"), run_of(OLD, "RUNNING")]
-    assert concerns(ROTATED, longer, call) == [Concern.NOT_CARRIED]
+    assert concerns(ROTATED, longer, call) == [IssueKind.NOT_CARRIED]
 
 
 @pytest.mark.parametrize(
     ("begun", "daily", "on_move"),
     [
         (YOUNG, [], []),
-        (LONG_AGO, [Concern.NOT_CARRIED, Concern.STUCK], [Concern.NOT_CARRIED]),
+        (LONG_AGO, [IssueKind.NOT_CARRIED, IssueKind.STUCK], [IssueKind.NOT_CARRIED]),
         (None, [], []),
     ],
 )
 def test_nothing_is_started_while_a_rotation_is_under_way(
-    begun: datetime | None, daily: list[Concern], on_move: list[Concern]
+    begun: datetime | None, daily: list[IssueKind], on_move: list[IssueKind]
 ) -> None:
     seen = secret(
         *ROTATED.versions,
@@ -130,9 +136,9 @@ def test_a_rotation_between_its_promotion_and_its_run_is_left_to_start_it(
     """
     late = secret(current(LONG_AGO, *shared), previous(NOON - DAY), changed=NOON)
     for call in (ON_MOVE, EVERY_DAY, OFTEN):
-        assert concerns(late, [], call) == [Concern.NOT_CARRIED]
+        assert concerns(late, [], call) == [IssueKind.NOT_CARRIED]
     for call in (EVERY_DAY, OFTEN):
-        for seconds, found in ((119, []), (120, [Concern.NOT_CARRIED])):
+        for seconds, found in ((119, []), (120, [IssueKind.NOT_CARRIED])):
             promoted = NOON - timedelta(seconds=seconds)
             young = secret(current(YOUNG, *shared), previous(NOON - DAY), changed=promoted)
             assert concerns(young, [], call) == found
@@ -141,16 +147,16 @@ def test_a_rotation_between_its_promotion_and_its_run_is_left_to_start_it(
 @pytest.mark.parametrize("status", ["FAILED", "TIMED_OUT", "ABORTED"])
 def test_a_run_that_ended_early_is_told_every_day_and_not_at_once(status: str) -> None:
     runs = [run_of(NEW, status)]
-    (judgement,) = key_health.judge(ROTATED, runs, LIMITS, EVERY_DAY)
-    assert (judgement.concern, judgement.runs) == (Concern.RUN_ENDED, tuple(runs))
+    (issue,) = key_health.find_issues(ROTATED, runs, LIMITS, EVERY_DAY)
+    assert (issue.concern, issue.runs) == (IssueKind.RUN_ENDED, tuple(runs))
     assert concerns(ROTATED, runs, ON_MOVE) == []
 
 
 @pytest.mark.parametrize(
     ("last", "found"),
-    [("SUCCEEDED", []), ("RUNNING", []), ("FAILED", [Concern.RUN_ENDED])],
+    [("SUCCEEDED", []), ("RUNNING", []), ("FAILED", [IssueKind.RUN_ENDED])],
 )
-def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[Concern]) -> None:
+def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[IssueKind]) -> None:
     runs = [
         run_of(NEW, last, NOON - timedelta(minutes=5), "-1795607700"),
         run_of(NEW, "FAILED", NOON - timedelta(minutes=10), "-1795607400"),
@@ -163,7 +169,7 @@ def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[C
 def test_the_run_of_another_version_with_the_same_beginning_is_none_of_this_ones(name: str) -> None:
     """A second rotation by one finding is named so."""
     other = run_of(NEW, "SUCCEEDED", NOON, name)
-    assert concerns(ROTATED, [run_of(NEW, "FAILED"), other]) == [Concern.RUN_ENDED]
+    assert concerns(ROTATED, [run_of(NEW, "FAILED"), other]) == [IssueKind.RUN_ENDED]
 
 
 # A run that was lost
@@ -194,10 +200,10 @@ def test_a_run_that_goes_on_or_succeeded_is_not_looked_into(status: str) -> None
 @pytest.mark.parametrize("end", ["", "_2", "-1795607700"])
 def test_a_lost_run_is_told_by_its_version_in_place_of_an_ended_one(end: str) -> None:
     run = ended_at("FAILED", NOON, end=end)
-    judgements = key_health.judge(ROTATED, [run], LIMITS, EVERY_DAY)
-    assert [one.concern for one in judgements] == [Concern.RUN_ENDED]
-    (lost,) = key_health.lost(run, judgements)
-    assert (lost.concern, lost.version, lost.since) == (Concern.RUN_LOST, NEW, NOON)
+    issues = key_health.find_issues(ROTATED, [run], LIMITS, EVERY_DAY)
+    assert [one.concern for one in issues] == [IssueKind.RUN_ENDED]
+    (lost,) = key_health.lost(run, issues)
+    assert (lost.concern, lost.version, lost.since) == (IssueKind.RUN_LOST, NEW, NOON)
     assert lost.runs == (run,)
 
 
@@ -215,12 +221,12 @@ OWN_RUN = run_of(NEW, "SUCCEEDED", NOON - DAY)
         ("RUNNING", []),
         ("FAILED", []),
         ("TIMED_OUT", []),
-        ("SUCCEEDED", [Concern.PUT_BACK]),
+        ("SUCCEEDED", [IssueKind.PUT_BACK]),
     ],
 )
 @pytest.mark.parametrize("own", [[], [OWN_RUN]], ids=["the first version", "a version with a run"])
 def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
-    own: list[Execution], status_of_previous: str, found: list[Concern], call: Call
+    own: list[Execution], status_of_previous: str, found: list[IssueKind], call: WatchTrigger
 ) -> None:
     assert concerns(PUT_BACK, [run_of(OLD, status_of_previous), *own], call) == found
 
@@ -231,19 +237,21 @@ def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work(
     moved = secret(*PUT_BACK.versions, changed=NOON - timedelta(minutes=5))
     assert concerns(moved, runs) == []
     by_hand = secret(*PUT_BACK.versions, changed=NOON + timedelta(minutes=5))
-    assert concerns(by_hand, runs) == [Concern.PUT_BACK]
+    assert concerns(by_hand, runs) == [IssueKind.PUT_BACK]
 
 
 @BOTH
-def test_a_version_that_was_never_carried_and_taken_back_has_changed_nothing(call: Call) -> None:
+def test_a_version_that_was_never_carried_and_taken_back_has_changed_nothing(
+    call: WatchTrigger,
+) -> None:
     assert concerns(PUT_BACK, [OWN_RUN], call) == []
 
 
 @pytest.mark.parametrize(
-    ("status", "found"), [("RUNNING", []), ("SUCCEEDED", []), ("FAILED", [Concern.RUN_ENDED])]
+    ("status", "found"), [("RUNNING", []), ("SUCCEEDED", []), ("FAILED", [IssueKind.RUN_ENDED])]
 )
 def test_a_version_that_was_put_back_and_carried_again_is_judged_by_that_run(
-    status: str, found: list[Concern]
+    status: str, found: list[IssueKind]
 ) -> None:
     again = run_of(NEW, status, NOON - timedelta(minutes=5), "-1795607400")
     assert concerns(PUT_BACK, [run_of(OLD, "SUCCEEDED"), OWN_RUN, again]) == found
@@ -256,14 +264,14 @@ def test_a_version_that_was_put_back_and_carried_again_is_judged_by_that_run(
     ("pending", "changed", "found"),
     [
         (YOUNG, None, []),
-        (LONG_AGO, None, [Concern.STUCK]),
+        (LONG_AGO, None, [IssueKind.STUCK]),
         (None, YOUNG, []),
-        (None, LONG_AGO, [Concern.STUCK]),
+        (None, LONG_AGO, [IssueKind.STUCK]),
         (None, None, []),
     ],
 )
 def test_a_pending_version_is_stuck_after_half_an_hour(
-    pending: datetime | None, changed: datetime | None, found: list[Concern]
+    pending: datetime | None, changed: datetime | None, found: list[IssueKind]
 ) -> None:
     seen = secret(current(NOON - DAY), version(PENDING, pending, "AWSPENDING"), changed=changed)
     assert concerns(seen) == found
@@ -279,16 +287,16 @@ def test_a_version_that_is_current_and_pending_blocks_nothing() -> None:
     ("age", "found"),
     [
         (30 * DAY - HOUR, []),
-        (30 * DAY, [Concern.OLD]),
-        (31 * DAY - HOUR, [Concern.OLD]),
+        (30 * DAY, [IssueKind.OLD]),
+        (31 * DAY - HOUR, [IssueKind.OLD]),
         (31 * DAY, []),
         (90 * DAY - HOUR, []),
-        (90 * DAY, [Concern.TOO_OLD]),
-        (300 * DAY, [Concern.TOO_OLD]),
+        (90 * DAY, [IssueKind.TOO_OLD]),
+        (300 * DAY, [IssueKind.TOO_OLD]),
     ],
 )
 def test_the_age_of_a_key_is_told_once_when_it_is_old_and_daily_when_it_is_too_old(
-    age: timedelta, found: list[Concern]
+    age: timedelta, found: list[IssueKind]
 ) -> None:
     assert concerns(secret(current(NOON - age))) == found
     assert concerns(secret(current(NOON - age)), [], ON_MOVE) == []
@@ -305,7 +313,7 @@ def test_a_rotation_is_announced_by_exactly_one_daily_call(hours: int) -> None:
             [],
             replace(EVERY_DAY, at=NOON + day * DAY),
         )
-        == [Concern.SOON]
+        == [IssueKind.SOON]
     ]
     assert len(told) == 1
     assert DAY < due - (NOON + told[0] * DAY) <= 2 * DAY
@@ -323,9 +331,9 @@ def test_a_rotation_is_not_announced_when_a_label_moves_or_when_it_is_past() -> 
 def mode_of(name: str, created: datetime, manual: Any = "emergency") -> str:
     seen = secret(version(name, created, "AWSCURRENT"), previous(created - DAY))
     limits = replace(LIMITS, manual_mode=manual)
-    (judgement,) = key_health.judge(seen, [], limits, replace(OFTEN, at=created + HOUR))
-    assert judgement.concern is Concern.NOT_CARRIED
-    return judgement.mode
+    (issue,) = key_health.find_issues(seen, [], limits, replace(OFTEN, at=created + HOUR))
+    assert issue.concern is IssueKind.NOT_CARRIED
+    return issue.mode
 
 
 IN_WINDOW = datetime(2026, 11, 15, 3, 30, tzinfo=NOON.tzinfo)
@@ -359,21 +367,21 @@ MARKED = [Mark(NEW, NOON - HOUR, "finding")]
 @BOTH
 @pytest.mark.parametrize("runs", [[], [run_of(NEW, "SUCCEEDED")], [run_of(NEW, "FAILED")]], ids=str)
 def test_an_exposed_version_that_is_current_is_told_and_never_carried(
-    runs: list[Execution], call: Call
+    runs: list[Execution], call: WatchTrigger
 ) -> None:
     seen = secret(*ROTATED.versions, marks=MARKED)
-    (judgement,) = key_health.judge(seen, runs, LIMITS, call)
-    assert (judgement.concern, judgement.since) == (Concern.EXPOSED_KEY_CURRENT, NOON - HOUR)
+    (issue,) = key_health.find_issues(seen, runs, LIMITS, call)
+    assert (issue.concern, issue.since) == (IssueKind.EXPOSED_KEY_CURRENT, NOON - HOUR)
 
 
 @BOTH
-def test_an_exposed_version_that_was_put_back_by_hand_is_told_as_that(call: Call) -> None:
+def test_an_exposed_version_that_was_put_back_by_hand_is_told_as_that(call: WatchTrigger) -> None:
     seen = secret(*PUT_BACK.versions, marks=MARKED)
-    assert concerns(seen, [run_of(OLD, "SUCCEEDED")], call) == [Concern.EXPOSED_KEY_CURRENT]
+    assert concerns(seen, [run_of(OLD, "SUCCEEDED")], call) == [IssueKind.EXPOSED_KEY_CURRENT]
 
 
 def test_an_exposed_version_that_is_being_replaced_is_no_concern_for_half_an_hour() -> None:
-    for begun, found in ((YOUNG, []), (LONG_AGO, [Concern.EXPOSED_KEY_CURRENT])):
+    for begun, found in ((YOUNG, []), (LONG_AGO, [IssueKind.EXPOSED_KEY_CURRENT])):
         pending = version(PENDING, begun, "AWSPENDING")
         seen = secret(*ROTATED.versions, pending, marks=MARKED)
         assert concerns(seen, [run_of(NEW, "SUCCEEDED")], OFTEN) == found
@@ -397,15 +405,15 @@ CHANGED: dict[str, Any] = {
 
 def test_the_event_says_which_rule_has_called_and_of_which_time() -> None:
     daily = {"detail-type": "Scheduled Event", "time": "2026-11-24T08:00:00Z"}
-    assert watch_trigger.parse(daily, ARN) == Call("daily", NOON - 4 * HOUR)
+    assert watch_trigger.parse_trigger(daily, ARN) == WatchTrigger("daily", NOON - 4 * HOUR)
     often = {"detail-type": "Frequent Look", "time": "2026-11-24T12:00:00Z"}
-    assert watch_trigger.parse(often, ARN) == OFTEN
-    assert watch_trigger.parse(MOVED, ARN) == ON_MOVE
+    assert watch_trigger.parse_trigger(often, ARN) == OFTEN
+    assert watch_trigger.parse_trigger(MOVED, ARN) == ON_MOVE
 
 
 def test_of_a_call_that_was_made_the_name_and_the_time_are_taken() -> None:
-    call = watch_trigger.parse(CHANGED, ARN)
-    assert call == Call("changed", NOON, "PutKeyPolicy")
+    call = watch_trigger.parse_trigger(CHANGED, ARN)
+    assert call == WatchTrigger("changed", NOON, "PutKeyPolicy")
     assert "evil" not in repr(call)
 
 
@@ -429,7 +437,7 @@ def test_of_a_call_that_was_made_the_name_and_the_time_are_taken() -> None:
 )
 def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
     with pytest.raises(errors.RequestRefused, match=r"Nothing was done\."):
-        watch_trigger.parse(event, ARN)
+        watch_trigger.parse_trigger(event, ARN)
 
 
 # The facts that are measured
@@ -437,37 +445,37 @@ def test_any_other_event_is_refused(event: dict[str, Any]) -> None:
 
 def test_the_age_of_the_key_is_that_of_the_current_version() -> None:
     seen = secret(current(NOON - 12.5 * DAY), previous(NOON - 40 * DAY))
-    assert key_health.facts(seen, NOON)["ageDays"] == 12.5
+    assert key_health.key_facts(seen, NOON)["ageDays"] == 12.5
 
 
 @pytest.mark.parametrize("created", [NOON - HOUR, None], ids=["with a value", "without"])
 def test_a_pending_version_is_timed_from_when_it_was_made(created: datetime | None) -> None:
     pending = version(PENDING, created, "AWSPENDING")
     seen = secret(current(NOON - DAY), pending, changed=NOON - HOUR)
-    assert key_health.facts(seen, NOON)["pendingSeconds"] == 3600.0
+    assert key_health.key_facts(seen, NOON)["pendingSeconds"] == 3600.0
 
 
 def test_nothing_is_pending_once_the_version_is_promoted() -> None:
     seen = secret(current(NOON - HOUR, "AWSPENDING"), previous(NOON - DAY))
-    assert key_health.facts(seen, NOON)["pendingSeconds"] == 0.0
-    assert key_health.facts(ROTATED, NOON)["pendingSeconds"] == 0.0
+    assert key_health.key_facts(seen, NOON)["pendingSeconds"] == 0.0
+    assert key_health.key_facts(ROTATED, NOON)["pendingSeconds"] == 0.0
 
 
 def test_what_was_made_in_the_second_of_the_look_is_of_age_zero() -> None:
     later = NOON + timedelta(milliseconds=400)
     seen = secret(current(later), version(PENDING, later, "AWSPENDING"))
-    found = key_health.facts(seen, NOON)
+    found = key_health.key_facts(seen, NOON)
     assert repr((found["ageDays"], found["pendingSeconds"])) == "(0.0, 0.0)"
 
 
 def test_the_next_rotation_is_counted_in_days() -> None:
     seen = secret(current(NOON - DAY), next_rotation=NOON + 36 * HOUR)
-    assert key_health.facts(seen, NOON)["daysToRotation"] == 1.5
+    assert key_health.key_facts(seen, NOON)["daysToRotation"] == 1.5
 
 
 def test_what_nobody_can_tell_is_none() -> None:
     seen = secret(version(NEW, NOON, "AWSPENDING"))
-    assert key_health.facts(seen, NOON) == {
+    assert key_health.key_facts(seen, NOON) == {
         "ageDays": None,
         "pendingSeconds": 0.0,
         "daysToRotation": None,

@@ -12,7 +12,7 @@ import pytest
 from keyturn.reporting import commands, messages, record
 from keyturn.reporting.notifications import Message
 from keyturn.run.run import Origin, Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from tests import shell
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import ENTRIES, WAITING, failed_at, ledger_until
@@ -64,7 +64,7 @@ def test_the_message_of_a_success_names_pods_that_were_not_restarted(run: Run) -
     assert told.fields["Services"].startswith(
         f"web-console: 2 new pods, none of the old ones is left, not restarted: {others}; "
     )
-    assert told.todo.endswith("may still hold the old one. Restart or delete them.")
+    assert told.next_steps.endswith("may still hold the old one. Restart or delete them.")
     assert messages.NOTHING_TO_DO not in told.text
 
 
@@ -74,7 +74,7 @@ def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:
     assert message.subject == "Session key rotation succeeded"
     assert message.text == (
         "Every service runs the new session key, and login works.\n\n"
-        f"When:     {timestamp(NOON)}, 50.0 s after its start\n"
+        f"When:     {format_timestamp(NOON)}, 50.0 s after its start\n"
         "Impact:   Users have to log in again. Sessions: 40 ended; of those that existed when the"
         " purge began, 1 could not be deleted; 3 created since (1.5 a second).\n"
         f"Reason:   The rotation window of the secret's schedule was open.\n"
@@ -94,16 +94,16 @@ def test_the_end_of_an_emergency_says_how_long_the_old_key_was_in_use(run: Run) 
     assert told.fields["Pods"] == "the last old pod was gone 41.5 s after the trigger"
     assert told.fields["Sessions"] == "the last old session was gone 12 s after the trigger"
     assert "nobody can go back to it" in told.text
-    assert "Go on with the incident" in told.todo
+    assert "Go on with the incident" in told.next_steps
 
 
 @pytest.mark.parametrize("state", list(record.STEPS))
 def test_the_message_of_a_failure_says_where_why_and_what_next(state: str, run: Run) -> None:
     message = message_of(run, failed_at(state, "RolloutFailed", "web-console: 1 of 3 new"))
     assert message.subject == "Session key rotation FAILED"
-    assert f"stopped at {state}." in message.says
+    assert f"stopped at {state}." in message.summary
     assert message.fields["Error"] == "RolloutFailed: web-console: 1 of 3 new"
-    assert "docs/operations.md, RolloutFailed" in message.todo
+    assert "docs/operations.md, RolloutFailed" in message.next_steps
     done = list(record.STEPS)[: list(record.STEPS).index(state)]
     assert message.fields["Done"] == (", ".join(done) or "nothing")
     assert f"AWSCURRENT is the new version, {NEW}." in message.fields["Key"]
@@ -120,7 +120,7 @@ def test_a_step_that_stopped_half_way_is_not_told_as_done(
     state: str, half: dict[str, Any], run: Run
 ) -> None:
     told = message_of(run, {**failed_at(state, "SyncOverdue"), **half})
-    assert f"stopped at {state}." in told.says
+    assert f"stopped at {state}." in told.summary
     done = list(record.STEPS)[: list(record.STEPS).index(state)]
     assert told.fields["Done"] == ", ".join(done)
 
@@ -154,10 +154,10 @@ def test_a_run_that_was_undone_says_so_why_and_how_to_try_again(run: Run) -> Non
     told = message_of(run, failed_at("RestartServices", "RolloutFailed"), outcome="restored")
     assert told.kind == "Session Key Rotation Restored"
     assert told.subject == "Session key rotation FAILED, previous key restored"
-    assert "stopped at RestartServices and was undone" in told.says
+    assert "stopped at RestartServices and was undone" in told.summary
     assert told.fields["Key"] == f"AWSCURRENT is the previous version again, {OLD}."
     assert told.fields["Error"] == "RolloutFailed: it stopped"
-    assert "docs/operations.md, RolloutFailed" in told.todo
+    assert "docs/operations.md, RolloutFailed" in told.next_steps
     assert told.command.startswith(f"aws secretsmanager rotate-secret --secret-id {ARN} ")
 
 
@@ -166,7 +166,7 @@ def test_a_way_back_that_failed_too_is_told_with_both_causes(run: Run) -> None:
     assert told.subject == "Session key rotation FAILED, and so did the way back"
     assert told.fields["Error"] == "RolloutFailed: it stopped"
     assert told.fields["Way back"] == "LabelMoved: it moved on"
-    assert "docs/operations.md, LabelMoved" in told.todo
+    assert "docs/operations.md, LabelMoved" in told.next_steps
     assert told.command.startswith(f"aws secretsmanager describe-secret --secret-id {ARN}")
 
 
@@ -174,9 +174,9 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
     found = replace(run, origin=FINDING)
     told = message_of(found, failed_at("RestartServices"), mode="emergency")
     assert told.subject == "Session key rotation FAILED IN AN EMERGENCY"
-    assert "The new session key stays" in told.says
-    assert "never put back" in told.says
-    assert told.todo.startswith("Act now. ")
+    assert "The new session key stays" in told.summary
+    assert "never put back" in told.summary
+    assert told.next_steps.startswith("Act now. ")
     assert told.fields["Reason"] == FINDING.reason
     assert told.fields["Pods"] == "not known yet to be rid of the last old pod"
 
@@ -184,14 +184,14 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
 def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_report(
     run: Run,
 ) -> None:
-    says = "12 log lines mention a key error and prove none."
+    summary = "12 log lines mention a key error and prove none."
     validated = ENTRIES["validate_rotation"]
 
     def fields(**logs: Any) -> Mapping[str, str]:
         ledger = {**ledger_until(None), "validate_rotation": {**validated, "logs": logs}}
         return message_of(run, ledger).fields
 
-    assert fields(says=says)["Logs"] == says
+    assert fields(says=summary)["Logs"] == summary
     assert "Logs" not in fields(**validated["logs"])
     assert "Logs" not in fields(logs=4)  # of a run that began before the upgrade
 
@@ -210,7 +210,7 @@ def test_what_would_have_stopped_a_scheduled_rotation_is_told_at_the_end_of_an_e
 def test_the_message_of_an_overtaken_run_says_whom_to_follow(run: Run) -> None:
     message = message_of(run, failed_at("DeliverKey", "Superseded"))
     assert message.subject == "Session key rotation was overtaken by another"
-    assert message.todo == "Follow the other run."
+    assert message.next_steps == "Follow the other run."
 
 
 @pytest.mark.parametrize(
@@ -235,20 +235,20 @@ def test_the_first_message_says_when_what_for_and_what_it_does_to_users(run: Run
     message = started(run)
     assert message.kind == "Session Key Rotation Started"
     assert message.fields == {
-        "When": timestamp(NOON),
+        "When": format_timestamp(NOON),
         "Impact": "41 sessions will end. Users have to log in again.",
         "Reason": run.origin.reason,
         "Mode": "scheduled",
         "Restart": "web-console, auth-service, one rolling restart each.",
         "Run": f"rot-{NEW}",
     }
-    assert message.todo.startswith("You need not do anything.")
+    assert message.next_steps.startswith("You need not do anything.")
 
 
 def test_the_first_message_of_an_emergency_is_not_taken_for_a_planned_one(run: Run) -> None:
     told = started(emergency(run))
     assert told.subject == "EMERGENCY session key rotation started: users have to log in again"
-    assert "may be known to others" in told.says
+    assert "may be known to others" in told.summary
 
 
 def test_sessions_that_were_not_all_counted_are_at_least_so_many(run: Run) -> None:
@@ -268,8 +268,8 @@ def test_every_message_has_the_facts_of_the_runbook_and_says_what_is_to_do(run: 
     for message in every_message(run):
         assert list(message.fields)[:3] == ["When", "Impact", "Reason"]
         assert all(message.fields.values())
-        assert message.says.endswith(".")
-        assert message.todo.endswith(":" if message.command else ".")
+        assert message.summary.endswith(".")
+        assert message.next_steps.endswith(":" if message.command else ".")
         assert message.command in message.text
         assert "None" not in message.text.replace("None that is known", "")
         assert all(len(name) < 9 for name in message.fields)

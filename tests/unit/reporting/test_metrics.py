@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from keyturn.reporting import metrics, record
-from keyturn.reporting.metrics import Measure
+from keyturn.reporting.metrics import Metric
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON
 from tests.ledgers import ENTRIES, caught, failed_at, ledger_until
 
@@ -20,17 +20,17 @@ def recorded(ledger: dict[str, Any], run: Run) -> dict[str, Any]:
     return record.compose(ledger, run, NOON)
 
 
-def by_name(found: list[Measure]) -> dict[str, float]:
+def by_name(found: list[Metric]) -> dict[str, float]:
     """The values of a run's own measures; those of its steps are told apart by a dimension."""
     return {one.name: one.value for one in found if "step" not in one.dimensions}
 
 
-def names(found: list[Measure]) -> set[str]:
+def names(found: list[Metric]) -> set[str]:
     return set(by_name(found))
 
 
 def test_a_whole_run_is_measured_in_every_way(run: Run) -> None:
-    found = metrics.of_run(recorded(ledger_until(None), run))
+    found = metrics.run_metrics(recorded(ledger_until(None), run))
     assert by_name(found) == {
         "RotationsSucceeded": 1,
         "RotationTime": 50.0,
@@ -47,19 +47,24 @@ def test_a_whole_run_is_measured_in_every_way(run: Run) -> None:
 
 def test_each_step_of_the_way_there_is_timed_under_its_name(run: Run) -> None:
     composed = recorded(ledger_until(None), run)
-    timed = [one for one in metrics.of_run(composed) if one.name == "StepTime"]
+    timed = [one for one in metrics.run_metrics(composed) if one.name == "StepTime"]
     assert {one.dimensions["step"]: one.value for one in timed} == {
         step["name"]: step["seconds"] for step in composed["steps"]
     }
-    back = {"name": "DeliverKey", "startedAt": timestamp(NOON), "seconds": 77.0, "wayBack": True}
-    again = metrics.of_run({**composed, "steps": [*composed["steps"], back]})
+    back = {
+        "name": "DeliverKey",
+        "startedAt": format_timestamp(NOON),
+        "seconds": 77.0,
+        "wayBack": True,
+    }
+    again = metrics.run_metrics({**composed, "steps": [*composed["steps"], back]})
     assert [one for one in again if one.name == "StepTime"] == timed
 
 
 def test_an_emergency_has_ended_what_both_its_purges_deleted(run: Run) -> None:
     ledger = {**ledger_until(None), "early_purge": {**ENTRIES["purge_sessions"], "deleted": 1990}}
     ledger["rotation"] = {**ledger["rotation"], "mode": "emergency"}
-    found = metrics.of_run(recorded(ledger, replace(run, mode="emergency")))
+    found = metrics.run_metrics(recorded(ledger, replace(run, mode="emergency")))
     assert by_name(found)["SessionsEnded"] == 2030
     assert {one.dimensions["mode"] for one in found if "mode" in one.dimensions} == {"emergency"}
 
@@ -86,7 +91,7 @@ def test_an_emergency_has_ended_what_both_its_purges_deleted(run: Run) -> None:
 def test_what_a_run_did_not_come_to_is_not_measured(
     step: str, measured: set[str], run: Run
 ) -> None:
-    found = metrics.of_run(recorded(failed_at(step), run))
+    found = metrics.run_metrics(recorded(failed_at(step), run))
     assert names(found) == {"RotationsFailed", *measured}
 
 
@@ -94,25 +99,25 @@ def test_a_purge_that_broke_off_does_not_say_what_it_left(run: Run) -> None:
     broken = {**ENTRIES["purge_sessions"], "finished": False, "deleted": 7, "left": 0}
     failure = {"purge_failure": caught("SessionStoreUnavailable", "down")}
     ledger = {**ledger_until("PurgeSessions"), "purge_sessions": broken, **failure}
-    found = by_name(metrics.of_run(recorded(ledger, run)))
+    found = by_name(metrics.run_metrics(recorded(ledger, run)))
     assert found["SessionsEnded"] == 7
     assert "SessionsLeft" not in found
 
 
 def test_no_session_is_a_number_and_no_purge_is_none(run: Run) -> None:
     idle = {**ENTRIES["purge_sessions"], "deleted": 0, "left": 0}
-    found = metrics.of_run(recorded({**ledger_until(None), "purge_sessions": idle}, run))
+    found = metrics.run_metrics(recorded({**ledger_until(None), "purge_sessions": idle}, run))
     assert by_name(found)["SessionsEnded"] == by_name(found)["SessionsLeft"] == 0
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "restored", "failed", "superseded"])
 def test_every_outcome_is_counted_by_its_name(outcome: str, run: Run) -> None:
-    found = metrics.of_run({**recorded(ledger_until(None), run), "outcome": outcome})
-    assert found[0] == Measure(f"Rotations{outcome.title()}", 1, "count", {"mode": "scheduled"})
+    found = metrics.run_metrics({**recorded(ledger_until(None), run), "outcome": outcome})
+    assert found[0] == Metric(f"Rotations{outcome.title()}", 1, "count", {"mode": "scheduled"})
 
 
 def test_beside_a_runs_measures_stands_what_people_ask_first(run: Run) -> None:
-    said = metrics.said_of_run(recorded(failed_at("DeliverKey", "DeliveryRefused"), run))
+    said = metrics.log_fields(recorded(failed_at("DeliverKey", "DeliveryRefused"), run))
     assert said == {
         "rotationId": NEW,
         "outcome": "failed",
@@ -120,32 +125,32 @@ def test_beside_a_runs_measures_stands_what_people_ask_first(run: Run) -> None:
         "error": "DeliveryRefused",
         "failedAt": "DeliverKey",
     }
-    said = metrics.said_of_run(recorded(ledger_until(None), run))
+    said = metrics.log_fields(recorded(ledger_until(None), run))
     assert (said["outcome"], said["error"], said["failedAt"]) == ("succeeded", None, None)
 
 
 def test_the_key_is_measured_in_days_and_a_pending_version_in_seconds() -> None:
-    assert metrics.of_key(KEY) == [
-        Measure("KeyAge", 12.5, "days"),
-        Measure("PendingTime", 0.0, "seconds"),
-        Measure("TimeToRotation", 2.25, "days"),
+    assert metrics.key_metrics(KEY) == [
+        Metric("KeyAge", 12.5, "days"),
+        Metric("PendingTime", 0.0, "seconds"),
+        Metric("TimeToRotation", 2.25, "days"),
     ]
 
 
 @pytest.mark.parametrize("unknown", ["ageDays", "daysToRotation"])
 def test_what_nobody_can_tell_of_the_key_is_not_measured(unknown: str) -> None:
-    assert len(metrics.of_key({**KEY, unknown: None})) == 2
+    assert len(metrics.key_metrics({**KEY, unknown: None})) == 2
 
 
 def answer(decision: str) -> dict[str, Any]:
-    seen = timestamp(NOON - timedelta(seconds=90.5))
+    seen = format_timestamp(NOON - timedelta(seconds=90.5))
     return {"decision": decision, "lastSeen": seen}
 
 
 def test_a_finding_that_rotates_the_key_is_timed_from_its_last_activity() -> None:
-    assert metrics.of_finding(answer("rotate"), NOON) == [
-        Measure("FindingsRotated", 1),
-        Measure("FindingToRotation", 90.5, "seconds"),
+    assert metrics.finding_metrics(answer("rotate"), NOON) == [
+        Metric("FindingsRotated", 1),
+        Metric("FindingToRotation", 90.5, "seconds"),
     ]
 
 
@@ -154,4 +159,4 @@ def test_a_finding_that_rotates_the_key_is_timed_from_its_last_activity() -> Non
     [("mark", "FindingsMarked"), ("notify", "FindingsNotified"), ("ignore", "FindingsIgnored")],
 )
 def test_other_findings_are_counted(decision: str, name: str) -> None:
-    assert metrics.of_finding(answer(decision), NOON) == [Measure(name, 1)]
+    assert metrics.finding_metrics(answer(decision), NOON) == [Metric(name, 1)]

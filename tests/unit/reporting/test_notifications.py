@@ -13,9 +13,9 @@ PATIENCE_SECONDS = 10
 MESSAGE = Message(
     kind="Kind",
     subject="Subject",
-    says="It is so.",
+    summary="It is so.",
     fields={"When": "now", "Impact": "none"},
-    todo="Run:",
+    next_steps="Run:",
     facts={},
     command="do --it",
 )
@@ -25,14 +25,14 @@ PLACED = replace(MESSAGE, fields={**MESSAGE.fields, "Stack": STACK})
 
 def test_a_message_is_told_once_on_every_channel_and_says_of_which_stack_it_is() -> None:
     told = [FakeChannel(), FakeChannel(name="slack")]
-    assert telling(*told).tell(MESSAGE) == {"topic": "told", "slack": "told"}
+    assert telling(*told).notify(MESSAGE) == {"topic": "told", "slack": "told"}
     assert [channel.told for channel in told] == [[PLACED], [PLACED]]
     assert f"Stack:    {STACK}\n" in PLACED.text
 
 
 def test_a_channel_that_fails_keeps_no_other_from_being_told() -> None:
     down, last = FakeChannel(down=True), FakeChannel(name="bus")
-    became = telling(down, last).tell(MESSAGE)
+    became = telling(down, last).notify(MESSAGE)
     assert became == {
         "topic": "NotificationFailed: the topic did not take it",
         "bus": "told",
@@ -49,7 +49,7 @@ def test_all_channels_are_told_at_the_same_time() -> None:
             met.wait(PATIENCE_SECONDS)
 
     channels = Waiting(), Waiting(name="slack")
-    assert telling(*channels).tell(MESSAGE) == {"topic": "told", "slack": "told"}
+    assert telling(*channels).notify(MESSAGE) == {"topic": "told", "slack": "told"}
 
 
 def test_one_channel_of_several_that_is_down_is_a_note_and_stops_no_rotation() -> None:
@@ -73,7 +73,7 @@ def test_a_stack_without_channels_needs_none() -> None:
 
 
 def test_a_message_that_nobody_is_to_hear_is_told_to_nobody() -> None:
-    assert telling().tell(MESSAGE) == {}
+    assert telling().notify(MESSAGE) == {}
 
 
 def test_a_defect_while_telling_is_not_taken_for_a_message_that_nobody_takes() -> None:
@@ -83,7 +83,7 @@ def test_a_defect_while_telling_is_not_taken_for_a_message_that_nobody_takes() -
 
     last = FakeChannel(name="bus")
     with pytest.raises(ZeroDivisionError):
-        Notifications([Defective(), last], STACK).tell(MESSAGE)
+        Notifications([Defective(), last], STACK).notify(MESSAGE)
     assert last.told == [PLACED]
 
 

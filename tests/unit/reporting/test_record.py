@@ -10,7 +10,7 @@ from keyturn import errors
 from keyturn.reporting import record
 from keyturn.rotation.preflight import Problem
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, FINGERPRINTS, WAITING, failed_at, ledger_until
 
@@ -86,7 +86,7 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "restoreFailure": None,
         "secretArn": ARN,
         "startedAt": "2026-11-24T11:59:10.000Z",
-        "finishedAt": timestamp(NOON),
+        "finishedAt": format_timestamp(NOON),
         "seconds": 50.0,
     }
 
@@ -121,7 +121,7 @@ def test_the_step_that_stopped_the_run_is_named(state: str, run: Run) -> None:
 
 def test_a_purge_that_stopped_half_way_is_the_step_that_stopped_the_run(run: Run) -> None:
     ledger = failed_at("ValidateRotation", "SessionStoreUnavailable")
-    half = {**ENTRIES["purge_sessions"], "working": "delete", "finished": False, "deleted": 12}
+    half = {**ENTRIES["purge_sessions"], "phase": "delete", "finished": False, "deleted": 12}
     found = compose({**ledger, "purge_sessions": half}, run)
     assert found["failure"]["step"] == "PurgeSessions"
     assert found["sessions"]["deleted"] == 12
@@ -164,7 +164,7 @@ def test_a_run_that_was_overtaken_is_superseded_and_not_failed(run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    ("failure", "says"),
+    ("failure", "summary"),
     [
         ({"Error": "States.Timeout"}, ""),
         ({"Error": "States.Timeout", "Cause": "it took too long"}, "it took too long"),
@@ -173,14 +173,14 @@ def test_a_run_that_was_overtaken_is_superseded_and_not_failed(run: Run) -> None
     ],
 )
 def test_what_the_platform_says_is_kept_as_it_stands(
-    failure: dict[str, str], says: str, run: Run
+    failure: dict[str, str], summary: str, run: Run
 ) -> None:
     found = compose({**ledger_until("DeliverKey"), "failure": failure}, run)
-    assert found["failure"] == {"step": "DeliverKey", "error": failure["Error"], "says": says}
+    assert found["failure"] == {"step": "DeliverKey", "error": failure["Error"], "says": summary}
 
 
 def test_a_very_long_cause_is_cut(run: Run) -> None:
-    found = compose(failed_at("DeliverKey", says="x" * 40_000), run)
+    found = compose(failed_at("DeliverKey", summary="x" * 40_000), run)
     assert len(found["failure"]["says"]) == record.SAYS_LENGTH
 
 

@@ -17,7 +17,7 @@ def test_the_pods_of_each_service_are_counted_by_their_stamps() -> None:
         "idle": [Pod("debug", None, other_owner="no controller")],
     }
     store = FakeSecretStore({OLD: [], NEW: ["AWSCURRENT"]})
-    assert inspection.answer(store, cluster, ["web", "auth", "idle"]) == {
+    assert inspection.inspect_pods(store, cluster, ["web", "auth", "idle"]) == {
         "function": "check_rollout",
         "current": NEW,
         "pods": {
@@ -38,4 +38,4 @@ def test_without_a_current_version_no_stamp_is_current() -> None:
 def test_a_service_that_is_gone_is_an_error_and_no_answer() -> None:
     store = FakeSecretStore({NEW: ["AWSCURRENT"]})
     with pytest.raises(errors.ServiceNotFound):
-        inspection.answer(store, FakeCluster(), ["web"])
+        inspection.inspect_pods(store, FakeCluster(), ["web"])

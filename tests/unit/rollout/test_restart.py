@@ -9,7 +9,7 @@ import pytest
 from keyturn import errors
 from keyturn.rollout import restart
 from keyturn.rollout.status import Pod, PodRefusal, Workload
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON, OLD, STAMP
 from tests.fakes import FakeCluster
 
@@ -20,7 +20,7 @@ ROLLED_OUT = Workload(
     generation=7,
     observed_generation=7,
     paused=False,
-    wanted=3,
+    desired=3,
     total=3,
     updated=3,
     available=3,
@@ -68,7 +68,7 @@ def test_an_operator_that_restarts_the_service_too_is_named(
 ) -> None:
     seen = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(seen, restarts_itself=by_reloader)
-    restarted = restart.restart(
+    restarted = restart.restart_workload(
         cluster, STAMP, "web-console", NOON, still_on_top, by_operator
     ).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
@@ -88,13 +88,13 @@ def test_a_reloader_that_searches_is_named_as_far_as_can_be_seen_and_never_an_er
     seen = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(seen, restarts_itself=None)
     cluster.matches_reloader = matches
-    restarted = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
+    restarted = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, named)
 
 
 def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
-    first = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
-    again = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
+    first = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry
+    again = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert cluster.restarts == [("web-console", False)]
     assert (first["restarted"], again["restarted"]) == (True, False)
     assert cluster.workloads["web-console"].key_version == NEW
@@ -104,11 +104,11 @@ def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_rest
     cluster: FakeCluster,
 ) -> None:
     """Somebody wrote over the key meanwhile: its pods may have started with another one."""
-    restart.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top)
     cluster.pods_of["web-console"] = new_pods(2)
     again, hour = replace(STAMP, delivery="4"), timedelta(hours=1)
-    second = restart.restart(cluster, again, "web-console", NOON + hour, still_on_top)
-    retried = restart.restart(cluster, again, "web-console", NOON + hour, still_on_top)
+    second = restart.restart_workload(cluster, again, "web-console", NOON + hour, still_on_top)
+    retried = restart.restart_workload(cluster, again, "web-console", NOON + hour, still_on_top)
     assert (second.entry["restarted"], retried.entry["restarted"]) == (True, False)
     assert second.pods == {"new-0": "uid-0", "new-1": "uid-1"}
     assert len(cluster.restarts) == 2
@@ -118,10 +118,10 @@ def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_rest
 def test_a_restart_is_kubectls_with_the_keys_version_and_the_same_on_every_try(
     cluster: FakeCluster,
 ) -> None:
-    restart.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top)
     assert cluster.annotations == [
         {
-            "kubectl.kubernetes.io/restartedAt": timestamp(NOON),
+            "kubectl.kubernetes.io/restartedAt": format_timestamp(NOON),
             "keyturn/session-key-version": NEW,
             "keyturn/session-key-delivery": STAMP.delivery,
         }
@@ -135,7 +135,7 @@ def test_a_run_that_was_overtaken_since_its_first_look_restarts_nothing(
         raise errors.Superseded("another rotation has overtaken this run")
 
     with pytest.raises(errors.Superseded):
-        restart.restart(cluster, STAMP, "web-console", NOON, overtaken)
+        restart.restart_workload(cluster, STAMP, "web-console", NOON, overtaken)
     assert cluster.restarts == []
 
 
@@ -147,20 +147,20 @@ def test_a_restart_by_a_later_run_between_the_look_and_the_patch_is_not_stamped_
 
     def held_up() -> None:
         if not cluster.restarts:
-            restart.restart(cluster, later, "web-console", NOON, still_on_top)
+            restart.restart_workload(cluster, later, "web-console", NOON, still_on_top)
 
     with pytest.raises(errors.DeliveryConflict):
-        restart.restart(cluster, STAMP, "web-console", NOON, held_up)
+        restart.restart_workload(cluster, STAMP, "web-console", NOON, held_up)
     assert later.is_on(cluster.workloads["web-console"])
 
 
 def test_a_service_that_is_restarted_already_is_looked_at_alone(cluster: FakeCluster) -> None:
-    restart.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top)
 
     def asked_again() -> None:
         raise AssertionError("nothing is to be written")
 
-    restarted = restart.restart(cluster, STAMP, "web-console", NOON, asked_again)
+    restarted = restart.restart_workload(cluster, STAMP, "web-console", NOON, asked_again)
     assert not restarted.entry["restarted"]
 
 
@@ -168,7 +168,7 @@ def test_a_restart_counts_the_pods_that_it_will_replace_and_names_them_beside_it
     cluster: FakeCluster,
 ) -> None:
     cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], new_pod("c")]
-    restarted = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restarted = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top)
     assert restarted.entry == {
         "service": "web-console",
         "restarted": True,
@@ -183,7 +183,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 ) -> None:
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, restarts_itself=True)
-    restarted = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry
+    restarted = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry
     assert (restarted["restarted"], restarted["alsoRestartedBy"]) == (True, "Reloader")
     assert cluster.restarts == [("web-console", False)]
 
@@ -191,7 +191,7 @@ def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the
 def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster) -> None:
     stateful = replace(ROLLED_OUT, name="db", kind="StatefulSet", key_version=OLD)
     cluster.workloads["statefulset/db"] = stateful
-    restarted = restart.restart(cluster, STAMP, "statefulset/db", NOON, still_on_top).entry
+    restarted = restart.restart_workload(cluster, STAMP, "statefulset/db", NOON, still_on_top).entry
     assert (restarted["service"], restarted["restarted"]) == ("statefulset/db", True)
     assert cluster.restarts == [("statefulset/db", False)]
 
@@ -200,7 +200,7 @@ def test_a_stateful_set_is_restarted_by_its_argument(cluster: FakeCluster) -> No
     ("seen", "error"),
     [
         ({"paused": True}, errors.ServicePaused),
-        ({"wanted": 0}, errors.ServiceScaledToZero),
+        ({"desired": 0}, errors.ServiceScaledToZero),
         ({"keeps_old": "update strategy OnDelete"}, errors.ServiceKeepsOldPods),
     ],
 )
@@ -210,7 +210,7 @@ def test_a_workload_that_would_not_roll_out_is_not_restarted(
     before = cluster.workloads["web-console"]
     cluster.workloads["web-console"] = replace(before, **seen)  # type: ignore[arg-type]
     for attempt in (
-        lambda: restart.restart(cluster, STAMP, "web-console", NOON, still_on_top),
+        lambda: restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top),
         lambda: restart.check_ready(cluster, "web-console"),
     ):
         with pytest.raises(error, match="web-console"):
@@ -250,7 +250,7 @@ def test_pods_of_another_owner_are_no_pods_of_the_rollout_and_reported_as_not_re
     cluster: FakeCluster,
 ) -> None:
     cluster.pods_of["web-console"] = [*OLD_PODS, *OTHERS]
-    restarted = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top)
+    restarted = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top)
     assert restarted.pods == {"a": "uid-2", "b": "uid-1"}
     cluster.workloads["web-console"] = ROLLED_OUT
     cluster.pods_of["web-console"] = [*new_pods(), *OTHERS]
@@ -269,7 +269,9 @@ def test_a_workload_that_lacks_pods_already_is_refused_before_the_promotion_alon
     with pytest.raises(errors.RolloutFailed, match=r"exceeded quota: q.*Nothing was changed"):
         restart.check_ready(cluster, "web-console")
     assert cluster.restarts == []
-    assert restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry["restarted"]
+    assert restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry[
+        "restarted"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,9 @@ def test_a_deployment_that_reloader_has_paused_is_restarted_all_the_same(
     before = cluster.workloads["web-console"]
     paused = replace(before, paused=True, resumes_at=NOON + timedelta(seconds=20))
     cluster.workloads["web-console"] = paused
-    assert restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).entry["restarted"]
+    assert restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).entry[
+        "restarted"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -337,17 +341,17 @@ def look(
 
 def look_at_pods(
     cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
-) -> restart.Counted:
+) -> restart.CountedPods:
     restarted = {
         "service": "web-console",
         "restarted": True,
         "alsoRestartedBy": "Reloader",
         "podsBefore": 2,
-        "startedAt": timestamp(NOON),
+        "startedAt": format_timestamp(NOON),
     }
-    ledger = {"begin_rotation": {"startedAt": timestamp(NOON)}, "restart_service": restarted}
+    ledger = {"begin_rotation": {"startedAt": format_timestamp(NOON)}, "restart_service": restarted}
     ledger |= {} if last is None else {"check_rollout": last}
-    return restart.check(cluster, STAMP, ledger, LIMIT, NOON + after)
+    return restart.check_rollout(cluster, STAMP, ledger, LIMIT, NOON + after)
 
 
 def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
@@ -363,7 +367,7 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
         "podsBefore": 2,
         "podsAfter": 2,
         "notRestarted": None,
-        "startedAt": timestamp(NOON),
+        "startedAt": format_timestamp(NOON),
         "seconds": 90.0,
     }
 
@@ -371,7 +375,7 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
 def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
     cluster: FakeCluster,
 ) -> None:
-    before = restart.restart(cluster, STAMP, "web-console", NOON, still_on_top).pods
+    before = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).pods
     cluster.workloads["web-console"] = ROLLED_OUT
     cluster.pods_of["web-console"] = [new_pod(name, uid=f"new-{name}") for name in before]
     after = look_at_pods(cluster, after=timedelta(seconds=1)).pods
@@ -382,8 +386,8 @@ def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_
 def test_a_look_tells_old_pods_that_serve_from_those_that_leave(cluster: FakeCluster) -> None:
     cluster.workloads["web-console"] = replace(ROLLED_OUT, updated=1)
     cluster.pods_of["web-console"] = [*new_pods(1), old_pod(), old_pod(terminating=True)]
-    says = look(cluster, after=timedelta(seconds=1))["says"]
-    assert str(says).startswith("1 of 3 new, 1 old, 1 old terminating; ")
+    summary = look(cluster, after=timedelta(seconds=1))["says"]
+    assert str(summary).startswith("1 of 3 new, 1 old, 1 old terminating; ")
 
 
 def test_a_look_at_a_finished_rollout_says_done(cluster: FakeCluster) -> None:
@@ -417,7 +421,7 @@ def test_a_rollout_that_stalls_goes_on_and_stalls_again_is_not_failed_at_once(
 
 def test_a_look_at_a_rollout_that_nothing_began_is_refused(cluster: FakeCluster) -> None:
     with pytest.raises(errors.RequestRefused, match="'restart_service'"):
-        restart.check(cluster, STAMP, {}, LIMIT, NOON)
+        restart.check_rollout(cluster, STAMP, {}, LIMIT, NOON)
 
 
 def test_a_look_at_a_failed_rollout_raises_its_error_with_the_services_name(

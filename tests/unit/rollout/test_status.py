@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from keyturn import errors
 from keyturn.rollout import status as rollout_status
-from keyturn.rollout.status import Done, Failed, Look, Pod, Verdict, Waiting, Workload
-from keyturn.run.times import timestamp
+from keyturn.rollout.status import Done, Failed, Pod, RolloutContext, Verdict, Waiting, Workload
+from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON, OLD, STAMP
 
 LIMIT = timedelta(minutes=15)
@@ -21,7 +21,7 @@ ROLLED_OUT = Workload(
     generation=7,
     observed_generation=7,
     paused=False,
-    wanted=3,
+    desired=3,
     total=3,
     updated=3,
     available=3,
@@ -58,7 +58,9 @@ def judge(
     begun: datetime = NOON,
 ) -> Verdict:
     at = NOON + LIMIT if overdue else NOON
-    return rollout_status.verdict(seen, pods, STAMP, Look(at, NOON + LIMIT, begun, stalled_before))
+    return rollout_status.judge_rollout(
+        seen, pods, STAMP, RolloutContext(at, NOON + LIMIT, begun, stalled_before)
+    )
 
 
 @BOTH
@@ -70,7 +72,7 @@ def test_a_rollout_is_done_when_every_wanted_pod_is_new_and_available(
 
 @BOTH
 @pytest.mark.parametrize(
-    ("seen", "says"),
+    ("seen", "summary"),
     [
         ({"generation": 8}, "the change is not observed yet"),
         ({"observed_generation": 0}, "the change is not observed yet"),
@@ -81,11 +83,11 @@ def test_a_rollout_is_done_when_every_wanted_pod_is_new_and_available(
     ],
 )
 def test_each_of_kubectls_reasons_to_wait_is_one(
-    rolled_out: Workload, seen: dict[str, int], says: str
+    rolled_out: Workload, seen: dict[str, int], summary: str
 ) -> None:
     answer = judge(seen_as(rolled_out, **seen), new_pods())
     assert isinstance(answer, Waiting)
-    assert answer.says.endswith(f"; {says}")
+    assert answer.summary.endswith(f"; {summary}")
     assert not answer.stalled
 
 
@@ -103,7 +105,7 @@ def test_kubectls_reasons_come_in_kubectls_order(rolled_out: Workload) -> None:
     ):
         answer = judge(seen, new_pods())
         assert isinstance(answer, Waiting)
-        said.append(answer.says.split("; ")[1])
+        said.append(answer.summary.split("; ")[1])
         seen = seen_as(seen, **seen_next)
     assert said == [
         "the change is not observed yet",
@@ -122,7 +124,7 @@ def test_a_rollout_waits_for_the_last_old_pod_also_where_kubectl_does_not(
 ) -> None:
     answer = judge(rolled_out, [*new_pods(), old_pod(terminating=terminating)])
     assert isinstance(answer, Waiting)
-    assert answer.says.endswith("; 1 old still there")
+    assert answer.summary.endswith("; 1 old still there")
 
 
 def test_a_pod_that_carries_no_version_is_an_old_one() -> None:
@@ -137,7 +139,7 @@ def test_a_pod_of_this_version_that_was_started_after_an_earlier_delivery_is_an_
     """It may have read what somebody wrote over the key since."""
     answer = judge(rolled_out, [*new_pods(), Pod("before", NEW, key_delivery=delivery)])
     assert isinstance(answer, Waiting)
-    assert answer.says == "3 of 3 new, 1 old; 1 old still there"
+    assert answer.summary == "3 of 3 new, 1 old; 1 old still there"
 
 
 def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
@@ -154,7 +156,7 @@ def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
         ({"key_delivery": "1"}, errors.RestartOverwritten),
         ({"key_delivery": None}, errors.RestartOverwritten),
         ({"paused": True}, errors.ServicePaused),
-        ({"wanted": 0, "total": 0, "updated": 0, "available": 0}, errors.ServiceScaledToZero),
+        ({"desired": 0, "total": 0, "updated": 0, "available": 0}, errors.ServiceScaledToZero),
         ({"keeps_old": "an update partition of 2"}, errors.ServiceKeepsOldPods),
     ],
 )
@@ -170,7 +172,7 @@ def test_what_waiting_cannot_mend_fails_by_name(
     ("seen", "words"),
     [
         ({"paused": True}, ("Deployment web-console", "rollout resume deployment/web-console")),
-        ({"wanted": 0}, ("Deployment web-console", "asks for 0 replicas")),
+        ({"desired": 0}, ("Deployment web-console", "asks for 0 replicas")),
         (
             {"kind": "StatefulSet", "keeps_old": "update strategy OnDelete"},
             ("StatefulSet web-console", "has update strategy OnDelete", "old pods stay"),
@@ -180,20 +182,20 @@ def test_what_waiting_cannot_mend_fails_by_name(
 def test_a_workload_that_would_not_replace_its_pods_is_told_with_its_kind_and_its_reason(
     seen: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    hindrance = rollout_status.unready(seen_as(ROLLED_OUT, key_version=OLD, **seen), NOON)
+    hindrance = rollout_status.restart_blocker(seen_as(ROLLED_OUT, key_version=OLD, **seen), NOON)
     assert hindrance is not None
-    assert [word for word in words if word not in hindrance.says] == []
+    assert [word for word in words if word not in hindrance.summary] == []
 
 
 @BOTH
 def test_a_workload_that_replaces_its_pods_has_no_hindrance(rolled_out: Workload) -> None:
-    assert rollout_status.unready(rolled_out, NOON) is None
+    assert rollout_status.restart_blocker(rolled_out, NOON) is None
 
 
 def test_a_template_that_someone_else_changed_is_told_with_the_command_to_find_who() -> None:
     answer = judge(seen_as(STATEFUL, key_version=OLD), new_pods())
     assert isinstance(answer, Failed)
-    assert "kubectl rollout history statefulset/web-console" in answer.says
+    assert "kubectl rollout history statefulset/web-console" in answer.summary
 
 
 STALLED = seen_as(ROLLED_OUT, updated=1, progress_reason="ProgressDeadlineExceeded")
@@ -207,8 +209,8 @@ def test_an_exceeded_progress_deadline_counts_when_it_is_seen_twice() -> None:
     second = judge(STALLED, new_pods(1), stalled_before=first.stalled)
     assert isinstance(second, Failed)
     assert second.error is errors.RolloutFailed
-    assert "1 of 3 updated; Kubernetes reports ProgressDeadlineExceeded" in second.says
-    assert "kubectl describe deployment/web-console" in second.says
+    assert "1 of 3 updated; Kubernetes reports ProgressDeadlineExceeded" in second.summary
+    assert "kubectl describe deployment/web-console" in second.summary
 
 
 def test_a_rollout_that_went_on_after_a_stale_condition_is_not_failed() -> None:
@@ -238,14 +240,14 @@ def test_our_own_deadline_is_told_before_that_of_kubernetes() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("reason", sorted(rollout_status.HOPELESS))
+@pytest.mark.parametrize("reason", sorted(rollout_status.TERMINAL_WAITING_REASONS))
 def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reason: str) -> None:
     stuck = new_pod("new-9", waiting_reasons=("PodInitializing", reason))
     answer = judge(seen_as(rolled_out, updated=1, available=0), [stuck, old_pod()])
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutFailed
-    assert reason in answer.says
-    assert "kubectl describe pod new-9" in answer.says
+    assert reason in answer.summary
+    assert "kubectl describe pod new-9" in answer.summary
 
 
 @BOTH
@@ -261,7 +263,7 @@ def test_a_new_pod_that_crashes_again_and_again_fails(rolled_out: Workload) -> N
     answer = judge(seen_as(rolled_out, available=2), [crashing])
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutFailed
-    assert "kubectl logs -p new-9" in answer.says
+    assert "kubectl logs -p new-9" in answer.summary
 
 
 BEFORE = timedelta(seconds=1)
@@ -311,7 +313,7 @@ def test_a_rollout_that_is_not_done_at_its_deadline_is_overdue(rolled_out: Workl
     answer = judge(rolled_out, [*new_pods(), old_pod(terminating=True)], overdue=True)
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutOverdue
-    assert "3 of 3 new, 1 old terminating" in answer.says
+    assert "3 of 3 new, 1 old terminating" in answer.summary
 
 
 @BOTH
@@ -338,7 +340,7 @@ WORKLOADS = st.builds(
     generation=COUNT,
     observed_generation=COUNT,
     paused=st.booleans(),
-    wanted=COUNT,
+    desired=COUNT,
     total=COUNT,
     updated=COUNT,
     available=COUNT,
@@ -361,7 +363,7 @@ def test_a_rollout_is_done_with_no_old_pod_and_no_short_counter_and_never_else(
         and seen.keeps_old is None
         and seen.settled
         and seen.observed_generation >= seen.generation
-        and seen.updated >= seen.wanted > 0
+        and seen.updated >= seen.desired > 0
         and seen.total <= seen.updated <= seen.available
         and all((pod.key_version, pod.key_delivery) == (NEW, STAMP.delivery) for pod in pods)
         and all(pod.terminating or pod.restarts <= rollout_status.CRASHES_ALLOWED for pod in pods)
@@ -393,7 +395,7 @@ def test_one_look_alone_never_believes_an_exceeded_progress_deadline(
     calm = replace(seen, progress_reason=None)
     answer, without = judge(seen, pods), judge(calm, pods)
     assert type(answer) is type(without)
-    assert answer.says == without.says
+    assert answer.summary == without.summary
 
 
 def other_pods(count: int) -> list[Pod]:
@@ -411,7 +413,7 @@ def test_pods_of_another_owner_neither_hold_a_rollout_up_nor_fail_it(
     assert judge(rolled_out, [*new_pods(), *other_pods(count), stuck]) == Done("3 of 3 new")
     waiting = judge(seen_as(rolled_out, available=2), [*new_pods(), *other_pods(count)])
     assert isinstance(waiting, Waiting)
-    assert waiting.says.startswith("3 of 3 new; ")
+    assert waiting.summary.startswith("3 of 3 new; ")
 
 
 def test_pods_of_another_owner_are_named_up_to_a_bound() -> None:
@@ -443,7 +445,7 @@ def test_pods_that_kubernetes_may_not_create_are_told_at_once() -> None:
     fresh = seen_as(BLOCKED, pod_refusal=replace(REFUSED, since=NOON))
     answer = judge(fresh, [old_pod()], stalled_before=True)
     assert isinstance(answer, Waiting)
-    assert answer.says.endswith(
+    assert answer.summary.endswith(
         "0 of 3 updated; Kubernetes may not create a pod (FailedCreate: exceeded quota: q)"
     )
     assert not answer.stalled
@@ -458,8 +460,8 @@ def test_pods_that_are_refused_for_a_minute_with_nothing_under_way_fail_on_the_s
     second = judge(BLOCKED, [old_pod()], stalled_before=first.stalled)
     assert isinstance(second, Failed)
     assert second.error is errors.RolloutFailed
-    assert "exceeded quota: q" in second.says
-    assert "kubectl describe replicasets; kubectl describe resourcequotas" in second.says
+    assert "exceeded quota: q" in second.summary
+    assert "kubectl describe replicasets; kubectl describe resourcequotas" in second.summary
 
 
 @pytest.mark.parametrize(
@@ -499,7 +501,7 @@ def test_at_the_deadline_the_advice_names_what_has_the_events(
     answer = judge(seen_as(ROLLED_OUT, **seen), new_pods(2), overdue=True)
     assert isinstance(answer, Failed)
     assert answer.error is errors.RolloutOverdue
-    assert answer.says.endswith(f"See the events: {commands}")
+    assert answer.summary.endswith(f"See the events: {commands}")
 
 
 PAUSED = seen_as(ROLLED_OUT, paused=True, updated=0, resumes_at=NOON)
@@ -508,10 +510,10 @@ PAUSED = seen_as(ROLLED_OUT, paused=True, updated=0, resumes_at=NOON)
 @pytest.mark.parametrize("late", [timedelta(minutes=-14), timedelta(), rollout_status.RESUME_LIMIT])
 def test_a_pause_that_reloader_ends_is_waited_for(late: timedelta) -> None:
     seen = seen_as(PAUSED, resumes_at=NOON - late)
-    assert rollout_status.unready(seen, NOON) is None
+    assert rollout_status.restart_blocker(seen, NOON) is None
     answer = judge(seen, [old_pod()])
     assert isinstance(answer, Waiting)
-    assert answer.says.endswith(f"Reloader has paused it until {timestamp(NOON - late)}")
+    assert answer.summary.endswith(f"Reloader has paused it until {format_timestamp(NOON - late)}")
 
 
 def test_a_pause_that_reloader_had_to_end_before_is_a_pause() -> None:
@@ -519,8 +521,8 @@ def test_a_pause_that_reloader_had_to_end_before_is_a_pause() -> None:
     answer = judge(late, [old_pod()])
     assert isinstance(answer, Failed)
     assert answer.error is errors.ServicePaused
-    assert "Reloader had to resume it at 2026-11-24T11:58:59.000Z." in answer.says
-    assert "kubectl rollout resume deployment/web-console" in answer.says
+    assert "Reloader had to resume it at 2026-11-24T11:58:59.000Z." in answer.summary
+    assert "kubectl rollout resume deployment/web-console" in answer.summary
 
 
 def test_a_pause_by_reloader_ends_with_our_deadline_at_the_latest() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from keyturn import errors
 from keyturn.rotation import preflight
-from keyturn.rotation.preflight import PATIENCE_SECONDS, Check, Problem, find_problems
+from keyturn.rotation.preflight import PREFLIGHT_SECONDS, Check, Problem, find_problems
 from tests.fakes import FakeStopwatch
 
 
@@ -28,7 +28,7 @@ def test_an_environment_that_does_not_answer_is_not_waited_for() -> None:
     watch = FakeStopwatch()
 
     def slow() -> None:
-        watch.seconds += PATIENCE_SECONDS * 0.6
+        watch.seconds += PREFLIGHT_SECONDS * 0.6
         raise errors.ClusterUnavailable("silent")
 
     silent = Problem("ClusterUnavailable", "silent")
@@ -82,9 +82,9 @@ def test_no_answer_is_a_problem() -> None:
 
 
 def test_the_first_problem_is_raised_with_the_others_in_its_message() -> None:
-    preflight.refuse([])
+    preflight.raise_first_problem([])
     found = [Problem("ServiceNotFound", "no web"), Problem("SessionStoreUnavailable", "down")]
     with pytest.raises(errors.ServiceNotFound, match="Also: SessionStoreUnavailable: down"):
-        preflight.refuse(found)
+        preflight.raise_first_problem(found)
     with pytest.raises(errors.PreflightUnanswered):
-        preflight.refuse([Problem("NoErrorOfKeyturn", "?")])
+        preflight.raise_first_problem([Problem("NoErrorOfKeyturn", "?")])

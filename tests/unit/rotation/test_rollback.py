@@ -8,10 +8,10 @@ import pytest
 
 from keyturn import errors
 from keyturn.rotation import rollback
-from keyturn.rotation.rollback import Move
-from keyturn.run import run
+from keyturn.rotation.rollback import RollbackAction
+from keyturn.run import run as run_run
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret.exposure import Mark
 from keyturn.secret.staging_labels import labelled
 from tests.conftest import ARN, NEW, NOON, OLD
@@ -36,7 +36,7 @@ def current(store: FakeSecretStore) -> str | None:
 
 
 def restore(store: FakeSecretStore, failing: Run, until: str = "ValidateRotation") -> Any:
-    return rollback.restore(store, failing, ledger_until(until), NOON)
+    return rollback.roll_back(store, failing, ledger_until(until), NOON)
 
 
 def test_the_previous_version_becomes_current_and_the_failed_one_keeps_no_way_forward(
@@ -84,10 +84,10 @@ def test_the_way_back_is_a_run_of_the_previous_version_that_begins_now(
     store: FakeSecretStore, failing: Run
 ) -> None:
     turned = restore(store, failing)
-    back = run.parse({"rotation": turned["rotation"]}, ARN)
+    back = run_run.parse_run({"rotation": turned["rotation"]}, ARN)
     assert (back.mode, back.version, back.rotation_id) == ("recovery", OLD, NEW)
     assert back.execution_name == failing.execution_name
-    assert turned["begin_rotation"]["startedAt"] == timestamp(NOON)
+    assert turned["begin_rotation"]["startedAt"] == format_timestamp(NOON)
     assert turned["begin_rotation"]["services"] == ["web-console", "auth-service"]
 
 
@@ -111,7 +111,7 @@ def test_a_delivery_that_still_waits_has_restarted_nothing(
     store: FakeSecretStore, failing: Run
 ) -> None:
     ledger = {**ledger_until("DeliverKey"), "deliver_key": {"state": "waiting"}}
-    turned = rollback.restore(store, failing, ledger, NOON)
+    turned = rollback.roll_back(store, failing, ledger, NOON)
     assert (turned["deliver"], turned["restart"]) == (True, False)
 
 
@@ -122,14 +122,14 @@ def test_a_lost_answer_is_repeated_and_moves_nothing_more(
     with pytest.raises(errors.SecretsManagerUnavailable):
         restore(store, failing)
     again = restore(store, failing)
-    assert again["decided"] == Move.NOTHING.value
+    assert again["decided"] == RollbackAction.NOTHING.value
     assert current(store) == OLD
     assert again["to"] == OLD
 
 
 @pytest.mark.parametrize("mode", ["emergency", "recovery"])
 def test_an_emergency_and_a_way_back_have_no_way_back(
-    mode: run.Mode, store: FakeSecretStore, failing: Run
+    mode: run_run.Mode, store: FakeSecretStore, failing: Run
 ) -> None:
     before = store.labels()
     with pytest.raises(errors.RestoreRefused, match="no way back"):
@@ -168,7 +168,7 @@ def test_an_emergency_that_took_the_labels_off_has_overtaken_the_run(
     others: dict[str, list[str]], failing: Run
 ) -> None:
     with pytest.raises(errors.Superseded, match=OTHER):
-        rollback.next_move(failing, {OTHER: ["AWSCURRENT"], **others}, [])
+        rollback.next_action(failing, {OTHER: ["AWSCURRENT"], **others}, [])
 
 
 def test_a_rotation_that_overtakes_at_this_very_moment_is_left_alone(failing: Run) -> None:
@@ -187,16 +187,18 @@ LABELS = [[], ["AWSCURRENT"], ["AWSPREVIOUS"], ["AWSPENDING"]]
 
 
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(LABELS, LABELS)))
-@pytest.mark.parametrize("mode", run.MODES)
+@pytest.mark.parametrize("mode", run_run.MODES)
 def test_only_a_scheduled_run_on_top_whose_previous_version_is_kept_goes_back(
-    mode: run.Mode, old: list[str], new: list[str], failing: Run
+    mode: run_run.Mode, old: list[str], new: list[str], failing: Run
 ) -> None:
     this = replace(failing, mode=mode)
     try:
-        move = rollback.next_move(this, {OLD: old, NEW: new}, [])
+        move = rollback.next_action(this, {OLD: old, NEW: new}, [])
     except (errors.RestoreRefused, errors.Superseded):
         move = None
     restorable = mode == "scheduled" and old == ["AWSPREVIOUS"] and new == ["AWSCURRENT"]
     restored = mode == "scheduled" and old == ["AWSCURRENT"]
-    expected = Move.RESTORE if restorable else Move.NOTHING if restored else None
+    expected = (
+        RollbackAction.RESTORE if restorable else RollbackAction.NOTHING if restored else None
+    )
     assert move == expected

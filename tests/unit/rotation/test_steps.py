@@ -8,7 +8,7 @@ import pytest
 
 from keyturn import errors
 from keyturn.rotation import preflight, steps
-from keyturn.rotation.steps import Move
+from keyturn.rotation.steps import StepAction
 from keyturn.run.run import Origin, Run
 from keyturn.secret import exposure, key
 from keyturn.secret.finding_history import StartedRotation
@@ -34,7 +34,7 @@ class Bench:
 
     def take(self, step: str, version: str = NEW) -> dict[str, object]:
         rotation = steps.Rotation(ARN, self.store, self.runs, self.functions, "emergency")
-        return steps.take_step(rotation, steps.parse(event(step, version), ARN))
+        return steps.take_step(rotation, steps.parse_request(event(step, version), ARN))
 
     def rotate(self) -> None:
         for step in STEPS:
@@ -69,7 +69,7 @@ def test_a_rotation_promotes_a_new_key_and_starts_one_run(bench: Bench) -> None:
 
 def document_with(more: str) -> str:
     """A document of a new key with more fields, as they are written."""
-    return key.new_document(key.generate()).text[:-1] + f", {more}}}"
+    return key.new_document(key.generate_key()).text[:-1] + f", {more}}}"
 
 
 def test_other_fields_of_the_document_are_kept_as_they_are_written(bench: Bench) -> None:
@@ -142,7 +142,7 @@ def test_a_lost_answer_never_makes_a_second_key(bench: Bench) -> None:
 
 
 def test_a_racing_writer_wins_and_its_key_is_used(bench: Bench, document: str) -> None:
-    raced = json.dumps({key.FIELD: key.generate().base64})
+    raced = json.dumps({key.FIELD: key.generate_key().base64})
     bench.store.racing_document = raced
     facts = bench.take("createSecret")
     assert facts["created"] is False
@@ -244,11 +244,13 @@ def test_a_version_that_is_not_pending_is_refused(bench: Bench, step: str) -> No
 )
 def test_a_request_that_is_not_ours_is_refused(bad: dict[str, str]) -> None:
     with pytest.raises(errors.RequestRefused):
-        steps.parse(bad, ARN)
+        steps.parse_request(bad, ARN)
 
 
 def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
-    request = steps.parse({**event("createSecret"), "RotationToken": "a-very-secret-token"}, ARN)
+    request = steps.parse_request(
+        {**event("createSecret"), "RotationToken": "a-very-secret-token"}, ARN
+    )
     assert request.rotation_token == "a-very-secret-token"
     assert "a-very-secret-token" not in repr(request)
 
@@ -326,7 +328,7 @@ def emergency(bench: Bench) -> Run:
     """An emergency that overtakes a scheduled run, up to its promotion; returns its run."""
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
     bench.store.stages[BEFORE] = ["AWSPREVIOUS"]
-    bench.store.documents[BEFORE] = key.new_document(key.generate()).text
+    bench.store.documents[BEFORE] = key.new_document(key.generate_key()).text
     for step in STEPS:
         bench.take(step, URGENT)
     (run,) = bench.runs.started
@@ -517,10 +519,15 @@ def test_every_step_has_one_answer_for_every_state_of_the_labels(
     stages = {OLD: [] if "AWSCURRENT" in labels else ["AWSCURRENT"], NEW: labels}
     if not labels:
         with pytest.raises(errors.RequestRefused):
-            steps.next_move(step, NEW, stages)
+            steps.next_action(step, NEW, stages)
         return
-    move = steps.next_move(step, NEW, stages)
+    move = steps.next_action(step, NEW, stages)
     if "AWSCURRENT" not in labels:
-        assert move in {Move.CREATE, Move.CHECK_CONSUMERS, Move.TEST, Move.PROMOTE}
+        assert move in {
+            StepAction.CREATE,
+            StepAction.CHECK_CONSUMERS,
+            StepAction.TEST,
+            StepAction.PROMOTE,
+        }
     else:
-        assert move is (Move.ENSURE_STARTED if step == "finishSecret" else Move.NOTHING)
+        assert move is (StepAction.ENSURE_STARTED if step == "finishSecret" else StepAction.NOTHING)

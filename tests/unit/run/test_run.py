@@ -20,7 +20,7 @@ def test_a_run_comes_back_from_its_own_ledger() -> None:
         NEW, ARN, "emergency", OLD, Origin("finding", ASKED), fingerprint="0123456789abcdef"
     )
     for begun in (Run(NEW, ARN, "scheduled"), urgent):
-        assert run.parse(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
+        assert run.parse_run(json.loads(json.dumps(begun.as_ledger())), ARN) == begun
 
 
 def test_the_same_run_has_the_same_name_and_the_same_input() -> None:
@@ -68,7 +68,7 @@ def ledger(**fields: Any) -> dict[str, Any]:
 )
 def test_a_ledger_that_is_not_ours_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(errors.RequestRefused, match=r"Nothing was done\.$"):
-        run.parse(bad, ARN)
+        run.parse_run(bad, ARN)
 
 
 @pytest.mark.parametrize("found", [{}, {"begin_rotation": None}, {"begin_rotation": "done"}])
@@ -95,13 +95,17 @@ def test_a_text_is_given_as_it_stands() -> None:
 
 def test_a_timestamp_is_utc_with_milliseconds_wherever_it_was_taken() -> None:
     in_tokyo = NOON.astimezone(timezone(timedelta(hours=9)))
-    assert times.timestamp(in_tokyo) == times.timestamp(NOON) == "2026-11-24T12:00:00.000Z"
+    assert (
+        times.format_timestamp(in_tokyo)
+        == times.format_timestamp(NOON)
+        == "2026-11-24T12:00:00.000Z"
+    )
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1)))  # noqa: DTZ001 - the strategy wants naive bounds
 def test_a_timestamp_reads_back_to_the_millisecond(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC)
-    read = times.moment(times.timestamp(moment))
+    read = times.parse_timestamp(times.format_timestamp(moment))
     assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
 
 
@@ -123,4 +127,4 @@ def test_now_knows_its_time_zone() -> None:
 def test_a_finding_is_kept_in_its_strict_form_alone(given: object, shown: bool) -> None:
     ledger = Run(NEW, ARN, "emergency").as_ledger()
     ledger["rotation"]["trigger"]["finding"] = given
-    assert run.parse(ledger, ARN).origin.finding == (given if shown else "")
+    assert run.parse_run(ledger, ARN).origin.finding == (given if shown else "")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from keyturn.findings.event import parse
+from keyturn.findings.event import parse_finding
 from keyturn.findings.policy import ROTATES, token_of
 from keyturn.secret.finding_history import (
     MOST_KEPT,
@@ -31,7 +31,7 @@ def tags_of(*rotations: StartedRotation) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ROTATES)
 def test_every_type_that_rotates_fits_into_a_tag_and_is_read_as_it_was_written(name: str) -> None:
-    rotation = started(f"{token_of(parse(event('respond_to_finding')))}-100", name=name)
+    rotation = started(f"{token_of(parse_finding(event('respond_to_finding')))}-100", name=name)
     assert len(rotation.tag_key) <= 127
     assert len(rotation.tag_value) <= 255
     assert re.fullmatch(r"[A-Za-z0-9 +=._:/@-]+", rotation.tag_key + rotation.tag_value)

@@ -23,13 +23,13 @@ def with_spare_bits(text: str) -> str:
 
 
 def test_a_generated_key_is_44_characters_of_canonical_base64() -> None:
-    made = key.generate()
+    made = key.generate_key()
     assert len(made.base64) == 44
-    assert key.parse(made.base64) == made
+    assert key.parse_key(made.base64) == made
 
 
 def test_two_generated_keys_differ() -> None:
-    assert key.generate() != key.generate()
+    assert key.generate_key() != key.generate_key()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_malformed_key_is_refused_by_name_and_not_quoted(
     bad: str, error: type[errors.KeyInvalid]
 ) -> None:
     with pytest.raises(error) as refused:
-        key.parse(bad)
+        key.parse_key(bad)
     assert not bad.strip() or bad.strip() not in str(refused.value)
 
 
 def test_a_hexadecimal_key_gets_the_hint_that_it_is_one() -> None:
     with pytest.raises(errors.KeyNot32Bytes, match="hexadecimal"):
-        key.parse(secrets.token_bytes(32).hex())
+        key.parse_key(secrets.token_bytes(32).hex())
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_a_malformed_document_is_refused_by_name(text: str, error: type[errors.K
     )
 )
 def test_every_other_character_of_the_document_is_kept(others: dict[str, object]) -> None:
-    fields = {**others, key.FIELD: (old := key.generate()).base64}
+    fields = {**others, key.FIELD: (old := key.generate_key()).base64}
     for layout in ({}, {"ensure_ascii": False}, {"indent": 2}, {"separators": (" , ", "\t:\r\n")}):
         text = json.dumps(fields, **layout)
-        replaced = key.parse_document(text).with_key(made := key.generate())
+        replaced = key.parse_document(text).with_key(made := key.generate_key())
         assert replaced.text == text.replace(old.base64, made.base64)
         assert key.parse_document(replaced.text) == replaced
         assert key.parse_document(replaced.text).with_key(old).text == text
@@ -123,19 +123,19 @@ def test_every_other_character_of_the_document_is_kept(others: dict[str, object]
      "1e-400", "1e999", "9007199254740993", "-0", "1" * 5000],
 )  # fmt: skip
 def test_a_number_is_kept_as_it_is_written(number: str) -> None:
-    text = f'{{"a": [{number}], "{key.FIELD}": "{key.generate().base64}", "z": {number}}}'
-    after = key.parse_document(text).with_key(made := key.generate()).text
+    text = f'{{"a": [{number}], "{key.FIELD}": "{key.generate_key().base64}", "z": {number}}}'
+    after = key.parse_document(text).with_key(made := key.generate_key()).text
     assert after == f'{{"a": [{number}], "{key.FIELD}": "{made.base64}", "z": {number}}}'
 
 
 def test_the_key_is_replaced_in_its_own_field_alone() -> None:
     """Also where its text stands elsewhere, its name is escaped, or inner objects have one too."""
-    old = key.generate().base64
+    old = key.generate_key().base64
     name = key.FIELD.replace("K", "\\u004b")
     around = ('{"copy": "%s", "inner": {"%s": "x"}, "%s":  ', ', "again": ["%s"]}')
     before, after = (around[0] % (old, key.FIELD, name), around[1] % old)
     written = old.replace("/", "\\/")
-    made = key.generate()
+    made = key.generate_key()
     document = key.parse_document(f'{before}"{written}"{after}')
     assert document.with_key(made).text == f'{before}"{made.base64}"{after}'
 
@@ -144,15 +144,15 @@ def test_the_key_is_replaced_in_its_own_field_alone() -> None:
                                                ("\U0001f511", 16_000), ("x", 60_000)])  # fmt: skip
 def test_a_document_does_not_grow(filler: str, count: int) -> None:
     text = json.dumps(
-        {key.FIELD: key.generate().base64, "note": filler * count}, ensure_ascii=False
+        {key.FIELD: key.generate_key().base64, "note": filler * count}, ensure_ascii=False
     )
-    after = key.parse_document(text).with_key(key.generate())
+    after = key.parse_document(text).with_key(key.generate_key())
     assert len(after.text.encode()) == len(text.encode())
     after.check_size()
 
 
 def test_a_document_that_secrets_manager_would_not_store_is_refused_by_name() -> None:
-    shell = key.new_document(key.generate()).text[:-1] + ', "n": "%s"}'
+    shell = key.new_document(key.generate_key()).text[:-1] + ', "n": "%s"}'
     room = key.DOCUMENT_BYTES - len(shell % "")
     key.parse_document(shell % ("\u00fc" * (room // 2))).check_size()
     with pytest.raises(errors.SecretTooLarge, match="65,537"):
@@ -175,14 +175,14 @@ def test_other_fields_are_compared_by_what_they_say_and_numbers_as_they_are_writ
     one: str, other: str, same: bool
 ) -> None:
     documents = [
-        key.parse_document(f'{{{fields}, "{key.FIELD}": "{key.generate().base64}"}}')
+        key.parse_document(f'{{{fields}, "{key.FIELD}": "{key.generate_key().base64}"}}')
         for fields in (one, other)
     ]
     assert (documents[0].others == documents[1].others) is same
 
 
 def test_a_key_does_not_show_itself() -> None:
-    made = key.generate()
+    made = key.generate_key()
     document = key.parse_document(json.dumps({key.FIELD: made.base64, "other": "text"}))
     shown = f"{made!r} {made} {document!r} {document}"
     assert made.fingerprint in shown
@@ -192,13 +192,13 @@ def test_a_key_does_not_show_itself() -> None:
 
 
 def test_a_fingerprint_is_16_hex_digits_and_the_same_for_the_same_key() -> None:
-    made = key.generate()
-    assert key.parse(made.base64).fingerprint == made.fingerprint
+    made = key.generate_key()
+    assert key.parse_key(made.base64).fingerprint == made.fingerprint
     assert len(bytes.fromhex(made.fingerprint)) == 8
 
 
 def test_a_good_key_passes_the_encryption_round_trip() -> None:
-    key.prove(key.generate())
+    key.prove_key(key.generate_key())
 
 
 def test_a_cipher_that_takes_tampered_sessions_does_not_pass(
@@ -219,4 +219,4 @@ def test_a_cipher_that_takes_tampered_sessions_does_not_pass(
 
     monkeypatch.setattr(aead, "AESGCM", Credulous)
     with pytest.raises(errors.KeyTestFailed):
-        key.prove(key.generate())
+        key.prove_key(key.generate_key())

@@ -153,7 +153,7 @@ def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "says"),
+    ("schedule", "summary"),
     [
         (on("rate(10 days)"), "not known without a NextRotationDate"),
         (on("rate(10 days)", None, "2026-11-01T23:59:59"), "NextRotationDate has passed"),
@@ -170,11 +170,13 @@ def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
         (on(CRON, "0h"), "Duration is not in hours"),
     ],
 )
-def test_what_cannot_be_told_for_sure_is_manual_and_says_so(schedule: Schedule, says: str) -> None:
+def test_what_cannot_be_told_for_sure_is_manual_and_says_so(
+    schedule: Schedule, summary: str
+) -> None:
     told = classify(NEW, schedule, utc("2026-12-01T03:30"), "emergency")
     assert (told.kind, told.mode) == ("manual", "emergency")
     assert "not sure" in told.reason
-    assert says in told.reason
+    assert summary in told.reason
 
 
 @pytest.mark.parametrize(

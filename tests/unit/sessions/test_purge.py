@@ -14,37 +14,37 @@ from keyturn import errors
 from keyturn.sessions import progress as purge_progress
 from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
-from keyturn.sessions.progress import Purge, Walk
-from keyturn.sessions.purge import Manner
+from keyturn.sessions.progress import PrimaryProgress, PurgeProgress
+from keyturn.sessions.purge import PurgeOptions
 from keyturn.sessions.store import PACES
 from tests.conftest import NOON
 from tests.fakes import FakeClock, FakePrimary, FakeSessionStore
 from tests.unit.sessions.test_store import LOOK_ALIKES, RUNS, SlowStore, keys
 
 AT = "2026-11-24T12:00:00.000Z"
-FAST = Manner(PACES["fast"])
-FLUSH = Manner(PACES["fast"], flush=True)
+FAST = PurgeOptions(PACES["fast"])
+FLUSH = PurgeOptions(PACES["fast"], flush=True)
 
 
 def one_slice(
-    store: FakeSessionStore, ledger: dict[str, Any], manner: Manner = FAST
+    store: FakeSessionStore, ledger: dict[str, Any], options: PurgeOptions = FAST
 ) -> dict[str, Any]:
     """What one call of the function does, with a ledger that has travelled as JSON."""
     clock = store.clock if isinstance(store, SlowStore) else FakeClock()
-    done = purge.next_slice(json.loads(json.dumps(ledger)), store, manner, clock, NOON)
+    done = purge.next_slice(json.loads(json.dumps(ledger)), store, options, clock, NOON)
     at = NOON + timedelta(seconds=3)
-    entry = purge_progress.as_entry(done, at, purge_progress.expected(ledger))
+    entry = purge_progress.progress_entry(done, at, purge_progress.expected_sessions(ledger))
     return {**ledger, "purge_sessions": entry}
 
 
-def purge_all(store: FakeSessionStore, manner: Manner = FAST) -> dict[str, Any]:
+def purge_all(store: FakeSessionStore, options: PurgeOptions = FAST) -> dict[str, Any]:
     """What the state machine does: it calls until the purge is finished, and retries a little."""
     ledger: dict[str, Any] = {}
     for _ in range(1000):
         try:
-            ledger = one_slice(store, ledger, manner)
+            ledger = one_slice(store, ledger, options)
         except errors.SessionStoreUnavailable:
-            ledger = one_slice(store, ledger, manner)
+            ledger = one_slice(store, ledger, options)
         if ledger["purge_sessions"]["finished"]:
             entry: dict[str, Any] = ledger["purge_sessions"]
             return entry
@@ -57,7 +57,7 @@ def test_a_purge_deletes_every_session_and_leaves_the_look_alikes(
     pace: str, runs: list[str]
 ) -> None:
     store = FakeSessionStore(keys(1234) | LOOK_ALIKES, runs=runs)
-    entry = purge_all(store, Manner(PACES[pace]))
+    entry = purge_all(store, PurgeOptions(PACES[pace]))
     assert store.keys == LOOK_ALIKES
     told = {name: entry[name] for name in ("before", "deleted", "left", "createdSince")}
     assert told == {"before": 1234, "deleted": 1234, "left": 0, "createdSince": 0}
@@ -81,8 +81,10 @@ def test_a_purge_of_an_empty_database_is_finished_at_once() -> None:
 
 def test_the_second_pass_counts_and_deletes_nothing() -> None:
     store = FakeSessionStore(keys(10))
-    counting = Purge(AT, 15, 10, (Walk("redis-0:6379", "run-1", "count"),), acknowledged=5)
-    done = purge.work(store, counting, FAST, FakeClock())
+    counting = PurgeProgress(
+        AT, 15, 10, (PrimaryProgress("redis-0:6379", "run-1", "count"),), acknowledged=5
+    )
+    done = purge.purge_slice(store, counting, FAST, FakeClock())
     assert (done.finished, done.walks[0].found, done.acknowledged) == (True, 10, 5)
     assert store.keys == keys(10)
 
@@ -95,7 +97,7 @@ class Busy(SlowStore):
 
 
 class BusyPrimary(FakePrimary):
-    def count_page(self, cursor: str, keys: int) -> session_store.Page:
+    def count_page(self, cursor: str, keys: int) -> session_store.ScanPage:
         self.store.keys |= {"session:new-1", "session:new-2", "session:new-3"}
         return super().count_page(cursor, keys)
 
@@ -106,7 +108,7 @@ def test_sessions_created_since_are_told_from_those_that_could_not_be_deleted() 
     told = {name: entry[name] for name in ("before", "deleted", "left", "createdSince")}
     assert told == {"before": 5, "deleted": 3, "left": 2, "createdSince": 3}
     assert entry["createdPerSecond"] == 1.0
-    assert purge_progress.claim(entry) == (
+    assert purge_progress.purge_summary(entry) == (
         "3 ended; of those that existed when the purge began, 2 could not be deleted;"
         " 3 created since (1 a second)"
     )
@@ -122,7 +124,7 @@ def test_sessions_that_could_not_be_deleted_are_counted_on_every_page() -> None:
 
 def test_a_purge_that_left_nothing_says_so_in_few_words() -> None:
     entry = purge_all(FakeSessionStore(keys(5)))
-    assert purge_progress.claim(entry) == (
+    assert purge_progress.purge_summary(entry) == (
         "5 ended; of those that existed when the purge began, none is left"
     )
 
@@ -197,16 +199,16 @@ def test_users_who_log_in_meanwhile_do_not_hide_what_a_lost_call_deleted() -> No
     assert entry["createdSince"] == 3
 
 
-@pytest.mark.parametrize("manner", [FAST, FLUSH], ids=["scan", "flush"])
-def test_other_keys_that_expire_meanwhile_are_not_ended_sessions(manner: Manner) -> None:
+@pytest.mark.parametrize("options", [FAST, FLUSH], ids=["scan", "flush"])
+def test_other_keys_that_expire_meanwhile_are_not_ended_sessions(options: PurgeOptions) -> None:
     others = {f"cache:{number}" for number in range(50_000)}
     store = FakeSessionStore(keys(1000) | others)
-    ledger = one_slice(store, {}, manner)
+    ledger = one_slice(store, {}, options)
     store.keys -= others
-    entry = one_slice(store, ledger, manner)["purge_sessions"]
+    entry = one_slice(store, ledger, options)["purge_sessions"]
     told = {name: entry[name] for name in ("before", "deleted", "vanished", "left")}
     assert told == {"before": 1000, "deleted": 1000, "vanished": 50_000, "left": 0}
-    assert purge_progress.claim(entry) == (
+    assert purge_progress.purge_summary(entry) == (
         "1000 ended; of those that existed when the purge began, none is left; 50000 other keys"
         " left the database (expired, deleted by others, or by a call whose answer was lost)"
     )
@@ -306,7 +308,7 @@ def test_a_primary_that_joins_a_cluster_is_walked_and_one_that_left_is_not() -> 
     again = purge.next_slice(ledger, store, FAST, FakeClock(), NOON)
     assert [walk.identity for walk in again.walks] == ["run-1", "other-1", "third-1"]
     assert again.restarts == 1
-    shrunk = purge.meet(again, [FakePrimary(store, 0, "run-1")])
+    shrunk = purge.reconcile_primaries(again, [FakePrimary(store, 0, "run-1")])
     assert [walk.identity for walk in shrunk.walks] == ["run-1"]
 
 
@@ -371,24 +373,24 @@ def drop(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda entry: {key: value for key, value in entry.items() if key != name}
 
 
-@pytest.mark.parametrize("name", sorted(Purge.__dataclass_fields__))
+@pytest.mark.parametrize("name", sorted(PurgeProgress.__dataclass_fields__))
 def test_a_progress_that_lacks_a_field_is_refused_by_its_name(name: str) -> None:
     entry = drop(name)(one_slice(FakeSessionStore(keys(3)), {})["purge_sessions"])
     with pytest.raises(errors.RequestRefused, match=name):
-        purge_progress.progress({"purge_sessions": entry})
+        purge_progress.parse_progress({"purge_sessions": entry})
 
 
 @pytest.mark.parametrize("walks", [None, 7, "x", [7], [{"primary": "redis"}]])
 def test_progress_that_is_not_ours_is_refused(walks: object) -> None:
     entry = one_slice(FakeSessionStore(keys(3)), {})["purge_sessions"]
     with pytest.raises(errors.RequestRefused):
-        purge_progress.progress({"purge_sessions": {**entry, "walks": walks}})
+        purge_progress.parse_progress({"purge_sessions": {**entry, "walks": walks}})
 
 
 def test_progress_is_plain_values() -> None:
-    begun = purge.begin(FakeSessionStore(keys(3)), NOON)
-    entry = json.loads(json.dumps(purge_progress.as_entry(begun, NOON)))
-    assert purge_progress.progress({"purge_sessions": entry}) == begun
+    begun = purge.begin_purge(FakeSessionStore(keys(3)), NOON)
+    entry = json.loads(json.dumps(purge_progress.progress_entry(begun, NOON)))
+    assert purge_progress.parse_progress({"purge_sessions": entry}) == begun
 
 
 @given(

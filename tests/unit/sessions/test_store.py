@@ -51,16 +51,16 @@ def test_a_page_size_stays_within_its_bounds(pace: Pace, part: float, seconds: f
 
 def test_the_way_to_the_server_is_not_its_work() -> None:
     clock = FakeClock()
-    assert session_store.turned(FAST, 500, 0.021, 0.020, clock) == 1000
-    assert session_store.turned(FAST, 500, 0.001, 0.020, clock) == 1000
-    assert session_store.turned(FAST, 500, 0.031, 0.020, clock) == 250
+    assert session_store.throttle(FAST, 500, 0.021, 0.020, clock) == 1000
+    assert session_store.throttle(FAST, 500, 0.001, 0.020, clock) == 1000
+    assert session_store.throttle(FAST, 500, 0.031, 0.020, clock) == 250
 
 
 def test_a_gentle_pace_rests_as_long_as_the_server_worked_and_a_fast_one_does_not() -> None:
     clock = FakeClock()
-    session_store.turned(FAST, 500, 0.003, 0.001, clock)
+    session_store.throttle(FAST, 500, 0.003, 0.001, clock)
     assert clock.slept == 0
-    session_store.turned(GENTLE, 64, 0.003, 0.001, clock)
+    session_store.throttle(GENTLE, 64, 0.003, 0.001, clock)
     assert clock.slept == pytest.approx(0.002 * GENTLE.rest)
     assert GENTLE.rest >= 1
 
@@ -100,23 +100,23 @@ def test_a_database_that_holds_more_than_sessions_is_not_to_be_flushed(runs: lis
 @pytest.mark.parametrize("pace", PACES)
 def test_a_count_tells_how_many_users_a_rotation_logs_out(pace: str, runs: list[str]) -> None:
     store = FakeSessionStore(keys(2345) | LOOK_ALIKES, runs=runs)
-    told = session_store.count(store, PACES[pace], FakeClock())
+    told = session_store.count_sessions(store, PACES[pace], FakeClock())
     assert told == {"sessions": 2345, "counted": True}
     assert store.keys == keys(2345) | LOOK_ALIKES
 
 
 def test_a_count_of_no_sessions_is_one() -> None:
-    told = session_store.count(FakeSessionStore(), FAST, FakeClock())
+    told = session_store.count_sessions(FakeSessionStore(), FAST, FakeClock())
     assert told == {"sessions": 0, "counted": True}
 
 
 def test_a_count_stops_after_one_slice_and_says_so() -> None:
     store = SlowStore(keys(5000), page_seconds=session_store.SLICE_SECONDS / 2)
-    told = session_store.count(store, FAST, store.clock)
+    told = session_store.count_sessions(store, FAST, store.clock)
     assert told == {"sessions": 2 * FAST.least_keys, "counted": False}
 
 
 def test_a_problem_on_one_primary_is_the_counts() -> None:
     store = FakeSessionStore(keys(300), runs=["run-1", "other-1"], restart_at_page=1)
     with pytest.raises(errors.SessionStoreUnavailable):
-        session_store.count(store, FAST, FakeClock())
+        session_store.count_sessions(store, FAST, FakeClock())

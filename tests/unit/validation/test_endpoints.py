@@ -5,7 +5,7 @@ import json
 import pytest
 
 from keyturn import errors
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.validation import endpoints
 from keyturn.validation.endpoints import Answer
 from keyturn.validation.log_report import LogMatch, PodCount, Report
@@ -103,8 +103,8 @@ def test_a_login_url_that_does_not_answer_may_get_well() -> None:
 
 
 def test_the_entry_holds_the_facts_and_no_log_line() -> None:
-    found = LogMatch("web-console-1", "app", "old-session", 3, timestamp(NOON))
-    entry = endpoints.as_entry(
+    found = LogMatch("web-console-1", "app", "old-session", 3, format_timestamp(NOON))
+    entry = endpoints.validation_entry(
         [Answer(CONSOLE, 200)],
         Answer(LOGIN, 302, "https://idp.test/authorize?state=abc"),
         Report((found,), 4, (PodCount("web-console", 4, 4, 4),)),

@@ -82,33 +82,33 @@ MENTIONS = {
 
 @pytest.mark.parametrize(("line", "rule"), STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_a_sentence_is_known_behind_every_usual_prefix(line: str, rule: str) -> None:
-    assert log_rules.states(line, rule)
-    assert log_rules.states(f"  {line}\r", rule)
-    assert list(log_rules.mentions(line)) == [rule]
+    assert log_rules.states_key_error(line, rule)
+    assert log_rules.states_key_error(f"  {line}\r", rule)
+    assert list(log_rules.mentioned_rules(line)) == [rule]
     (other,) = {*KEY_RULES} - {rule}
-    assert not log_rules.states(line, other)
+    assert not log_rules.states_key_error(line, other)
 
 
 @pytest.mark.parametrize("line", MENTIONS.values(), ids=MENTIONS.keys())
 def test_what_a_visitor_sends_is_mentioned_and_never_stated(line: str) -> None:
-    assert not any(log_rules.states(line, rule) for rule in KEY_RULES)
+    assert not any(log_rules.states_key_error(line, rule) for rule in KEY_RULES)
 
 
 @pytest.mark.parametrize("name", ["nginx", "Flask", "a path", "a field of JSON", "after much else"])
 def test_what_a_visitor_sends_is_counted(name: str) -> None:
-    assert list(log_rules.mentions(MENTIONS[name]))
+    assert list(log_rules.mentioned_rules(MENTIONS[name]))
 
 
 @given(st.text(max_size=60), st.sampled_from([line for line, _ in STATEMENTS.values()]))
 def test_no_line_that_ends_otherwise_states_anything(more: str, line: str) -> None:
     spoilt = f'{line} "{more}"'
-    assert not any(log_rules.states(spoilt, rule) for rule in KEY_RULES)
+    assert not any(log_rules.states_key_error(spoilt, rule) for rule in KEY_RULES)
 
 
 @given(st.text(max_size=200) | st.from_regex(log_rules.PREFIX))
 def test_no_text_is_a_defect(text: str) -> None:
     assert text[:MAX_LINE].strip().endswith(log_rules.message(text)) or text.strip()[:1] == "{"
-    assert not log_rules.states(text, OLD_SESSION)
+    assert not log_rules.states_key_error(text, OLD_SESSION)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_no_text_is_a_defect(text: str) -> None:
     ["could not decrypt session (3 so far)", "Failed to decrypt cookie", "cannot decrypt"],
 )
 def test_an_old_session_is_mentioned_and_is_no_sentence(line: str) -> None:
-    assert list(log_rules.mentions(line)) == [OLD_SESSION]
-    assert not log_rules.states(line, OLD_SESSION)
+    assert list(log_rules.mentioned_rules(line)) == [OLD_SESSION]
+    assert not log_rules.states_key_error(line, OLD_SESSION)
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_an_old_session_is_mentioned_and_is_no_sentence(line: str) -> None:
     ["", "SESSION_ENCRYPTION_KEY loaded", "the cache is not set", "32 bytes sent", "decrypted"],
 )
 def test_ordinary_lines_mention_nothing(line: str) -> None:
-    assert list(log_rules.mentions(line)) == []
+    assert list(log_rules.mentioned_rules(line)) == []
 
 
 def test_what_lies_beyond_the_bound_of_a_line_is_not_looked_at() -> None:
-    assert list(log_rules.mentions("x" * MAX_LINE + AGENT)) == []
+    assert list(log_rules.mentioned_rules("x" * MAX_LINE + AGENT)) == []
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,6 @@ def test_a_line_that_is_made_to_be_slow_costs_no_more_than_its_length(piece: str
     line = piece * (2**20 // len(piece))
     begun = time.process_time()
     for _ in range(100):
-        rules = list(log_rules.mentions(line))
-        assert not any(log_rules.states(line, rule) for rule in (*KEY_RULES, *rules))
+        rules = list(log_rules.mentioned_rules(line))
+        assert not any(log_rules.states_key_error(line, rule) for rule in (*KEY_RULES, *rules))
     assert time.process_time() - begun < 5

@@ -42,7 +42,7 @@ def service_of(*found: ContainerLog, name: str = "web-console") -> ServiceLogs:
 
 
 def read(*found: ContainerLog) -> Report:
-    return pod_logs.read([service_of(*found)], FakeStopwatch())
+    return pod_logs.read_logs([service_of(*found)], FakeStopwatch())
 
 
 def matches(log: ContainerLog) -> list[LogMatch]:
@@ -129,7 +129,7 @@ def test_a_key_error_in_any_service_is_told_without_the_line() -> None:
     lines = ["SESSION_ENCRYPTION_KEY must decode to 32 bytes", f"{NOT_32_BYTES} c2VjcmV0"]
     bad = service_of(log_of("auth-service-1", *lines, trouble=CRASHED), name="auth-service")
     with pytest.raises(errors.KeyErrorsInLogs) as told:
-        pod_logs.read([service_of(log_of("web-console-1", "fine")), bad], FakeStopwatch())
+        pod_logs.read_logs([service_of(log_of("web-console-1", "fine")), bad], FakeStopwatch())
     assert "auth-service-1/app: key-not-32-bytes x2" in str(told.value)
     assert "c2VjcmV0" not in str(told.value)
 
@@ -170,7 +170,9 @@ def ten(found: Iterable[ContainerLog]) -> ServiceLogs:
 def test_reading_ends_with_its_time_and_says_of_how_many_pods_it_is() -> None:
     watch = FakeStopwatch(100.0)
     after = service_of(log_of("auth-service-1", "fine"), name="auth-service")
-    report = pod_logs.read([ten(slow(watch, 10, 2.0, "cannot decrypt")), after], watch, seconds=5)
+    report = pod_logs.read_logs(
+        [ten(slow(watch, 10, 2.0, "cannot decrypt")), after], watch, seconds=5
+    )
     assert report.services == (
         PodCount("web-console", 10, 10, 3),
         PodCount("auth-service", 1, 1, 0),
@@ -182,14 +184,14 @@ def test_reading_ends_with_its_time_and_says_of_how_many_pods_it_is() -> None:
 
 def test_reading_that_ends_in_time_is_complete_however_many_logs_there_are() -> None:
     watch = FakeStopwatch()
-    report = pod_logs.read([ten(slow(watch, 10, 0.5))], watch, seconds=5)
+    report = pod_logs.read_logs([ten(slow(watch, 10, 0.5))], watch, seconds=5)
     assert (report.logs, report.reason) == (10, "")
 
 
 def test_a_decisive_match_is_told_also_where_time_did_not_suffice() -> None:
     watch = FakeStopwatch()
     with pytest.raises(errors.KeyErrorsInLogs, match="pod-0/app: key-not-set x1"):
-        pod_logs.read([ten(slow(watch, 3, 9.0, NOT_SET))], watch, seconds=5)
+        pod_logs.read_logs([ten(slow(watch, 3, 9.0, NOT_SET))], watch, seconds=5)
 
 
 @pytest.mark.parametrize("refusal", [errors.ServiceNotFound, errors.ClusterRefused])
@@ -212,7 +214,7 @@ def test_a_pod_of_which_only_a_sidecar_was_read_was_not_read() -> None:
 def test_no_pod_at_all_and_pods_without_the_stamp_are_no_clean_report() -> None:
     none = ServiceLogs("web-console", [], [], [])
     stripped = ServiceLogs("auth-service", ["auth-service-1"], [], [])
-    report = pod_logs.read([none, stripped], FakeStopwatch())
+    report = pod_logs.read_logs([none, stripped], FakeStopwatch())
     assert report.reason == (
         "web-console: no pod exists; auth-service: 1 of 1 pods do not carry the run's stamp"
     )

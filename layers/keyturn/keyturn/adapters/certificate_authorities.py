@@ -62,7 +62,7 @@ class StoredAuthorities:
             f"The secret {self._secret_arn} of the stack's certificate authorities does not exist"
             " or has no value. Nothing was done. Deploy the stack again."
         )
-        return stored_credentials.read(self._client, self._secret_arn, missing)
+        return stored_credentials.read_credentials(self._client, self._secret_arn, missing)
 
 
 def context(pem: str, server: Server) -> ssl.SSLContext:

@@ -44,14 +44,14 @@ def secret(settings: SecretSettings) -> "SecretsManager":
 
 def notifications(settings: NotificationSettings, secret_arn: "SecretArn") -> Notifications:
     """Every channel that is configured."""
-    from keyturn.adapters.aws.notifications import EventBus, Topic
+    from keyturn.adapters.aws.notifications import EventBridgeBus, SnsTopic
     from keyturn.adapters.slack import Slack
 
     channels: list[Channel] = []
     if settings.topic_arn:
-        channels.append(Topic(settings.topic_arn))
+        channels.append(SnsTopic(settings.topic_arn))
     if settings.event_bus:
-        channels.append(EventBus(settings.event_bus))
+        channels.append(EventBridgeBus(settings.event_bus))
     if settings.slack_webhook_secret:
         channels.append(Slack(settings.slack_webhook_secret))
     return Notifications(channels, f"{settings.powertools_service_name} in {secret_arn.place}")
@@ -89,32 +89,36 @@ def _authorities(settings: TrustSettings) -> "StoredAuthorities":
     return StoredAuthorities(settings.certificate_authorities_secret)
 
 
-def delivery(api: "KubernetesApi", settings: DeliverKeySettings) -> strategy.Way:
+def delivery(api: "KubernetesApi", settings: DeliverKeySettings) -> strategy.DeliveryStrategy:
     """The delivery mode that is configured."""
     from keyturn.adapters.kubernetes.secrets import KubernetesExternalSecret, KubernetesSecret
 
     if settings.delivery_mode == "none":
-        return strategy.NothingToDeliver()
+        return strategy.NoDelivery()
     if settings.delivery_mode == "vault":
         return _vault_delivery(api, settings)
     target = KubernetesSecret(api, settings)
     if settings.delivery_mode == "external-secrets":
         operator = KubernetesExternalSecret(api, settings)
-        return external_secrets.ForcedSync(target, operator, settings.kubernetes_secret)
-    return kubernetes_secret.DirectWrite(target)
+        return external_secrets.ExternalSecretsDelivery(
+            target, operator, settings.kubernetes_secret
+        )
+    return kubernetes_secret.KubernetesSecretDelivery(target)
 
 
-def _vault_delivery(api: "KubernetesApi", settings: DeliverKeySettings) -> strategy.Way:
+def _vault_delivery(
+    api: "KubernetesApi", settings: DeliverKeySettings
+) -> strategy.DeliveryStrategy:
     """Delivery to Vault, and on by the Vault Secrets Operator where its resource is named."""
     from keyturn.adapters.kubernetes.secrets import KubernetesSecret
     from keyturn.adapters.kubernetes.vault_secrets_operator import KubernetesStaticSecret
     from keyturn.adapters.vault.kv_secret import KvSecret
 
     secret = KvSecret(settings, _authorities(settings).of("vault"))
-    write = vault.VaultWrite(secret, settings.vault_destroy_exposed)
+    write = vault.VaultDelivery(secret, settings.vault_destroy_exposed)
     if not settings.vault_static_secret:
         return write
-    return vault_operator.VaultSync(
+    return vault_operator.VaultOperatorDelivery(
         write,
         KubernetesSecret(api, settings),
         KubernetesStaticSecret(api, settings),

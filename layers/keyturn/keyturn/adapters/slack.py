@@ -76,7 +76,7 @@ class Slack:
     def _url(self) -> str:
         """The webhook's URL, which is the secret's text or `url` of its JSON object."""
         doing = f"secretsmanager:GetSecretValue on {self._webhook_secret}"
-        with client.translated(doing, errors.NotificationFailed):
+        with client.translate_errors(doing, errors.NotificationFailed):
             found = self._client.get_secret_value(SecretId=self._webhook_secret)
         url = _read(found.get("SecretString", ""))
         if not (WEBHOOK.fullmatch(url) or is_loopback(url)):
@@ -131,12 +131,12 @@ def blocks(message: Message) -> list[Block]:
     header = {"type": "plain_text", "text": escaped(message.subject, HEADER_LETTERS)}
     names = list(message.fields)
     fields = [_field(name, message.fields[name]) for name in names]
-    made: list[Block] = [{"type": "header", "text": header}, _section(message.says)]
+    made: list[Block] = [{"type": "header", "text": header}, _section(message.summary)]
     made += [
         {"type": "section", "fields": fields[first : first + MOST_FIELDS]}
         for first in range(0, len(fields), MOST_FIELDS)
     ]
-    made.append(_section(message.todo))
+    made.append(_section(message.next_steps))
     if message.command:
         made.append(_section(message.command, before="```", after="```"))
     context = {"type": "context", "elements": [_text(message.kind, FIELD_LETTERS)]}

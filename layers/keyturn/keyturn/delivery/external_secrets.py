@@ -19,10 +19,10 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.delivery.kubernetes_secret import Delivered, Target, held_by
-from keyturn.delivery.strategy import Held, Promoted
+from keyturn.delivery.kubernetes_secret import SecretContent, TargetSecret, location_of
+from keyturn.delivery.strategy import KeyLocation, PromotedKey
 from keyturn.run import polling
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 
 SYNC_LIMIT = polling.SYNC_LIMIT
 ANSWER_LIMIT = timedelta(minutes=1)
@@ -55,10 +55,10 @@ class Operator(Protocol):
 
 
 @dataclass(frozen=True)
-class ForcedSync:
+class ExternalSecretsDelivery:
     """Delivery by an ExternalSecret that fills the Kubernetes Secret."""
 
-    target: Target
+    target: TargetSecret
     operator: Operator
     secret_name: str
 
@@ -68,39 +68,43 @@ class ForcedSync:
         Raises ServiceNotFound, SyncImpossible, DeliveryRefused, AccessDenied.
         """
         found = self.operator.read()
-        problem = hindrance(found, self.secret_name)
+        problem = sync_blocker(found, self.secret_name)
         if problem:
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
         self._refuse_immutable(self.target.read())
         self.operator.force_sync("dry-run", dry_run=True)
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def deliver(
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
+    ) -> dict[str, Any]:
         """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
         seen = self.operator.read()
         held = self.target.read()
-        if held.holds(promoted.key) and (not last or synced_since(seen, moment(last["startedAt"]))):
-            done = self._progress("done", last, says="the operator has brought the key")
+        if held.contains(promoted.key) and (
+            not last or synced_since(seen, parse_timestamp(last["startedAt"]))
+        ):
+            done = self._progress("done", last, summary="the operator has brought the key")
             return {**done, "delivery": held.resource_version}
         self._refuse_immutable(held)
-        if last and at - moment(last["startedAt"]) > SYNC_LIMIT:
+        if last and at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), did not finish a"
                 f" sync with the promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was"
                 " restarted. See its conditions: kubectl describe externalsecret"
             )
-        if not last or _is_to_be_asked_again(seen, moment(last["askedAt"]), at):
+        if not last or _is_to_be_asked_again(seen, parse_timestamp(last["askedAt"]), at):
             return self._ask(promoted, last, at)
-        return self._progress("waiting", last, says="waiting for the operator's sync")
+        return self._progress("waiting", last, summary="waiting for the operator's sync")
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         """Whether the Secret holds the promoted key, whoever wrote it last."""
-        return self.target.read().holds(promoted.key)
+        return self.target.read().contains(promoted.key)
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """The Secret that the operator fills."""
-        return [held_by(self.target)]
+        return [location_of(self.target)]
 
-    def _refuse_immutable(self, held: Delivered) -> None:
+    def _refuse_immutable(self, held: SecretContent) -> None:
         """Wait for no sync that cannot come."""
         if held.immutable:
             raise errors.DeliveryRefused(
@@ -108,20 +112,20 @@ class ForcedSync:
                 " Replace it with one that is not."
             )
 
-    def _ask(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def _ask(self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Annotate with a token that names the version and the try, so that a retry is the same."""
         asked = int(last.get("asked", 0)) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
-        now = {"asked": asked, "askedAt": timestamp(at)}
-        return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
+        now = {"asked": asked, "askedAt": format_timestamp(at)}
+        return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
 
-    def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
+    def _progress(self, state: str, told: Mapping[str, Any], *, summary: str) -> dict[str, Any]:
         kept = {name: told.get(name) for name in ("asked", "askedAt")}
         target = f"{self.target.name} by {self.operator.name}"
-        return {"state": state, "target": target, "written": False, "says": says, **kept}
+        return {"state": state, "target": target, "written": False, "says": summary, **kept}
 
 
-def hindrance(found: ExternalSecret, secret_name: str) -> str | None:
+def sync_blocker(found: ExternalSecret, secret_name: str) -> str | None:
     """Why the ExternalSecret would never bring the new key, if so. Pure."""
     if found.writes != secret_name:
         return f"fills the Secret {found.writes}, and the pods read {secret_name}."

@@ -8,12 +8,14 @@ that is marked, while Secrets Manager has it. The answer names ids and fingerpri
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keyturn.delivery.strategy import Held, KeySource, Way
+from keyturn.delivery.strategy import DeliveryStrategy, KeyLocation, KeySource
 from keyturn.secret import key, staging_labels
 from keyturn.secret.exposure import Mark, fingerprint_of
 
 
-def answer(source: KeySource, way: Way, marks: Sequence[Mark]) -> dict[str, Any]:
+def inspect_delivery(
+    source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark]
+) -> dict[str, Any]:
     """The whole answer: what is delivered, and the version that was current then.
 
     Raises KeyInvalid, and what the delivery's places raise.
@@ -22,18 +24,18 @@ def answer(source: KeySource, way: Way, marks: Sequence[Mark]) -> dict[str, Any]
     return {
         "function": "deliver_key",
         "current": current,
-        "delivered": inspect(source, way, marks, current),
+        "delivered": inspect(source, delivery, marks, current),
     }
 
 
 def inspect(
-    source: KeySource, way: Way, marks: Sequence[Mark], current: str | None
+    source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark], current: str | None
 ) -> dict[str, str | None]:
     """What is delivered: the current key, an exposed one (of which version), another, or unknown.
 
     Of several places it is the worst that counts: an operator would bring it to the others.
     """
-    places = way.held()
+    places = delivery.locations()
     if not places or current is None:
         return {"holds": "unknown", "version": None, "fingerprint": None, "target": None}
     promoted = key.parse_document(source.read(current)).key.fingerprint
@@ -50,7 +52,7 @@ def inspect(
 ORDER = {"exposed": 0, "other": 1, "current": 2}
 
 
-def _holds(place: Held, promoted: str, exposed: Mapping[str, str]) -> str:
+def _holds(place: KeyLocation, promoted: str, exposed: Mapping[str, str]) -> str:
     if place.fingerprint in exposed:
         return "exposed"
     return "current" if place.fingerprint == promoted else "other"

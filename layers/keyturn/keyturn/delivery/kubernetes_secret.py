@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from keyturn import errors
-from keyturn.delivery.strategy import Held, Promoted
+from keyturn.delivery.strategy import KeyLocation, PromotedKey
 from keyturn.secret import key as secret_key
 from keyturn.secret.key import SessionKey
 
 
 @dataclass(frozen=True)
-class Delivered:
+class SecretContent:
     """What the Kubernetes Secret holds now. `value` is key material and is never shown."""
 
     value: str | None = field(repr=False)
@@ -21,17 +21,17 @@ class Delivered:
     immutable: bool = False
     owner: str | None = None
 
-    def holds(self, promoted: SessionKey) -> bool:
+    def contains(self, promoted: SessionKey) -> bool:
         """Whether it is the promoted key."""
         return hmac.compare_digest((self.value or "").encode(), promoted.base64.encode())
 
 
-class Target(Protocol):
+class TargetSecret(Protocol):
     """The Kubernetes Secret that the pods read the key from."""
 
     name: str
 
-    def read(self) -> Delivered:
+    def read(self) -> SecretContent:
         """Read the target. Raises ServiceNotFound where it does not exist."""
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
@@ -39,10 +39,10 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True)
-class DirectWrite:
+class KubernetesSecretDelivery:
     """Writes one field of one Kubernetes Secret, if nobody has changed it since it was read."""
 
-    target: Target
+    target: TargetSecret
 
     def check_ready(self) -> None:
         """Prove that the field could be written; change nothing.
@@ -54,7 +54,12 @@ class DirectWrite:
         self._refuse_foreign(found)
         self.target.write(found.value or "", found.resource_version, dry_run=True)
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
+    def deliver(
+        self,
+        promoted: PromotedKey,
+        last: Mapping[str, Any],  # noqa: ARG002 - one call is enough
+        at: datetime,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Write the key where it is not there yet, and read it back.
 
         That it is still current is seen once more between the read and the write: whatever a later
@@ -62,13 +67,13 @@ class DirectWrite:
         Raises Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
         """
         found = self.target.read()
-        written = not found.holds(promoted.key)
+        written = not found.contains(promoted.key)
         if written:
             self._refuse_foreign(found)
             promoted.confirm()
             self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
             found = self.target.read()
-            if not found.holds(promoted.key):
+            if not found.contains(promoted.key):
                 raise errors.DeliveryNotProven(
                     f"{self.target.name} was written, and what was read back is not the promoted"
                     " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
@@ -76,15 +81,15 @@ class DirectWrite:
         told = {"target": self.target.name, "written": written}
         return {"state": "done", **told, "delivery": found.resource_version}
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         """Whether the field holds the promoted key."""
-        return self.target.read().holds(promoted.key)
+        return self.target.read().contains(promoted.key)
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """The one field."""
-        return [held_by(self.target)]
+        return [location_of(self.target)]
 
-    def _refuse_foreign(self, found: Delivered) -> None:
+    def _refuse_foreign(self, found: SecretContent) -> None:
         if found.immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the new key cannot be written into it."
@@ -97,9 +102,9 @@ class DirectWrite:
             )
 
 
-def held_by(target: Target) -> Held:
+def location_of(target: TargetSecret) -> KeyLocation:
     """Which key a Kubernetes Secret has; a Secret that is gone has none."""
     try:
-        return Held(target.name, secret_key.fingerprint_of(target.read().value))
+        return KeyLocation(target.name, secret_key.fingerprint_of(target.read().value))
     except errors.ServiceNotFound:
-        return Held(target.name, None)
+        return KeyLocation(target.name, None)

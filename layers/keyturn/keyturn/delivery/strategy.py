@@ -1,11 +1,10 @@
-"""Bring the promoted key to where the pods read it, and prove that it is there.
+"""Deliver the promoted key to where the pods read it, and prove that it arrived.
 
-A `Way` is one delivery mode: `DirectWrite` here (mode `kubernetes-secret`), `ForcedSync` in
-`synchronization` (mode `external-secrets`), `VaultWrite` in `vault_delivery` (mode `vault`),
-`NothingToDeliver` (mode `none`: the pods read Secrets Manager themselves). The proof is the same
-for all: what the pods will read is read back and compared. A pod is never restarted on "sync
-requested". It is compared again once all pods were restarted (`confirm`): somebody may have written
-over it in between.
+A `DeliveryStrategy` is one `DeliveryMode`, and each has a module in this package; `NoDelivery`
+(mode `none`: the pods read Secrets Manager themselves) is here. The proof is the same for all: the
+value that the pods will read is read back and compared. A pod is never restarted on "sync
+requested". The value is compared again once all pods were restarted (`confirm_delivery`), in case
+another writer replaced it in between.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +15,14 @@ from typing import Any, Protocol
 
 from keyturn import errors
 from keyturn.run.ledger import Ledger
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.secret import exposure, staging_labels
 from keyturn.secret import key as secret_key
 from keyturn.secret.key import SessionKey
 
 
 @dataclass(frozen=True)
-class Held:
+class KeyLocation:
     """One place that pods, or an operator for them, read the key from; None where it has none."""
 
     target: str
@@ -31,7 +30,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Promoted:
+class PromotedKey:
     """The key to deliver, the version that it is the key of, and a look whether it still is."""
 
     key: SessionKey
@@ -39,23 +38,25 @@ class Promoted:
     confirm: Callable[[], None] = field(repr=False)
 
 
-class Way(Protocol):
+class DeliveryStrategy(Protocol):
     """One way for the key to get to the pods."""
 
     def check_ready(self) -> str | None:
         """Prove that the key could be delivered; change nothing. Returns what is worth a note."""
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def deliver(
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
+    ) -> dict[str, Any]:
         """Bring the key, or look how far it is; `last` is what the last call returned.
 
         Returns `state` ('done' or 'waiting'), `target`, `written`, what the next call needs, and
         when done `delivery`: the revision of what the pods read, which any later write changes.
         """
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         """Whether what the pods read is the promoted key; it only looks."""
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """Which key there is in each place of the delivery; it only looks."""
 
 
@@ -67,7 +68,7 @@ class KeySource(staging_labels.LabelStore, exposure.KeyStore, Protocol):
 
 
 def deliver(
-    source: KeySource, way: Way, version: str, ledger: Ledger, at: datetime
+    source: KeySource, delivery: DeliveryStrategy, version: str, ledger: Ledger, at: datetime
 ) -> dict[str, Any]:
     """Bring the key of `version` to the pods' reach, or look how far it is on its way.
 
@@ -77,19 +78,19 @@ def deliver(
     found = ledger.get("deliver_key") or {}
     last = found if found.get("state") == "waiting" else {}
     promoted = promoted_key(source, version)
-    started = moment(last["startedAt"]) if last else at
-    progress = way.bring(promoted, last, at)
+    started = parse_timestamp(last["startedAt"]) if last else at
+    progress = delivery.deliver(promoted, last, at)
     return {
         **progress,
         "fingerprint": promoted.key.fingerprint,
         "previousFingerprint": _previous_fingerprint(source, ledger),
-        "startedAt": timestamp(started),
+        "startedAt": format_timestamp(started),
         **({"seconds": round((at - started).total_seconds(), 3)} if last else {}),
     }
 
 
-def confirm(
-    source: KeySource, way: Way, version: str, delivered: Mapping[str, Any]
+def confirm_delivery(
+    source: KeySource, delivery: DeliveryStrategy, version: str, delivered: Mapping[str, Any]
 ) -> dict[str, Any]:
     """See that the pods, which were restarted since, still read the key that was `delivered`.
 
@@ -97,7 +98,7 @@ def confirm(
     DeliveryOverwritten.
     """
     promoted = promoted_key(source, version)
-    if not way.holds(promoted):
+    if not delivery.contains(promoted):
         raise errors.DeliveryOverwritten(
             f"{delivered.get('target')} held the new key, and holds another now: something else"
             " wrote it while pods were restarted, and they may have started with that one. Stop the"
@@ -107,22 +108,27 @@ def confirm(
     return {"target": delivered.get("target"), "fingerprint": promoted.key.fingerprint}
 
 
-class NothingToDeliver:
+class NoDelivery:
     """The pods read Secrets Manager when they start: the promotion was the delivery."""
 
     def check_ready(self) -> None:
         """Nothing has to be ready."""
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - nothing to bring
+    def deliver(
+        self,
+        promoted: PromotedKey,
+        last: Mapping[str, Any],  # noqa: ARG002 - nothing to bring
+        at: datetime,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Say so; that the version is current was confirmed before this step."""
         told = {"target": "Secrets Manager, read by the pods", "written": False}
         return {"state": "done", **told, "delivery": promoted.version}
 
-    def holds(self, promoted: Promoted) -> bool:  # noqa: ARG002 - the version is current
+    def contains(self, promoted: PromotedKey) -> bool:  # noqa: ARG002 - the version is current
         """Nothing stands between the pods and the current version."""
         return True
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """There is no place but Secrets Manager."""
         return []
 
@@ -134,7 +140,7 @@ def check_readable(source: KeySource) -> None:
         secret_key.parse_document(source.read(current))
 
 
-def promoted_key(source: KeySource, version: str) -> Promoted:
+def promoted_key(source: KeySource, version: str) -> PromotedKey:
     """The key of a version, to be delivered. Raises KeyInvalid, KeyExposed, Superseded."""
     found = secret_key.parse_document(source.read(version)).key
     try:
@@ -143,7 +149,7 @@ def promoted_key(source: KeySource, version: str) -> Promoted:
         # An emergency may have marked it since it was seen to be current: then that has overtaken.
         staging_labels.confirm_current(source, version)
         raise
-    return Promoted(found, version, partial(staging_labels.confirm_current, source, version))
+    return PromotedKey(found, version, partial(staging_labels.confirm_current, source, version))
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:

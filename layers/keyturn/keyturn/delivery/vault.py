@@ -17,7 +17,13 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from keyturn import errors
-from keyturn.delivery.strategy import Held, KeySource, Promoted, Way, promoted_key
+from keyturn.delivery.strategy import (
+    DeliveryStrategy,
+    KeyLocation,
+    KeySource,
+    PromotedKey,
+    promoted_key,
+)
 from keyturn.run.run import Run
 from keyturn.secret import exposure, key
 from keyturn.secret.key import SessionKey
@@ -27,7 +33,7 @@ WRITES_TRIED = 5
 
 
 @dataclass(frozen=True)
-class Kept:
+class SecretVersion:
     """The latest version of the secret. `fields` hold key material and are never shown."""
 
     version: int
@@ -40,13 +46,13 @@ class Kept:
         found = self.fields.get(self.key_field)
         return found if isinstance(found, str) else None
 
-    def holds(self, promoted: SessionKey) -> bool:
+    def contains(self, promoted: SessionKey) -> bool:
         """Whether it is the promoted key."""
         return hmac.compare_digest((self.value or "").encode(), promoted.base64.encode())
 
 
 @dataclass(frozen=True)
-class KeptVersion:
+class VersionMetadata:
     """A version that Vault knows. What is deleted can be brought back, what is destroyed cannot."""
 
     number: int
@@ -62,13 +68,13 @@ class VaultSecret(Protocol):
     def check_access(self, *, destroy: bool) -> None:
         """Prove that we may do what a delivery does, and destroy versions; change nothing."""
 
-    def read(self) -> Kept:
+    def read(self) -> SecretVersion:
         """The latest version. Raises VaultSecretNotFound, VaultVersionDeleted."""
 
-    def write(self, kept: Kept, value: str) -> None:
+    def write(self, kept: SecretVersion, value: str) -> None:
         """Write the field on top of the version that was read. Raises DeliveryConflict."""
 
-    def versions(self) -> Sequence[KeptVersion]:
+    def versions(self) -> Sequence[VersionMetadata]:
         """Every version that there is."""
 
     def value_of(self, version: int) -> str | None:
@@ -79,7 +85,7 @@ class VaultSecret(Protocol):
 
 
 @dataclass(frozen=True)
-class VaultWrite:
+class VaultDelivery:
     """Delivery to Vault, where the pods read the key when they start."""
 
     secret: VaultSecret
@@ -93,7 +99,12 @@ class VaultWrite:
         self.secret.check_access(destroy=self.destroys_exposed)
         self._refuse_fieldless(self.secret.read())
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:  # noqa: ARG002 - one call is enough
+    def deliver(
+        self,
+        promoted: PromotedKey,
+        last: Mapping[str, Any],  # noqa: ARG002 - one call is enough
+        at: datetime,  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Write the key where it is not there yet, and read it back.
 
         Returns the version that was written, or holds it already, and the one that it was written
@@ -101,10 +112,10 @@ class VaultWrite:
         """
         found = self.secret.read()
         before = None
-        if not found.holds(promoted.key):
+        if not found.contains(promoted.key):
             before = self._write(found, promoted)
             found = self.secret.read()
-            if not found.holds(promoted.key):
+            if not found.contains(promoted.key):
                 raise errors.DeliveryNotProven(
                     f"{self.secret.name} was written, and what was read back is not the promoted"
                     " key. No pod was restarted. Find what else writes it."
@@ -120,25 +131,25 @@ class VaultWrite:
             "delivery": f"vault-{found.version}",
         }
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         """Whether the latest version holds the promoted key."""
-        return self.secret.read().holds(promoted.key)
+        return self.secret.read().contains(promoted.key)
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """The latest version; one that is deleted, or never was, has no key."""
         try:
-            return [Held(self.secret.name, key.fingerprint_of(self.secret.read().value))]
+            return [KeyLocation(self.secret.name, key.fingerprint_of(self.secret.read().value))]
         except (errors.VaultSecretNotFound, errors.VaultVersionDeleted):
-            return [Held(self.secret.name, None)]
+            return [KeyLocation(self.secret.name, None)]
 
-    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
         """Destroy every version that holds an exposed key; their fingerprints name them.
 
         Returns those versions, and those that nobody can look into (deleted, but not destroyed).
         Raises DeliveryOverwritten where the latest version is not the promoted key; Superseded.
         """
         latest = self.secret.read()
-        if not latest.holds(promoted.key):
+        if not latest.contains(promoted.key):
             raise errors.DeliveryOverwritten(
                 f"{self.secret.name} does not hold the new key any more, so nothing was destroyed:"
                 " something else wrote it after the rotation."
@@ -153,7 +164,7 @@ class VaultWrite:
         told = {"target": self.secret.name, "destroyed": doomed, "unreadable": hidden}
         return {**told, "says": _says(self.secret.name, doomed, hidden, exposed)}
 
-    def _write(self, found: Kept, promoted: Promoted) -> int:
+    def _write(self, found: SecretVersion, promoted: PromotedKey) -> int:
         """Write, again upon what somebody else wrote in between; returns the version before ours.
 
         That the key is still current is seen between each read and its write: whatever a later
@@ -172,7 +183,7 @@ class VaultWrite:
                 break
         return found.version
 
-    def _refuse_fieldless(self, found: Kept) -> None:
+    def _refuse_fieldless(self, found: SecretVersion) -> None:
         """A secret without the field is not the one that pods read their key from."""
         if found.value is None:
             raise errors.VaultSecretNotFound(
@@ -181,7 +192,9 @@ class VaultWrite:
                 " or store the key in use there first."
             )
 
-    def _holds_exposed(self, one: KeptVersion, promoted: Promoted, exposed: Set[str]) -> bool:
+    def _holds_exposed(
+        self, one: VersionMetadata, promoted: PromotedKey, exposed: Set[str]
+    ) -> bool:
         if one.deleted or one.destroyed or not exposed - {promoted.key.fingerprint}:
             return False
         found = fingerprint(self.secret.value_of(one.number))
@@ -204,25 +217,25 @@ class VaultWrite:
 class Destroyer(Protocol):
     """A delivery mode that keeps old versions, and can destroy them."""
 
-    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
         """Destroy every version that holds an exposed key."""
 
 
-def destroy_exposed(
-    source: KeySource, way: Way, run: Run, delivered: Mapping[str, Any]
+def destroy_exposed_versions(
+    source: KeySource, delivery: DeliveryStrategy, run: Run, delivered: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Destroy what an emergency has replaced, once the run has proved that its key works.
 
     `delivered` is the ledger's entry of the delivery: it has the fingerprint of the key before.
-    Raises RequestRefused for any other run, and what `VaultWrite.destroy` raises.
+    Raises RequestRefused for any other run, and what `VaultDelivery.destroy` raises.
     """
-    if run.mode != "emergency" or not isinstance(way, Destroyer):
+    if run.mode != "emergency" or not isinstance(delivery, Destroyer):
         raise errors.RequestRefused(
             f"Nothing is destroyed by a run of mode {run.mode} in this delivery mode."
         )
     before = delivered.get("previousFingerprint")
     exposed = exposure.fingerprints(source.marks()) | ({before} if before else set())
-    return way.destroy(promoted_key(source, run.version), exposed)
+    return delivery.destroy(promoted_key(source, run.version), exposed)
 
 
 def _says(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: Set[str]) -> str:

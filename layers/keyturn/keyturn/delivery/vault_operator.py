@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from keyturn import errors
 from keyturn.delivery.external_secrets import ANSWER_LIMIT, SYNC_LIMIT
-from keyturn.delivery.kubernetes_secret import Target, held_by
-from keyturn.delivery.strategy import Held, Promoted
-from keyturn.delivery.vault import VaultWrite
-from keyturn.run.times import moment, timestamp
+from keyturn.delivery.kubernetes_secret import TargetSecret, location_of
+from keyturn.delivery.strategy import KeyLocation, PromotedKey
+from keyturn.delivery.vault import VaultDelivery
+from keyturn.run.times import format_timestamp, parse_timestamp
 
 WRITTEN = ("written", "vaultVersion", "vaultVersionBefore", "destroysExposed")
 
@@ -63,11 +63,11 @@ class Source:
 
 
 @dataclass(frozen=True)
-class VaultSync:
+class VaultOperatorDelivery:
     """Delivery to Vault, and from there by a VaultStaticSecret to the Kubernetes Secret."""
 
-    write: VaultWrite
-    target: Target
+    write: VaultDelivery
+    target: TargetSecret
     operator: Operator
     source: Source
 
@@ -79,7 +79,7 @@ class VaultSync:
         """
         self.write.check_ready()
         found = self.operator.read()
-        if problem := hindrance(found, self.source):
+        if problem := sync_blocker(found, self.source):
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
         if self.target.read().immutable:
             raise errors.DeliveryRefused(
@@ -93,52 +93,54 @@ class VaultSync:
             " changes (rolloutRestartTargets): a service of ours among them rolls out twice."
         )
 
-    def bring(self, promoted: Promoted, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def deliver(
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
+    ) -> dict[str, Any]:
         """Write to Vault and ask for a sync, or look how far it is. Raises SyncOverdue."""
-        told = dict(last) if last else self.write.bring(promoted, {}, at)
+        told = dict(last) if last else self.write.deliver(promoted, {}, at)
         held = self.target.read()
-        if held.holds(promoted.key) and self.write.holds(promoted):
-            done = self._progress("done", told, says="the operator has brought the key")
+        if held.contains(promoted.key) and self.write.contains(promoted):
+            done = self._progress("done", told, summary="the operator has brought the key")
             restarts = list(self.operator.read().restarts)
             return {**done, "delivery": held.resource_version, "restartedByOperator": restarts}
         if not last:
             return self._ask(promoted, told, at)
-        if at - moment(last["startedAt"]) > SYNC_LIMIT:
+        if at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), has not brought the"
                 f" promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was restarted."
                 " See its events: kubectl describe vaultstaticsecret"
             )
-        if at - moment(last["askedAt"]) > ANSWER_LIMIT:
+        if at - parse_timestamp(last["askedAt"]) > ANSWER_LIMIT:
             return self._ask(promoted, told, at)
-        return self._progress("waiting", told, says="waiting for the operator's sync")
+        return self._progress("waiting", told, summary="waiting for the operator's sync")
 
-    def holds(self, promoted: Promoted) -> bool:
+    def contains(self, promoted: PromotedKey) -> bool:
         """Whether both hold it: from Vault alone the operator would bring another key back."""
-        return self.write.holds(promoted) and self.target.read().holds(promoted.key)
+        return self.write.contains(promoted) and self.target.read().contains(promoted.key)
 
-    def held(self) -> list[Held]:
+    def locations(self) -> list[KeyLocation]:
         """Vault, and the Kubernetes Secret that the operator fills from it."""
-        return [*self.write.held(), held_by(self.target)]
+        return [*self.write.locations(), location_of(self.target)]
 
-    def destroy(self, promoted: Promoted, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
         """Destroy the versions in Vault that hold the exposed key."""
         return self.write.destroy(promoted, exposed)
 
-    def _ask(self, promoted: Promoted, told: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def _ask(self, promoted: PromotedKey, told: Mapping[str, Any], at: datetime) -> dict[str, Any]:
         """Annotate with a token that names the version and the try, so that a retry is the same."""
         asked = int(told.get("asked") or 0) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
-        now = {**told, "asked": asked, "askedAt": timestamp(at)}
-        return self._progress("waiting", now, says=f"the operator is asked to sync ({asked})")
+        now = {**told, "asked": asked, "askedAt": format_timestamp(at)}
+        return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
 
-    def _progress(self, state: str, told: Mapping[str, Any], *, says: str) -> dict[str, Any]:
+    def _progress(self, state: str, told: Mapping[str, Any], *, summary: str) -> dict[str, Any]:
         kept = {name: told.get(name) for name in (*WRITTEN, "asked", "askedAt")}
         target = f"{self.target.name} by {self.operator.name} of {self.write.secret.name}"
-        return {"state": state, "target": target, "says": says, **kept}
+        return {"state": state, "target": target, "says": summary, **kept}
 
 
-def hindrance(found: StaticSecret, source: Source) -> str | None:
+def sync_blocker(found: StaticSecret, source: Source) -> str | None:
     """Why the VaultStaticSecret would never bring the new key, if so. Pure."""
     if found.writes != source.kubernetes_secret:
         return f"fills the Secret {found.writes}, and the pods read {source.kubernetes_secret}."

@@ -53,7 +53,7 @@ class Finding:
     secrets: frozenset[str] = field(repr=False)
 
 
-def parse(event: Json) -> Finding:
+def parse_finding(event: Json) -> Finding:
     """Read an event. Raises RequestRefused where it is no finding; unknown fields are no matter."""
     if event.get("source") != "aws.guardduty" or event.get("detail-type") != "GuardDuty Finding":
         raise errors.RequestRefused("The event is not a GuardDuty finding. Nothing was done.")

@@ -101,7 +101,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What to do, and why.
 
     `token` names the rotation to start, which `joins` one that is under way; `blocked_by` is a
@@ -116,7 +116,7 @@ class Verdict:
     exposed: str | None = None
 
 
-def judge(finding: Finding, scope: Scope, state: State, at: datetime) -> Verdict:
+def decide(finding: Finding, scope: Scope, state: State, at: datetime) -> Decision:
     """Decide from the finding, what is ours, and the state of the secret."""
     refused = _refuse(finding, scope)
     if refused:
@@ -129,12 +129,12 @@ def judge(finding: Finding, scope: Scope, state: State, at: datetime) -> Verdict
     pending = state.labelled(AWSPENDING)
     blocking = pending if pending and pending is not current else None
     if blocking and _is_under_way(blocking, finding, state, at):
-        return Verdict("rotate", "An emergency rotation is under way.", blocking.id, joins=True)
+        return Decision("rotate", "An emergency rotation is under way.", blocking.id, joins=True)
     if held := _held_back(scope, state, at):
-        return Verdict("notify", held)
+        return Decision("notify", held)
     reason = f"The finding is about {ROTATES[finding.type].value}."
     token = _next_token(token_of(finding), state, at)
-    return Verdict("rotate", reason, token, blocked_by=blocking.id if blocking else None)
+    return Decision("rotate", reason, token, blocked_by=blocking.id if blocking else None)
 
 
 def token_of(finding: Finding) -> str:
@@ -167,16 +167,16 @@ def role_name(principal: str) -> str:
     return path[1] if ":assumed-role/" in principal else path[-1]
 
 
-def _refuse(finding: Finding, scope: Scope) -> Verdict | None:
+def _refuse(finding: Finding, scope: Scope) -> Decision | None:
     """The verdict on a finding that rotates nothing, whatever the state of the secret."""
     if finding.archived:
-        return Verdict("ignore", "The finding is archived.")
+        return Decision("ignore", "The finding is archived.")
     if finding.sample and not scope.samples:
-        return Verdict("ignore", "The finding is a sample, and samples are not allowed.")
+        return Decision("ignore", "The finding is a sample, and samples are not allowed.")
     outside = _outside(finding, scope)
     if outside and finding.is_update:
-        return Verdict("ignore", f"{outside} People were told when the finding was new.")
-    return Verdict("notify", outside) if outside else None
+        return Decision("ignore", f"{outside} People were told when the finding was new.")
+    return Decision("notify", outside) if outside else None
 
 
 def _outside(finding: Finding, scope: Scope) -> str | None:
@@ -206,12 +206,12 @@ def _is_ours(where: Where, finding: Finding, scope: Scope) -> bool:
     }[where]
 
 
-def _about_an_older_key(finding: Finding, previous: Version | None) -> Verdict:
+def _about_an_older_key(finding: Finding, previous: Version | None) -> Decision:
     """What a finding asks for whose last activity is older than the current key."""
     newer = "The key is newer than the last that was seen of the finding."
     if previous is None or previous.created is None or previous.created > finding.last_seen:
-        return Verdict("ignore", newer)
-    return Verdict("mark", f"{newer} The key before it was current then.", exposed=previous.id)
+        return Decision("ignore", newer)
+    return Decision("mark", f"{newer} The key before it was current then.", exposed=previous.id)
 
 
 def _is_under_way(pending: Version, finding: Finding, state: State, at: datetime) -> bool:

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from keyturn import errors
 from keyturn.findings.event import Finding
-from keyturn.findings.policy import Scope, Verdict, judge
+from keyturn.findings.policy import Decision, Scope, decide
 from keyturn.reporting import commands
 from keyturn.reporting.notifications import Message, Notifications
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret.exposure import Mark, MarkStore
 from keyturn.secret.finding_history import HistoryStore, StartedRotation, State
 from keyturn.secret.staging_labels import AWSPENDING, AWSPREVIOUS, Version
@@ -45,7 +45,7 @@ class Secret(MarkStore, HistoryStore, Protocol):
 class Answer:
     """What a finding came to. `recorded` is whether its rotation is known to be a finding's."""
 
-    verdict: Verdict
+    verdict: Decision
     unlabelled: list[str] = field(default_factory=list)
     recorded: bool = True
 
@@ -61,7 +61,7 @@ def respond(
     answer = _act(secret, finding, scope, at)
     told = None
     if answer.verdict.action != "ignore":
-        told = notifications.tell(message(finding, answer, scope, at))
+        told = notifications.notify(message(finding, answer, scope, at))
     return {**facts(finding, answer), "announced": told}
 
 
@@ -72,10 +72,10 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
     marked version current again, and then the key has to be rotated.
     """
     unlabelled: list[str] = []
-    marking: Verdict | None = None
+    marking: Decision | None = None
     for _ in range(TRIES):
         state = State(secret.versions(), secret.started_rotations())
-        verdict = judge(finding, scope, state, at)
+        verdict = decide(finding, scope, state, at)
         if verdict.exposed:
             secret.mark_exposed(Mark(verdict.exposed, at, "finding"))
             secret.drop_label(AWSPREVIOUS, verdict.exposed)
@@ -137,7 +137,7 @@ def facts(finding: Finding, answer: Answer) -> dict[str, Any]:
         "account": finding.account,
         "region": finding.region,
         "severity": finding.severity,
-        "lastSeen": timestamp(finding.last_seen),
+        "lastSeen": format_timestamp(finding.last_seen),
         "sample": finding.sample,
     }
 
@@ -151,11 +151,11 @@ def message(finding: Finding, answer: Answer, scope: Scope, at: datetime) -> Mes
     else:
         told = _notifies(scope)
     fields = {
-        "When": timestamp(at),
+        "When": format_timestamp(at),
         "Impact": "",
         "Reason": answer.verdict.reason,
         "Finding": f"{finding.type}, severity {finding.severity:g}, id {finding.id}, last seen"
-        f" {timestamp(finding.last_seen)}",
+        f" {format_timestamp(finding.last_seen)}",
         "Where": f"account {finding.account}, Region {finding.region}",
         **told.fields,
     }
@@ -168,14 +168,14 @@ def _rotates(answer: Answer) -> Message:
     return Message(
         kind="Session Key Finding Answered",
         subject="Session key: emergency rotation after a GuardDuty finding",
-        says="A GuardDuty finding can mean that the session key is exposed: it is being rotated.",
+        summary="A GuardDuty finding can mean that the session key is exposed. A rotation runs.",
         fields={
             "Impact": "every session will end; users have to log in again",
             "Rotation": str(answer.verdict.token),
             **({"Overtaken": f"{overtaken}, which was pending"} if overtaken else {}),
         },
-        todo="You need not do anything for the key; more messages follow. Look into the finding:"
-        " what has read this key may have read others.",
+        next_steps="The key needs no action; more messages follow. Investigate the finding: what"
+        " read this key may have read others.",
         facts={},
     )
 
@@ -184,7 +184,7 @@ def _marks(answer: Answer) -> Message:
     return Message(
         kind="Session Key Finding Marked",
         subject="Session key: a GuardDuty finding about the key that was replaced",
-        says=(
+        summary=(
             "A GuardDuty finding can mean that the session key before the current one is exposed."
             " That version is marked: no rotation that fails goes back to it."
         ),
@@ -192,9 +192,8 @@ def _marks(answer: Answer) -> Message:
             "Impact": "none; the current key is newer than what was seen",
             "Marked": f"{answer.verdict.exposed}, which has lost AWSPREVIOUS",
         },
-        todo="You need not do anything for the key. If the rotation that replaced it fails, mend"
-        " the cause and run it again. Look into the finding: what has read that key may have read"
-        " others.",
+        next_steps="The key needs no action. If the rotation that replaced it fails, fix the cause"
+        " and retry the run. Investigate the finding: what read that key may have read others.",
         facts={},
     )
 
@@ -203,10 +202,10 @@ def _notifies(scope: Scope) -> Message:
     return Message(
         kind="Session Key Finding Noticed",
         subject="Session key: a GuardDuty finding that rotates nothing",
-        says="A GuardDuty finding was looked at. It does not rotate the session key.",
+        summary="A GuardDuty finding was looked at. It does not rotate the session key.",
         fields={"Impact": "none; the key was not rotated"},
-        todo="Look into the finding in the GuardDuty console. If the session key may be exposed,"
-        " rotate it at once:",
+        next_steps="Investigate the finding in the GuardDuty console. If the session key may be"
+        " exposed, rotate it at once:",
         facts={},
         command=commands.rotate(scope.secret_arn, "emergency"),
     )

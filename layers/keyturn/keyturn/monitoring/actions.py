@@ -16,14 +16,14 @@ from typing import Any, Protocol
 
 from keyturn import errors
 from keyturn.monitoring import alerts, drift, key_health, protection
-from keyturn.monitoring.issues import TOLD_DAILY, Concern, told_again_after
-from keyturn.monitoring.key_health import Judgement
-from keyturn.monitoring.message_text import Place
-from keyturn.monitoring.watch_trigger import Call
-from keyturn.reporting.notifications import TOLD, Message, Notifications
+from keyturn.monitoring.issues import REPORTED_DAILY, IssueKind, repeat_interval
+from keyturn.monitoring.key_health import Issue
+from keyturn.monitoring.message_text import StackRefs
+from keyturn.monitoring.watch_trigger import WatchTrigger
+from keyturn.reporting.notifications import SENT, Message, Notifications
 from keyturn.rotation import preflight
 from keyturn.run.run import ROTATION_ID, Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret.staging_labels import AWSCURRENT
 from keyturn.sessions.store import Clock
 
@@ -54,14 +54,14 @@ class Watch:
     Without `questions` nobody is asked what services have. `told` is when which concern was told.
     """
 
-    place: Place
+    place: StackRefs
     limits: key_health.Limits
     secret: key_health.WatchedSecret
     runs: Runs
     users: Callable[[], Mapping[str, Any]]
     notifications: Notifications
     questions: drift.Questions | None = None
-    told: dict[tuple[Concern, str], datetime] = field(default_factory=dict)
+    told: dict[tuple[IssueKind, str], datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,35 +72,37 @@ class Care:
     compared: bool
 
 
-def take_care(watching: Watch, call: Call, seen: key_health.Secret, clock: Clock) -> Care:
+def handle_issues(
+    watching: Watch, call: WatchTrigger, seen: key_health.Secret, clock: Clock
+) -> Care:
     """Judge what was seen of the secret, and do what has to be done.
 
     Where a run would be started it waits and looks once more: a rotation that has just promoted its
     key is about to start that run itself, and knows why it was started. What services have is asked
     last, so that no function that cannot look delays what the secret tells.
     """
-    found = [_attend(watching, one, call) for one in protection.judge(seen, call)]
+    found = [_attend(watching, one, call) for one in protection.find_protection_issues(seen, call)]
     if seen.deleted:
         return Care(found, compared=False)
     executions = _executions(watching, seen)
-    judgements = key_health.judge(seen, executions, watching.limits, call)
-    if any(judgement.concern is Concern.NOT_CARRIED for judgement in judgements):
+    issues = key_health.find_issues(seen, executions, watching.limits, call)
+    if any(issue.concern is IssueKind.NOT_CARRIED for issue in issues):
         clock.sleep(SETTLED_SECONDS)
         seen = watching.secret.seen()
         executions = _executions(watching, seen)
-        judgements = key_health.judge(seen, executions, watching.limits, call)
+        issues = key_health.find_issues(seen, executions, watching.limits, call)
     last = key_health.last_to_look_into(executions, call.at)
     if last and watching.runs.was_lost(last.arn):
-        judgements = key_health.lost(last, judgements)
-    found += [_attend(watching, one, call) for one in judgements]
+        issues = key_health.lost(last, issues)
+    found += [_attend(watching, one, call) for one in issues]
     if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
         return Care(found, compared=False)
     if call.daily and (refused := _would_be_refused(watching.questions, seen, call)):
         found.append(_attend(watching, refused, call))
     answers = _ask(watching.questions)
-    drifted = drift.judge(seen, executions, answers, call)
+    drifted = drift.find_drift(seen, executions, answers, call)
     found += [_attend(watching, one, call) for one in drifted]
-    unknown = any(one.concern is Concern.DRIFT_UNKNOWN for one in drifted)
+    unknown = any(one.concern is IssueKind.DRIFT_UNKNOWN for one in drifted)
     return Care(found, compared=not unknown)
 
 
@@ -121,8 +123,8 @@ def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Exe
 
 
 def _would_be_refused(
-    asked: drift.Questions, seen: key_health.Secret, call: Call
-) -> Judgement | None:
+    asked: drift.Questions, seen: key_health.Secret, call: WatchTrigger
+) -> Issue | None:
     """What would stop a scheduled rotation now; the next one may be days ahead."""
     try:
         problems = preflight.problems_in(asked.ask("preflight", preflight.WAIT_SECONDS))
@@ -132,7 +134,7 @@ def _would_be_refused(
     if not problems or current is None:
         return None
     about = tuple(f"{problem.error}: {problem.message}" for problem in problems)
-    return Judgement(Concern.WOULD_BE_REFUSED, current.id, call.at, about=about)
+    return Issue(IssueKind.WOULD_BE_REFUSED, current.id, call.at, about=about)
 
 
 def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
@@ -143,13 +145,13 @@ def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
         return []
 
 
-def _attend(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
+def _attend(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
     """Do what a concern calls for; returns the facts of it."""
-    found = {"concern": judgement.concern.name, "version": judgement.version}
-    run = watching.place.run_of(judgement)
-    if judgement.concern is Concern.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
+    found = {"concern": issue.concern.name, "version": issue.version}
+    run = watching.place.run_of(issue)
+    if issue.concern is IssueKind.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
         return {**found, **_carry(watching, run)}
-    return {**found, **_tell(watching, judgement, call)}
+    return {**found, **_tell(watching, issue, call)}
 
 
 def _carry(watching: Watch, run: Run) -> dict[str, Any]:
@@ -160,26 +162,26 @@ def _carry(watching: Watch, run: Run) -> dict[str, Any]:
     return {"started": watching.runs.ensure_started(run), "mode": run.mode}
 
 
-def _tell(watching: Watch, judgement: Judgement, call: Call) -> dict[str, Any]:
-    what = (judgement.concern, judgement.version)
+def _tell(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
+    what = (issue.concern, issue.version)
     last = watching.told.get(what, datetime.min.replace(tzinfo=UTC))
     if call.kind == "frequent":
-        if judgement.concern in TOLD_DAILY:
+        if issue.concern in REPORTED_DAILY:
             return {"told": "daily"}
-        if call.at - last < told_again_after(judgement.concern):
-            return {"toldAt": timestamp(last)}
-    became = watching.notifications.tell(_message(watching, judgement, call.at))
-    if TOLD in became.values():
+        if call.at - last < repeat_interval(issue.concern):
+            return {"toldAt": format_timestamp(last)}
+    became = watching.notifications.notify(_message(watching, issue, call.at))
+    if SENT in became.values():
         watching.told[what] = call.at
     return {"told": became}
 
 
-def _message(watching: Watch, judgement: Judgement, at: datetime) -> Message:
-    if judgement.concern is Concern.NOT_CARRIED:
-        return alerts.unnamable(judgement, watching.place, at)
-    if judgement.concern is Concern.SOON:
-        return alerts.announcement(judgement, watching.place, at, _users(watching))
-    return alerts.message_of(judgement, watching.place, at)
+def _message(watching: Watch, issue: Issue, at: datetime) -> Message:
+    if issue.concern is IssueKind.NOT_CARRIED:
+        return alerts.invalid_version_id(issue, watching.place, at)
+    if issue.concern is IssueKind.SOON:
+        return alerts.announcement(issue, watching.place, at, _users(watching))
+    return alerts.message_of(issue, watching.place, at)
 
 
 def _users(watching: Watch) -> Mapping[str, Any] | None:

@@ -14,17 +14,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from keyturn.monitoring.issues import Concern
+from keyturn.monitoring.issues import IssueKind
 from keyturn.monitoring.key_health import (
     ENDED_BADLY,
     RUNS_ARE_KNOWN,
     Execution,
-    Judgement,
+    Issue,
     Secret,
     runs_of,
     under_way,
 )
-from keyturn.monitoring.watch_trigger import Call
+from keyturn.monitoring.watch_trigger import WatchTrigger
 from keyturn.rotation.preflight import Question
 from keyturn.secret.staging_labels import AWSCURRENT, AWSPREVIOUS
 
@@ -34,7 +34,7 @@ WAIT_SECONDS = 60.0
 DELIVERY, ROLLOUT = "deliver_key", "check_rollout"
 AT_WORK = {"RUNNING", "PENDING_REDRIVE"}
 Answer = Mapping[str, Any]
-Judged = Callable[..., Judgement]
+Judged = Callable[..., Issue]
 
 
 class Questions(Protocol):
@@ -48,7 +48,7 @@ class Questions(Protocol):
         """
 
 
-def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: Call) -> bool:
+def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: WatchTrigger) -> bool:
     """Whether what services have is settled, so that a difference means something."""
     current, previous = secret.holder(AWSCURRENT), secret.holder(AWSPREVIOUS)
     if current is None or secret.deleted:
@@ -65,9 +65,9 @@ def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: Call) 
     return put_back or call.at - made >= RUNS_ARE_KNOWN
 
 
-def judge(
-    secret: Secret, executions: Sequence[Execution], answers: Sequence[Answer], call: Call
-) -> list[Judgement]:
+def find_drift(
+    secret: Secret, executions: Sequence[Execution], answers: Sequence[Answer], call: WatchTrigger
+) -> list[Issue]:
     """What is the matter, the most urgent first."""
     current = secret.holder(AWSCURRENT)
     if current is None:
@@ -75,8 +75,8 @@ def judge(
     runs = tuple(runs_of(current, executions))
     since = runs[-1].started if runs else current.created or call.at
 
-    def judged(concern: Concern, *about: str) -> Judgement:
-        return Judgement(concern, current.id, since, runs=runs, about=about)
+    def judged(concern: IssueKind, *about: str) -> Issue:
+        return Issue(concern, current.id, since, runs=runs, about=about)
 
     given = {str(one.get("function")): one for one in answers}
     delivered = _part(given.get(DELIVERY), "delivered", current.id)
@@ -86,7 +86,7 @@ def judge(
     if runs and not left_behind:
         found += _of_pods(pods, judged, trusted=delivered.get("holds") == "current")
     failed = [*_failures(given)]
-    return [*found, judged(Concern.DRIFT_UNKNOWN, *failed)] if failed else found
+    return [*found, judged(IssueKind.DRIFT_UNKNOWN, *failed)] if failed else found
 
 
 def _part(answer: Answer | None, name: str, current: str) -> Answer:
@@ -98,16 +98,16 @@ def _part(answer: Answer | None, name: str, current: str) -> Answer:
 
 def _of_delivered(
     delivered: Answer, current: str, judged: Judged, *, only_exposed: bool
-) -> Iterator[Judgement]:
+) -> Iterator[Issue]:
     target = str(delivered.get("target"))
     exposed = str(delivered.get("version"))
     if delivered.get("holds") == "exposed" and exposed != current:
-        yield judged(Concern.EXPOSED_KEY_DELIVERED, target, exposed)
+        yield judged(IssueKind.EXPOSED_KEY_DELIVERED, target, exposed)
     elif delivered.get("holds") == "other" and not only_exposed:
-        yield judged(Concern.DELIVERED_DRIFTED, target)
+        yield judged(IssueKind.DELIVERED_DRIFTED, target)
 
 
-def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Judgement]:
+def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Issue]:
     """Pods without a stamp are of less weight where what they read when they start is right."""
     off = {
         str(service): counts
@@ -117,7 +117,7 @@ def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Judgeme
     if not off:
         return
     others = any(counts["others"] for counts in off.values())
-    concern = Concern.PODS_UNSTAMPED if trusted and not others else Concern.PODS_DRIFTED
+    concern = IssueKind.PODS_UNSTAMPED if trusted and not others else IssueKind.PODS_DRIFTED
     yield judged(concern, *(_counted(service, counts) for service, counts in sorted(off.items())))
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import Enum
 
 
-class Concern(Enum):
+class IssueKind(Enum):
     """What is the matter."""
 
     MARKED_FOR_DELETION = "the secret is marked for deletion"
@@ -28,14 +28,14 @@ class Concern(Enum):
 
 
 CRITICAL = {
-    Concern.MARKED_FOR_DELETION,
-    Concern.EXPOSED_KEY_CURRENT,
-    Concern.EXPOSED_KEY_DELIVERED,
+    IssueKind.MARKED_FOR_DELETION,
+    IssueKind.EXPOSED_KEY_CURRENT,
+    IssueKind.EXPOSED_KEY_DELIVERED,
 }
 # Judged at every look, and told by the daily one alone.
-TOLD_DAILY = {Concern.PODS_UNSTAMPED, Concern.DRIFT_UNKNOWN}
+REPORTED_DAILY = {IssueKind.PODS_UNSTAMPED, IssueKind.DRIFT_UNKNOWN}
 
 
-def told_again_after(concern: Concern) -> timedelta:
+def repeat_interval(concern: IssueKind) -> timedelta:
     """How long after it was told last a concern that lasts is told again by a frequent look."""
     return timedelta(hours=1) if concern in CRITICAL else timedelta(days=1)

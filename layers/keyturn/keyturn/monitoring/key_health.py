@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from keyturn.monitoring.issues import Concern
-from keyturn.monitoring.watch_trigger import Call
+from keyturn.monitoring.issues import IssueKind
+from keyturn.monitoring.watch_trigger import WatchTrigger
 from keyturn.run.run import LATER_EXECUTION, ROTATION_ID
 from keyturn.secret.exposure import Mark, find_mark
 from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Version
@@ -78,14 +78,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Issue:
     """One concern, the version that it is about, and the moment that matters.
 
     `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far;
     `mode` is that of a run that carries it. `about` says more, for the message.
     """
 
-    concern: Concern
+    concern: IssueKind
     version: str
     since: datetime
     previous: str | None = None
@@ -108,7 +108,7 @@ class WatchedRuns(Protocol):
         """All that Step Functions knows."""
 
 
-def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
+def key_facts(secret: Secret, at: datetime) -> dict[str, float | None]:
     """How old the key is, how long another version has been pending, when the next rotation is due.
 
     Pure. What nobody can tell is None. An event's time is in whole seconds; no age is below 0.
@@ -124,9 +124,9 @@ def facts(secret: Secret, at: datetime) -> dict[str, float | None]:
     }
 
 
-def judge(
-    secret: Secret, executions: Sequence[Execution], limits: Limits, call: Call
-) -> list[Judgement]:
+def find_issues(
+    secret: Secret, executions: Sequence[Execution], limits: Limits, call: WatchTrigger
+) -> list[Issue]:
     """What is the matter, the most urgent first. Pure."""
     current = secret.holder(AWSCURRENT)
     if current is None or current.created is None:
@@ -144,8 +144,8 @@ def _of_services(
     current: Version,
     executions: Sequence[Execution],
     limits: Limits,
-    call: Call,
-) -> Iterator[Judgement]:
+    call: WatchTrigger,
+) -> Iterator[Issue]:
     """Whether a run has carried the current version to the services; never that of an exposed one.
 
     A secret's very first version came with the services, so none has to. Where no run has, the mode
@@ -158,22 +158,22 @@ def _of_services(
     concern, since = None, created
     if mark := find_mark(secret.marks, current.id):
         if not under_way(secret, call, runs):
-            concern, since = Concern.EXPOSED_KEY_CURRENT, mark.at
+            concern, since = IssueKind.EXPOSED_KEY_CURRENT, mark.at
     elif (back := _put_back(secret, current, executions, call)) is not None:
         if back and previous and previous.created:
-            concern, since = Concern.PUT_BACK, previous.created
+            concern, since = IssueKind.PUT_BACK, previous.created
     elif runs:
         if call.daily and runs[-1].status in ENDED_BADLY:
-            concern, since = Concern.RUN_ENDED, runs[-1].started
+            concern, since = IssueKind.RUN_ENDED, runs[-1].started
     elif previous and call.at - created < RUNS_ARE_KNOWN and not under_way(secret, call, runs):
-        concern = Concern.NOT_CARRIED
+        concern = IssueKind.NOT_CARRIED
     if concern:
         known = previous.id if previous else None
-        yield Judgement(concern, current.id, since, known, tuple(runs), mode)
+        yield Issue(concern, current.id, since, known, tuple(runs), mode)
 
 
 def _put_back(
-    secret: Secret, current: Version, executions: Sequence[Execution], call: Call
+    secret: Secret, current: Version, executions: Sequence[Execution], call: WatchTrigger
 ) -> bool | None:
     """Whether a hand has put back the version, which is older than the previous one.
 
@@ -211,22 +211,22 @@ def last_to_look_into(executions: Sequence[Execution], at: datetime) -> Executio
     return last if at - last.stopped < DAY else None
 
 
-def lost(run: Execution, judgements: Sequence[Judgement]) -> list[Judgement]:
+def lost(run: Execution, issues: Sequence[Issue]) -> list[Issue]:
     """What is the matter where that run was lost: it says more than that it ended. Pure.
 
     Its version may be another than the current one: a run may be lost on its way back.
     """
     named = RUN.fullmatch(run.name)
     version, since = (named[1] if named else run.name), run.stopped or run.started
-    others = [one for one in judgements if one.concern is not Concern.RUN_ENDED]
-    return [Judgement(Concern.RUN_LOST, version, since, runs=(run,)), *others]
+    others = [one for one in issues if one.concern is not IssueKind.RUN_ENDED]
+    return [Issue(IssueKind.RUN_LOST, version, since, runs=(run,)), *others]
 
 
 def _started(run: Execution) -> datetime:
     return run.started
 
 
-def under_way(secret: Secret, call: Call, runs: Sequence[Execution]) -> bool:
+def under_way(secret: Secret, call: WatchTrigger, runs: Sequence[Execution]) -> bool:
     """Whether a rotation is at work: it waits for its promotion, or is about to start its run.
 
     Before the promotion AWSPENDING shows it. The promotion may take that label away or leave it, so
@@ -248,27 +248,23 @@ def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:
     return pending.created or secret.changed or at
 
 
-def _of_pending(secret: Secret, at: datetime) -> Iterator[Judgement]:
+def _of_pending(secret: Secret, at: datetime) -> Iterator[Issue]:
     pending = secret.holder(AWSPENDING)
     if pending and AWSCURRENT not in pending.labels:
         begun = _begun(pending, secret, at)
         if at - begun >= UNDER_WAY:
-            yield Judgement(Concern.STUCK, pending.id, begun)
+            yield Issue(IssueKind.STUCK, pending.id, begun)
 
 
-def _of_age(
-    current: Version, created: datetime, limits: Limits, at: datetime
-) -> Iterator[Judgement]:
+def _of_age(current: Version, created: datetime, limits: Limits, at: datetime) -> Iterator[Issue]:
     age = at - created
     if age >= limits.too_old:
-        yield Judgement(Concern.TOO_OLD, current.id, created)
+        yield Issue(IssueKind.TOO_OLD, current.id, created)
     elif limits.old <= age < limits.old + DAY:
-        yield Judgement(Concern.OLD, current.id, created)
+        yield Issue(IssueKind.OLD, current.id, created)
 
 
-def _of_schedule(
-    secret: Secret, current: Version, limits: Limits, at: datetime
-) -> Iterator[Judgement]:
+def _of_schedule(secret: Secret, current: Version, limits: Limits, at: datetime) -> Iterator[Issue]:
     due = secret.next_rotation
     if due and limits.notice - DAY < due - at <= limits.notice:
-        yield Judgement(Concern.SOON, current.id, due)
+        yield Issue(IssueKind.SOON, current.id, due)

@@ -6,38 +6,38 @@ where the account has a trail.
 
 from collections.abc import Iterator
 
-from keyturn.monitoring.issues import Concern
-from keyturn.monitoring.key_health import Judgement, Secret
-from keyturn.monitoring.watch_trigger import EVERY, Call
+from keyturn.monitoring.issues import IssueKind
+from keyturn.monitoring.key_health import Issue, Secret
+from keyturn.monitoring.watch_trigger import EVERY, WatchTrigger
 from keyturn.secret.staging_labels import AWSCURRENT
 
 # Seen in the state of the secret, which says more than the call does.
 SEEN_ANYWAY = {
-    "DeleteSecret": Concern.MARKED_FOR_DELETION,
-    "CancelRotateSecret": Concern.ROTATION_OFF,
+    "DeleteSecret": IssueKind.MARKED_FOR_DELETION,
+    "CancelRotateSecret": IssueKind.ROTATION_OFF,
 }
 
 
-def judge(secret: Secret, call: Call) -> list[Judgement]:
+def find_protection_issues(secret: Secret, call: WatchTrigger) -> list[Issue]:
     """What is the matter, the most urgent first."""
     found = list(_of_state(secret, call))
     if call.change and SEEN_ANYWAY.get(call.change) not in {one.concern for one in found}:
-        concern = Concern.PROTECTION_CHANGED
-        found.append(Judgement(concern, _version(secret), call.at, about=(call.change,)))
+        concern = IssueKind.PROTECTION_CHANGED
+        found.append(Issue(concern, _version(secret), call.at, about=(call.change,)))
     return found
 
 
-def _of_state(secret: Secret, call: Call) -> Iterator[Judgement]:
+def _of_state(secret: Secret, call: WatchTrigger) -> Iterator[Issue]:
     version = _version(secret)
     if secret.deleted:
-        yield Judgement(Concern.MARKED_FOR_DELETION, version, secret.deleted)
+        yield Issue(IssueKind.MARKED_FOR_DELETION, version, secret.deleted)
     elif not secret.schedule.enabled and _is_new_or_daily(secret, call):
         rules = (secret.schedule.expression or "", secret.schedule.duration or "")
         since = secret.changed or call.at
-        yield Judgement(Concern.ROTATION_OFF, version, since, about=rules)
+        yield Issue(IssueKind.ROTATION_OFF, version, since, about=rules)
 
 
-def _is_new_or_daily(secret: Secret, call: Call) -> bool:
+def _is_new_or_daily(secret: Secret, call: WatchTrigger) -> bool:
     """Told when it has come true since the look before this one, and then every day."""
     if call.daily or call.change == "CancelRotateSecret":
         return True

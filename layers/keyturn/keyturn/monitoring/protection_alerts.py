@@ -3,63 +3,63 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from keyturn.monitoring.issues import Concern
-from keyturn.monitoring.key_health import Judgement
-from keyturn.monitoring.message_text import Place, Words
+from keyturn.monitoring.issues import IssueKind
+from keyturn.monitoring.key_health import Issue
+from keyturn.monitoring.message_text import MessageText, StackRefs
 from keyturn.monitoring.watch_trigger import CHANGES
 from keyturn.reporting import commands
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 
 
-def _marked(_judgement: Judgement, place: Place, _: timedelta) -> Words:
-    return Words(
+def _marked(_judgement: Issue, place: StackRefs, _: timedelta) -> MessageText:
+    return MessageText(
         kind="Session Key Marked For Deletion",
         subject="CRITICAL: the session key's secret is marked for deletion",
-        says=(
+        summary=(
             f"The secret {place.secret_arn} is marked for deletion. Until it is restored its value"
             " cannot be read and it cannot be rotated, not in an emergency either. Then it is gone."
         ),
         impact="None for users now. A run under way fails, and so does a pod that reads the secret"
         " itself.",
         reason="somebody called DeleteSecret; CloudTrail names who",
-        todo="Take the deletion back, then find out who asked for it:",
+        next_steps="Take the deletion back, then find out who asked for it:",
         command=commands.restore_secret(place.secret_arn),
     )
 
 
-def _rotation_off(judgement: Judgement, place: Place, _: timedelta) -> Words:
-    return Words(
+def _rotation_off(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
+    return MessageText(
         kind="Session Key Rotation Off",
         subject="Session key rotation is switched off",
-        says=(
+        summary=(
             "The secret's rotation schedule is off, and the stack has it on. The key is no longer"
             " rotated by itself. An emergency and a finding still rotate it."
         ),
         impact="None now. The key grows old.",
         reason="somebody called CancelRotateSecret; CloudTrail names who",
-        todo="If nobody meant it, turn it on again; this rotates nothing:",
-        command=commands.schedule(place.secret_arn, *judgement.about),
+        next_steps="If nobody meant it, turn it on again; this rotates nothing:",
+        command=commands.schedule(place.secret_arn, *issue.about),
     )
 
 
-def _changed(judgement: Judgement, _place: Place, _: timedelta) -> Words:
-    (name,) = judgement.about
-    return Words(
+def _changed(issue: Issue, _place: StackRefs, _: timedelta) -> MessageText:
+    (name,) = issue.about
+    return MessageText(
         kind="Session Key Protection Changed",
         subject="Session key: what protects it was changed",
-        says=(
-            f"At {timestamp(judgement.since)} {CHANGES[name]} ({name}). A deployment of this stack"
-            " may have done that."
+        summary=(
+            f"At {format_timestamp(issue.since)} {CHANGES[name]} ({name}). A deployment of this"
+            " stack may have done that."
         ),
         impact="None for users. The key may be read, changed or lost by whom the stack forbids it.",
         reason=f"the call {name}, of which CloudTrail has told",
-        todo="See who made the call. If it was no deployment, undo it and deploy the stack again:",
-        command=commands.who_called(name, judgement.since),
+        next_steps="See who made the call. If it was no deployment, revert it and deploy:",
+        command=commands.who_called(name, issue.since),
     )
 
 
-WORDS: Mapping[Concern, Callable[[Judgement, Place, timedelta], Words]] = {
-    Concern.MARKED_FOR_DELETION: _marked,
-    Concern.ROTATION_OFF: _rotation_off,
-    Concern.PROTECTION_CHANGED: _changed,
+WORDS: Mapping[IssueKind, Callable[[Issue, StackRefs, timedelta], MessageText]] = {
+    IssueKind.MARKED_FOR_DELETION: _marked,
+    IssueKind.ROTATION_OFF: _rotation_off,
+    IssueKind.PROTECTION_CHANGED: _changed,
 }

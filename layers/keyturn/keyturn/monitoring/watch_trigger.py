@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from keyturn import errors
-from keyturn.run.times import moment
+from keyturn.run.times import parse_timestamp
 
 Kind = Literal["daily", "frequent", "moved", "changed"]
 
@@ -35,7 +35,7 @@ CHANGES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Call:
+class WatchTrigger:
     """Which rule called, and the time of its event; `change` is a name of `CHANGES`."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Call:
         return self.kind == "daily"
 
 
-def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
+def parse_trigger(event: Mapping[str, Any], secret_arn: str) -> WatchTrigger:
     """Read the event of a rule. Raises RequestRefused for any other."""
     name, about = event.get("detail-type"), event.get("resources")
     kind = KINDS.get(name) if isinstance(name, str) else None
@@ -59,7 +59,9 @@ def parse(event: Mapping[str, Any], secret_arn: str) -> Call:
     if kind == "moved" and not (isinstance(about, list) and secret_arn in about):
         raise errors.RequestRefused(f"The event is not about {secret_arn}. Nothing was done.")
     try:
-        return Call(kind, moment(event["time"]), _change(event) if kind == "changed" else "")
+        return WatchTrigger(
+            kind, parse_timestamp(event["time"]), _change(event) if kind == "changed" else ""
+        )
     except (KeyError, TypeError, ValueError):
         raise errors.RequestRefused("The event says no time. Nothing was done.") from None
 

@@ -5,7 +5,7 @@ import shlex
 from datetime import datetime, timedelta
 
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 
 
 def rotate(secret_arn: str, why: str = "planned") -> str:
@@ -37,8 +37,8 @@ def who_called(name: str, at: datetime) -> str:
     """Have CloudTrail list the calls of a name around a moment."""
     around = timedelta(minutes=5)
     return (
-        f"aws cloudtrail lookup-events --start-time {timestamp(at - around)}"
-        f" --end-time {timestamp(at + around)}"
+        f"aws cloudtrail lookup-events --start-time {format_timestamp(at - around)}"
+        f" --end-time {format_timestamp(at + around)}"
         f" --lookup-attributes AttributeKey=EventName,AttributeValue={name}"
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from keyturn.reporting import commands
 from keyturn.reporting.notifications import Message, heading_of
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 
 NOTHING_TO_DO = "You need not do anything."
 RESTART_OTHERS = (
@@ -27,21 +27,21 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
             if emergency
             else "Session key rotation started: users will have to log in again"
         ),
-        says=(
+        summary=(
             "The session encryption key may be known to others. It has been replaced, and every"
             " session is being ended."
             if emergency
             else "A rotation of the session encryption key has started."
         ),
         fields={
-            "When": timestamp(at),
+            "When": format_timestamp(at),
             "Impact": f"{users} will end. Users have to log in again.",
             "Reason": run.origin.reason,
             "Mode": run.mode,
             "Restart": f"{', '.join(begun['services'])}, one rolling restart each.",
             "Run": run.execution_name,
         },
-        todo=f"{NOTHING_TO_DO} Another message follows when it is over.",
+        next_steps=f"{NOTHING_TO_DO} Another message follows when it is over.",
         facts={"rotationId": run.rotation_id, "mode": run.mode, **begun},
     )
 
@@ -69,23 +69,25 @@ def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
         "Services": "; ".join(services),
         "Key": f"{key['new']} (was {key['previous']})",
     }
-    says = "Every service runs the new session key, and login works."
+    summary = "Every service runs the new session key, and login works."
     others = any(service.get("notRestarted") for service in record["services"])
     if not _is_emergency(record):
-        todo = RESTART_OTHERS if others else NOTHING_TO_DO
-        return _ended(run, record, "succeeded", (says, todo), fields)
-    says += " The old key opens nothing here any more, and nobody can go back to it."
+        next_steps = RESTART_OTHERS if others else NOTHING_TO_DO
+        return _ended(run, record, "succeeded", (summary, next_steps), fields)
+    summary += " The old key opens nothing here any more, and nobody can go back to it."
     fields |= _other_fields(record)
     if vault := (record.get("delivery") or {}).get("says"):
         fields["Vault"] = vault
-    todo = "The key is safe. Go on with the incident: find out how the old one got out."
-    todo = f"{RESTART_OTHERS} {todo}" if others else todo
-    return _ended(run, record, "succeeded (emergency)", (says, todo), fields | _timings(record))
+    next_steps = "The key is safe. Go on with the incident: find out how the old one got out."
+    next_steps = f"{RESTART_OTHERS} {next_steps}" if others else next_steps
+    return _ended(
+        run, record, "succeeded (emergency)", (summary, next_steps), fields | _timings(record)
+    )
 
 
 def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     failure = record["failure"]
-    says = f"The rotation stopped at {failure['step']} and was undone: " + (
+    summary = f"The rotation stopped at {failure['step']} and was undone: " + (
         "every service runs the previous session key again, and login works. All sessions ended."
         if (record.get("restored") or {}).get("restart")
         else "no pod was restarted, and no session ended. Services run the previous session key."
@@ -93,21 +95,23 @@ def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     fields = _error(record) | {
         "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
     }
-    todo = (
+    next_steps = (
         f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then rotate again at"
         " a time that suits your users:"
     )
     command = commands.rotate(run.secret_arn)
-    return _ended(run, record, "FAILED, previous key restored", (says, todo), fields, command)
+    return _ended(
+        run, record, "FAILED, previous key restored", (summary, next_steps), fields, command
+    )
 
 
 def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
     failure, restoring = record["failure"], record.get("restoreFailure")
-    says = f"The rotation stopped at {failure['step']}."
+    summary = f"The rotation stopped at {failure['step']}."
     if not restoring:
         fields = _error(record) | _stays(record)
-        return _ended(run, record, "FAILED", (says, _mend(failure)), fields, again)
-    says += (
+        return _ended(run, record, "FAILED", (summary, _mend(failure)), fields, again)
+    summary += (
         f" The way back to the previous key stopped too, at {restoring['step']}: services may run"
         " different keys, and users may be asked to log in again and again."
     )
@@ -116,37 +120,39 @@ def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
         "Key": f"The new version is {_new(record)}, the old one {_previous(record)}. The command"
         " below shows which of them is AWSCURRENT.",
     }
-    todo = (
+    next_steps = (
         f"Mend the cause (docs/operations.md, {heading_of(restoring['error'])}), see which version"
         " is current, and carry that one to the services (docs/operations.md, The commands):"
     )
     command = f"aws secretsmanager describe-secret --secret-id {run.secret_arn}"
-    return _ended(run, record, "FAILED, and so did the way back", (says, todo), fields, command)
+    return _ended(
+        run, record, "FAILED, and so did the way back", (summary, next_steps), fields, command
+    )
 
 
 def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> Message:
     failure = record["failure"]
-    says = (
+    summary = (
         f"The emergency rotation stopped at {failure['step']}. The new session key stays: the old"
         " one may be known to others and is never put back. A pod that was not restarted still runs"
         " the old key."
     )
     if failure["step"] == "MarkExposed":
-        says = (
+        summary = (
             "Every step of the emergency rotation was made but MarkExposed: the version before may"
             " still carry AWSPREVIOUS, or lack its mark of exposure."
         )
     fields = _error(record) | _stays(record) | _other_fields(record) | _timings(record)
-    todo = f"Act now. {_mend(failure)}"
-    return _ended(run, record, "FAILED IN AN EMERGENCY", (says, todo), fields, again)
+    next_steps = f"Act now. {_mend(failure)}"
+    return _ended(run, record, "FAILED IN AN EMERGENCY", (summary, next_steps), fields, again)
 
 
 def _superseded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
-    says = (
+    summary = (
         f"Version {_new(record)} is no longer AWSCURRENT: another rotation has overtaken this run,"
         " which has stopped and undone nothing."
     )
-    return _ended(run, record, "was overtaken by another", (says, "Follow the other run."), {})
+    return _ended(run, record, "was overtaken by another", (summary, "Follow the other run."), {})
 
 
 def _ended(
@@ -158,11 +164,11 @@ def _ended(
     command: str = "",
 ) -> Message:
     """The message of a run that is over; `words` are what is true and what to do next."""
-    says, todo = words
+    summary, next_steps = words
     return Message(
         kind=f"Session Key Rotation {record['outcome'].capitalize()}",
         subject=f"Session key rotation {subject}",
-        says=says,
+        summary=summary,
         fields={
             "When": f"{record['finishedAt']}, {record['seconds']} s after its start",
             "Impact": _impact(record),
@@ -172,7 +178,7 @@ def _ended(
             **_logs(record),
             "Run": run.execution_name,
         },
-        todo=todo,
+        next_steps=next_steps,
         facts=record,
         command=command,
     )
@@ -198,8 +204,8 @@ def _checks(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _logs(record: Mapping[str, Any]) -> dict[str, str]:
-    says = ((record.get("validation") or {}).get("logs") or {}).get("says")
-    return {"Logs": says} if says else {}
+    summary = ((record.get("validation") or {}).get("logs") or {}).get("says")
+    return {"Logs": summary} if summary else {}
 
 
 def _impact(record: Mapping[str, Any]) -> str:

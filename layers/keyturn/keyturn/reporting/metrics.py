@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from keyturn.run.times import moment
+from keyturn.run.times import parse_timestamp
 
 Unit = Literal["count", "seconds", "days"]
 Facts = Mapping[str, Any]
@@ -20,7 +20,7 @@ DRIFTED = {"EXPOSED_KEY_DELIVERED", "DELIVERED_DRIFTED", "PODS_DRIFTED", "PODS_U
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """One number, and what it is about."""
 
     name: str
@@ -29,7 +29,7 @@ class Measure:
     dimensions: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_run(record: Facts) -> list[Measure]:
+def run_metrics(record: Facts) -> list[Metric]:
     """How a run ended, how long it and its steps took, what it ended and replaced.
 
     `record` is that of `reporting.record`. What a run did not come to is not measured; a zero is a
@@ -37,9 +37,9 @@ def of_run(record: Facts) -> list[Measure]:
     """
     by_mode = {"mode": record["mode"]}
     return [
-        Measure(f"Rotations{record['outcome'].capitalize()}", 1, dimensions=by_mode),
+        Metric(f"Rotations{record['outcome'].capitalize()}", 1, dimensions=by_mode),
         *(
-            Measure(name, value, unit, by_mode)
+            Metric(name, value, unit, by_mode)
             for name, value, unit in _numbers(record)
             if value is not None
         ),
@@ -47,7 +47,7 @@ def of_run(record: Facts) -> list[Measure]:
     ]
 
 
-def said_of_run(record: Facts) -> dict[str, str | None]:
+def log_fields(record: Facts) -> dict[str, str | None]:
     """What a search of the logs finds beside a run's measures: which run, why, how it ended."""
     failure = record["failure"] or {}
     return {
@@ -59,7 +59,7 @@ def said_of_run(record: Facts) -> dict[str, str | None]:
     }
 
 
-def of_key(key: Facts) -> list[Measure]:
+def key_metrics(key: Facts) -> list[Metric]:
     """How old the key is, how long a rotation has been pending, and when the next one comes.
 
     `key` is what `watch.facts` returns.
@@ -69,35 +69,35 @@ def of_key(key: Facts) -> list[Measure]:
         ("PendingTime", "seconds", key["pendingSeconds"]),
         ("TimeToRotation", "days", key["daysToRotation"]),
     )
-    return [Measure(name, value, unit) for name, unit, value in numbers if value is not None]
+    return [Metric(name, value, unit) for name, unit, value in numbers if value is not None]
 
 
-def of_concerns(found: Sequence[str], *, compared: bool) -> list[Measure]:
+def issue_metrics(found: Sequence[str], *, compared: bool) -> list[Metric]:
     """How many things have drifted, and whether an exposed key is in use, by the watch's concerns.
 
     Measured where what services have was compared, and where an exposed key was found in any case.
     """
     exposed = sum(name in EXPOSED for name in found)
-    drifted = [Measure("DriftFound", sum(name in DRIFTED for name in found))] if compared else []
-    return [*drifted, Measure("ExposedKeyInUse", exposed)] if compared or exposed else []
+    drifted = [Metric("DriftFound", sum(name in DRIFTED for name in found))] if compared else []
+    return [*drifted, Metric("ExposedKeyInUse", exposed)] if compared or exposed else []
 
 
-def of_finding(answer: Facts, at: datetime) -> list[Measure]:
+def finding_metrics(answer: Facts, at: datetime) -> list[Metric]:
     """What a finding came to, and how long after its last activity its rotation was started.
 
     `answer` is what `response.respond` returns.
     """
     decided = {"rotate": "Rotated", "mark": "Marked", "notify": "Notified", "ignore": "Ignored"}
-    found = [Measure(f"Findings{decided[answer['decision']]}", 1)]
+    found = [Metric(f"Findings{decided[answer['decision']]}", 1)]
     if answer["decision"] == "rotate":
-        delay = (at - moment(answer["lastSeen"])).total_seconds()
-        found.append(Measure("FindingToRotation", round(delay, 3), "seconds"))
+        delay = (at - parse_timestamp(answer["lastSeen"])).total_seconds()
+        found.append(Metric("FindingToRotation", round(delay, 3), "seconds"))
     return found
 
 
-def of_error(step: str) -> list[Measure]:
+def error_metrics(step: str) -> list[Metric]:
     """A step ended in an error, which may be tried again."""
-    return [Measure("StepErrors", 1, dimensions={"step": step})]
+    return [Metric("StepErrors", 1, dimensions={"step": step})]
 
 
 def _numbers(record: Facts) -> Iterator[tuple[str, float | None, Unit]]:
@@ -113,8 +113,8 @@ def _numbers(record: Facts) -> Iterator[tuple[str, float | None, Unit]]:
     yield "TimeToLastOldSession", timings["secondsToLastOldSession"], "seconds"
 
 
-def _steps(record: Facts) -> Iterator[Measure]:
+def _steps(record: Facts) -> Iterator[Metric]:
     """The steps of the way there; those of the way back are in the record."""
     for step in record["steps"]:
         if not step.get("wayBack"):
-            yield Measure("StepTime", step["seconds"], "seconds", {"step": step["name"]})
+            yield Metric("StepTime", step["seconds"], "seconds", {"step": step["name"]})

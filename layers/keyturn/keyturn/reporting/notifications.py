@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from keyturn import errors
 
-TOLD = "told"
+SENT = "told"
 # The heading of docs/operations.md about errors that are not Keyturn's.
 NOT_KEYTURNS = "Errors of Lambda and Step Functions"
 LABEL_WIDTH = 10
@@ -27,9 +27,9 @@ class Message:
 
     kind: str
     subject: str
-    says: str
+    summary: str
     fields: Mapping[str, str]
-    todo: str
+    next_steps: str
     facts: Mapping[str, Any] = field(repr=False)
     command: str = ""
 
@@ -39,7 +39,9 @@ class Message:
         lines = (f"{f'{name}:':<{LABEL_WIDTH - 1}} {said}" for name, said in self.fields.items())
         fields = "\n".join(lines)
         command = f"  {self.command}" if self.command else ""
-        return "\n\n".join(part for part in (self.says, fields, self.todo, command) if part)
+        return "\n\n".join(
+            part for part in (self.summary, fields, self.next_steps, command) if part
+        )
 
 
 class Channel(Protocol):
@@ -66,7 +68,7 @@ class Notifications:
     channels: Sequence[Channel]
     stack: str
 
-    def tell(self, message: Message) -> dict[str, str]:
+    def notify(self, message: Message) -> dict[str, str]:
         """Send a message on every channel; what became of it on each is a fact of the record.
 
         A channel that fails keeps no other from being told, and fails no run.
@@ -74,7 +76,7 @@ class Notifications:
         placed = replace(message, fields={**message.fields, "Stack": self.stack})
         problems = self._at_once(lambda channel: channel.send(placed))
         return {
-            name: f"{type(problem).__name__}: {problem}" if problem else TOLD
+            name: f"{type(problem).__name__}: {problem}" if problem else SENT
             for name, problem in problems.items()
         }
 

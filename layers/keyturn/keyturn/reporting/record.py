@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from keyturn.rotation.preflight import Problem
 from keyturn.run.ledger import Ledger, entry
 from keyturn.run.run import Run
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.sessions import progress as purge_progress
 
 Outcome = Literal["succeeded", "restored", "failed", "superseded"]
@@ -61,7 +61,7 @@ def compose(
     forward = ledger.get("forward") or ledger
     begun = forward.get("begin_rotation") or {}
     delivered = forward.get("deliver_key") or {}
-    started = moment(begun.get("startedAt", timestamp(at)))
+    started = parse_timestamp(begun.get("startedAt", format_timestamp(at)))
     return {
         "rotationId": run.rotation_id,
         "mode": entry(forward, "rotation")["mode"],
@@ -84,8 +84,8 @@ def compose(
         "restored": _restored(ledger),
         "restoreFailure": _restore_failure(ledger),
         "secretArn": run.secret_arn,
-        "startedAt": timestamp(started),
-        "finishedAt": timestamp(at),
+        "startedAt": format_timestamp(started),
+        "finishedAt": format_timestamp(at),
         "seconds": round((at - started).total_seconds(), 3),
     }
 
@@ -120,7 +120,7 @@ def _sessions(ledger: Ledger) -> dict[str, Any]:
     purged = ledger.get("purge_sessions") or {}
     counts = ("before", "deleted", "left", "createdSince", "createdPerSecond", "perSecond")
     keyspace = ("keysBefore", "keysAfter", "vanished")
-    claimed = purge_progress.claim(purged) if purged.get("finished") else None
+    claimed = purge_progress.purge_summary(purged) if purged.get("finished") else None
     first = (ledger.get("early_purge") or {}).get("deleted")
     return {
         **{name: purged.get(name) for name in (*counts, *keyspace)},
@@ -161,9 +161,9 @@ def _steps(ledger: Ledger) -> Iterator[dict[str, Any]]:
             if "seconds" in found:
                 yield {"name": name, "startedAt": found["startedAt"], "seconds": found["seconds"]}
         elif found and (rolled := _restarted(ledger)):
-            starts = [moment(one["startedAt"]) for one in rolled]
+            starts = [parse_timestamp(one["startedAt"]) for one in rolled]
             seconds = max(one["seconds"] for one in rolled)
-            yield {"name": name, "startedAt": timestamp(min(starts)), "seconds": seconds}
+            yield {"name": name, "startedAt": format_timestamp(min(starts)), "seconds": seconds}
 
 
 def _steps_back(ledger: Ledger) -> Iterator[dict[str, Any]]:
@@ -186,19 +186,19 @@ def _timings(ledger: Ledger, run: Run) -> dict[str, float | None]:
     begun, purged = ledger.get("begin_rotation") or {}, ledger.get("purge_sessions") or {}
     pods = [] if _service_failures(ledger) else _restarted(ledger)
     ends = {
-        "secondsToPromotion": moment(begun["startedAt"]) if first and begun else None,
+        "secondsToPromotion": parse_timestamp(begun["startedAt"]) if first and begun else None,
         "secondsToLastOldPod": max((_end(rolled) for rolled in pods), default=None),
         "secondsToLastOldSession": _end(purged) if purged.get("finished") else None,
     }
     asked = run.origin.at
     return {
-        name: round((end - moment(asked)).total_seconds(), 3) if end and asked else None
+        name: round((end - parse_timestamp(asked)).total_seconds(), 3) if end and asked else None
         for name, end in ends.items()
     }
 
 
 def _end(found: Mapping[str, Any]) -> datetime:
-    return moment(found["startedAt"]) + timedelta(seconds=found["seconds"])
+    return parse_timestamp(found["startedAt"]) + timedelta(seconds=found["seconds"])
 
 
 def _failure(ledger: Ledger) -> dict[str, Any] | None:
@@ -243,8 +243,8 @@ def _restore_failure(ledger: Ledger) -> dict[str, Any] | None:
     if "forward" in ledger:
         return _failure(ledger)
     if refused := ledger.get("restore_failure"):
-        says = _says(refused.get("Cause", ""))
-        return {"step": "RestorePreviousKey", "error": refused.get("Error"), "says": says}
+        summary = _says(refused.get("Cause", ""))
+        return {"step": "RestorePreviousKey", "error": refused.get("Error"), "says": summary}
     return None
 
 

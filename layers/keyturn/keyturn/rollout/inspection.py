@@ -9,7 +9,7 @@ from keyturn.secret import staging_labels
 from keyturn.secret.staging_labels import LabelStore
 
 
-def answer(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict[str, Any]:
+def inspect_pods(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict[str, Any]:
     """The whole answer: the pods of each service, and the version that was current then.
 
     Raises ServiceNotFound, and what the cluster raises.

@@ -44,6 +44,6 @@ class Stamp:
         return {KEY_VERSION: self.version, KEY_DELIVERY: self.delivery}
 
 
-def of_run(run: Run, ledger: Ledger) -> Stamp:
+def stamp_of_run(run: Run, ledger: Ledger) -> Stamp:
     """The stamp of a run that has delivered its key. Raises RequestRefused where it has not."""
     return Stamp(run.version, text(entry(ledger, "deliver_key"), "delivery"))

@@ -19,23 +19,23 @@ from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
 from keyturn.rollout.status import (
     Done,
     Failed,
-    Look,
     Pod,
+    RolloutContext,
     Waiting,
     Workload,
+    judge_rollout,
     not_restarted,
     own_pods,
-    unready,
-    verdict,
+    restart_blocker,
 )
 from keyturn.run.ledger import Ledger, entry
-from keyturn.run.times import moment, now, timestamp
+from keyturn.run.times import format_timestamp, now, parse_timestamp
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedPods:
     """An entry of the ledger, and the pods that it counts: each one's uid by its name.
 
     Those of a StatefulSet have the same names before and after.
@@ -91,7 +91,7 @@ def check_ready(cluster: Cluster, service: str) -> str | None:
             f"No container of {workload.title} refers to the delivered key (env, envFrom or a"
             " volume), so a restart would not give it the new one. Nothing was changed."
         )
-    annotations = {RESTARTED_AT: timestamp(now()), KEY_VERSION: "dry-run"}
+    annotations = {RESTARTED_AT: format_timestamp(now()), KEY_VERSION: "dry-run"}
     cluster.restart(service, annotations, workload.resource_version, dry_run=True)
     notes = [_note_of_others(workload, pods), _note_of_pause(workload)]
     return " ".join(filter(None, notes)) or None
@@ -113,14 +113,14 @@ def check_in_time(cluster: Cluster, service: str, limit: timedelta) -> None:
         )
 
 
-def restart(
+def restart_workload(
     cluster: Cluster,
     stamp: Stamp,
     service: str,
     begun: datetime,
     confirm: Callable[[], None],
     by_operator: Collection[str] = (),
-) -> Counted:
+) -> CountedPods:
     """Start the rollout of one service, or find that this run has started it.
 
     `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
@@ -141,7 +141,7 @@ def restart(
         by_reloader = cluster.secret_matches_reloader()
     if needed := not stamp.is_on(workload):
         at = _after(pods) if workload.kind == "Rollout" else begun
-        annotations = {RESTARTED_AT: timestamp(at), **stamp.annotations()}
+        annotations = {RESTARTED_AT: format_timestamp(at), **stamp.annotations()}
         confirm()
         cluster.restart(service, annotations, workload.resource_version, dry_run=False)
     entry = {
@@ -150,12 +150,12 @@ def restart(
         "alsoRestartedBy": _also_restarted_by(workload, by_operator, by_reloader=by_reloader),
         "podsBefore": len(before),
     }
-    return Counted(entry, _identities(before))
+    return CountedPods(entry, _identities(before))
 
 
-def check(
+def check_rollout(
     cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
-) -> Counted:
+) -> CountedPods:
     """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
 
     The ledger also has when the run began.
@@ -164,28 +164,28 @@ def check(
     failed verdict.
     """
     restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
-    service, started = restarted["service"], moment(restarted["startedAt"])
+    service, started = restarted["service"], parse_timestamp(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
-    begun = moment(entry(ledger, "begin_rotation")["startedAt"])
-    look = Look(at, started + limit, begun, stalled_before=last.get("stalled", False))
-    answer = verdict(workload, pods, stamp, look)
+    begun = parse_timestamp(entry(ledger, "begin_rotation")["startedAt"])
+    look = RolloutContext(at, started + limit, begun, stalled_before=last.get("stalled", False))
+    answer = judge_rollout(workload, pods, stamp, look)
     if isinstance(answer, Failed):
-        raise answer.error(f"{service}: {answer.says}")
+        raise answer.error(f"{service}: {answer.summary}")
     new = [pod for pod in own_pods(pods) if stamp.is_on(pod)]
     seen = {
         "service": service,
         "state": "done" if isinstance(answer, Done) else "waiting",
-        "says": answer.says,
+        "says": answer.summary,
         "stalled": isinstance(answer, Waiting) and answer.stalled,
-        "replicas": workload.wanted,
+        "replicas": workload.desired,
         "alsoRestartedBy": restarted.get("alsoRestartedBy"),
         "podsBefore": restarted["podsBefore"],
         "podsAfter": len(new),
         "notRestarted": not_restarted(pods),
-        "startedAt": timestamp(started),
+        "startedAt": format_timestamp(started),
         "seconds": round((at - started).total_seconds(), 3),
     }
-    return Counted(seen, _identities(new))
+    return CountedPods(seen, _identities(new))
 
 
 def _after(pods: Iterable[Pod]) -> datetime:
@@ -237,5 +237,5 @@ def _note_of_pause(workload: Workload) -> str | None:
 
 
 def _refuse_unready(workload: Workload, at: datetime) -> None:
-    if hindrance := unready(workload, at):
-        raise hindrance.error(hindrance.says)
+    if hindrance := restart_blocker(workload, at):
+        raise hindrance.error(hindrance.summary)

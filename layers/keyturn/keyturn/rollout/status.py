@@ -13,10 +13,10 @@ from typing import Literal
 
 from keyturn import errors
 from keyturn.rollout.pod_annotations import Stamp
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 
 # Why a new pod that waits will not start by itself (kubelet's waiting reasons).
-HOPELESS = {
+TERMINAL_WAITING_REASONS = {
     "ImagePullBackOff",
     "ErrImagePull",
     "InvalidImageName",
@@ -82,7 +82,7 @@ class Workload:
     generation: int
     observed_generation: int
     paused: bool
-    wanted: int
+    desired: int
     total: int
     updated: int
     available: int
@@ -114,14 +114,14 @@ class Workload:
 class Done:
     """Every wanted pod runs the new key and no other pod is left."""
 
-    says: str
+    summary: str
 
 
 @dataclass(frozen=True)
 class Waiting:
     """Not yet; `says` what for. `stalled`: Kubernetes has given up, if that is not out of date."""
 
-    says: str
+    summary: str
     stalled: bool = False
 
 
@@ -130,14 +130,14 @@ class Failed:
     """It will not get better by waiting."""
 
     error: type[errors.Stop]
-    says: str
+    summary: str
 
 
 Verdict = Done | Waiting | Failed
 
 
 @dataclass(frozen=True)
-class Look:
+class RolloutContext:
     """When a rollout is looked at, by when it has to be done, whether it seemed stalled before.
 
     `begun` is when the run began: what happened to the pods of an earlier attempt does not count.
@@ -158,7 +158,9 @@ class Look:
         return made_before and self.at < self.begun + LONGEST_BACK_OFF
 
 
-def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -> Verdict:
+def judge_rollout(
+    workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: RolloutContext
+) -> Verdict:
     """Judge a rollout from what was seen of it. Pure.
 
     Pods of another owner are left out: a restart of the workload does not replace them.
@@ -168,7 +170,7 @@ def verdict(workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: Look) -
     new = [pod for pod in own if stamp.is_on(pod) and not pod.terminating]
     counts = _counts(workload, new, old)
     if failure := _failure(workload, new, stamp, look):
-        return Failed(failure.error, f"{counts}; {failure.says}")
+        return Failed(failure.error, f"{counts}; {failure.summary}")
     waiting = _waits(workload, new, old)
     if not waiting:
         return Done(counts)
@@ -206,7 +208,7 @@ def not_restarted(pods: Iterable[Pod]) -> str | None:
     return f"{len(others)} pod{'s' if len(others) > 1 else ''} of another owner: {named}{more}"
 
 
-def unready(workload: Workload, at: datetime) -> Failed | None:
+def restart_blocker(workload: Workload, at: datetime) -> Failed | None:
     """Why a restart of the workload would not replace every pod, if it would not. Pure.
 
     A pause that Reloader ends by itself is none of the reasons.
@@ -216,10 +218,10 @@ def unready(workload: Workload, at: datetime) -> Failed | None:
         return Failed(
             errors.ServicePaused,
             f"{workload.title} is paused, so a restart does not roll out."
-            f"{f' Reloader had to resume it at {timestamp(late)}.' if late else ''} Resume it:"
-            f" kubectl rollout resume {workload.argument}",
+            f"{f' Reloader had to resume it at {format_timestamp(late)}.' if late else ''} Resume"
+            f" it: kubectl rollout resume {workload.argument}",
         )
-    if workload.wanted == 0:
+    if workload.desired == 0:
         return Failed(
             errors.ServiceScaledToZero,
             f"{workload.title} asks for 0 replicas, so nothing runs the new key."
@@ -241,14 +243,14 @@ def _resumes_by_itself(workload: Workload, at: datetime) -> bool:
 def _waits(workload: Workload, new: Sequence[Pod], old: Sequence[Pod]) -> str | None:
     """What the rollout waits for: a pause by Reloader, its controller, the last old pod."""
     if workload.paused and workload.resumes_at:
-        return f"Reloader has paused it until {timestamp(workload.resumes_at)}"
+        return f"Reloader has paused it until {format_timestamp(workload.resumes_at)}"
     waiting = _controller_waits(workload, new) or (f"{len(old)} old still there" if old else None)
     if waiting and workload.pod_refusal:
         return f"{waiting}; Kubernetes may not create a pod ({workload.pod_refusal.reason})"
     return waiting
 
 
-def _blocked(workload: Workload, own: Sequence[Pod], look: Look) -> str | None:
+def _blocked(workload: Workload, own: Sequence[Pod], look: RolloutContext) -> str | None:
     """That Kubernetes is refused pods, and nothing is under way that could make room for one.
 
     A pod that ends, or one that becomes available so that an old one can end, may free a quota.
@@ -257,14 +259,14 @@ def _blocked(workload: Workload, own: Sequence[Pod], look: Look) -> str | None:
     if not refusal or under_way or workload.available < workload.updated:
         return None
     stands = look.at - refusal.since >= REFUSAL_LIMIT
-    return f"this has stood since {timestamp(refusal.since)}" if stands else None
+    return f"this has stood since {format_timestamp(refusal.since)}" if stands else None
 
 
 def _where_to_look(workload: Workload) -> str:
     """Where Kubernetes tells why: of a pod that was never created, no pod has an event."""
     if workload.pod_refusal:
         return "kubectl describe replicasets; kubectl describe resourcequotas"
-    if workload.updated < workload.wanted:
+    if workload.updated < workload.desired:
         return f"kubectl describe {workload.argument}; kubectl describe replicasets"
     return f"kubectl describe {workload.argument}; kubectl describe pods"
 
@@ -295,10 +297,10 @@ def _argo_waits(workload: Workload, new: Sequence[Pod]) -> str | None:
         return "the change is not observed yet"
     if not workload.settled:
         return "Argo Rollouts has not restarted all pods yet"
-    if ready < workload.wanted:
-        return f"{ready} of {workload.wanted} ready"
-    if workload.available < workload.wanted:
-        return f"{workload.available} of {workload.wanted} available"
+    if ready < workload.desired:
+        return f"{ready} of {workload.desired} ready"
+    if workload.available < workload.desired:
+        return f"{workload.available} of {workload.desired} available"
     return None
 
 
@@ -306,8 +308,8 @@ def _kubectl_waits(workload: Workload) -> str | None:
     """Kubectl's reasons to wait, in kubectl's order."""
     if workload.generation > workload.observed_generation:
         return "the change is not observed yet"
-    if workload.updated < workload.wanted:
-        return f"{workload.updated} of {workload.wanted} updated"
+    if workload.updated < workload.desired:
+        return f"{workload.updated} of {workload.desired} updated"
     if workload.total > workload.updated:
         return f"{workload.total - workload.updated} old pending termination"
     if workload.available < workload.updated:
@@ -317,7 +319,9 @@ def _kubectl_waits(workload: Workload) -> str | None:
     return None
 
 
-def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp, look: Look) -> Failed | None:
+def _failure(
+    workload: Workload, new: Sequence[Pod], stamp: Stamp, look: RolloutContext
+) -> Failed | None:
     """Why waiting is of no use, if it is."""
     if not stamp.is_on(workload) and workload.kind == "Rollout":
         return Failed(
@@ -332,14 +336,14 @@ def _failure(workload: Workload, new: Sequence[Pod], stamp: Stamp, look: Look) -
             "the pod template no longer carries this run's stamp, so someone else changed it"
             f" after our restart. Find who: kubectl rollout history {workload.argument}",
         )
-    if hindrance := unready(workload, look.at):
+    if hindrance := restart_blocker(workload, look.at):
         return hindrance
-    return next((failure for pod in new if (failure := _lost(pod, look))), None)
+    return next((failure for pod in new if (failure := _pod_failure(pod, look))), None)
 
 
-def _lost(pod: Pod, look: Look) -> Failed | None:
+def _pod_failure(pod: Pod, look: RolloutContext) -> Failed | None:
     """Why a new pod will not start by itself, if it will not."""
-    hopeless = HOPELESS.intersection(pod.waiting_reasons)
+    hopeless = TERMINAL_WAITING_REASONS.intersection(pod.waiting_reasons)
     if hopeless and not look.may_be_tried_again(pod):
         return Failed(
             errors.RolloutFailed,
@@ -357,7 +361,7 @@ def _lost(pod: Pod, look: Look) -> Failed | None:
 def _counts(workload: Workload, new: Sequence[Pod], old: Sequence[Pod]) -> str:
     """'2 of 3 new, 1 old, 1 old terminating'."""
     leaving = sum(pod.terminating for pod in old)
-    parts = [f"{min(len(new), workload.updated)} of {workload.wanted} new"]
+    parts = [f"{min(len(new), workload.updated)} of {workload.desired} new"]
     if len(old) > leaving:
         parts.append(f"{len(old) - leaving} old")
     if leaving:

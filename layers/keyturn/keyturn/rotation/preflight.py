@@ -27,7 +27,7 @@ Answers = Sequence[Answer]
 WAIT_SECONDS = 95.0
 SHOWN_LETTERS = 500
 # How long a function goes on with its checks; the one that is under way is bounded by its adapter.
-PATIENCE_SECONDS = 20.0
+PREFLIGHT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def find_problems(
     """
     problems: list[Problem] = []
     notes: list[str] = []
-    patience_ends = clock() + PATIENCE_SECONDS
+    patience_ends = clock() + PREFLIGHT_SECONDS
     for number, check in enumerate(checks):
         if clock() >= patience_ends:
             left = f"{len(checks) - number} of {len(checks)} checks"
@@ -109,7 +109,7 @@ def notes_in(answers: Answers | None) -> list[str]:
     return [str(note) for answer in answers or () for note in answer.get("notes", ())]
 
 
-def refuse(problems: Sequence[Problem]) -> None:
+def raise_first_problem(problems: Sequence[Problem]) -> None:
     """Raise the first problem as the error that it names, with the others in its message."""
     if not problems:
         return

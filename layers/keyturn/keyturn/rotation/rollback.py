@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from keyturn import errors
 from keyturn.run.ledger import Ledger, entry
 from keyturn.run.run import Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import exposure
 from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, Labels, labelled
 
 
-class Move(Enum):
+class RollbackAction(Enum):
     """What the labels call for."""
 
     RESTORE = "move AWSCURRENT back"
@@ -41,7 +41,7 @@ class SecretStore(exposure.MarkStore, Protocol):
         """Take a label off a version, if it is there."""
 
 
-def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
+def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> RollbackAction:
     """Decide whether the way back is open. Pure. Raises RestoreRefused, Superseded."""
     if run.mode != "scheduled":
         raise errors.RestoreRefused(
@@ -50,7 +50,7 @@ def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
     current = labelled(labels, AWSCURRENT)
     mark = exposure.find_mark(marks, run.previous) if run.previous else None
     if run.previous and current == run.previous and mark is None:
-        return Move.NOTHING
+        return RollbackAction.NOTHING
     if current not in {run.rotation_id, run.previous}:
         raise errors.Superseded(
             f"AWSCURRENT is {current} and no longer {run.rotation_id}: another rotation has"
@@ -58,23 +58,23 @@ def next_move(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Move:
         )
     if mark:
         raise errors.RestoreRefused(
-            f"Version {run.previous} is marked as exposed since {timestamp(mark.at)}, so it is"
-            f" never restored. AWSCURRENT is {current}. Mend the cause and run the rotation again."
+            f"Version {run.previous} is marked as exposed since {format_timestamp(mark.at)}, so it"
+            f" is never restored. AWSCURRENT is {current}. Fix the cause and rotate again."
         )
     if run.previous is None or run.previous not in labels:
         raise errors.RestoreRefused(
             f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
-            f" {current} stays current. Mend the cause and run the rotation again."
+            f" {current} stays current. Fix the cause and rotate again."
         )
     if AWSPREVIOUS not in labels[run.previous]:
         raise errors.RestoreRefused(
             f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
-            f" {current} stays current. Mend the cause and run the rotation again."
+            f" {current} stays current. Fix the cause and rotate again."
         )
-    return Move.RESTORE
+    return RollbackAction.RESTORE
 
 
-def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[str, Any]:
+def roll_back(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[str, Any]:
     """Make the previous version current again.
 
     Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
@@ -82,29 +82,29 @@ def restore(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[
     """
     move = _look(store, run)
     previous = run.previous or ""
-    if move is Move.RESTORE:
+    if move is RollbackAction.RESTORE:
         try:
             store.move_current(previous, run.rotation_id)
         except errors.LabelMoved:
             # A lost answer of ours, or a rotation that overtook us this very moment.
             _look(store, run)
     store.drop_label(AWSPENDING, run.rotation_id)
-    begun = {**(ledger.get("begin_rotation") or {}), "startedAt": timestamp(at)}
+    begun = {**(ledger.get("begin_rotation") or {}), "startedAt": format_timestamp(at)}
     return {
         "decided": move.value,
         "from": run.rotation_id,
         "to": previous,
         "deliver": "announced" in (ledger.get("begin_rotation") or {}),
         "restart": _restarts_began(ledger),
-        "rotation": run.back_to(previous).as_ledger()["rotation"],
+        "rotation": run.rollback_to(previous).as_ledger()["rotation"],
         "begin_rotation": begun,
     }
 
 
-def _look(store: SecretStore, run: Run) -> Move:
+def _look(store: SecretStore, run: Run) -> RollbackAction:
     """Decide from the marks and then the labels: an emergency promotes first and marks after."""
     marks = store.marks()
-    return next_move(run, store.labels(), marks)
+    return next_action(run, store.labels(), marks)
 
 
 def _restarts_began(ledger: Ledger) -> bool:

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 from keyturn import errors
 from keyturn.rotation import preflight
 from keyturn.run.run import ROTATION_ID, Origin, Run
-from keyturn.run.times import timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.secret import finding_history, key
 from keyturn.secret.key import SecretDocument
 from keyturn.secret.staging_labels import (
@@ -41,7 +41,7 @@ Step = Literal["createSecret", "setSecret", "testSecret", "finishSecret"]
 STEPS: tuple[str, ...] = get_args(Step)
 
 
-class Move(Enum):
+class StepAction(Enum):
     """What a step does, given the labels."""
 
     CREATE = "create the key of the pending version, unless it has one"
@@ -110,7 +110,7 @@ class Rotation:
         return classify(version, self.store.schedule(), asked, self.manual_mode, finding)
 
 
-def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
+def parse_request(event: Mapping[str, Any], secret_arn: str) -> Request:
     """Read Secrets Manager's event. Raises RequestRefused for any other secret, step or token."""
     if event.get("SecretId") != secret_arn:
         raise errors.RequestRefused(
@@ -130,40 +130,40 @@ def parse(event: Mapping[str, Any], secret_arn: str) -> Request:
     return Request(cast("Step", step), version, event.get("RotationToken"))
 
 
-def next_move(step: Step, version: str, labels: Labels) -> Move:
+def next_action(step: Step, version: str, labels: Labels) -> StepAction:
     """Decide what a step does. Pure. Raises RequestRefused where it must do nothing at all."""
     if version not in labels:
         raise errors.RequestRefused(
             f"{version} is not a version of this secret. Nothing was written."
         )
     if AWSCURRENT in labels[version]:
-        return Move.ENSURE_STARTED if step == "finishSecret" else Move.NOTHING
+        return StepAction.ENSURE_STARTED if step == "finishSecret" else StepAction.NOTHING
     if AWSPENDING not in labels[version]:
         raise errors.RequestRefused(
             f"Version {version} is not pending: its rotation was abandoned or is over."
             " Nothing was written. Rotate again with a new token."
         )
     return {
-        "createSecret": Move.CREATE,
-        "setSecret": Move.CHECK_CONSUMERS,
-        "testSecret": Move.TEST,
-        "finishSecret": Move.PROMOTE,
+        "createSecret": StepAction.CREATE,
+        "setSecret": StepAction.CHECK_CONSUMERS,
+        "testSecret": StepAction.TEST,
+        "finishSecret": StepAction.PROMOTE,
     }[step]
 
 
 def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
     """Do what the labels call for; returns the facts for the log. The errors are in `errors`."""
     labels = rotation.store.labels()
-    move = next_move(request.step, request.version, labels)
-    if move is Move.CREATE:
+    move = next_action(request.step, request.version, labels)
+    if move is StepAction.CREATE:
         facts = _create(rotation.store, request, labels)
-    elif move is Move.CHECK_CONSUMERS:
+    elif move is StepAction.CHECK_CONSUMERS:
         facts = _preflight(rotation, request)
-    elif move is Move.TEST:
+    elif move is StepAction.TEST:
         facts = _test(rotation, request, labels)
-    elif move is Move.PROMOTE:
+    elif move is StepAction.PROMOTE:
         facts = _promote(rotation, request, labels)
-    elif move is Move.ENSURE_STARTED:
+    elif move is StepAction.ENSURE_STARTED:
         document = key.parse_document(rotation.store.read(request.version))
         run = _run(rotation, request, document, previous=labelled(labels, AWSPREVIOUS))
         facts = _ensure_started(rotation, run)
@@ -182,7 +182,7 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
                 "The secret has no current version, so there is no document to keep. Nothing was"
                 f' written. Store a first value: {{"{key.FIELD}": "<base64 of 32 bytes>"}}.'
             )
-        document = key.parse_document(store.read(current)).with_key(key.generate())
+        document = key.parse_document(store.read(current)).with_key(key.generate_key())
         document.check_size()
         if store.write_pending(request.version, document.to_json(), request.rotation_token):
             return {"created": True, "fingerprint": document.key.fingerprint}
@@ -197,7 +197,7 @@ def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any
     copy of the current value, and is the dry run: it makes the preflight of a scheduled rotation.
     """
     tested = key.parse_document(rotation.store.read(request.version)).key
-    key.prove(tested)
+    key.prove_key(tested)
     facts = {}
     if _is_dry_run(rotation.store, labels, tested):
         facts = _ask(rotation)
@@ -220,7 +220,7 @@ def _preflight(rotation: Rotation, request: Request) -> dict[str, Any]:
 def _ask(rotation: Rotation) -> dict[str, Any]:
     """Ask every function, and raise what would stop the run. Nothing has changed by then."""
     answers = rotation.functions.ask("preflight", preflight.WAIT_SECONDS)
-    preflight.refuse(preflight.problems_in(answers))
+    preflight.raise_first_problem(preflight.problems_in(answers))
     return {"asked": len(answers or ()), "notes": preflight.notes_in(answers)}
 
 
@@ -279,7 +279,7 @@ def _run(
         rotation.secret_arn,
         trigger.mode,
         previous,
-        Origin(trigger.kind, timestamp(asked), trigger.finding),
+        Origin(trigger.kind, format_timestamp(asked), trigger.finding),
         fingerprint=document.key.fingerprint,
         older=older if trigger.mode == "emergency" else None,
     )

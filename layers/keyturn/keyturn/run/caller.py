@@ -56,7 +56,7 @@ class Call:
     event: Mapping[str, Any]
 
 
-def confirm(executions: Executions, run: Run, call: Call) -> None:
+def confirm_caller(executions: Executions, run: Run, call: Call) -> None:
     """See that a running execution of the run has made the call.
 
     Raises RequestRefused where the input names no execution of the run, CallNotConfirmed where the

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from keyturn import errors
-from keyturn.run.times import moment
+from keyturn.run.times import parse_timestamp
 
 Ledger = Mapping[str, Any]
 
@@ -34,4 +34,4 @@ def text(found: Mapping[str, Any], name: str) -> str:
 
 def started_at(ledger: Ledger) -> datetime:
     """When the run began. Raises RequestRefused where BeginRotation has not run."""
-    return moment(text(entry(ledger, "begin_rotation"), "startedAt"))
+    return parse_timestamp(text(entry(ledger, "begin_rotation"), "startedAt"))

@@ -132,12 +132,12 @@ class Run:
         same |= {"fingerprint"} if self.fingerprint and not by_watch else set()
         return all(found.get(name) == own[name] for name in same)
 
-    def back_to(self, version: str) -> "Run":
+    def rollback_to(self, version: str) -> "Run":
         """The way back of this run."""
         return replace(self, mode="recovery", version=version)
 
 
-def parse(ledger: Ledger, secret_arn: str) -> Run:
+def parse_run(ledger: Ledger, secret_arn: str) -> Run:
     """Read the run from a ledger, and refuse a run of any other secret.
 
     Raises RequestRefused.

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 
-def timestamp(moment: datetime) -> str:
-    """A moment as ledgers, records and log lines write it: UTC, milliseconds, ISO 8601."""
+def format_timestamp(moment: datetime) -> str:
+    """A time as ledgers, records and log lines write it: UTC, milliseconds, ISO 8601."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(text: str) -> datetime:
-    """Read back what `timestamp` wrote."""
+def parse_timestamp(text: str) -> datetime:
+    """Read back what `format_timestamp` wrote."""
     return datetime.fromisoformat(text)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 
 from keyturn import errors
 from keyturn.run.run import ROTATION_ID, Run
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.secret import key as secret_key
 from keyturn.secret.staging_labels import (
     AWSCURRENT,
@@ -55,7 +55,7 @@ class Mark:
     @property
     def tag_value(self) -> str:
         """The tag's value, of characters that every AWS service allows in one."""
-        return f"{timestamp(self.at)} {self.fingerprint or '-'} {self.reason}"
+        return f"{format_timestamp(self.at)} {self.fingerprint or '-'} {self.reason}"
 
 
 class MarkStore(Protocol):
@@ -111,7 +111,7 @@ def refuse_exposed(store: MarkStore, version: str, fingerprint: str | None = Non
     mark = find_mark(store.marks(), version, fingerprint)
     if mark:
         raise errors.KeyExposed(
-            f"The key of version {version} is marked as exposed since {timestamp(mark.at)}"
+            f"The key of version {version} is marked as exposed since {format_timestamp(mark.at)}"
             f" ({mark.reason}), so it is delivered nowhere and made current by nothing. Rotate"
             " with a token that begins with emergency- to replace it."
         )
@@ -235,7 +235,7 @@ def _read(key: str, value: str) -> Mark:
 
 def _moment(text: str) -> datetime | None:
     try:
-        at = moment(text)
+        at = parse_timestamp(text)
     except ValueError:
         return None
     return at if at.tzinfo else None

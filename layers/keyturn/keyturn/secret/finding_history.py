@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from keyturn.run.run import FINDING_ID, FINDING_TYPE
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.secret.staging_labels import Version
 
 PREFIX = "keyturn:finding:"
@@ -40,7 +40,7 @@ class StartedRotation:
     def tag_value(self) -> str:
         """The tag's value; a type's `&` and `!` are escaped as in quoted-printable."""
         escaped = FOREIGN.sub(lambda sign: f"={ord(sign[0]):02X}", self.finding_type)
-        return f"{timestamp(self.at)} {escaped} {self.finding_id}"
+        return f"{format_timestamp(self.at)} {escaped} {self.finding_id}"
 
     @property
     def finding(self) -> str:
@@ -99,7 +99,7 @@ def _read(key: str, value: str) -> StartedRotation | None:
     finding_type = ESCAPED.sub(lambda code: chr(int(code[1], 16)), escaped)
     forms = re.fullmatch(FINDING_TYPE, finding_type), re.fullmatch(FINDING_ID, finding_id)
     try:
-        when = moment(at)
+        when = parse_timestamp(at)
     except ValueError:
         return None
     if not all(forms) or when.tzinfo is None:

@@ -100,12 +100,12 @@ def new_document(key: SessionKey) -> SecretDocument:
     return parse_document(json.dumps({FIELD: key.base64}))
 
 
-def generate() -> SessionKey:
+def generate_key() -> SessionKey:
     """A new key from the operating system's random source (NIST SP 800-133, section 4)."""
     return SessionKey(secrets.token_bytes(KEY_BYTES))
 
 
-def parse(text: str) -> SessionKey:
+def parse_key(text: str) -> SessionKey:
     """Read a key from canonical standard base64.
 
     Raises KeyNotBase64 or KeyNot32Bytes; neither quotes the text.
@@ -134,7 +134,7 @@ def parse(text: str) -> SessionKey:
 def fingerprint_of(value: str | None) -> str | None:
     """The name of the key that a field holds, or None where it is no session key. Pure."""
     try:
-        return None if value is None else parse(value).fingerprint
+        return None if value is None else parse_key(value).fingerprint
     except errors.KeyInvalid:
         return None
 
@@ -163,10 +163,10 @@ def parse_document(text: str) -> SecretDocument:
             " Add the field and keep the others."
         )
     others = {name: found for name, found in fields.items() if name != FIELD}
-    return SecretDocument(parse(value), text, _span_of_key(text), others)
+    return SecretDocument(parse_key(value), text, _span_of_key(text), others)
 
 
-def prove(key: SessionKey) -> None:
+def prove_key(key: SessionKey) -> None:
     """Encrypt and decrypt with AES-256-GCM, and see a tampered copy refused.
 
     Raises KeyTestFailed. Follows NIST SP 800-38D: 96-bit nonce, 128-bit tag.

@@ -12,62 +12,64 @@ from typing import Any, Literal
 
 from keyturn import errors
 from keyturn.run.ledger import Ledger
-from keyturn.run.times import moment
-from keyturn.sessions.store import FIRST
+from keyturn.run.times import parse_timestamp
+from keyturn.sessions.store import START_CURSOR
 
 Pass = Literal["delete", "count", "finished"]
 
 
 @dataclass(frozen=True)
-class Walk:
+class PrimaryProgress:
     """How far the two passes over one primary have come."""
 
     primary: str
     identity: str
-    working: Pass = "delete"
-    cursor: str = FIRST
+    phase: Pass = "delete"
+    cursor: str = START_CURSOR
     left: int = 0
     found: int = 0
 
 
 @dataclass(frozen=True)
-class Purge:
+class PurgeProgress:
     """How far a purge has come: plain values that travel through the state machine."""
 
     startedAt: str  # noqa: N815 - the name in the ledger and the record
     keysBefore: int  # noqa: N815
     keysAfter: int  # noqa: N815
-    walks: tuple[Walk, ...]
+    walks: tuple[PrimaryProgress, ...]
     acknowledged: int = 0
     restarts: int = 0
 
     @property
     def finished(self) -> bool:
         """Whether both passes are through on every primary."""
-        return all(walk.working == "finished" for walk in self.walks)
+        return all(walk.phase == "finished" for walk in self.walks)
 
 
-def progress(ledger: Ledger) -> Purge | None:
+def parse_progress(ledger: Ledger) -> PurgeProgress | None:
     """Where the last call stopped; None before the first one. Raises RequestRefused."""
     found = ledger.get("purge_sessions")
     if not found:
         return None
     try:
-        walks = tuple(Walk(**_fields(Walk, walk)) for walk in found["walks"])
-        return Purge(**{**_fields(Purge, found), "walks": walks})
+        walks = tuple(PrimaryProgress(**_fields(PrimaryProgress, walk)) for walk in found["walks"])
+        return PurgeProgress(**{**_fields(PurgeProgress, found), "walks": walks})
     except KeyError as missing:
         raise errors.RequestRefused(f"The purge's progress has no {missing}.") from None
     except TypeError:
         raise errors.RequestRefused("The purge's progress is not one of ours.") from None
 
 
-def expected(ledger: Ledger) -> int | None:
+def expected_sessions(ledger: Ledger) -> int | None:
     """How many sessions there were when the run began; None where they were not all counted."""
     begun = ledger.get("begin_rotation") or {}
     return begun["sessions"] if begun.get("counted") else None
 
 
-def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str, Any]:
+def progress_entry(
+    done: PurgeProgress, at: datetime, sessions: int | None = None
+) -> dict[str, Any]:
     """The ledger's entry: the progress, and what it means so far.
 
     `deleted` counts the deletions that the server acknowledged; a session that a restart brings
@@ -76,7 +78,7 @@ def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str
     deleted whose answer was lost. Keys that others create meanwhile make it smaller. `before` is
     the sessions that the purge met. `sessions` is how many there were when the run began.
     """
-    seconds = (at - moment(done.startedAt)).total_seconds()
+    seconds = (at - parse_timestamp(done.startedAt)).total_seconds()
     left = sum(walk.left for walk in done.walks)
     found = sum(walk.found for walk in done.walks)
     created = max(0, found - left)
@@ -98,7 +100,7 @@ def as_entry(done: Purge, at: datetime, sessions: int | None = None) -> dict[str
     }
 
 
-def claim(purged: Mapping[str, Any]) -> str:
+def purge_summary(purged: Mapping[str, Any]) -> str:
     """What a finished purge has proved, in words that are exactly true. Pure."""
     left, created, vanished = purged["left"], purged["createdSince"], purged["vanished"]
     kept = f"{left} could not be deleted" if left else "none is left"
@@ -113,7 +115,9 @@ def claim(purged: Mapping[str, Any]) -> str:
     )
 
 
-def _outlook(done: Purge, deleted: int, seconds: float, sessions: int | None) -> dict[str, Any]:
+def _outlook(
+    done: PurgeProgress, deleted: int, seconds: float, sessions: int | None
+) -> dict[str, Any]:
     """How many sessions are still to go, and for how long; unknown where nobody counted them."""
     if done.finished:
         return {"sessionsToGo": 0, "secondsToGo": 0.0}

@@ -19,25 +19,25 @@ from datetime import datetime
 
 from keyturn import errors
 from keyturn.run.ledger import Ledger
-from keyturn.run.times import timestamp
-from keyturn.sessions.progress import Pass, Purge, Walk, progress
+from keyturn.run.times import format_timestamp
+from keyturn.sessions.progress import Pass, PrimaryProgress, PurgeProgress, parse_progress
 from keyturn.sessions.store import (
-    FIRST,
     SLICE_SECONDS,
+    START_CURSOR,
     Clock,
     Pace,
     Primary,
     SessionStore,
-    at_once,
-    refuse_strangers,
-    turned,
+    map_concurrently,
+    refuse_foreign_keys,
+    throttle,
 )
 
 RESTARTS_ALLOWED = 5  # of each primary, on average
 
 
 @dataclass(frozen=True)
-class Manner:
+class PurgeOptions:
     """How to purge: page after page at a pace, or by emptying the database."""
 
     pace: Pace
@@ -45,47 +45,49 @@ class Manner:
 
 
 @dataclass(frozen=True)
-class Stride:
+class SliceResult:
     """What one slice did on one primary, and what ended it before its time."""
 
-    walk: Walk
+    walk: PrimaryProgress
     deleted: int = 0
     problem: errors.KeyturnError | None = None
 
 
 def next_slice(
-    ledger: Ledger, store: SessionStore, manner: Manner, clock: Clock, at: datetime
-) -> Purge:
+    ledger: Ledger, store: SessionStore, options: PurgeOptions, clock: Clock, at: datetime
+) -> PurgeProgress:
     """Begin a purge, or go on where the last call stopped.
 
     Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused,
     SessionDatabaseMissing, FlushRefused, and RequestRefused for progress that is not ours.
     """
-    done = progress(ledger)
-    return work(store, done, manner, clock) if done else begin(store, at)
+    done = parse_progress(ledger)
+    return purge_slice(store, done, options, clock) if done else begin_purge(store, at)
 
 
-def begin(store: SessionStore, at: datetime) -> Purge:
+def begin_purge(store: SessionStore, at: datetime) -> PurgeProgress:
     """Look at every primary, and delete nothing yet."""
     primaries = store.primaries()
     keys = sum(primary.keys for primary in primaries)
-    walks = tuple(Walk(primary.name, primary.identity) for primary in primaries)
-    return Purge(timestamp(at), keys, keys, walks)
+    walks = tuple(PrimaryProgress(primary.name, primary.identity) for primary in primaries)
+    return PurgeProgress(format_timestamp(at), keys, keys, walks)
 
 
-def work(store: SessionStore, done: Purge, manner: Manner, clock: Clock) -> Purge:
+def purge_slice(
+    store: SessionStore, done: PurgeProgress, options: PurgeOptions, clock: Clock
+) -> PurgeProgress:
     """Work on for one slice."""
     if done.finished:
         return done
     end = clock.monotonic() + SLICE_SECONDS
     primaries = store.primaries()
-    met = meet(done, primaries)
+    met = reconcile_primaries(done, primaries)
     found = {primary.name: primary for primary in primaries}
 
-    def walk_on(walk: Walk) -> Stride:
-        return _walk_on(found[walk.primary], walk, manner, clock, end)
+    def walk_on(walk: PrimaryProgress) -> SliceResult:
+        return _walk_on(found[walk.primary], walk, options, clock, end)
 
-    strides = at_once(walk_on, met.walks)
+    strides = map_concurrently(walk_on, met.walks)
     worked = replace(
         met,
         walks=tuple(stride.walk for stride in strides),
@@ -95,17 +97,17 @@ def work(store: SessionStore, done: Purge, manner: Manner, clock: Clock) -> Purg
     if problems and worked == met:
         raise problems[0]
     # A primary may have failed over while the last page was turned.
-    return meet(worked, store.primaries()) if worked.finished else worked
+    return reconcile_primaries(worked, store.primaries()) if worked.finished else worked
 
 
-def meet(done: Purge, primaries: Sequence[Primary]) -> Purge:
+def reconcile_primaries(done: PurgeProgress, primaries: Sequence[Primary]) -> PurgeProgress:
     """Begin anew on each primary that is not the one it was. Pure."""
     known = {(walk.primary, walk.identity): walk for walk in done.walks}
     walks, restarts = [], done.restarts
     for primary in primaries:
         walk = known.get((primary.name, primary.identity))
         restarts += walk is None
-        walks.append(walk or Walk(primary.name, primary.identity))
+        walks.append(walk or PrimaryProgress(primary.name, primary.identity))
     if restarts > RESTARTS_ALLOWED * len(primaries):
         raise errors.SessionStoreUnavailable(
             f"Redis restarted, failed over or moved slots {restarts} times during the purge."
@@ -116,32 +118,34 @@ def meet(done: Purge, primaries: Sequence[Primary]) -> Purge:
     return replace(done, walks=tuple(walks), restarts=restarts, keysAfter=keys)
 
 
-def _walk_on(primary: Primary, walk: Walk, manner: Manner, clock: Clock, end: float) -> Stride:
+def _walk_on(
+    primary: Primary, walk: PrimaryProgress, options: PurgeOptions, clock: Clock, end: float
+) -> SliceResult:
     """Turn pages on one primary until the slice ends, both passes are through, or it fails."""
-    stride, keys = Stride(walk), manner.pace.least_keys
+    stride, keys = SliceResult(walk), options.pace.least_keys
     try:
         latency = primary.latency()
-        if manner.flush and walk.working == "delete":
+        if options.flush and walk.phase == "delete":
             stride = _flush(primary, stride)
-        while stride.walk.working != "finished" and clock.monotonic() < end:
+        while stride.walk.phase != "finished" and clock.monotonic() < end:
             begun = clock.monotonic()
             stride = _turn_page(primary, stride, keys)
-            keys = turned(manner.pace, keys, clock.monotonic() - begun, latency, clock)
+            keys = throttle(options.pace, keys, clock.monotonic() - begun, latency, clock)
     except errors.KeyturnError as problem:
         return replace(stride, problem=problem)
     return stride
 
 
-def _flush(primary: Primary, stride: Stride) -> Stride:
-    refuse_strangers(primary)
+def _flush(primary: Primary, stride: SliceResult) -> SliceResult:
+    refuse_foreign_keys(primary)
     keys = primary.keys  # a flush acknowledges itself, and not how many it has deleted
     primary.flush()
-    return Stride(replace(stride.walk, working="count", cursor=FIRST), keys)
+    return SliceResult(replace(stride.walk, phase="count", cursor=START_CURSOR), keys)
 
 
-def _turn_page(primary: Primary, stride: Stride, keys: int) -> Stride:
+def _turn_page(primary: Primary, stride: SliceResult, keys: int) -> SliceResult:
     walk = stride.walk
-    if walk.working == "delete":
+    if walk.phase == "delete":
         page = primary.delete_page(walk.cursor, keys)
         walk = replace(walk, cursor=page.cursor, left=walk.left + page.left)
         following: Pass = "count"
@@ -150,6 +154,6 @@ def _turn_page(primary: Primary, stride: Stride, keys: int) -> Stride:
         page = primary.count_page(walk.cursor, keys)
         walk = replace(walk, cursor=page.cursor, found=walk.found + page.matched)
         following = "finished"
-    if page.cursor == FIRST:
-        walk = replace(walk, working=following)
-    return Stride(walk, stride.deleted + page.deleted)
+    if page.cursor == START_CURSOR:
+        walk = replace(walk, phase=following)
+    return SliceResult(walk, stride.deleted + page.deleted)

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 from keyturn import errors
 
 SLICE_SECONDS = 20.0
-GLANCE_SECONDS = 1.0
-FIRST = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
+COUNT_SECONDS = 1.0
+START_CURSOR = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
 SAMPLES = 1000
 
 Given = TypeVar("Given")
@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Page:
+class ScanPage:
     """What one SCAN, and its UNLINK where it deletes, did. `cursor` is where the next begins."""
 
     cursor: str
@@ -81,13 +81,13 @@ class Primary(Protocol):
     def latency(self) -> float:
         """Seconds that a call takes which does nothing."""
 
-    def count_page(self, cursor: str, keys: int) -> Page:
+    def count_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys, deleting none."""
 
-    def delete_page(self, cursor: str, keys: int) -> Page:
+    def delete_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys, deleting those that match."""
 
-    def has_strangers(self, samples: int) -> bool:
+    def find_foreign_key(self, samples: int) -> bool:
         """Whether a key that is no session is among so many keys at random."""
 
     def flush(self) -> None:
@@ -125,12 +125,12 @@ def check_ready(store: SessionStore, *, flush: bool) -> None:
     for primary in primaries:
         primary.check_settled()
         if flush:
-            refuse_strangers(primary)
+            refuse_foreign_keys(primary)
 
 
-def refuse_strangers(primary: Primary) -> None:
+def refuse_foreign_keys(primary: Primary) -> None:
     """Raise FlushRefused where the database holds more than sessions."""
-    if primary.has_strangers(SAMPLES):
+    if primary.find_foreign_key(SAMPLES):
         raise errors.FlushRefused(
             f"The database on {primary.name} holds keys that are no sessions. Nothing was flushed."
             " Set PurgeMode to scan, or give the sessions a database of their own."
@@ -140,14 +140,14 @@ def refuse_strangers(primary: Primary) -> None:
 def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
     """Count as a run of this mode can afford: an emergency does not wait for a number."""
     if mode != "emergency":
-        return count(store, pace, clock)
+        return count_sessions(store, pace, clock)
     try:
-        return count(store, pace, clock, GLANCE_SECONDS)
+        return count_sessions(store, pace, clock, COUNT_SECONDS)
     except errors.KeyturnError as problem:
         return {"sessions": 0, "counted": False, "problem": f"{type(problem).__name__}: {problem}"}
 
 
-def count(
+def count_sessions(
     store: SessionStore, pace: Pace, clock: Clock, seconds: float = SLICE_SECONDS
 ) -> dict[str, Any]:
     """How many sessions there are now: the number of users that a rotation logs out.
@@ -158,21 +158,21 @@ def count(
 
     def count_on(primary: Primary) -> tuple[int, bool]:
         sessions, cursor, keys, latency = 0, "", pace.least_keys, primary.latency()
-        while cursor != FIRST and clock.monotonic() < end:
+        while cursor != START_CURSOR and clock.monotonic() < end:
             begun = clock.monotonic()
-            page = primary.count_page(cursor or FIRST, keys)
-            keys = turned(pace, keys, clock.monotonic() - begun, latency, clock)
+            page = primary.count_page(cursor or START_CURSOR, keys)
+            keys = throttle(pace, keys, clock.monotonic() - begun, latency, clock)
             sessions, cursor = sessions + page.matched, page.cursor
-        return sessions, cursor == FIRST
+        return sessions, cursor == START_CURSOR
 
-    counts = at_once(count_on, store.primaries())
+    counts = map_concurrently(count_on, store.primaries())
     return {
         "sessions": sum(sessions for sessions, _ in counts),
         "counted": all(whole for _, whole in counts),
     }
 
 
-def turned(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) -> int:
+def throttle(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) -> int:
     """Rest as the pace asks for after a page, and return the size of the next one.
 
     The way to the server and back is not its work: `latency` is taken off what the page took.
@@ -183,7 +183,7 @@ def turned(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) 
     return pace.next_keys(keys, worked)
 
 
-def at_once(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+def map_concurrently(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
     """Work on all items at the same time: each waits for a server of its own."""
     if len(items) == 1:
         return [work(items[0])]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from keyturn import errors
-from keyturn.sessions.store import at_once
+from keyturn.sessions.store import map_concurrently
 from keyturn.validation.log_report import Report
 
 HOST = re.compile(
@@ -46,7 +46,7 @@ def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
         except errors.ServiceUnhealthy as silent:
             return silent
 
-    looks = at_once(look, urls)  # one that is silent keeps none of the others waiting
+    looks = map_concurrently(look, urls)  # one that is silent keeps none of the others waiting
     answers = [one for one in looks if isinstance(one, Answer)]
     sick = [
         f"{one.url} answers {one.status}, not 200." if isinstance(one, Answer) else str(one)
@@ -85,11 +85,11 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
     if not parts.netloc and parts.path.startswith("/"):
         return None
     if parts.netloc not in allowed_hosts:
-        return f"redirects to {shown(parts.netloc)}, which LoginRedirectHosts does not allow"
+        return f"redirects to {host_of(parts.netloc)}, which LoginRedirectHosts does not allow"
     return None
 
 
-def shown(netloc: str) -> str:
+def host_of(netloc: str) -> str:
     """What may be quoted of the host in a redirect, which whoever answers has chosen. Pure.
 
     A host and its port in their strict forms; never a user or a password.
@@ -102,7 +102,7 @@ def shown(netloc: str) -> str:
     return f"{host} with a user in the URL" if user else host
 
 
-def as_entry(health: Sequence[Answer], login: Answer, logs: Report) -> dict[str, Any]:
+def validation_entry(health: Sequence[Answer], login: Answer, logs: Report) -> dict[str, Any]:
     """The ledger's entry: the facts that make the rotation proven."""
     return {
         "health": [{"url": answer.url, "status": answer.status} for answer in health],

@@ -86,7 +86,7 @@ class Report:
         return dict(sorted(total.items()))
 
     @property
-    def says(self) -> str:
+    def summary(self) -> str:
         """What people are told of it, if there is anything."""
         if not self.restarted:
             return ""
@@ -110,7 +110,7 @@ class Report:
             "pods": [asdict(count) for count in self.services],
             "complete": not self.reason,
             "reason": self.reason,
-            "says": self.says,
+            "says": self.summary,
         }
 
 

@@ -48,7 +48,7 @@ PREFIX = re.compile(
 )
 
 
-def mentions(text: str) -> Iterator[str]:
+def mentioned_rules(text: str) -> Iterator[str]:
     """The rules whose words are anywhere in a line."""
     lowered = text[:MAX_LINE].lower()
     name = lowered.find("session_encryption_key")
@@ -60,7 +60,7 @@ def mentions(text: str) -> Iterator[str]:
         yield OLD_SESSION
 
 
-def states(text: str, rule: str) -> bool:
+def states_key_error(text: str, rule: str) -> bool:
     """Whether the whole message of a line is the sentence of a rule, which may have none."""
     sentence = SENTENCES.get(rule)
     return sentence is not None and sentence.fullmatch(message(text)) is not None

@@ -16,7 +16,7 @@ from keyturn.rollout import pod_annotations
 from keyturn.rollout.pod_annotations import Stamp
 from keyturn.run.ledger import Ledger, entry, text
 from keyturn.run.run import Run
-from keyturn.run.times import moment, timestamp
+from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.validation import log_rules
 from keyturn.validation.log_report import (
     LogMatch,
@@ -27,7 +27,7 @@ from keyturn.validation.log_report import (
 )
 
 READ_SECONDS = 60.0
-GLANCE_SECONDS = 5.0  # within a look at a rollout, which is repeated
+CRASH_LOG_SECONDS = 5.0  # within a look at a rollout, which is repeated
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ def validate(
     """
     if "restart_services" not in ledger:
         return Report((), 0, restarted=False)
-    begun = moment(text(entry(ledger, "begin_rotation"), "startedAt"))
-    report = read(of_services(logs, services, pod_annotations.of_run(run, ledger), begun), watch)
+    begun = parse_timestamp(text(entry(ledger, "begin_rotation"), "startedAt"))
+    report = read_logs(
+        of_services(logs, services, pod_annotations.stamp_of_run(run, ledger), begun), watch
+    )
     refuse_unstamped(report)
     return report
 
@@ -96,7 +98,7 @@ def of_services(
         yield logs.of_restart(service, made, since)
 
 
-def read(
+def read_logs(
     services: Iterable[ServiceLogs], watch: Callable[[], float], seconds: float = READ_SECONDS
 ) -> Report:
     """Search logs until they or the time are through. Raises KeyErrorsInLogs on a decisive match.
@@ -129,9 +131,9 @@ def search(log: ContainerLog) -> list[LogMatch] | None:
     stated: set[str] = set()
     try:
         for line in log.lines:
-            for rule in log_rules.mentions(line.text):
+            for rule in log_rules.mentioned_rules(line.text):
                 matched.setdefault(rule, []).append(line.at)
-                if rule not in stated and log_rules.states(line.text, rule):
+                if rule not in stated and log_rules.states_key_error(line.text, rule):
                     stated.add(rule)
     except (errors.ServiceNotFound, errors.ClusterRefused):
         return None
@@ -161,4 +163,4 @@ def _note(log: ContainerLog, rule: str, *, stated: bool) -> str:
 
 def _first(stamps: Sequence[datetime | None]) -> str | None:
     known = [stamp for stamp in stamps if stamp is not None]
-    return timestamp(min(known)) if known else None
+    return format_timestamp(min(known)) if known else None

@@ -10,8 +10,8 @@ from keyturn import errors
 from keyturn.adapters.kubernetes import argo_rollouts, objects
 from keyturn.rollout import restart as rollout_restart
 from keyturn.rollout import status as rollout_status
-from keyturn.rollout.status import Done, Failed, Look, Pod, Verdict, Waiting, Workload
-from keyturn.run.times import now, timestamp
+from keyturn.rollout.status import Done, Failed, Pod, RolloutContext, Verdict, Waiting, Workload
+from keyturn.run.times import format_timestamp, now
 from local import argo_rollouts as controller
 from local.cluster.resources import Json
 from tests.conftest import NEW, NOON, OLD, STAMP
@@ -27,7 +27,7 @@ RESTARTED = Workload(
     generation=7,
     observed_generation=7,
     paused=False,
-    wanted=2,
+    desired=2,
     total=2,
     updated=2,
     available=2,
@@ -86,13 +86,13 @@ def new_pods(count: int = 2, *, ready: bool = True) -> list[Pod]:
 
 
 def judge(found: Workload, pods: list[Pod]) -> Verdict:
-    return rollout_status.verdict(
-        found, pods, STAMP, Look(NOON, NOON + timedelta(minutes=15), NOON)
+    return rollout_status.judge_rollout(
+        found, pods, STAMP, RolloutContext(NOON, NOON + timedelta(minutes=15), NOON)
     )
 
 
 def test_a_restart_is_a_merge_patch_of_restart_at_and_of_the_rollouts_own_annotations() -> None:
-    annotations = {rollout_restart.RESTARTED_AT: timestamp(NOON), **STAMP.annotations()}
+    annotations = {rollout_restart.RESTARTED_AT: format_timestamp(NOON), **STAMP.annotations()}
     assert argo_rollouts.restart_patch(annotations, "41") == {
         "metadata": {"resourceVersion": "41", "annotations": ASKED},
         "spec": {"restartAt": AT_NOON},
@@ -181,13 +181,13 @@ def test_a_condition_from_before_the_restart_says_nothing_of_it(
 @pytest.mark.parametrize(("status", "keeps"), [("True", True), ("False", False)])
 def test_an_invalid_specification_keeps_old_pods(status: str, keeps: bool) -> None:
     invalid = {"type": "InvalidSpec", "status": status}
-    hindrance = rollout_status.unready(read(seen(conditions=[invalid])), NOON)
+    hindrance = rollout_status.restart_blocker(read(seen(conditions=[invalid])), NOON)
     assert bool(hindrance and hindrance.error is errors.ServiceKeepsOldPods) is keeps
 
 
 def test_a_pause_keeps_no_pod_from_being_restarted() -> None:
     paused = seen({"paused": True}, phase="Paused", pauseConditions=[{"reason": "x"}])
-    assert rollout_status.unready(read(paused), NOON) is None
+    assert rollout_status.restart_blocker(read(paused), NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_template_or_a_selector_elsewhere_is_seen(spec: Json, whole: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "pods", "says"),
+    ("changes", "pods", "summary"),
     [
         ({"generation": 8}, new_pods(), "the change is not observed yet"),
         ({"settled": False}, new_pods(), "Argo Rollouts has not restarted all pods yet"),
@@ -217,11 +217,11 @@ def test_a_template_or_a_selector_elsewhere_is_seen(spec: Json, whole: bool) -> 
     ],
 )
 def test_a_restart_waits_for_the_controller_and_for_the_pods_themselves(
-    changes: dict[str, Any], pods: list[Pod], says: str
+    changes: dict[str, Any], pods: list[Pod], summary: str
 ) -> None:
     answer = judge(replace(RESTARTED, **changes), pods)
     assert isinstance(answer, Waiting)
-    assert answer.says.endswith(f"; {says}")
+    assert answer.summary.endswith(f"; {summary}")
 
 
 @pytest.mark.parametrize("changes", [{}, {"total": 4}, {"updated": 1}])
@@ -235,14 +235,14 @@ def test_a_restart_that_somebody_took_back_names_the_rollout() -> None:
     answer = judge(replace(RESTARTED, key_version=None, key_delivery=None), new_pods())
     assert isinstance(answer, Failed)
     assert answer.error is errors.RestartOverwritten
-    assert "kubectl get rollout/web -o yaml --show-managed-fields" in answer.says
+    assert "kubectl get rollout/web -o yaml --show-managed-fields" in answer.summary
 
 
 def asked_for(pods: list[Pod]) -> datetime:
     """The moment that a restart asks for with these pods there."""
     cluster = FakeCluster({"rollout/web": replace(RESTARTED, key_version=OLD)}, {})
     cluster.pods_of["rollout/web"] = pods
-    rollout_restart.restart(cluster, STAMP, "rollout/web", NOON, lambda: None)
+    rollout_restart.restart_workload(cluster, STAMP, "rollout/web", NOON, lambda: None)
     (annotations,) = cluster.annotations
     return datetime.fromisoformat(annotations[rollout_restart.RESTARTED_AT])
 

@@ -52,7 +52,7 @@ def test_a_deployment_is_read_from_its_spec_and_status() -> None:
         generation=4,
         observed_generation=3,
         paused=False,
-        wanted=3,
+        desired=3,
         total=4,
         updated=2,
         available=1,
@@ -84,7 +84,7 @@ def test_a_stateful_set_is_read_from_its_spec_and_status_and_counts_its_ready_po
         generation=4,
         observed_generation=3,
         paused=False,
-        wanted=3,
+        desired=3,
         total=3,
         updated=2,
         available=1,
@@ -183,7 +183,7 @@ def test_a_deployment_that_nothing_has_observed_yet_has_counters_of_zero() -> No
     }
     found = objects.workload(bare, None)
     assert (found.generation, found.observed_generation) == (0, 0)
-    assert (found.wanted, found.total, found.updated, found.available) == (1, 0, 0, 0)
+    assert (found.desired, found.total, found.updated, found.available) == (1, 0, 0, 0)
     assert (found.key_version, found.progress_reason) == (None, None)
 
 
@@ -192,7 +192,7 @@ def test_a_paused_deployment_and_one_of_no_pods_are_told() -> None:
         deployment({"paused": True, "replicas": 0}, conditions=None),
         None,
     )
-    assert (found.paused, found.wanted) == (True, 0)
+    assert (found.paused, found.desired) == (True, 0)
 
 
 def test_whether_a_deployment_reads_the_key_is_told_where_the_key_is_known() -> None:

@@ -28,7 +28,7 @@ NOT_32_BYTES = "ValueError: SESSION_ENCRYPTION_KEY must decode to 32 bytes, got 
 
 
 def read(found: ServiceLogs) -> Report:
-    return validation_pod_logs.read([found], FakeStopwatch())
+    return validation_pod_logs.read_logs([found], FakeStopwatch())
 
 
 @pytest.mark.parametrize(

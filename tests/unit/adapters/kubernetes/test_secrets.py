@@ -58,7 +58,7 @@ def encoded(text: str) -> str:
 
 
 def test_a_secret_is_read_by_its_field_with_what_decides_whether_it_may_be_written() -> None:
-    held = key.generate()
+    held = key.generate_key()
     labels = {"reconcile.external-secrets.io/managed": "true"}
     target, api = secret_of(
         {
@@ -69,7 +69,7 @@ def test_a_secret_is_read_by_its_field_with_what_decides_whether_it_may_be_writt
     )
     found = target.read()
     assert api.read == ["/api/v1/namespaces/web/secrets/session-key"]
-    assert found.holds(held)
+    assert found.contains(held)
     assert (found.resource_version, found.immutable) == ("7", True)
     assert found.owner == "the External Secrets Operator"
     assert held.base64 not in f"{found!r} {found}"
@@ -90,7 +90,7 @@ def test_a_secret_that_holds_no_text_in_its_field_holds_no_key(data: dict[str, s
     target, _ = secret_of({"data": data})
     found = target.read()
     assert found.value is None
-    assert not found.holds(key.generate())
+    assert not found.contains(key.generate_key())
     assert (found.immutable, found.owner) == (False, None)
 
 

@@ -61,7 +61,7 @@ def _bound_connections(client: Any) -> None:
 
 
 @contextmanager
-def translated(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[None]:
+def translate_errors(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[None]:
     """Turn AWS's errors into ours; `doing` says what was tried, with the action's name.
 
     `unavailable` is what passes by itself: throttling and time-outs foremost. Else raises

@@ -10,7 +10,7 @@ SOURCE = "keyturn"
 SECONDS = 8.0
 
 
-class Topic:
+class SnsTopic:
     """The SNS topic that people subscribe to."""
 
     name = "topic"
@@ -21,16 +21,16 @@ class Topic:
 
     def send(self, message: Message) -> None:
         """Publish the message as text."""
-        with client.translated("sns:Publish", errors.NotificationFailed):
+        with client.translate_errors("sns:Publish", errors.NotificationFailed):
             self._client.publish(TopicArn=self._arn, Subject=message.subject, Message=message.text)
 
     def check_ready(self) -> None:
         """Read the topic's attributes."""
-        with client.translated("sns:GetTopicAttributes", errors.NotificationFailed):
+        with client.translate_errors("sns:GetTopicAttributes", errors.NotificationFailed):
             self._client.get_topic_attributes(TopicArn=self._arn)
 
 
-class EventBus:
+class EventBridgeBus:
     """The bus on which other systems listen; it gets the facts and no prose."""
 
     name = "bus"
@@ -47,12 +47,12 @@ class EventBus:
             "Detail": json.dumps(message.facts),
             "EventBusName": self._bus,
         }
-        with client.translated("events:PutEvents", errors.NotificationFailed):
+        with client.translate_errors("events:PutEvents", errors.NotificationFailed):
             answer = self._client.put_events(Entries=[event])
         if answer["FailedEntryCount"]:
             raise errors.NotificationFailed(f"The bus {self._bus} did not take the event.")
 
     def check_ready(self) -> None:
         """Describe the bus."""
-        with client.translated("events:DescribeEventBus", errors.NotificationFailed):
+        with client.translate_errors("events:DescribeEventBus", errors.NotificationFailed):
             self._client.describe_event_bus(Name=self._bus)

@@ -40,12 +40,14 @@ class S3Records:
         """See that the bucket exists, belongs to the account, and can be reached."""
         if not self._bucket:
             return
-        with client.translated(f"s3:ListBucket on {self._bucket}", errors.RecordNotStored):
+        with client.translate_errors(f"s3:ListBucket on {self._bucket}", errors.RecordNotStored):
             client.client("s3").head_bucket(**self._owned)
 
     def _put(self, key: str, document: str) -> bool:
         """Write an object; False where there is one of that name."""
-        with client.translated(f"s3:PutObject on {self._bucket}/{key}", errors.RecordNotStored):
+        with client.translate_errors(
+            f"s3:PutObject on {self._bucket}/{key}", errors.RecordNotStored
+        ):
             try:
                 client.client("s3").put_object(
                     **self._owned,

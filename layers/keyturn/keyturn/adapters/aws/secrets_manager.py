@@ -223,7 +223,7 @@ class SecretsManager:
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
         doing = f"secretsmanager:{action} on {self._secret['SecretId']}"
-        with client.translated(doing, errors.SecretsManagerUnavailable):
+        with client.translate_errors(doing, errors.SecretsManagerUnavailable):
             try:
                 yield
             except ClientError as error:

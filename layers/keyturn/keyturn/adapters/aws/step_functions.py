@@ -148,7 +148,9 @@ class StepFunctionsRuns:
         return run.is_input(json.loads(found["input"])) and outcome != "superseded"
 
     def _translated(self, action: str, about: str) -> Any:
-        return client.translated(f"states:{action} of {about}", errors.StateMachineUnavailable)
+        return client.translate_errors(
+            f"states:{action} of {about}", errors.StateMachineUnavailable
+        )
 
 
 class StepFunctionsQuestions:
@@ -200,4 +202,6 @@ class StepFunctionsQuestions:
         return answers if isinstance(answers, list) else []
 
     def _translated(self, action: str) -> Any:
-        return client.translated(f"states:{action} of {self._arn}", errors.StateMachineUnavailable)
+        return client.translate_errors(
+            f"states:{action} of {self._arn}", errors.StateMachineUnavailable
+        )

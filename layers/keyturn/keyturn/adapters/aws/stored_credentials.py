@@ -12,14 +12,14 @@ from keyturn.adapters.aws import client as aws_client
 from keyturn.adapters.aws import errors as aws_errors
 
 
-def read(client: Any, secret_arn: str, missing: errors.KeyturnError) -> str:
+def read_credentials(client: Any, secret_arn: str, missing: errors.KeyturnError) -> str:
     """The text of the secret, read with a client of Secrets Manager.
 
     Raises `missing` where the secret does not exist or has no value, else SecretsManagerUnavailable
     and what `aws.translated` does.
     """
     doing = f"secretsmanager:GetSecretValue on {secret_arn}"
-    with aws_client.translated(doing, errors.SecretsManagerUnavailable):
+    with aws_client.translate_errors(doing, errors.SecretsManagerUnavailable):
         try:
             found = client.get_secret_value(SecretId=secret_arn)
         except ClientError as error:

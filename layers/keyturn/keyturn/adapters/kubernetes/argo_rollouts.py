@@ -18,7 +18,7 @@ from keyturn.adapters.kubernetes import objects
 from keyturn.rollout.pod_annotations import KEY_DELIVERY, KEY_VERSION
 from keyturn.rollout.restart import RESTARTED_AT
 from keyturn.rollout.status import Pod, Workload
-from keyturn.run.times import moment
+from keyturn.run.times import parse_timestamp
 
 if TYPE_CHECKING:
     from keyturn.settings.loading import PodKeySettings
@@ -31,7 +31,7 @@ WHOLE_SECONDS = "%Y-%m-%dT%H:%M:%SZ"  # as the controller writes it back: it com
 
 def restart_patch(annotations: Mapping[str, str], resource_version: str) -> dict[str, Any]:
     """The JSON merge patch of a restart: a custom resource takes no strategic one."""
-    at = moment(annotations[RESTARTED_AT]).astimezone(UTC).strftime(WHOLE_SECONDS)
+    at = parse_timestamp(annotations[RESTARTED_AT]).astimezone(UTC).strftime(WHOLE_SECONDS)
     stamp = {name: text for name, text in annotations.items() if name != RESTARTED_AT}
     return {
         "metadata": {"resourceVersion": resource_version, "annotations": {**stamp, RESTART_AT: at}},
@@ -62,16 +62,16 @@ def workload(
     restart_at = _moment(spec.get("restartAt"))
     stands = asked is not None and restart_at is not None and restart_at >= asked
     notes = metadata.get("annotations") or {}
-    wanted = spec.get("replicas", 1)
+    desired = spec.get("replicas", 1)
     return Workload(
         name=metadata["name"],
         kind="Rollout",
         generation=metadata.get("generation", 0),
         observed_generation=_observed_generation(found),
         paused=False,
-        wanted=wanted,
+        desired=desired,
         total=status.get("replicas", 0),
-        updated=min(status.get("replicas", 0), wanted),
+        updated=min(status.get("replicas", 0), desired),
         available=status.get("availableReplicas", 0),
         key_version=notes.get(KEY_VERSION) if stands else None,
         progress_reason=_progress_reason(status, asked),

@@ -42,7 +42,7 @@ def workload(
         generation=found["metadata"].get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         paused=bool(spec.get("paused")),
-        wanted=spec.get("replicas", 1),
+        desired=spec.get("replicas", 1),
         total=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
         available=status.get("readyReplicas" if stateful else "availableReplicas", 0),

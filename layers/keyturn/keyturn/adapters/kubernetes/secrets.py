@@ -10,7 +10,7 @@ from keyturn import errors
 from keyturn.adapters.kubernetes import objects
 from keyturn.adapters.kubernetes.api import MERGE, KubernetesApi
 from keyturn.delivery.external_secrets import ExternalSecret
-from keyturn.delivery.kubernetes_secret import Delivered
+from keyturn.delivery.kubernetes_secret import SecretContent
 
 if TYPE_CHECKING:
     from keyturn.settings.loading import DeliverySettings
@@ -34,10 +34,10 @@ class KubernetesSecret:
         self._path = f"/api/v1/namespaces/{api.namespace}/secrets/{settings.kubernetes_secret}"
         self.name = f"Kubernetes Secret {api.namespace}/{settings.kubernetes_secret}"
 
-    def read(self) -> Delivered:
+    def read(self) -> SecretContent:
         """Read the Secret's field, and what decides whether we may write it."""
         found = self._api.get(self._path)
-        return Delivered(
+        return SecretContent(
             value=_decoded((found.get("data") or {}).get(self._field)),
             resource_version=found["metadata"]["resourceVersion"],
             immutable=bool(found.get("immutable")),

@@ -58,7 +58,7 @@ class StoredPassword(CredentialProvider):
             f"The secret {self._secret_arn}, which should hold the password of Redis, does not"
             " exist or has no value. Nothing was deleted. Check RedisPasswordSecret."
         )
-        return stored_credentials.read(self._client, self._secret_arn, missing)
+        return stored_credentials.read_credentials(self._client, self._secret_arn, missing)
 
 
 class ElastiCacheToken(CredentialProvider):

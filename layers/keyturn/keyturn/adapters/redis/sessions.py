@@ -18,7 +18,7 @@ from keyturn import errors
 from keyturn.adapters.certificate_authorities import Authority, of_the_system
 from keyturn.adapters.redis import server_info
 from keyturn.adapters.redis.connection import Connection, connect
-from keyturn.sessions.store import Page
+from keyturn.sessions.store import ScanPage
 
 if TYPE_CHECKING:
     from redis import CredentialProvider
@@ -90,7 +90,7 @@ class RedisSessions:
     def primaries(self) -> list["RedisPrimary"]:
         """Every primary, as it is now."""
         seed = self._connection(self._settings.redis_host, self._settings.redis_port)
-        if not server_info.read(seed, self._settings.redis_database).in_cluster:
+        if not server_info.parse_info(seed, self._settings.redis_database).in_cluster:
             return [RedisPrimary(seed, self._settings)]
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
@@ -123,7 +123,7 @@ class RedisPrimary:
         self._prefixes = tuple(prefix.encode() for prefix in settings.session_prefixes)
         self._pattern = _literal(_shared_start(self._prefixes)) + b"*"
         self._scripts_work = True
-        facts = server_info.read(connection, settings.redis_database)
+        facts = server_info.parse_info(connection, settings.redis_database)
         if not facts.is_primary:
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
@@ -139,22 +139,22 @@ class RedisPrimary:
         """The quickest of a few PINGs, in seconds."""
         return min(self._ping() for _ in range(PINGS))
 
-    def count_page(self, cursor: str, keys: int) -> Page:
+    def count_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys of the table; counts those that match."""
         if reply := self._run(COUNT_PAGE, cursor, keys):
-            return Page(reply[0].decode(), matched=reply[1])
+            return ScanPage(reply[0].decode(), matched=reply[1])
         following, names = self._scan(cursor, keys)
-        return Page(following, matched=len(names))
+        return ScanPage(following, matched=len(names))
 
-    def delete_page(self, cursor: str, keys: int) -> Page:
+    def delete_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys of the table; deletes those that match."""
         script = DELETE_PAGE_OF_SLOTS if self._in_slots else DELETE_PAGE
         if reply := self._run(script, cursor, keys):
             _, deleted, left = reply
-            return Page(reply[0].decode(), deleted + left, deleted, left)
+            return ScanPage(reply[0].decode(), deleted + left, deleted, left)
         following, names = self._scan(cursor, keys)
         deleted, left = self.unlink(names)
-        return Page(following, len(names), deleted, left)
+        return ScanPage(following, len(names), deleted, left)
 
     def unlink(self, names: Sequence[bytes]) -> tuple[int, int]:
         """Delete keys by their names; how many went and how many are still there."""
@@ -169,7 +169,7 @@ class RedisPrimary:
         there, _ = self._each("EXISTS", names)
         return deleted, there + of_others
 
-    def has_strangers(self, samples: int) -> bool:
+    def find_foreign_key(self, samples: int) -> bool:
         """Whether a key that is no session is among so many keys at random."""
         names = self._connection.pipeline([("RANDOMKEY",)] * samples)
         return any(name is not None and not name.startswith(self._prefixes) for name in names)

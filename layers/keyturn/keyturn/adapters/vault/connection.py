@@ -61,7 +61,7 @@ def connect(settings: "VaultSettings", authority: Authority) -> hvac.Client:
 
 
 @contextmanager
-def translated(where: str, capability: str, path: str) -> Iterator[None]:
+def translate_errors(where: str, capability: str, path: str) -> Iterator[None]:
     """Turn the failures of one request into ours; what the caller knows better it catches itself.
 
     Errors of requests are not chained: they carry the request, and so its token and its body.

@@ -13,9 +13,9 @@ from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
 
 from keyturn import errors
 from keyturn.adapters.certificate_authorities import Authority, of_the_system
-from keyturn.adapters.vault.connection import connect, translated
+from keyturn.adapters.vault.connection import connect, translate_errors
 from keyturn.adapters.vault.login import login_of
-from keyturn.delivery.vault import Kept, KeptVersion
+from keyturn.delivery.vault import SecretVersion, VersionMetadata
 
 if TYPE_CHECKING:
     from keyturn.settings.loading import VaultSettings
@@ -45,7 +45,7 @@ class KvSecret:
         needed = [("data", "read"), ("data", "update")]
         needed += [("metadata", "read"), ("destroy", "update")] if destroy else []
         paths = list(dict.fromkeys(self._api(kind) for kind, _ in needed))
-        with translated(self._where, "update", "sys/capabilities-self"):
+        with translate_errors(self._where, "update", "sys/capabilities-self"):
             found = self._client().sys.get_capabilities(paths)
         granted = {path: set(found.get(path) or ()) for path in paths}
         missing = [
@@ -59,26 +59,26 @@ class KvSecret:
                 " changed. Give the role the policy of vault/policy.hcl, with your names."
             )
 
-    def read(self) -> Kept:
+    def read(self) -> SecretVersion:
         """The latest version. Raises VaultSecretNotFound, VaultVersionDeleted."""
-        with translated(self._where, "read", self._api("data")):
+        with translate_errors(self._where, "read", self._api("data")):
             try:
                 found = self._get()
             except InvalidPath as error:
                 raise self._missing(error) from error
-        return Kept(
+        return SecretVersion(
             version=int(found["metadata"]["version"]),
             key_field=self._field,
             fields=found["data"],
         )
 
-    def write(self, kept: Kept, value: str) -> None:
+    def write(self, kept: SecretVersion, value: str) -> None:
         """Write the field on top of the version that was read, and every other as it was in it.
 
         Raises DeliveryConflict where that version is not the latest any more.
         """
         fields = {**kept.fields, self._field: value}
-        with translated(self._where, "update", self._api("data")):
+        with translate_errors(self._where, "update", self._api("data")):
             try:
                 self._client().secrets.kv.v2.create_or_update_secret(
                     self._path, fields, cas=kept.version, mount_point=self._mount
@@ -90,14 +90,16 @@ class KvSecret:
                     f"{self.name}: someone else wrote it after version {kept.version}. Trying again"
                 ) from error
 
-    def versions(self) -> Sequence[KeptVersion]:
+    def versions(self) -> Sequence[VersionMetadata]:
         """Every version that the engine still knows, the oldest first."""
-        with translated(self._where, "read", self._api("metadata")):
+        with translate_errors(self._where, "read", self._api("metadata")):
             found = self._client().secrets.kv.v2.read_secret_metadata(
                 self._path, mount_point=self._mount
             )
         return [
-            KeptVersion(int(number), deleted=bool(one["deletion_time"]), destroyed=one["destroyed"])
+            VersionMetadata(
+                int(number), deleted=bool(one["deletion_time"]), destroyed=one["destroyed"]
+            )
             for number, one in sorted(
                 found["data"]["versions"].items(), key=lambda item: int(item[0])
             )
@@ -105,16 +107,16 @@ class KvSecret:
 
     def value_of(self, version: int) -> str | None:
         """The field in a version; None where it is not there, or the version is gone."""
-        with translated(self._where, "read", self._api("data")):
+        with translate_errors(self._where, "read", self._api("data")):
             try:
                 found = self._get(version)
             except InvalidPath:
                 return None
-        return Kept(version, self._field, found["data"]).value
+        return SecretVersion(version, self._field, found["data"]).value
 
     def destroy(self, versions: Sequence[int]) -> None:
         """Destroy versions: what they held cannot be read or brought back any more."""
-        with translated(self._where, "update", self._api("destroy")):
+        with translate_errors(self._where, "update", self._api("destroy")):
             self._client().secrets.kv.v2.destroy_secret_versions(
                 self._path, list(versions), mount_point=self._mount
             )
@@ -142,7 +144,7 @@ class KvSecret:
         To a mount that does not exist it is denied as to one that we may not see: then a read
         tells which of the two it is.
         """
-        with translated(self._where, "read", f"sys/internal/ui/mounts/{self._mount}"):
+        with translate_errors(self._where, "read", f"sys/internal/ui/mounts/{self._mount}"):
             try:
                 found = self._client().adapter.get(
                     f"/v1/sys/internal/ui/mounts/{self._mount}/{self._path}"

@@ -18,7 +18,7 @@ from keyturn import errors
 from keyturn.adapters.aws import client as aws_client
 from keyturn.adapters.aws import stored_credentials
 from keyturn.adapters.aws.presign import Presigner, sts_endpoint
-from keyturn.adapters.vault.connection import translated
+from keyturn.adapters.vault.connection import translate_errors
 
 if TYPE_CHECKING:
     from keyturn.settings.loading import VaultSettings
@@ -124,12 +124,12 @@ class StoredCredentials:
             f"The secret {self._secret_arn}, which should hold the credentials for Vault, does not"
             " exist or has no value. Nothing was changed. Check VaultCredentialsSecret."
         )
-        return stored_credentials.read(self._client, self._secret_arn, missing)
+        return stored_credentials.read_credentials(self._client, self._secret_arn, missing)
 
 
 def _log_in(client: hvac.Client, where: str, mount: str, call: dict[str, str]) -> None:
     client.token = ""  # nosec B105 - a login is sent without the token before
-    with translated(where, "update", f"auth/{mount}/login"):
+    with translate_errors(where, "update", f"auth/{mount}/login"):
         try:
             client.adapter.login(f"/v1/auth/{mount}/login", json=call)
         except (Forbidden, InvalidPath, InvalidRequest, Unauthorized) as error:
