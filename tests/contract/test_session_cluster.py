@@ -75,7 +75,7 @@ def in_the_middle(store: session_store.SessionStore) -> Purging:
     purging.call()
     while any(walk["cursor"] == "0" for walk in purging.entry["walks"]):
         purging.call()
-        assert {walk["working"] for walk in purging.entry["walks"]} == {"delete"}
+        assert {walk["phase"] for walk in purging.entry["walks"]} == {"delete"}
     assert purging.entry["acknowledged"] > 0
     return purging
 
@@ -280,12 +280,12 @@ def test_sessions_that_move_while_their_slots_are_on_the_way_are_not_missed(
     purging.call()
     while not purging.entry["acknowledged"]:
         purging.call()
-    assert walk_at(purging, cluster, 0)["working"] == "delete"
-    assert walk_at(purging, cluster, 1)["working"] == "count"  # and has nothing to delete
+    assert walk_at(purging, cluster, 0)["phase"] == "delete"
+    assert walk_at(purging, cluster, 1)["phase"] == "count"  # and has nothing to delete
     assert sum(move_keys(cluster, slot, 0, 1) for slot in slots) > 0
     purging.clock = HurriedClock(1.0)
     purging.call()  # the rest of what did not move
-    assert walk_at(purging, cluster, 0)["working"] == "count"
+    assert walk_at(purging, cluster, 0)["phase"] == "count"
     for _ in range(10):
         with pytest.raises(errors.SessionStoreUnavailable, match="20 slots on their way"):
             purging.call()
