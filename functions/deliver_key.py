@@ -22,7 +22,7 @@ def handler(event: Event, context: Any) -> Result:
         return exposure.mark_replaced(parts.secret, this, times.now())
     staging_labels.confirm_current(parts.secret, this.version)
     if "exposed" in event:
-        return vault.destroy_exposed_versions(parts.secret, parts.delivery, this, event["exposed"])
+        return vault.destroy_exposed_versions(parts.secret, parts.delivery, this, event)
     if "delivered" in event:
         last = ledger.entry(event, "delivered")
         return strategy.confirm_delivery(parts.secret, parts.delivery, this.version, last)

@@ -42,11 +42,9 @@ def _promoted(stack: LocalStack, evidence: Evidence) -> Claim:
     labels, new = stack.labels(), evidence.record["rotationId"]
     emergency = evidence.record["mode"] == "emergency"
     kept = [] if emergency else ["AWSPREVIOUS"]
-    contains = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version, []) == kept
+    holds = labels.get(new) == ["AWSCURRENT"] and labels.get(evidence.old_version, []) == kept
     told = ", and nobody can go back" if emergency else ""
-    return Claim(
-        f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}{told}", contains
-    )
+    return Claim(f"AWSCURRENT is {new}, key {evidence.record['fingerprints']['new']}{told}", holds)
 
 
 def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -55,9 +53,9 @@ def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
     after = sum(service["podsAfter"] for service in services)
     now = {pod["metadata"]["uid"] for name in console.REPLICAS for pod in stack.pods(name)}
     counted = (before, after) == (len(evidence.old_pods), len(now))
-    contains = counted and not evidence.old_pods & now and after == sum(console.REPLICAS.values())
+    holds = counted and not evidence.old_pods & now and after == sum(console.REPLICAS.values())
     gone = count(before, "old pod is", "old pods are")
-    return Claim(f"{gone} gone, {count(len(now), 'new one runs', 'new ones run')}", contains)
+    return Claim(f"{gone} gone, {count(len(now), 'new one runs', 'new ones run')}", holds)
 
 
 def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -69,14 +67,14 @@ def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
             )
             for start in range(0, len(evidence.old_cookies), 1000)
         )
-    contains = still == sessions["left"] == 0 and sessions["deleted"] == sessions["before"]
+    holds = still == sessions["left"] == 0 and sessions["deleted"] == sessions["before"]
     first = sessions["endedFirst"] or 0
-    contains = contains and sessions["deleted"] + first > 0
+    holds = holds and sessions["deleted"] + first > 0
     ended_first = f"{first:,} ended first, then " if first else ""
     return Claim(
         f"sessions: {ended_first}{sessions['before']:,} before, {sessions['deleted']:,} deleted,"
         f" {sessions['left']} left, {sessions['createdSince']} new since",
-        contains,
+        holds,
     )
 
 

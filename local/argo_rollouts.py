@@ -162,18 +162,18 @@ def refused(rollout: Json, problem: str, now: datetime) -> Json:
 
 def scale(rollout: Json, sets: Objects) -> dict[str, int]:
     """How many pods each ReplicaSet is to have, by its name."""
-    desired, new = int(rollout["spec"].get("replicas", 1)), new_name(rollout)
+    wanted, new = int(rollout["spec"].get("replicas", 1)), new_name(rollout)
     old = {one["metadata"]["name"]: 0 for one in sets if one["metadata"]["name"] != new}
     stable = _stable(rollout, sets)
     if stable in {None, new}:
-        return {**old, new: desired}
+        return {**old, new: wanted}
     if weight := _canary_weight(rollout):
-        canary = math.ceil(desired * weight / 100)
-        return {**old, new: canary, str(stable): desired - canary}
+        canary = math.ceil(wanted * weight / 100)
+        return {**old, new: canary, str(stable): wanted - canary}
     updated = next((one for one in sets if one["metadata"]["name"] == new), None)
-    if updated and updated["status"].get("availableReplicas", 0) >= desired:
-        return {**old, new: desired}
-    return {**old, new: desired, str(stable): desired}
+    if updated and updated["status"].get("availableReplicas", 0) >= wanted:
+        return {**old, new: wanted}
+    return {**old, new: wanted, str(stable): wanted}
 
 
 def plan_restart(rollout: Json, pods: Objects, now: datetime) -> Restart:
@@ -185,17 +185,17 @@ def plan_restart(rollout: Json, pods: Objects, now: datetime) -> Restart:
     old = [one for one in pods if timestamps.parse(one["metadata"]["creationTimestamp"]) < at]
     leaving = [one for one in old if "deletionTimestamp" in one["metadata"]]
     available = sum("deletionTimestamp" not in one["metadata"] and _ready(one) for one in pods)
-    desired = int(spec.get("replicas", 1))
-    at_once = max(int(spec["strategy"].get("canary", {}).get("maxUnavailable", desired // 4)), 1)
+    wanted = int(spec.get("replicas", 1))
+    at_once = max(int(spec["strategy"].get("canary", {}).get("maxUnavailable", wanted // 4)), 1)
     staying = [one["metadata"]["name"] for one in old if one not in leaving]
-    evict = staying[: max(0, available - (desired - at_once))]
+    evict = staying[: max(0, available - (wanted - at_once))]
     return Restart(tuple(evict), complete=len(old) == len(evict))
 
 
 def status_of(rollout: Json, sets: Objects, restart: Restart, now: datetime) -> Json:
     """The status after a look; a part that is None is taken away."""
     spec, new, stable = rollout["spec"], new_name(rollout), _stable(rollout, sets)
-    desired = int(spec.get("replicas", 1))
+    wanted = int(spec.get("replicas", 1))
 
     def total(field: str, *names: str) -> int:
         chosen = [one for one in sets if not names or one["metadata"]["name"] in names]
@@ -203,7 +203,7 @@ def status_of(rollout: Json, sets: Objects, restart: Restart, now: datetime) -> 
 
     updated, available = total("replicas", new), total("availableReplicas")
     promoted = stable in {None, new} or (
-        not _canary_weight(rollout) and total("availableReplicas", new) >= desired
+        not _canary_weight(rollout) and total("availableReplicas", new) >= wanted
     )
     current = template_hash(rollout)
     status: Json = {
@@ -217,7 +217,7 @@ def status_of(rollout: Json, sets: Objects, restart: Restart, now: datetime) -> 
         "pauseConditions": None if promoted else [{"reason": "CanaryPauseStep"}],
         "restartedAt": spec.get("restartAt") if restart.complete else _restarted_text(rollout),
     }
-    status["phase"], status["message"] = _phase(spec, status, desired)
+    status["phase"], status["message"] = _phase(spec, status, wanted)
     if status["phase"] == "Healthy":
         progress = ("True", "NewReplicaSetAvailable", "every pod is available")
     else:
@@ -246,14 +246,14 @@ def new_replica_set(rollout: Json, replicas: int) -> Json:
     }
 
 
-def _phase(spec: Json, status: Json, desired: int) -> tuple[str, str | None]:
+def _phase(spec: Json, status: Json, wanted: int) -> tuple[str, str | None]:
     """`CalculateRolloutPhase`, without analyses and services."""
     rules: list[tuple[bool, str, str]] = [
         (bool(spec.get("paused")), "Paused", "manually paused"),
         (bool(status["pauseConditions"]), "Paused", "CanaryPauseStep"),
         (spec.get("restartAt") != status["restartedAt"], "Progressing", "rollout is restarting"),
         (
-            status["updatedReplicas"] < desired,
+            status["updatedReplicas"] < wanted,
             "Progressing",
             "more replicas need to be updated",
         ),
@@ -268,7 +268,7 @@ def _phase(spec: Json, status: Json, desired: int) -> tuple[str, str | None]:
             "old replicas are pending termination",
         ),
     ]
-    return next(((phase, why) for contains, phase, why in rules if contains), ("Healthy", None))
+    return next(((phase, why) for holds, phase, why in rules if holds), ("Healthy", None))
 
 
 def _stable(rollout: Json, sets: Objects) -> str | None:

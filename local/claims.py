@@ -7,5 +7,5 @@ from dataclasses import dataclass
 class Claim:
     """Something that is said of the rotation, and whether it is so."""
 
-    summary: str
-    contains: bool
+    says: str
+    holds: bool

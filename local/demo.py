@@ -82,14 +82,14 @@ def _rotate(local_stack: LocalStack, wish: Wish, screen: Screen) -> int:
         screen.say(f"\n{ended.error}: {words(ended.cause)}")
     elif ended.record is None or ended.status != "SUCCEEDED":
         _tell_failure(screen, ended)
-        claims = [Claim("the rotation succeeded", contains=False)]
+        claims = [Claim("the rotation succeeded", holds=False)]
     else:
         screen.truth("Every service runs the new key, the old sessions are gone, login works.")
     screen.account(claims)
     if ended.record is not None:
         RECORD.write_text(json.dumps(ended.record, indent=2) + "\n")
         screen.say(f"\nThe record of this run: {RECORD}")
-    return 0 if all(claim.contains for claim in claims) else 1
+    return 0 if all(claim.holds for claim in claims) else 1
 
 
 def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[Ended, list[Claim]]:
@@ -121,8 +121,8 @@ def _order(stack: LocalStack, fault: Fault | None, screen: Screen) -> Callable[[
     """Have a fault happen at its moment: now, or on entering its state."""
 
     def on_state(state: str | None) -> None:
-        if fault and (summary := fault.reach(stack, state)):
-            screen.stage(summary)
+        if fault and (says := fault.reach(stack, state)):
+            screen.stage(says)
 
     on_state(None)
     return on_state

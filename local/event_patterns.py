@@ -23,13 +23,13 @@ def check(pattern: Any) -> None:
     """Refuse a pattern with anything that is not understood. Raises ValueError."""
     if not isinstance(pattern, Mapping) or not pattern:
         raise ValueError("an event pattern is an object with at least one field")
-    for name, desired in pattern.items():
+    for name, wanted in pattern.items():
         if name.startswith("$"):
             raise ValueError(f"{name} is not emulated in event patterns")
-        if isinstance(desired, Mapping):
-            check(desired)
-        elif isinstance(desired, list) and desired:
-            for one in desired:
+        if isinstance(wanted, Mapping):
+            check(wanted)
+        elif isinstance(wanted, list) and wanted:
+            for one in wanted:
                 _check_filter(name, one)
         else:
             raise ValueError(f"{name}: an event pattern holds objects and lists of alternatives")
@@ -37,13 +37,13 @@ def check(pattern: Any) -> None:
 
 def matches(pattern: Mapping[str, Any], event: Any) -> bool:
     """Whether every field of a pattern that was checked finds one of its alternatives."""
-    for name, desired in pattern.items():
+    for name, wanted in pattern.items():
         found = event.get(name, _ABSENT) if isinstance(event, Mapping) else _ABSENT
-        if isinstance(desired, Mapping):
+        if isinstance(wanted, Mapping):
             # Of a list of objects any one may match.
-            if not any(matches(desired, one) for one in _objects(found)):
+            if not any(matches(wanted, one) for one in _objects(found)):
                 return False
-        elif not any(_accepts(one, list(_values(found))) for one in desired):
+        elif not any(_accepts(one, list(_values(found))) for one in wanted):
             return False
     return True
 
@@ -64,12 +64,12 @@ def _objects(found: Any) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def _check_filter(name: str, desired: Any) -> None:
-    if isinstance(desired, SCALARS):
+def _check_filter(name: str, wanted: Any) -> None:
+    if isinstance(wanted, SCALARS):
         return
-    if not isinstance(desired, Mapping) or len(desired) != 1:
-        raise ValueError(f"{name}: {desired} is no filter of one operator")
-    ((kind, value),) = desired.items()
+    if not isinstance(wanted, Mapping) or len(wanted) != 1:
+        raise ValueError(f"{name}: {wanted} is no filter of one operator")
+    ((kind, value),) = wanted.items()
     sound = {
         "prefix": lambda: isinstance(value, str),
         "exists": lambda: isinstance(value, bool),
@@ -77,7 +77,7 @@ def _check_filter(name: str, desired: Any) -> None:
         "numeric": lambda: _is_comparison(value),
     }
     if kind not in sound or not sound[kind]():
-        raise ValueError(f"{name}: the filter {desired} is not emulated in event patterns")
+        raise ValueError(f"{name}: the filter {wanted} is not emulated in event patterns")
 
 
 def _is_comparison(value: Any) -> bool:
@@ -89,10 +89,10 @@ def _is_comparison(value: Any) -> bool:
     )
 
 
-def _accepts(desired: Any, values: list[Any]) -> bool:
-    if not isinstance(desired, Mapping):
-        return any(_is_same(desired, value) for value in values)
-    ((kind, value),) = desired.items()
+def _accepts(wanted: Any, values: list[Any]) -> bool:
+    if not isinstance(wanted, Mapping):
+        return any(_is_same(wanted, value) for value in values)
+    ((kind, value),) = wanted.items()
     if kind == "exists":
         return bool(values) is value
     if kind == "prefix":
@@ -105,9 +105,9 @@ def _accepts(desired: Any, values: list[Any]) -> bool:
     return any(all(COMPARISONS[sign](one, limit) for sign, limit in pairs) for one in numbers)
 
 
-def _is_same(desired: Any, value: Any) -> bool:
+def _is_same(wanted: Any, value: Any) -> bool:
     """Equal as JSON: true is not 1, and "1" is not 1."""
-    return isinstance(desired, bool) is isinstance(value, bool) and bool(desired == value)
+    return isinstance(wanted, bool) is isinstance(value, bool) and bool(wanted == value)
 
 
 def _is_number(value: Any) -> bool:

@@ -63,8 +63,8 @@ def _turned_back(stack: LocalStack, before: Before, *, restored: bool) -> list[C
     ]
     if not restored:
         stuck = record["restoreFailure"]
-        summary = f"the record says: {record['outcome']}, the way back stopped at {stuck['step']}"
-        return [*claims, Claim(summary, record["outcome"] == "failed")]
+        says = f"the record says: {record['outcome']}, the way back stopped at {stuck['step']}"
+        return [*claims, Claim(says, record["outcome"] == "failed")]
     return [
         *claims,
         Claim(

@@ -45,7 +45,7 @@ class Fault:
     stack's. `claims` are what has to be so after a rotation that withstood it, by its record.
     """
 
-    summary: str
+    says: str
     error: str | None
     at: str | None
     happen: Callable[[LocalStack], None]
@@ -61,7 +61,7 @@ class Fault:
         if self._is_due(state) and not self.happened:
             self.happened = True
             self.happen(stack)
-            return f"Fault: {self.summary}"
+            return f"Fault: {self.says}"
         if state == self.ends_at and self.mend:
             self.mend(stack)
             return "Fault: it is over."
@@ -75,8 +75,8 @@ def named(name: str, delivery: str) -> Fault | None:
     """A fault or a failure by its name, as it is with a delivery mode; None for no name."""
     found = {**FAULTS, **FAILURES}.get(name)
     if found and name == "delivery":
-        summary, error = PLACES[delivery].refusal
-        return replace(found, summary=summary, error=error)
+        says, error = PLACES[delivery].refusal
+        return replace(found, says=says, error=error)
     return found
 
 

@@ -29,12 +29,12 @@ def permissions(rbac: Path, place: type[Place], parts: contextlib.ExitStack) -> 
     It is what the shipped manifest's comments say, or the manifest as it stands.
     """
     documents = [one for one in yaml.safe_load_all(rbac.read_text()) if one]
-    desired = place.permissions(documents)
-    if desired == documents:
+    wanted = place.permissions(documents)
+    if wanted == documents:
         return rbac
     folder = parts.enter_context(tempfile.TemporaryDirectory(prefix="keyturn-rbac-"))
     written = Path(folder, rbac.name)
-    written.write_text(yaml.safe_dump_all(desired))
+    written.write_text(yaml.safe_dump_all(wanted))
     return written
 
 

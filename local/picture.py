@@ -67,8 +67,8 @@ class Picture:
         """Print the claims below the picture."""
         self.say("")
         for claim in claims:
-            mark, colour = MARKS["done" if claim.contains else "failed"]
-            self._terminal.print(Text.assemble((f"  {mark} ", colour), claim.summary))
+            mark, colour = MARKS["done" if claim.holds else "failed"]
+            self._terminal.print(Text.assemble((f"  {mark} ", colour), claim.says))
 
     def say(self, text: str) -> None:
         """Print a sentence below the picture, which does not change any more."""

@@ -41,7 +41,7 @@ def come_back(stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
     marked = exposure.find_mark(marks, "", old)
     return [
         Claim(f"GitOps has written the exposed key {old} back", held == old),
-        Claim(f"the watch has told people: {SUBJECT}", contains=True),
+        Claim(f"the watch has told people: {SUBJECT}", holds=True),
         Claim("it names the version that is exposed", bool(marked and marked.version in message)),
         Claim("it names the version that is current", record["rotationId"] in message),
         Claim(

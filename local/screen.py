@@ -109,7 +109,7 @@ class Lines:
         """Print the claims."""
         self.say("")
         for claim in claims:
-            self.say(f"  {MARKS['done' if claim.contains else 'failed'][0]} {claim.summary}")
+            self.say(f"  {MARKS['done' if claim.holds else 'failed'][0]} {claim.says}")
 
     def say(self, text: str) -> None:
         """Print a line without a time."""

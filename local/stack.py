@@ -145,8 +145,8 @@ class LocalStack:
         It is a planned rotation, unless the request has a token of its own.
         """
         client = self.cloud.client("secretsmanager")
-        desired = {"ClientRequestToken": f"planned-{uuid.uuid4()}", **request}
-        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **desired)["VersionId"]
+        wanted = {"ClientRequestToken": f"planned-{uuid.uuid4()}", **request}
+        rotation_id: str = client.rotate_secret(SecretId=self.secret_arn, **wanted)["VersionId"]
         return rotation_id
 
     def reach_window(self) -> str:
@@ -214,8 +214,8 @@ class LocalStack:
         self.cloud.client("s3").create_bucket(
             Bucket=RECORD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
-        desired = self._parameters(parts)
-        self.deployment = deploy(self.template, desired, self.cloud, self.functions)
+        wanted = self._parameters(parts)
+        self.deployment = deploy(self.template, wanted, self.cloud, self.functions)
         tell(f"Keyturn: {what} deployed, {len(self.deployment.resources)} resources")
         begin("Secrets Manager tests the key that is there: a dry run of testSecret.")
         # Enabling the schedule without rotating runs testSecret on a temporary pending version.

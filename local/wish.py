@@ -29,10 +29,10 @@ class Wish:
     def stack(self, listeners: Listeners) -> LocalStack:
         """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
         way = ways.options(self.mode, datetime.now(UTC))
-        desired = self.fault.options() if self.fault else {}
+        wanted = self.fault.options() if self.fault else {}
         patience = {"rotation_retry_seconds": 0.5} if self.fault else {}
-        parameters = {**way.get("parameters", {}), **desired.get("parameters", {})}
-        options = {**way, **desired, **patience, "parameters": parameters}
+        parameters = {**way.get("parameters", {}), **wanted.get("parameters", {})}
+        options = {**way, **wanted, **patience, "parameters": parameters}
         return LocalStack(
             listeners,
             real_cluster=self.real_cluster,

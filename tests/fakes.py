@@ -219,10 +219,10 @@ class FakeQuestions:
 def sound_answers() -> list[dict[str, Any]]:
     """What the functions answer where services have what was carried to them."""
     target = "Kubernetes Secret web/session-key"
-    contains = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
+    delivered = {"holds": "current", "version": None, "fingerprint": "0" * 16, "target": target}
     pods = {"web-console": {"current": 2, "others": 0, "unstamped": 0}}
     return [
-        {"function": "deliver_key", "delivered": contains},
+        {"function": "deliver_key", "delivered": delivered},
         {"function": "check_rollout", "pods": pods},
     ]
 
@@ -572,7 +572,7 @@ class FakePrimary:
         self.store.keys -= gone
         return ScanPage(following, len(matching), len(gone), len(matching) - len(gone))
 
-    def find_foreign_key(self, samples: int) -> bool:
+    def has_foreign_keys(self, samples: int) -> bool:
         return any(not name.startswith(self.store.prefixes) for name in self._held())
 
     def flush(self) -> None:

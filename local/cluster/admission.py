@@ -27,12 +27,12 @@ _LABEL_RULE = (
 _LABEL = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 
 
-def admitted(resource: Resource, desired: Json, current: Json | None) -> Json:
+def admitted(resource: Resource, wanted: Json, current: Json | None) -> Json:
     """Return the object as it will be stored, defaults filled in.
 
     `current` is what it replaces, None on creation. Raises `StatusError` 400 or 422.
     """
-    admitted_object = copy.deepcopy(desired)
+    admitted_object = copy.deepcopy(wanted)
     name = admitted_object["metadata"]["name"]
     if not _NAME.match(name) or len(name) > 253:
         raise invalid(resource, name, "metadata.name", "Invalid value: not a DNS subdomain")

@@ -53,14 +53,14 @@ def _counters(family: Family) -> dict[str, int]:
     def total(field: str) -> int:
         return sum(int(one["status"].get(field, 0)) for one in family.replica_sets)
 
-    desired = sum(int(one["spec"]["replicas"]) for one in family.replica_sets)
+    wanted = sum(int(one["spec"]["replicas"]) for one in family.replica_sets)
     available = total("availableReplicas")
     return {
         "replicas": total("replicas"),
         "updatedReplicas": int(family.new["status"].get("replicas", 0)) if family.new else 0,
         "readyReplicas": total("readyReplicas"),
         "availableReplicas": available,
-        "unavailableReplicas": max(0, desired - available),
+        "unavailableReplicas": max(0, wanted - available),
     }
 
 

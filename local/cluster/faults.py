@@ -35,9 +35,9 @@ class _Fault:
     after: bool
 
     def fits(self, request: Request) -> bool:
-        desired = (self.verb, self.resource, self.name)
+        wanted = (self.verb, self.resource, self.name)
         given = (request.verb, request.qualified_resource, request.name)
-        return all(want in {"", have} for want, have in zip(desired, given, strict=True))
+        return all(want in {"", have} for want, have in zip(wanted, given, strict=True))
 
     def happen(self) -> None:
         if self.code is None:

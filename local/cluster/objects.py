@@ -89,13 +89,13 @@ class ObjectStore:
         """
         with self._changed:
             self._require_namespace(resource, namespace)
-            desired = self._with_identity(resource, namespace, manifest)
-            name = desired["metadata"]["name"]
+            wanted = self._with_identity(resource, namespace, manifest)
+            name = wanted["metadata"]["name"]
             if (resource.plural, namespace, name) in self._objects:
                 raise already_exists(resource, name)
             if resource is PODS:
                 self._check_quotas(namespace, name)
-            created = admitted(resource, desired, None)
+            created = admitted(resource, wanted, None)
             if resource.group and "spec" in created:  # workloads count the changes of their spec
                 created["metadata"]["generation"] = 1
             _note_manager(created, manager)
@@ -144,9 +144,9 @@ class ObjectStore:
         """
         with self._changed:
             current = self._find(resource, namespace, name)
-            desired = change(copy.deepcopy(current))
-            self._check_preconditions(resource, current, desired)
-            after = _combined(resource, current, desired, subresource)
+            wanted = change(copy.deepcopy(current))
+            self._check_preconditions(resource, current, wanted)
+            after = _combined(resource, current, wanted, subresource)
             if not subresource:
                 after = admitted(resource, after, current)
             if after == current:
@@ -217,8 +217,8 @@ class ObjectStore:
             raise forbidden(PODS, name, refused)
 
     def _with_identity(self, resource: Resource, namespace: str, manifest: Json) -> Json:
-        desired = copy.deepcopy(manifest)
-        metadata = desired.setdefault("metadata", {})
+        wanted = copy.deepcopy(manifest)
+        metadata = wanted.setdefault("metadata", {})
         if not metadata.get("name"):
             if not metadata.get("generateName"):
                 raise bad_request("resource name may not be empty: set name or generateName")
@@ -236,11 +236,11 @@ class ObjectStore:
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = timestamps.to_seconds(timestamps.now())
         if "status" in resource.subresources:
-            desired["status"] = {"phase": "Pending"} if resource.plural == "pods" else {}
-        return {**desired, "kind": resource.kind, "apiVersion": resource.api_version}
+            wanted["status"] = {"phase": "Pending"} if resource.plural == "pods" else {}
+        return {**wanted, "kind": resource.kind, "apiVersion": resource.api_version}
 
-    def _check_preconditions(self, resource: Resource, current: Json, desired: Json) -> None:
-        here, asked = current["metadata"], desired.get("metadata") or {}
+    def _check_preconditions(self, resource: Resource, current: Json, wanted: Json) -> None:
+        here, asked = current["metadata"], wanted.get("metadata") or {}
         name = here["name"]
         if asked.get("name", name) != name:
             raise bad_request(
@@ -286,17 +286,17 @@ def _note_manager(item: Json, manager: str) -> None:
     item["metadata"]["managedFields"] = [*others, entry]
 
 
-def _combined(resource: Resource, current: Json, desired: Json, subresource: str) -> Json:
+def _combined(resource: Resource, current: Json, wanted: Json, subresource: str) -> Json:
     """Return the wanted object with what its writer cannot change taken from the current one."""
     if subresource == "status":
-        return {**copy.deepcopy(current), "status": desired.get("status") or {}}
+        return {**copy.deepcopy(current), "status": wanted.get("status") or {}}
     if subresource == "binding":
-        return {**copy.deepcopy(current), "spec": desired["spec"]}
-    after = {**desired, "kind": current["kind"], "apiVersion": current["apiVersion"]}
+        return {**copy.deepcopy(current), "spec": wanted["spec"]}
+    after = {**wanted, "kind": current["kind"], "apiVersion": current["apiVersion"]}
     kept = {key: current["metadata"][key] for key in _FIXED_METADATA if key in current["metadata"]}
     chosen = {
         key: value
-        for key, value in (desired.get("metadata") or {}).items()
+        for key, value in (wanted.get("metadata") or {}).items()
         if key not in _FIXED_METADATA
     }
     after["metadata"] = {**chosen, **kept}

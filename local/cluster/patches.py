@@ -95,10 +95,8 @@ def _merge_list(
             merged.pop(name, None)
         else:
             merged[name] = strategic_merge_patch(merged.get(name), item)
-    desired = [item.get(merge_key) for item in order or []]
-    ranked = sorted(
-        merged, key=lambda name: desired.index(name) if name in desired else len(desired)
-    )
+    wanted = [item.get(merge_key) for item in order or []]
+    ranked = sorted(merged, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
     return [merged[name] for name in ranked]
 
 

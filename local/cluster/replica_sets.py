@@ -88,8 +88,8 @@ def replica_failure(replica_set: Json) -> Json | None:
 def _is_selected(replica_set: Json, pod: Json) -> bool:
     """Whether a pod still has the labels: one that lost them is let go (`ReleasePod`)."""
     labels = pod["metadata"].get("labels") or {}
-    desired: dict[str, str] = replica_set["spec"]["selector"]["matchLabels"]
-    return desired.items() <= labels.items()
+    wanted: dict[str, str] = replica_set["spec"]["selector"]["matchLabels"]
+    return wanted.items() <= labels.items()
 
 
 def _available_from(pods: Objects, min_ready_seconds: int) -> list[datetime]:

@@ -37,8 +37,8 @@ def label_selector(text: str) -> Predicate:
 def _label_term(text: str) -> Callable[[Mapping[str, str]], bool]:
     if match := _IN.match(text):
         key, operator, values = match.groups()
-        desired = {value.strip() for value in values.split(",")}
-        return lambda labels: (labels.get(key) in desired) == (operator == "in")
+        wanted = {value.strip() for value in values.split(",")}
+        return lambda labels: (labels.get(key) in wanted) == (operator == "in")
     if match := _EQUALITY.match(text):
         key, operator, value = match.groups()
         return lambda labels: (labels.get(key) == value) == (operator != "!=")

@@ -145,12 +145,12 @@ def _delete(store: ObjectStore, request: Request) -> Json:
     return errors.success(request.resource, request.name, last["metadata"]["uid"])
 
 
-def _check_preconditions(request: Request, desired: Json, current: Json) -> None:
+def _check_preconditions(request: Request, wanted: Json, current: Json) -> None:
     for field, title in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         here = current["metadata"][field]
-        if desired.get(field, here) != here:
+        if wanted.get(field, here) != here:
             why = (
-                f"Precondition failed: {title} in precondition: {desired[field]}, "
+                f"Precondition failed: {title} in precondition: {wanted[field]}, "
                 f"{title} in object meta: {here}"
             )
             raise errors.conflict(request.resource, request.name, why)

@@ -56,12 +56,12 @@ def _complete_workload(resource: Resource, workload: Json, current: Json | None)
         spec["replicas"] = 1
     if not isinstance(spec["replicas"], int) or spec["replicas"] < 0:
         raise invalid(resource, name, "spec.replicas", "Invalid value: must be 0 or more")
-    desired = (spec.get("selector") or {}).get("matchLabels")
-    if not desired:
+    wanted = (spec.get("selector") or {}).get("matchLabels")
+    if not wanted:
         raise invalid(resource, name, "spec.selector", "Required value")
     template = spec.setdefault("template", {})
     labels = template.setdefault("metadata", {}).get("labels") or {}
-    if not desired.items() <= labels.items():
+    if not wanted.items() <= labels.items():
         why = "Invalid value: `selector` does not match template `labels`"
         raise invalid(resource, name, "spec.template.metadata.labels", why)
     if current and current["spec"]["selector"] != spec["selector"]:
@@ -96,9 +96,9 @@ def _complete_pod_spec(resource: Resource, name: str, field: str, spec: Json) ->
 
 
 def _check_container(resource: Resource, name: str, at: str, container: Json) -> None:
-    for desired in ("name", "image"):
-        if not container.get(desired):
-            raise invalid(resource, name, f"{at}.{desired}", "Required value")
+    for wanted in ("name", "image"):
+        if not container.get(wanted):
+            raise invalid(resource, name, f"{at}.{wanted}", "Required value")
     for index, variable in enumerate(container.get("env") or []):
         if variable.get("value") and variable.get("valueFrom"):
             why = 'Invalid value: "": may not be specified when `value` is not empty'

@@ -72,13 +72,13 @@ def deploy(
     translated = translate(source, values, cloud.region)
     scope, physical_ids, attributes = _scope(translated, values, cloud, stack_name)
     stack = Stack(stack_name, template.parent.resolve(), cloud, functions)
-    desired = _wanted(translated["Resources"], scope.conditions)
-    for kind in {resource["Type"] for resource in desired.values()}:
+    wanted = _wanted(translated["Resources"], scope.conditions)
+    for kind in {resource["Type"] for resource in wanted.values()}:
         creator_of(kind)
     resources = {}
-    for name in order(desired, scope.conditions):
-        kind = desired[name]["Type"]
-        properties, created = _create(name, desired[name], scope, stack)
+    for name in order(wanted, scope.conditions):
+        kind = wanted[name]["Type"]
+        properties, created = _create(name, wanted[name], scope, stack)
         physical_ids[name], attributes[name] = created.physical_id, created.attributes
         resources[name] = DeployedResource(kind, properties, created.physical_id)
     outputs = _wanted(translated.get("Outputs", {}), scope.conditions)

@@ -35,11 +35,11 @@ def _holds(expression: Mapping[str, Any], values: Values) -> bool:
         left, right = (_value(side, values) for side in argument)
         return left == right
     if name == "Fn::Contains":
-        members, desired = (_value(side, values) for side in argument)
-        return desired in members
+        members, wanted = (_value(side, values) for side in argument)
+        return wanted in members
     if name == "Fn::EachMemberEquals":
-        members, desired = (_value(side, values) for side in argument)
-        return all(member == desired for member in members)
+        members, wanted = (_value(side, values) for side in argument)
+        return all(member == wanted for member in members)
     if name == "Fn::EachMemberIn":
         members, allowed = (_value(side, values) for side in argument)
         return all(member in allowed for member in members)

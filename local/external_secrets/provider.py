@@ -34,13 +34,13 @@ class SecretsManagerProvider:
 
     def _read(self, reference: Mapping[str, str]) -> str:
         version = reference.get("version") or "AWSCURRENT"
-        desired = (
+        wanted = (
             {"VersionId": version.removeprefix("uuid/")}
             if version.startswith("uuid/")
             else {"VersionStage": version}
         )
         try:
-            found = self._client().get_secret_value(SecretId=reference["key"], **desired)
+            found = self._client().get_secret_value(SecretId=reference["key"], **wanted)
         except (ClientError, BotoCoreError) as error:
             raise ProviderError(str(error)) from error
         return str(found["SecretString"])

@@ -52,8 +52,8 @@ class KubernetesSecretPlace(Place):
     def claims(self, record: Mapping[str, Any], first_key: str) -> list[Claim]:
         """That the Secret holds the new key, and no longer the old one."""
         held, new = secret_key.parse_key(self.value()).fingerprint, record["fingerprints"]["new"]
-        summary = f"{self.title} holds key {held}, no longer {first_key}"
-        return [Claim(summary, new == held != first_key)]
+        says = f"{self.title} holds key {held}, no longer {first_key}"
+        return [Claim(says, new == held != first_key)]
 
     def _secret(self) -> Json:
         admin = self._ground.cluster.admin

@@ -184,8 +184,8 @@ class VaultPlace(Place):
         ]
         if record["mode"] != "emergency":
             return claims
-        summary = f"version {before}, with the exposed key, is destroyed"
-        return [*claims, Claim(summary, self.destroyed(before))]
+        says = f"version {before}, with the exposed key, is destroyed"
+        return [*claims, Claim(says, self.destroyed(before))]
 
     def destroyed(self, version: int) -> bool:
         """Whether a version's values are gone for good."""

@@ -81,8 +81,8 @@ def _month_day(item: str) -> DayRule:
     if item == "L":
         return lambda day: day.day == _last_day(day)
     if item.endswith("L") and item[:-1] in DAYS:
-        desired = DAYS[item[:-1]]
-        return lambda day: _weekday(day) == desired and day.day > _last_day(day) - 7
+        wanted = DAYS[item[:-1]]
+        return lambda day: _weekday(day) == wanted and day.day > _last_day(day) - 7
     days = _numbers(item, 1, 31, {})
     return lambda day: day.day in days
 
@@ -97,8 +97,8 @@ def _week_day(item: str) -> DayRule:
         return lambda day: _weekday(day) == DAYS["SAT"]
     if "#" in item:
         name, _, count = item.partition("#")
-        desired, nth = _number(name, 1, 7, DAYS), _number(count, 1, 5, {})
-        return lambda day: _weekday(day) == desired and (day.day - 1) // 7 + 1 == nth
+        wanted, nth = _number(name, 1, 7, DAYS), _number(count, 1, 5, {})
+        return lambda day: _weekday(day) == wanted and (day.day - 1) // 7 + 1 == nth
     days = _numbers(item, 1, 7, DAYS)
     return lambda day: _weekday(day) in days
 

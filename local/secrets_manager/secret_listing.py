@@ -96,13 +96,13 @@ def _list_entry(secret: Secret) -> Response:
     return entry | ({"SecretVersionsToStages": versions} if versions else {})
 
 
-def _matches(secret: Secret, desired: Mapping[str, Any]) -> bool:
+def _matches(secret: Secret, wanted: Mapping[str, Any]) -> bool:
     """Tell whether a secret passes one filter: any value is a prefix, `!` turns a value round."""
     return any(
-        not _has_prefix(secret, desired["Key"], value[1:])
+        not _has_prefix(secret, wanted["Key"], value[1:])
         if value.startswith("!")
-        else _has_prefix(secret, desired["Key"], value)
-        for value in desired.get("Values") or []
+        else _has_prefix(secret, wanted["Key"], value)
+        for value in wanted.get("Values") or []
     )
 
 

@@ -75,11 +75,11 @@ class VersionOperations:
         first = token not in secret.versions and all(
             version.value is None for version in secret.versions.values()
         )
-        desired = {*stages, label_rules.CURRENT} if first else {*stages}
+        wanted = {*stages, label_rules.CURRENT} if first else {*stages}
         before = secret.labels
         if before.get(label_rules.PENDING) not in (None, token):
             before = label_rules.detach(before, label_rules.PENDING)
-        after = label_rules.attach(before, sorted(desired), token)
+        after = label_rules.attach(before, sorted(wanted), token)
         created = secret.versions.setdefault(token, Version(token, now))
         created.value, created.hidden_reads = value, self._store.reads_before_visible
         if after.get(label_rules.CURRENT) != secret.labels.get(label_rules.CURRENT):

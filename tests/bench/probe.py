@@ -37,7 +37,7 @@ def vendors(subject: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    (desired,) = sys.argv[1:]
-    load(desired)
+    (wanted,) = sys.argv[1:]
+    load(wanted)
     cost = {"cpu_ms": time.process_time() * 1000, "rss_mb": peak_rss_mb()}
-    sys.stdout.write(json.dumps({**cost, "vendors": vendors(desired)}) + "\n")
+    sys.stdout.write(json.dumps({**cost, "vendors": vendors(wanted)}) + "\n")

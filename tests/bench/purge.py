@@ -69,20 +69,16 @@ class Bench:
 
     def measure(self, rounds: int) -> Purges:
         """Purge in every way, in turns: first without a probe, then with one."""
-        works: dict[str, list[Work]] = {delivery: [] for delivery in ways()}
-        probes: dict[str, list[Probe]] = {delivery: [] for delivery in ways() if delivery in PROBED}
+        works: dict[str, list[Work]] = {way: [] for way in ways()}
+        probes: dict[str, list[Probe]] = {way: [] for way in ways() if way in PROBED}
         for number in range(1, rounds + 1):
-            for delivery, found in works.items():
-                found.append(self._purge(delivery, self._sessions))
-            self._say(number, rounds, {delivery: found[-1] for delivery, found in works.items()})
+            for way, found in works.items():
+                found.append(self._purge(way, self._sessions))
+            self._say(number, rounds, {way: found[-1] for way, found in works.items()})
         for number in range(1, rounds + 1):
-            for delivery, probed in probes.items():
-                probed.append(
-                    self._probe(delivery, median(work.seconds for work in works[delivery]))
-                )
-            p99 = ", ".join(
-                f"{delivery} {one[-1].purge.p99:.1f}" for delivery, one in probes.items()
-            )
+            for way, probed in probes.items():
+                probed.append(self._probe(way, median(work.seconds for work in works[way])))
+            p99 = ", ".join(f"{way} {one[-1].purge.p99:.1f}" for way, one in probes.items())
             self._tell(f"Probed {number} of {rounds}, {self._target.name}: p99 in ms: {p99}")
         return Purges(self._target.name, self._target.kind, self._sessions, works, probes)
 
@@ -90,42 +86,42 @@ class Bench:
         """Purge ever more sessions, once each: what a purge costs, and its memory."""
         found: dict[str, list[Work]] = {FAST: [], LIMIT: [], FLUSH: []}
         for number in numbers:
-            for delivery, works in found.items():
-                works.append(self._purge(delivery, number))
+            for way, works in found.items():
+                works.append(self._purge(way, number))
             self._tell(f"{number:,} sessions, {self._target.name}: {found[FAST][-1].seconds:.1f} s")
         return found
 
-    def _purge(self, delivery: str, sessions: int) -> Work:
-        keys = min(sessions, LOOPED) if delivery == LOOP else sessions
-        self._prepare(delivery, keys)
+    def _purge(self, way: str, sessions: int) -> Work:
+        keys = min(sessions, LOOPED) if way == LOOP else sessions
+        self._prepare(way, keys)
         others = keys_left(self._target) - keys
-        said = self._work(delivery)
+        said = self._work(way)
         left = keys_left(self._target) - others
         if left or said.get("deleted", keys) != keys:
-            raise PurgeFailed(f"{delivery}: {left} of {keys} sessions are left; it said {said}.")
+            raise PurgeFailed(f"{way}: {left} of {keys} sessions are left; it said {said}.")
         return work_of(said, keys)
 
-    def _prepare(self, delivery: str, sessions: int) -> None:
-        prepare(self._target, sessions, 0 if delivery == FLUSH else OTHERS_EVERY)
+    def _prepare(self, way: str, sessions: int) -> None:
+        prepare(self._target, sessions, 0 if way == FLUSH else OTHERS_EVERY)
 
-    def _work(self, delivery: str) -> dict[str, Any]:
+    def _work(self, way: str) -> dict[str, Any]:
         """Purge in a fresh process; returns what it says of that."""
-        argv = [sys.executable, "-m", "tests.bench.purge_work", delivery]
+        argv = [sys.executable, "-m", "tests.bench.purge_work", way]
         argv.append(json.dumps(settings(self._target)))
-        command = Command(f"purge, {delivery}", argv, environment(), LONGEST_SECONDS, ROOT)
+        command = Command(f"purge, {way}", argv, environment(), LONGEST_SECONDS, ROOT)
         said: dict[str, Any] = json.loads(run(self._processes, command)[-1])
         return said
 
-    def _probe(self, delivery: str, seconds: float) -> Probe:
-        self._prepare(delivery, self._sessions)
+    def _probe(self, way: str, seconds: float) -> Probe:
+        self._prepare(way, self._sessions)
         least, most = IDLE_SECONDS
         with ProbeProcess(self._processes, self._target) as probe:
             idle = time.monotonic()
             time.sleep(min(max(seconds, least), most))
             idle_ended = time.monotonic()
-            said = self._work(delivery)
+            said = self._work(way)
             began, ended = said["began"], said["ended"]
-            if delivery == FLUSH:  # what it leaves to the background is part of it
+            if way == FLUSH:  # what it leaves to the background is part of it
                 with self._target.clients() as clients:
                     wait_until_freed(clients)
                 ended = max(time.monotonic(), began + FLUSH_SECONDS)
@@ -134,9 +130,7 @@ class Bench:
         return Probe(_latency(answers, idle, idle_ended), _latency(answers, began, ended))
 
     def _say(self, number: int, rounds: int, works: Mapping[str, Work]) -> None:
-        said = ", ".join(
-            f"{delivery} {work.keys_per_second / 1000:.0f}" for delivery, work in works.items()
-        )
+        said = ", ".join(f"{way} {work.keys_per_second / 1000:.0f}" for way, work in works.items())
         self._tell(f"Purges {number} of {rounds}, {self._target.name}: thousands a second: {said}")
 
 
@@ -186,7 +180,7 @@ class ProbeProcess:
 
 def ways() -> tuple[str, ...]:
     """The ways that can be measured here: the runbook's needs redis-cli."""
-    return tuple(delivery for delivery in WAYS if delivery != RUNBOOK or shutil.which("redis-cli"))
+    return tuple(way for way in WAYS if way != RUNBOOK or shutil.which("redis-cli"))
 
 
 def sizes_for(sessions: int, *, largest: bool) -> list[int]:

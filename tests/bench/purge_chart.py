@@ -64,9 +64,7 @@ def _columns(groups: Sequence[tuple[Purges, Sequence[Row]]]) -> tuple[list[Bar |
 def rows(found: Purges) -> list[Row]:
     """Each way with its two bars, and the idle server."""
     shown: list[Row] = [
-        (LABELS[delivery], _speed(found, delivery), _wait(found, delivery))
-        for delivery in WAYS
-        if delivery in found.works
+        (LABELS[way], _speed(found, way), _wait(found, way)) for way in WAYS if way in found.works
     ]
     idle = found.latency(PROBED[0], idle=True)
     return (
@@ -74,21 +72,21 @@ def rows(found: Purges) -> list[Row]:
     )
 
 
-def _speed(found: Purges, delivery: str) -> Bar | None:
+def _speed(found: Purges, way: str) -> Bar | None:
     """No bar for flush: it would be so long that no other could be seen."""
-    value, ratio = found.keys_per_second(delivery), found.to_runbook(delivery)
-    if value is None or delivery == FLUSH:
+    value, ratio = found.keys_per_second(way), found.to_runbook(way)
+    if value is None or way == FLUSH:
         return None
-    behind = f" ({ratio:.2g} x)" if ratio and delivery not in {RUNBOOK, LIMIT} else ""
-    return Bar(value, f"{value / 1000:,.0f} thousand{behind}", delivery in OURS)
+    behind = f" ({ratio:.2g} x)" if ratio and way not in {RUNBOOK, LIMIT} else ""
+    return Bar(value, f"{value / 1000:,.0f} thousand{behind}", way in OURS)
 
 
-def _wait(found: Purges, delivery: str) -> Bar | None:
-    waited, ratio = found.latency(delivery), found.p99_to_idle(delivery)
+def _wait(found: Purges, way: str) -> Bar | None:
+    waited, ratio = found.latency(way), found.p99_to_idle(way)
     if waited is None:
         return None
     behind = f" ({ratio:.1f} x)" if ratio else ""
-    return Bar(waited.p99, f"{waited.p99:.1f} ms{behind}", delivery in OURS)
+    return Bar(waited.p99, f"{waited.p99:.1f} ms{behind}", way in OURS)
 
 
 def _draw_row(y: int, row: Row, most: Sequence[float]) -> Iterator[str]:

@@ -77,42 +77,42 @@ class Purges:
     probes: Mapping[str, Sequence[Probe]]
     sizes: Mapping[str, Sequence[Work]] = field(default_factory=dict)
 
-    def keys_per_second(self, delivery: str) -> float | None:
+    def keys_per_second(self, way: str) -> float | None:
         """The median; None for a way that was not measured."""
-        return _median(work.keys_per_second for work in self.works.get(delivery, ()))
+        return _median(work.keys_per_second for work in self.works.get(way, ()))
 
-    def cpu_per_key(self, delivery: str) -> float | None:
+    def cpu_per_key(self, way: str) -> float | None:
         """The median of the server's CPU seconds for a session."""
-        return _median(work.cpu_per_key for work in self.works.get(delivery, ()))
+        return _median(work.cpu_per_key for work in self.works.get(way, ()))
 
-    def to_runbook(self, delivery: str) -> float | None:
+    def to_runbook(self, way: str) -> float | None:
         """How many times as fast as the runbook's command."""
-        return _ratio(self.keys_per_second(delivery), self.keys_per_second(RUNBOOK))
+        return _ratio(self.keys_per_second(way), self.keys_per_second(RUNBOOK))
 
-    def to_limit(self, delivery: str) -> float | None:
+    def to_limit(self, way: str) -> float | None:
         """Which part of the server's work was deleting: its CPU a key alone, by that of a way.
 
         A flush does not delete key by key, so it has no such limit.
         """
-        if delivery == FLUSH:
+        if way == FLUSH:
             return None
-        return _ratio(self.cpu_per_key(LIMIT), self.cpu_per_key(delivery))
+        return _ratio(self.cpu_per_key(LIMIT), self.cpu_per_key(way))
 
-    def to_verified_limit(self, delivery: str) -> float | None:
+    def to_verified_limit(self, way: str) -> float | None:
         """The same, where the server alone makes a second pass that counts, as ours does."""
-        if delivery == FLUSH:
+        if way == FLUSH:
             return None
         alone = _median(work.verified_cpu_per_key for work in self.works.get(LIMIT, ()))
-        return _ratio(alone, self.cpu_per_key(delivery))
+        return _ratio(alone, self.cpu_per_key(way))
 
-    def p99_to_idle(self, delivery: str) -> float | None:
+    def p99_to_idle(self, way: str) -> float | None:
         """The median over the rounds of the probe's p99, by the idle p99 of the same round."""
-        probes = self.probes.get(delivery, ())
+        probes = self.probes.get(way, ())
         return _median(one.purge.p99 / one.idle.p99 for one in probes if one.idle.p99 > 0)
 
-    def latency(self, delivery: str, *, idle: bool = False) -> Latency | None:
+    def latency(self, way: str, *, idle: bool = False) -> Latency | None:
         """The medians of what a probe waited: during a purge, or before it."""
-        found = [one.idle if idle else one.purge for one in self.probes.get(delivery, ())]
+        found = [one.idle if idle else one.purge for one in self.probes.get(way, ())]
         if not found:
             return None
         return Latency(
@@ -133,7 +133,7 @@ class Goal:
 
     what: str
     value: float | None
-    desired: float
+    wanted: float
     at_least: bool
     unit: str
 
@@ -142,7 +142,7 @@ class Goal:
         """Whether it was reached."""
         if self.value is None:
             return False
-        return self.value >= self.desired if self.at_least else self.value <= self.desired
+        return self.value >= self.wanted if self.at_least else self.value <= self.wanted
 
 
 def goals(found: Purges) -> list[Goal]:

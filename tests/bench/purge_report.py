@@ -56,7 +56,7 @@ RUNBOOK_COMMANDS = {
 def purge(found: Purges, rounds: int) -> list[str]:
     """The table of one server or cluster, how it was measured, and the goals."""
     head = ("", "keys/s", "ratio", "CPU a key", "of limit", "p50", "p99", "max", "p99 to idle")
-    rows = [_row(found, delivery) for delivery in WAYS if delivery in found.works]
+    rows = [_row(found, way) for way in WAYS if way in found.works]
     idle = found.latency(FAST, idle=True)
     rows.append(("no purge: idle", "", "", "", "", *_waits(idle), ""))
     verified = _number(found.to_verified_limit(FAST))
@@ -89,7 +89,7 @@ def sizes(found: Purges) -> list[str]:
             f"{fast.memory_growth_mb:.1f} MB",
             f"{flush.flush_seconds * 1000:.2f} ms",
         )
-        for fast, alone, flush in zip(*(found.sizes[delivery] for delivery in SIZED), strict=True)
+        for fast, alone, flush in zip(*(found.sizes[way] for way in SIZED), strict=True)
     ]
     head = (
         *("sessions", "fast", "keys/s", "CPU a key", "server alone", "by both passes"),
@@ -111,45 +111,43 @@ def document(found: Purges) -> dict[str, Any]:
     return {
         "server": found.server,
         "sessions": found.sessions,
-        **{delivery: _way(found, delivery) for delivery in WAYS if delivery in found.works},
+        **{way: _way(found, way) for way in WAYS if way in found.works},
         "goals": [{**asdict(goal), "met": goal.met} for goal in goals(found)],
-        "sizes": {
-            delivery: [asdict(work) for work in works] for delivery, works in found.sizes.items()
-        },
+        "sizes": {way: [asdict(work) for work in works] for way, works in found.sizes.items()},
     }
 
 
-def _way(found: Purges, delivery: str) -> dict[str, Any]:
-    works, probes = found.works[delivery], found.probes.get(delivery, ())
+def _way(found: Purges, way: str) -> dict[str, Any]:
+    works, probes = found.works[way], found.probes.get(way, ())
     seconds = sorted(work.seconds for work in works)[len(works) // 2]
-    cpu = found.cpu_per_key(delivery)
+    cpu = found.cpu_per_key(way)
     told: dict[str, Any] = {
-        "keys_per_second": found.keys_per_second(delivery),
-        "ratio_to_runbook": found.to_runbook(delivery),
-        "ratio_to_limit": found.to_limit(delivery),
-        "ratio_to_limit_with_counting": found.to_verified_limit(delivery),
-        "probe_p99_ratio_to_idle": found.p99_to_idle(delivery),
+        "keys_per_second": found.keys_per_second(way),
+        "ratio_to_runbook": found.to_runbook(way),
+        "ratio_to_limit": found.to_limit(way),
+        "ratio_to_limit_with_counting": found.to_verified_limit(way),
+        "probe_p99_ratio_to_idle": found.p99_to_idle(way),
         "cpu_microseconds_per_key": None if cpu is None else cpu * MICROSECONDS,
         "whole_seconds": seconds,
         "peak_rss_mb": max(work.peak_mb for work in works),
-        "probe_ms": _latency(found.latency(delivery)),
-        "idle_ms": _latency(found.latency(delivery, idle=True)),
+        "probe_ms": _latency(found.latency(way)),
+        "idle_ms": _latency(found.latency(way, idle=True)),
         "rounds": [asdict(work) for work in works],
         "probed_rounds": [asdict(probe) for probe in probes],
     }
-    return {"seconds": found.flush_seconds(), **told} if delivery == FLUSH else told
+    return {"seconds": found.flush_seconds(), **told} if way == FLUSH else told
 
 
-def _row(found: Purges, delivery: str) -> tuple[str, ...]:
-    cpu = found.cpu_per_key(delivery)
+def _row(found: Purges, way: str) -> tuple[str, ...]:
+    cpu = found.cpu_per_key(way)
     return (
-        LABELS[delivery],
-        _number(found.keys_per_second(delivery), ",.0f"),
-        _number(found.to_runbook(delivery), ".2f", " x"),
+        LABELS[way],
+        _number(found.keys_per_second(way), ",.0f"),
+        _number(found.to_runbook(way), ".2f", " x"),
         _number(None if cpu is None else cpu * MICROSECONDS, ".2f", " us"),
-        _number(found.to_limit(delivery)),
-        *_waits(found.latency(delivery)),
-        _number(found.p99_to_idle(delivery), ".2f", " x"),
+        _number(found.to_limit(way)),
+        *_waits(found.latency(way)),
+        _number(found.p99_to_idle(way), ".2f", " x"),
     )
 
 
@@ -160,10 +158,10 @@ def _runbook_lines(found: Purges) -> Sequence[str]:
 def _goal_lines(found: Sequence[Goal]) -> list[str]:
     lines = []
     for goal in found:
-        desired = f"{'at least' if goal.at_least else 'at most'} {goal.desired:g}{goal.unit}"
+        wanted = f"{'at least' if goal.at_least else 'at most'} {goal.wanted:g}{goal.unit}"
         verdict = "met" if goal.met else "NOT MET" if goal.value is not None else "not measured"
         lines.append(
-            f"  Goal: {goal.what}: {_number(goal.value)}{goal.unit}, wanted {desired}: {verdict}"
+            f"  Goal: {goal.what}: {_number(goal.value)}{goal.unit}, wanted {wanted}: {verdict}"
         )
     return lines
 

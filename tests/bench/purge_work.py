@@ -182,12 +182,12 @@ WAYS: dict[str, Callable[[Servers], Said]] = {
 }
 
 
-def measured(delivery: str, settings: SessionSettings) -> Said:
+def measured(way: str, settings: SessionSettings) -> Said:
     """Purge, and what it took."""
     servers = Servers(settings)
     start_mb, cpu = peak_rss_mb(), servers.cpu()
     began = time.monotonic()
-    said = WAYS[delivery](servers)
+    said = WAYS[way](servers)
     ended = time.monotonic()
     return {
         "began": began,

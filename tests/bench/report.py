@@ -70,9 +70,7 @@ def times(value: float, baseline: float) -> str:
 def rotation(ways: Ways, sessions: int, redis_client: str) -> list[str]:
     """The table of rotations, and what each way does."""
     rows = [(name, *_compared(ways, stage)) for name, stage in STAGES]
-    left = {
-        delivery: median(one.old_pods_left for one in found) for delivery, found in ways.items()
-    }
+    left = {way: median(one.old_pods_left for one in found) for way, found in ways.items()}
     counts = (f"{left[RUNBOOK]:.0f}", f"{left[KEYTURN]:.0f}", "", f"{left[WARM]:.0f}", "")
     rows.append(("old pods left at its end", *counts))
     rounds = len(ways[RUNBOOK])
@@ -94,7 +92,7 @@ def rotation(ways: Ways, sessions: int, redis_client: str) -> list[str]:
 
 def _compared(ways: Ways, stage: Callable[[Rotation], float]) -> tuple[str, ...]:
     """One row: the runbook's median, then Keyturn's with their ratios to it."""
-    base, cold, warm = (median(map(stage, ways[delivery])) for delivery in (RUNBOOK, KEYTURN, WARM))
+    base, cold, warm = (median(map(stage, ways[way])) for way in (RUNBOOK, KEYTURN, WARM))
     return (
         f"{base:.2f} s",
         *(f"{cold:.2f} s", times(cold, base)),

@@ -52,11 +52,11 @@ class Rollouts:
 
 def is_rolled_out(deployment: Json) -> bool:
     """Whether `kubectl rollout status` calls a Deployment rolled out (rollout_status.go)."""
-    status, desired = deployment["status"], deployment["spec"]["replicas"]
+    status, wanted = deployment["status"], deployment["spec"]["replicas"]
     updated = status.get("updatedReplicas", 0)
     return bool(
         status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-        and updated >= desired
+        and updated >= wanted
         and status.get("replicas", 0) <= updated
         and status.get("availableReplicas", 0) >= updated
     )

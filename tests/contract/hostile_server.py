@@ -39,12 +39,12 @@ class HostileServer:
 
     def __init__(
         self,
-        options: str,
+        manner: str,
         language: Language = "http",
         tls: ssl.SSLContext | None = None,
         good: bytes = b"",
     ) -> None:
-        self._manner, self._language, self._tls = options, language, tls
+        self._manner, self._language, self._tls = manner, language, tls
         self._good = good
         self._over = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))

@@ -91,17 +91,17 @@ class ServerStage:
 class ClusterStage:
     def __init__(self, cluster: RedisCluster, database: int) -> None:
         self.cluster, self.database = cluster, database
-        self.locations = cluster.client(database)
+        self.held = cluster.client(database)
 
     def store(self, *prefixes: str) -> session_store.SessionStore:
         changes = {"session_prefixes": prefixes or ("session:",), "redis_database": self.database}
         return store_of_cluster(self.cluster, **changes)
 
     def put(self, *names: bytes) -> None:
-        self.locations.put(*names)
+        self.held.put(*names)
 
     def names(self) -> set[bytes]:
-        return self.locations.names()
+        return self.held.names()
 
 
 def one_slice(

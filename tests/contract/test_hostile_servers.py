@@ -162,7 +162,7 @@ LOOKS = {
         _aws("http", lambda: notifications.EventBridgeBus("default").send(MESSAGE)),
     ),
 }
-CASES = [(look, options) for look in LOOKS for options in MANNERS]
+CASES = [(look, manner) for look in LOOKS for manner in MANNERS]
 
 
 @pytest.fixture(autouse=True)
@@ -213,15 +213,15 @@ def outcome(look: Callable[[], object]) -> object:
     return ended[0]
 
 
-@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{m}" for n, m in CASES])
+@pytest.mark.parametrize(("name", "manner"), CASES, ids=[f"{n}-{m}" for n, m in CASES])
 def test_a_look_at_a_hostile_server_ends_in_time_with_a_passing_error(
-    name: str, options: str
+    name: str, manner: str
 ) -> None:
     look = LOOKS[name]
     tls = TLS if look.tls else None
-    with HostileServer(options, look.language, tls) as server:
+    with HostileServer(manner, look.language, tls) as server:
         ended = outcome(lambda: look.at(server.port))
-        if look.takes_any_body and options == "floods":
+        if look.takes_any_body and manner == "floods":
             assert isinstance(ended, Answer | None)
             return
         assert type(ended) is look.error, ended

@@ -159,9 +159,9 @@ def replicated(request: pytest.FixtureRequest, processes: Processes) -> Iterator
         yield cluster
 
 
-@pytest.mark.parametrize("delivery", ["killed", "asked to hand over"])
+@pytest.mark.parametrize("way", ["killed", "asked to hand over"])
 def test_a_replica_that_takes_over_is_walked_from_its_beginning(
-    delivery: str, replicated: RedisCluster
+    way: str, replicated: RedisCluster
 ) -> None:
     with filled(replicated) as keys:
         primary = replicated.primaries()[-1]
@@ -171,13 +171,13 @@ def test_a_replica_that_takes_over_is_walked_from_its_beginning(
         purging = in_the_middle(store_of_cluster(replicated))
         with replicated.nodes[primary].client() as client:
             assert client.wait(1, 10_000) == 1  # or the replica deletes again what was deleted
-        if delivery == "killed":
+        if way == "killed":
             replicated.kill(primary)
         else:
             follower = next(i for i in range(6) if replica_of(replicated, i, primary))
             ask(replicated, follower, "CLUSTER", "FAILOVER")
         wait_for(lambda: taken_over(replicated, primary, slots), "takeover")
-        if delivery == "killed":
+        if way == "killed":
             replicated.restart(primary)
         replicated.wait_until_whole()
         entry = purging.to_the_end()

@@ -13,10 +13,10 @@ T = TypeVar("T")
 DEADLINE_SECONDS = 20.0
 
 
-def until(facts: Callable[[], T], contains: Callable[[T], bool]) -> T:
+def until(facts: Callable[[], T], holds: Callable[[T], bool]) -> T:
     """Read facts until they hold; fail with the last ones."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not contains(found := facts()):
+    while not holds(found := facts()):
         assert time.monotonic() < deadline, found
         time.sleep(0.01)
     return found
@@ -50,9 +50,9 @@ def wait_for_rollout(cluster: ClusterUnderTest, namespace: str, name: str) -> Js
 
 
 def wait_for_pod(
-    cluster: ClusterUnderTest, namespace: str, name: str, contains: Callable[[Json], bool]
+    cluster: ClusterUnderTest, namespace: str, name: str, holds: Callable[[Json], bool]
 ) -> Json:
-    return until(lambda: cluster.admin.get(PODS, namespace, name), contains)
+    return until(lambda: cluster.admin.get(PODS, namespace, name), holds)
 
 
 def condition(item: Json, kind: str) -> Json:

@@ -166,11 +166,11 @@ def test_a_state_says_what_it_is_for(state: State) -> None:
 def answer(choice: str, **facts: Any) -> str:
     """Where a Choice goes, for the facts that its ledger has, by dotted path."""
 
-    def contains(rule: dict[str, Any]) -> bool:
+    def holds(rule: dict[str, Any]) -> bool:
         if "And" in rule:
-            return all(contains(part) for part in rule["And"])
+            return all(holds(part) for part in rule["And"])
         if "Not" in rule:
-            return not contains(rule["Not"])
+            return not holds(rule["Not"])
         path = rule["Variable"].removeprefix("$.").replace(".", "__")
         if "IsPresent" in rule:
             return (path in facts) is bool(rule["IsPresent"])
@@ -178,7 +178,7 @@ def answer(choice: str, **facts: Any) -> str:
         return path in facts and bool(facts[path] == compared)
 
     (body,) = (state.body for state in STATES if state.name == choice)
-    return next((str(rule["Next"]) for rule in body["Choices"] if contains(rule)), body["Default"])
+    return next((str(rule["Next"]) for rule in body["Choices"] if holds(rule)), body["Default"])
 
 
 @pytest.mark.parametrize(

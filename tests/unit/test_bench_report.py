@@ -215,9 +215,9 @@ def test_the_layer_shows_its_ten_largest_and_the_sum_of_the_others() -> None:
     assert row(lines, "3 others") == ["3.0", "MB"]
 
 
-@pytest.mark.parametrize(("name", "summary"), [("boto3", "is in it"), ("redis", "is rightly not")])
-def test_the_layer_says_whether_it_holds_boto3(name: str, summary: str) -> None:
-    assert any(f"boto3 {summary}" in line for line in report.layer(Layer(((name, MB),))))
+@pytest.mark.parametrize(("name", "says"), [("boto3", "is in it"), ("redis", "is rightly not")])
+def test_the_layer_says_whether_it_holds_boto3(name: str, says: str) -> None:
+    assert any(f"boto3 {says}" in line for line in report.layer(Layer(((name, MB),))))
 
 
 def test_a_layer_that_could_not_be_built_says_why() -> None:

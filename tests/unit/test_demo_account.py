@@ -14,26 +14,26 @@ NOTHING: Any = None  # these claims look at no stack
 
 
 @pytest.mark.parametrize(
-    ("seen", "summary"),
+    ("seen", "says"),
     [
         (ONE, "1 page served, 1 time logged out, 1 login met both keys, 1 request failed"),
         (MANY, "2,000 pages served, 2 times logged out, 2 logins met both keys, 0 requests failed"),
     ],
 )
-def test_visitors_are_told_in_their_number(seen: VisitorsReport, summary: str) -> None:
+def test_visitors_are_told_in_their_number(seen: VisitorsReport, says: str) -> None:
     claim = account._visitors_served(NOTHING, Evidence({}, "v1", frozenset(), (), seen))
-    assert claim.summary == f"visitors: {summary} otherwise"
+    assert claim.says == f"visitors: {says} otherwise"
 
 
 @pytest.mark.parametrize(
-    ("number", "summary"),
+    ("number", "says"),
     [
         (1, ["1 log line that mentions a key error", "1 pod that runs"]),
         (5, ["5 log lines that mention a key error", "5 pods that run"]),
     ],
 )
-def test_log_lines_are_told_in_their_number(number: int, summary: list[str]) -> None:
+def test_log_lines_are_told_in_their_number(number: int, says: list[str]) -> None:
     logs = {"lines": {"key-not-32-bytes": number}, "pods": [{"pods": number}], "complete": True}
     lines, read = faults._lines_are_counted(NOTHING, {"validation": {"logs": logs}})
-    assert lines.summary == f"the record counts {summary[0]}, and none decided"
-    assert read.summary == f"the logs of all {summary[1]} were read"
+    assert lines.says == f"the record counts {says[0]}, and none decided"
+    assert read.says == f"the logs of all {says[1]} were read"

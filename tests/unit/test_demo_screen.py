@@ -117,7 +117,7 @@ def test_plain_lines_tell_pods_when_they_change(capsys: pytest.CaptureFixture[st
 def test_plain_lines_tick_what_holds_and_cross_what_does_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Lines().account([Claim("it works", contains=True), Claim("it is quick", contains=False)])
+    Lines().account([Claim("it works", holds=True), Claim("it is quick", holds=False)])
     assert capsys.readouterr().out == "\n  ✔ it works\n  ✘ it is quick\n"
 
 
@@ -236,7 +236,7 @@ def test_the_picture_tells_visitors_in_their_number(seen: VisitorsReport, words:
 def test_the_pictures_account_stands_below_it() -> None:
     with picture() as screen:
         tell(screen)
-        screen.account([Claim("it [works]", contains=True), Claim("it is quick", contains=False)])
+        screen.account([Claim("it [works]", holds=True), Claim("it is quick", holds=False)])
         screen.say("The record: out/[record].json")
     shown = screen._terminal.export_text()
     assert "  ✔ it [works]\n  ✘ it is quick\n" in shown

@@ -53,7 +53,7 @@ def audit(folder: Path, **reports: Report) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("pypi", "code", "summary"),
+    ("pypi", "code", "says"),
     [
         ([CLEAN], 0, ""),
         ([CLEAN, BAD], 1, FOUND),
@@ -68,19 +68,19 @@ def audit(folder: Path, **reports: Report) -> tuple[int, str]:
     ids=["clean", "vulnerable", "one-unknown", "vulnerable-and-unknown", "empty"],
 )
 def test_a_vulnerability_fails_and_what_was_not_looked_for_is_said(
-    tmp_path: Path, pypi: Report, code: int, summary: str
+    tmp_path: Path, pypi: Report, code: int, says: str
 ) -> None:
-    assert audit(tmp_path, pypi=pypi) == (code, summary)
+    assert audit(tmp_path, pypi=pypi) == (code, says)
 
 
 @pytest.mark.parametrize("pypi", [[UNKNOWN], None], ids=["all-unknown", "no-answer"])
 @pytest.mark.parametrize(
-    ("osv", "code", "summary"), [([CLEAN], 0, ""), ([BAD], 1, FOUND)], ids=["clean", "vulnerable"]
+    ("osv", "code", "says"), [([CLEAN], 0, ""), ([BAD], 1, FOUND)], ids=["clean", "vulnerable"]
 )
 def test_where_one_service_knows_no_package_another_is_asked(
-    tmp_path: Path, pypi: Report, osv: Report, code: int, summary: str
+    tmp_path: Path, pypi: Report, osv: Report, code: int, says: str
 ) -> None:
-    assert audit(tmp_path, pypi=pypi, osv=osv) == (code, summary)
+    assert audit(tmp_path, pypi=pypi, osv=osv) == (code, says)
 
 
 def test_an_audit_in_which_every_service_knows_no_package_fails(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def equals(name: str, value: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("assertion", "contains"),
+    ("assertion", "holds"),
     [
         (equals("Mode", "vault"), True),
         (equals("Mode", "none"), False),
@@ -39,10 +39,10 @@ def equals(name: str, value: str) -> dict[str, Any]:
     ids=str,
 )
 def test_an_assertion_holds_or_is_told_by_its_description(
-    assertion: dict[str, Any], *, contains: bool
+    assertion: dict[str, Any], *, holds: bool
 ) -> None:
     declared = {"R": {"Assertions": [{"Assert": assertion, "AssertDescription": "Not so."}]}}
-    if contains:
+    if holds:
         rules.check(declared, VALUES)
         return
     with pytest.raises(DeploymentError, match=r"^rules: Not so\.$"):

@@ -21,7 +21,7 @@ def test_every_fault_ends_in_an_error_that_stops_a_run_or_is_withstood(
         assert fault.error is None
     else:
         assert fault.error in {error.__name__ for error in stop()}
-    assert fault.summary.endswith(".")
+    assert fault.says.endswith(".")
 
 
 def test_a_fault_at_the_start_of_a_run_happens_in_either_mode_once() -> None:
@@ -29,7 +29,7 @@ def test_a_fault_at_the_start_of_a_run_happens_in_either_mode_once() -> None:
     for state in sorted(faults.STARTS):
         fault = replace(faults.FAILURES["rollout"], happen=happened.append, happened=False)
         stack: Any = state
-        assert fault.reach(stack, state) == f"Fault: {fault.summary}"
+        assert fault.reach(stack, state) == f"Fault: {fault.says}"
         assert fault.reach(stack, state) is None
     assert happened == sorted(faults.STARTS)
 

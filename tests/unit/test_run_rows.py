@@ -170,9 +170,9 @@ def test_a_record_that_could_not_be_kept_is_no_tick() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sessions", "summary"),
+    ("sessions", "says"),
     [(1, "1 session will end"), (2000, "2,000 sessions will end")],
 )
-def test_sessions_are_told_in_their_number(sessions: int, summary: str) -> None:
+def test_sessions_are_told_in_their_number(sessions: int, says: str) -> None:
     (row,) = History().run("BeginRotation", begin_rotation={"sessions": sessions})
-    assert row.note == f"{summary}, and people are told"
+    assert row.note == f"{says}, and people are told"

@@ -22,7 +22,7 @@ def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -
 def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
     fault = wish.read({"DELIVERY": delivery, "FAIL": "delivery"}).fault
     assert fault
-    assert (fault.summary, fault.error) == PLACES[delivery].refusal
+    assert (fault.says, fault.error) == PLACES[delivery].refusal
 
 
 @pytest.mark.parametrize("delivery", PLACES)
@@ -39,7 +39,7 @@ def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) ->
 
 
 @pytest.mark.parametrize(
-    ("named", "summary"),
+    ("named", "says"),
     [
         (
             {"FAULT": "old-key-put-back"},
@@ -63,14 +63,14 @@ def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) ->
 )
 def test_a_wish_that_is_none_is_answered_in_a_sentence(
     named: dict[str, str],
-    summary: str,
+    says: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for variable, text in named.items():
         monkeypatch.setenv(variable, text)
     assert demo.main() == 2
-    assert capsys.readouterr().err.startswith(summary)
+    assert capsys.readouterr().err.startswith(says)
 
 
 @pytest.mark.parametrize(

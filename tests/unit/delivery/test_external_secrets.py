@@ -301,10 +301,10 @@ def test_no_key_is_in_an_entry_an_error_or_a_repr(delivering: Delivery) -> None:
 def take(step: str, delivering: Delivery) -> None:
     """Let the operator, or what is around it, do one thing, if it can."""
     operator = delivering.operator
-    phase = operator._working is not None
+    working = operator._working is not None
     if step == "begin":
         operator.begin(delivering.at)
-    elif step == "sync" and not phase:
+    elif step == "sync" and not working:
         operator.sync(delivering.at)
     elif step == "promotion seen":
         operator.provides = delivering.new.base64
@@ -312,7 +312,7 @@ def take(step: str, delivering: Delivery) -> None:
         operator.token = f"{operator.token}x"
     elif step == "answer lost":
         operator.lost_answers = 1
-    elif phase and step in {"write", "finish", "fail"}:
+    elif working and step in {"write", "finish", "fail"}:
         {"write": operator.write, "finish": operator.finish, "fail": operator.fail}[step]()
 
 

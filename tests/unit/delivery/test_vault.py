@@ -185,11 +185,11 @@ def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_t
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     told = delivered(delivery, source, secret, old)
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
     assert (found["destroyed"], found["unreadable"]) == ([1, 2], [4])
     assert "destroyed versions 1, 2; version 4 deleted before" in found["says"]
     assert secret.destroyed == {1, 2}
-    again = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+    again = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
     assert (again["destroyed"], secret.destroyed) == ([], {1, 2})
     assert "no version left to destroy" in again["says"]
 
@@ -203,7 +203,7 @@ def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replace
     secret.put(**{FIELD: key.generate_key().base64})
     told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     source.mark_exposed(Mark("7" * 36, NOON, "emergency", earlier.fingerprint))
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
     assert found["destroyed"] == [1, 2]
     assert secret.destroyed == {1, 2}
 
@@ -212,7 +212,7 @@ def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     told = {**delivered(delivery, source, secret, old), "previousFingerprint": None}
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
     assert (found["destroyed"], secret.destroyed) == ([], set())
     assert "which key was exposed is not known" in found["says"]
 
@@ -223,7 +223,7 @@ def test_a_key_that_is_current_no_more_destroys_nothing(
     told = delivered(delivery, source, secret, old)
     source.stages = {OLD: [], NEW: [], "another": ["AWSCURRENT"]}
     with pytest.raises(errors.Superseded):
-        vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
     assert secret.destroyed == set()
 
 
@@ -233,7 +233,7 @@ def test_a_version_that_survives_its_destruction_is_an_error(
     told = delivered(delivery, source, secret, old)
     secret.keeps_doomed = True
     with pytest.raises(errors.VaultRefused, match="versions 1, 2 should be destroyed"):
-        vault.destroy_exposed_versions(source, delivery, EMERGENCY, told)
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
 
 
 @pytest.mark.parametrize("mode", ["scheduled", "recovery"])
@@ -247,7 +247,7 @@ def test_no_other_run_destroys_anything(
     told = delivered(delivery, source, secret, old)
     run = Run(NEW, ARN, mode, OLD, version=OLD if mode == "recovery" else NEW)
     with pytest.raises(errors.RequestRefused):
-        vault.destroy_exposed_versions(source, delivery, run, told)
+        vault.destroy_exposed_versions(source, delivery, run, {"exposed": told})
     assert secret.destroyed == set()
 
 
@@ -256,6 +256,20 @@ def test_no_other_delivery_mode_destroys_anything(source: FakeSecretStore) -> No
         vault.destroy_exposed_versions(
             source, KubernetesSecretDelivery(FakeTarget()), EMERGENCY, {}
         )
+
+
+@pytest.mark.parametrize("ledger", [{}, {"exposed": "text"}, {"exposed": None}])
+def test_without_the_entry_of_the_delivery_nothing_is_destroyed(
+    ledger: dict[str, Any],
+    delivery: VaultDelivery,
+    source: FakeSecretStore,
+    secret: FakeVaultSecret,
+    old: SessionKey,
+) -> None:
+    delivered(delivery, source, secret, old)
+    with pytest.raises(errors.RequestRefused, match="no entry 'exposed'"):
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, ledger)
+    assert secret.destroyed == set()
 
 
 def test_what_was_read_shows_nothing(old: SessionKey) -> None:

@@ -190,14 +190,14 @@ def test_an_exposed_key_where_services_read_it_is_told_at_once(scene: Scene) -> 
 
 
 @pytest.mark.parametrize(
-    ("contains", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
+    ("holds", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
 )
 def test_what_lasts_is_told_again_after_a_while_and_in_between_by_no_frequent_look(
-    scene: Scene, contains: str, hours: int
+    scene: Scene, holds: str, hours: int
 ) -> None:
     carried(scene).questions = exposed_delivered()
     assert scene.questions
-    scene.questions.answers[0]["delivered"]["holds"] = contains
+    scene.questions.answers[0]["delivered"]["holds"] = holds
     for minutes in range(0, hours * 60 + 1, 5):
         (done,) = scene.look(replace(OFTEN, at=NOON + timedelta(minutes=minutes)))
         assert ("told" in done) is (minutes in {0, hours * 60})

@@ -34,10 +34,10 @@ def run_of(version: str, status: str) -> Execution:
 
 
 def answers(
-    contains: str = "current", version: str | None = None, pods: dict[str, Any] | None = None
+    holds: str = "current", version: str | None = None, pods: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     delivery, rollout = sound_answers()
-    delivery["delivered"] |= {"holds": contains, "version": version}
+    delivery["delivered"] |= {"holds": holds, "version": version}
     rollout["pods"] = {"web-console": pods} if pods else rollout["pods"]
     return [delivery, rollout]
 
@@ -79,7 +79,7 @@ def test_another_key_is_drift() -> None:
 
 
 @pytest.mark.parametrize(
-    ("contains", "counts", "found"),
+    ("holds", "counts", "found"),
     [
         ("current", stamps(2), []),
         ("current", stamps(1, others=1), [IssueKind.PODS_DRIFTED]),
@@ -95,9 +95,9 @@ def test_another_key_is_drift() -> None:
     ],
 )
 def test_pods_are_judged_by_their_stamps_and_by_what_they_read(
-    contains: str, counts: dict[str, int], found: list[IssueKind]
+    holds: str, counts: dict[str, int], found: list[IssueKind]
 ) -> None:
-    assert concerns(answers(contains, OLD, counts)) == found
+    assert concerns(answers(holds, OLD, counts)) == found
 
 
 def test_each_service_that_has_drifted_is_named_with_its_pods() -> None:

@@ -55,10 +55,7 @@ class KubernetesSecretDelivery:
         self.target.write(found.value or "", found.resource_version, dry_run=True)
 
     def deliver(
-        self,
-        promoted: PromotedKey,
-        last: Mapping[str, Any],  # noqa: ARG002 - one call is enough
-        at: datetime,  # noqa: ARG002
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
     ) -> dict[str, Any]:
         """Write the key where it is not there yet, and read it back.
 

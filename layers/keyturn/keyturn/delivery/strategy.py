@@ -115,16 +115,13 @@ class NoDelivery:
         """Nothing has to be ready."""
 
     def deliver(
-        self,
-        promoted: PromotedKey,
-        last: Mapping[str, Any],  # noqa: ARG002 - nothing to bring
-        at: datetime,  # noqa: ARG002
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
     ) -> dict[str, Any]:
         """Say so; that the version is current was confirmed before this step."""
         told = {"target": "Secrets Manager, read by the pods", "written": False}
         return {"state": "done", **told, "delivery": promoted.version}
 
-    def contains(self, promoted: PromotedKey) -> bool:  # noqa: ARG002 - the version is current
+    def contains(self, promoted: PromotedKey) -> bool:
         """Nothing stands between the pods and the current version."""
         return True
 

@@ -24,6 +24,7 @@ from keyturn.delivery.strategy import (
     PromotedKey,
     promoted_key,
 )
+from keyturn.run.ledger import Ledger, entry
 from keyturn.run.run import Run
 from keyturn.secret import exposure, key
 from keyturn.secret.key import SessionKey
@@ -100,10 +101,7 @@ class VaultDelivery:
         self._refuse_fieldless(self.secret.read())
 
     def deliver(
-        self,
-        promoted: PromotedKey,
-        last: Mapping[str, Any],  # noqa: ARG002 - one call is enough
-        at: datetime,  # noqa: ARG002
+        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
     ) -> dict[str, Any]:
         """Write the key where it is not there yet, and read it back.
 
@@ -222,18 +220,19 @@ class Destroyer(Protocol):
 
 
 def destroy_exposed_versions(
-    source: KeySource, delivery: DeliveryStrategy, run: Run, delivered: Mapping[str, Any]
+    source: KeySource, delivery: DeliveryStrategy, run: Run, ledger: Ledger
 ) -> dict[str, Any]:
     """Destroy what an emergency has replaced, once the run has proved that its key works.
 
-    `delivered` is the ledger's entry of the delivery: it has the fingerprint of the key before.
-    Raises RequestRefused for any other run, and what `VaultDelivery.destroy` raises.
+    The ledger's entry `exposed` is that of the delivery: it has the fingerprint of the key before.
+    Raises RequestRefused for any other run and where the entry is missing, and what
+    `VaultDelivery.destroy` raises.
     """
     if run.mode != "emergency" or not isinstance(delivery, Destroyer):
         raise errors.RequestRefused(
             f"Nothing is destroyed by a run of mode {run.mode} in this delivery mode."
         )
-    before = delivered.get("previousFingerprint")
+    before = entry(ledger, "exposed").get("previousFingerprint")
     exposed = exposure.fingerprints(source.marks()) | ({before} if before else set())
     return delivery.destroy(promoted_key(source, run.version), exposed)
 

@@ -168,7 +168,8 @@ def _rotates(answer: Answer) -> Message:
     return Message(
         kind="Session Key Finding Answered",
         subject="Session key: emergency rotation after a GuardDuty finding",
-        summary="A GuardDuty finding can mean that the session key is exposed. A rotation runs.",
+        summary="A GuardDuty finding can mean that the session key is exposed. The key is being"
+        " rotated.",
         fields={
             "Impact": "every session will end; users have to log in again",
             "Rotation": str(answer.verdict.token),

@@ -38,7 +38,7 @@ def announcement(
 ) -> Message:
     """The next rotation, before it comes: when, how many users it logs out, how to move it.
 
-    `users` is what `sessions.count` returns, or None where nobody could count them.
+    `users` is what `count_sessions` returns, or None where nobody could count them.
     """
     due = format_timestamp(issue.since)
     sessions = "an unknown number of sessions"
@@ -150,7 +150,8 @@ def _run_lost(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
             " sessions may be left, and AWSCURRENT may be on either version."
         ),
         impact="Users may be asked to log in again and again, until a run is through.",
-        reason=f"the run ended at {format_timestamp(issue.since)}: stopped, timed out or limited",
+        reason="the run was stopped, timed out or reached a limit, at"
+        f" {format_timestamp(issue.since)}",
         next_steps=(
             f"Deliver the version that {place.secret_arn} shows as AWSCURRENT to the services once"
             " more (docs/operations.md, The commands), when the cause is mended. To see where the"

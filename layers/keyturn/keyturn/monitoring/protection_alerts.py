@@ -11,7 +11,7 @@ from keyturn.reporting import commands
 from keyturn.run.times import format_timestamp
 
 
-def _marked(_judgement: Issue, place: StackRefs, _: timedelta) -> MessageText:
+def _marked(_issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
     return MessageText(
         kind="Session Key Marked For Deletion",
         subject="CRITICAL: the session key's secret is marked for deletion",
@@ -53,7 +53,8 @@ def _changed(issue: Issue, _place: StackRefs, _: timedelta) -> MessageText:
         ),
         impact="None for users. The key may be read, changed or lost by whom the stack forbids it.",
         reason=f"the call {name}, of which CloudTrail has told",
-        next_steps="See who made the call. If it was no deployment, revert it and deploy:",
+        next_steps="See who made the call. If it was no deployment, revert it and deploy the stack"
+        " again:",
         command=commands.who_called(name, issue.since),
     )
 

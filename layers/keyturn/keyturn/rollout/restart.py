@@ -28,7 +28,7 @@ from keyturn.rollout.status import (
     own_pods,
     restart_blocker,
 )
-from keyturn.run.ledger import Ledger, entry
+from keyturn.run.ledger import Ledger, entry, started_at
 from keyturn.run.times import format_timestamp, now, parse_timestamp
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
@@ -156,9 +156,9 @@ def restart_workload(
 def check_rollout(
     cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
 ) -> CountedPods:
-    """Look once at a rollout that `restart` began; the ledger has its entry and the last look's.
+    """Look once at a rollout that `restart_workload` began.
 
-    The ledger also has when the run began.
+    The ledger has its entry, the last look's, and when the run began.
 
     Returns `state` 'waiting' or 'done' with a sentence, and the new pods. Raises the error of a
     failed verdict.
@@ -166,8 +166,8 @@ def check_rollout(
     restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
     service, started = restarted["service"], parse_timestamp(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
-    begun = parse_timestamp(entry(ledger, "begin_rotation")["startedAt"])
-    look = RolloutContext(at, started + limit, begun, stalled_before=last.get("stalled", False))
+    stalled = last.get("stalled", False)
+    look = RolloutContext(at, started + limit, started_at(ledger), stalled_before=stalled)
     answer = judge_rollout(workload, pods, stamp, look)
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.summary}")
@@ -237,5 +237,5 @@ def _note_of_pause(workload: Workload) -> str | None:
 
 
 def _refuse_unready(workload: Workload, at: datetime) -> None:
-    if hindrance := restart_blocker(workload, at):
-        raise hindrance.error(hindrance.summary)
+    if blocker := restart_blocker(workload, at):
+        raise blocker.error(blocker.summary)

@@ -112,14 +112,17 @@ class Workload:
 
 @dataclass(frozen=True)
 class Done:
-    """Every wanted pod runs the new key and no other pod is left."""
+    """Every desired pod runs the new key and no other pod is left."""
 
     summary: str
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Not yet; `says` what for. `stalled`: Kubernetes has given up, if that is not out of date."""
+    """Not yet, and what for.
+
+    `stalled`: Kubernetes has given up, if that is not out of date.
+    """
 
     summary: str
     stalled: bool = False
@@ -336,8 +339,8 @@ def _failure(
             "the pod template no longer carries this run's stamp, so someone else changed it"
             f" after our restart. Find who: kubectl rollout history {workload.argument}",
         )
-    if hindrance := restart_blocker(workload, look.at):
-        return hindrance
+    if blocker := restart_blocker(workload, look.at):
+        return blocker
     return next((failure for pod in new if (failure := _pod_failure(pod, look))), None)
 
 

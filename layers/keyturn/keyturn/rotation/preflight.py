@@ -61,9 +61,9 @@ def find_problems(
     """
     problems: list[Problem] = []
     notes: list[str] = []
-    patience_ends = clock() + PREFLIGHT_SECONDS
+    ends = clock() + PREFLIGHT_SECONDS
     for number, check in enumerate(checks):
-        if clock() >= patience_ends:
+        if clock() >= ends:
             left = f"{len(checks) - number} of {len(checks)} checks"
             problems.append(
                 Problem("PreflightUnanswered", f"{left} were not made: those before took too long.")

@@ -59,17 +59,17 @@ def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Rol
     if mark:
         raise errors.RestoreRefused(
             f"Version {run.previous} is marked as exposed since {format_timestamp(mark.at)}, so it"
-            f" is never restored. AWSCURRENT is {current}. Fix the cause and rotate again."
+            f" is never restored. AWSCURRENT is {current}. Fix the cause and retry the run."
         )
     if run.previous is None or run.previous not in labels:
         raise errors.RestoreRefused(
             f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
-            f" {current} stays current. Fix the cause and rotate again."
+            f" {current} stays current. Fix the cause and retry the run."
         )
     if AWSPREVIOUS not in labels[run.previous]:
         raise errors.RestoreRefused(
             f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
-            f" {current} stays current. Fix the cause and rotate again."
+            f" {current} stays current. Fix the cause and retry the run."
         )
     return RollbackAction.RESTORE
 

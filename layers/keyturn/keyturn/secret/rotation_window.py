@@ -131,8 +131,8 @@ def _week_days(text: str, day: date) -> bool:
 def _is_week_day(item: str, day: date) -> bool:
     name, numbered, nth = item.partition("#")
     if numbered:
-        desired, count = _number(name, 1, 7, WEEKDAYS), _number(nth, 1, 5, {})
-        return _weekday(day) == desired and (day.day - 1) // 7 + 1 == count
+        wanted, count = _number(name, 1, 7, WEEKDAYS), _number(nth, 1, 5, {})
+        return _weekday(day) == wanted and (day.day - 1) // 7 + 1 == count
     if item == "L":
         return _weekday(day) == WEEKDAYS["SAT"]
     return _weekday(day) in _numbers(item, 1, 7, WEEKDAYS)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from keyturn import errors
 
 SLICE_SECONDS = 20.0
-COUNT_SECONDS = 1.0
+EMERGENCY_COUNT_SECONDS = 1.0
 START_CURSOR = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
 SAMPLES = 1000
 
@@ -87,7 +87,7 @@ class Primary(Protocol):
     def delete_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys, deleting those that match."""
 
-    def find_foreign_key(self, samples: int) -> bool:
+    def has_foreign_keys(self, samples: int) -> bool:
         """Whether a key that is no session is among so many keys at random."""
 
     def flush(self) -> None:
@@ -130,7 +130,7 @@ def check_ready(store: SessionStore, *, flush: bool) -> None:
 
 def refuse_foreign_keys(primary: Primary) -> None:
     """Raise FlushRefused where the database holds more than sessions."""
-    if primary.find_foreign_key(SAMPLES):
+    if primary.has_foreign_keys(SAMPLES):
         raise errors.FlushRefused(
             f"The database on {primary.name} holds keys that are no sessions. Nothing was flushed."
             " Set PurgeMode to scan, or give the sessions a database of their own."
@@ -142,7 +142,7 @@ def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[
     if mode != "emergency":
         return count_sessions(store, pace, clock)
     try:
-        return count_sessions(store, pace, clock, COUNT_SECONDS)
+        return count_sessions(store, pace, clock, EMERGENCY_COUNT_SECONDS)
     except errors.KeyturnError as problem:
         return {"sessions": 0, "counted": False, "problem": f"{type(problem).__name__}: {problem}"}
 

@@ -24,25 +24,25 @@ def _of_vault(values: Values) -> Iterator[str]:
     for name in ("vault_address", "vault_path"):
         if name in values and not values[name]:
             yield f"{name.upper()} is missing (DELIVERY_MODE is vault)"
-    delivery = values["vault_authentication"]
-    needed = "vault_role" if delivery == "iam" else "vault_credentials_secret"
+    authentication = values["vault_authentication"]
+    needed = "vault_role" if authentication == "iam" else "vault_credentials_secret"
     if not values.get(needed):
-        yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {delivery})"
+        yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {authentication})"
     address = values.get("vault_address", "")
     if address.startswith("http:") and not is_loopback(address):
         yield f"VAULT_ADDRESS {address} is not https, and not this machine itself"
 
 
 def _of_redis(values: Values) -> Iterator[str]:
-    delivery = values.get("redis_authentication")
-    if delivery == "password" and not values.get("redis_password_secret"):
+    authentication = values.get("redis_authentication")
+    if authentication == "password" and not values.get("redis_password_secret"):
         yield "REDIS_PASSWORD_SECRET is missing (REDIS_AUTHENTICATION is password)"
-    if delivery == "iam":
+    if authentication == "iam":
         for name in ("redis_user", "redis_cache_name"):
             if not values.get(name):
                 yield f"{name.upper()} is missing (REDIS_AUTHENTICATION is iam)"
-    if delivery in {"password", "iam"} and not values.get("redis_tls", True):
-        yield f"REDIS_TLS is false (REDIS_AUTHENTICATION is {delivery}, which needs TLS)"
+    if authentication in {"password", "iam"} and not values.get("redis_tls", True):
+        yield f"REDIS_TLS is false (REDIS_AUTHENTICATION is {authentication}, which needs TLS)"
 
 
 def _of_urls(values: Values) -> Iterator[str]:

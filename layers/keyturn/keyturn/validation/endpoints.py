@@ -85,11 +85,13 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
     if not parts.netloc and parts.path.startswith("/"):
         return None
     if parts.netloc not in allowed_hosts:
-        return f"redirects to {host_of(parts.netloc)}, which LoginRedirectHosts does not allow"
+        return (
+            f"redirects to {quotable_host(parts.netloc)}, which LoginRedirectHosts does not allow"
+        )
     return None
 
 
-def host_of(netloc: str) -> str:
+def quotable_host(netloc: str) -> str:
     """What may be quoted of the host in a redirect, which whoever answers has chosen. Pure.
 
     A host and its port in their strict forms; never a user or a password.

@@ -14,9 +14,9 @@ from typing import Protocol
 from keyturn import errors
 from keyturn.rollout import pod_annotations
 from keyturn.rollout.pod_annotations import Stamp
-from keyturn.run.ledger import Ledger, entry, text
+from keyturn.run.ledger import Ledger, started_at
 from keyturn.run.run import Run
-from keyturn.run.times import format_timestamp, parse_timestamp
+from keyturn.run.times import format_timestamp
 from keyturn.validation import log_rules
 from keyturn.validation.log_report import (
     LogMatch,
@@ -82,7 +82,7 @@ def validate(
     """
     if "restart_services" not in ledger:
         return Report((), 0, restarted=False)
-    begun = parse_timestamp(text(entry(ledger, "begin_rotation"), "startedAt"))
+    begun = started_at(ledger)
     report = read_logs(
         of_services(logs, services, pod_annotations.stamp_of_run(run, ledger), begun), watch
     )

@@ -39,7 +39,7 @@ class ServerFacts:
     keys: int
 
 
-def parse_info(server: Server, database: int) -> ServerFacts:
+def read_server_info(server: Server, database: int) -> ServerFacts:
     """Ask the server. Raises SessionStoreUnsupported where it is none that can be purged."""
     info = server.call("INFO")
     if "sentinel" in {info.get("redis_mode"), info.get("server_mode")}:

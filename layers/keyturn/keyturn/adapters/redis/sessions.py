@@ -90,7 +90,7 @@ class RedisSessions:
     def primaries(self) -> list["RedisPrimary"]:
         """Every primary, as it is now."""
         seed = self._connection(self._settings.redis_host, self._settings.redis_port)
-        if not server_info.parse_info(seed, self._settings.redis_database).in_cluster:
+        if not server_info.read_server_info(seed, self._settings.redis_database).in_cluster:
             return [RedisPrimary(seed, self._settings)]
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
@@ -123,7 +123,7 @@ class RedisPrimary:
         self._prefixes = tuple(prefix.encode() for prefix in settings.session_prefixes)
         self._pattern = _literal(_shared_start(self._prefixes)) + b"*"
         self._scripts_work = True
-        facts = server_info.parse_info(connection, settings.redis_database)
+        facts = server_info.read_server_info(connection, settings.redis_database)
         if not facts.is_primary:
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
@@ -169,7 +169,7 @@ class RedisPrimary:
         there, _ = self._each("EXISTS", names)
         return deleted, there + of_others
 
-    def find_foreign_key(self, samples: int) -> bool:
+    def has_foreign_keys(self, samples: int) -> bool:
         """Whether a key that is no session is among so many keys at random."""
         names = self._connection.pipeline([("RANDOMKEY",)] * samples)
         return any(name is not None and not name.startswith(self._prefixes) for name in names)
