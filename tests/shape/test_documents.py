@@ -69,3 +69,8 @@ def test_the_guide_asks_for_the_concurrency_that_the_template_reserves() -> None
     reserved = sum(one["Properties"].get("ReservedConcurrentExecutions", 0) for one in functions
                    if one["Type"] == "AWS::Serverless::Function")  # fmt: skip
     assert f"At least {100 + reserved}:" in DEPLOY
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test"])
+def test_the_two_commands_of_the_readme_stand_as_commands(command: str) -> None:
+    assert f"\n    {command}\n" in said(ROOT / "README.md")
