@@ -8,8 +8,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from tests.project import ROOT
-from tests.shape.test_documents import DOCUMENTS, said
+from tests.project import ROOT, document
+from tests.shape.test_documents import DOCUMENTS
 
 # The CLI's own options: https://docs.aws.amazon.com/cli/latest/reference/
 EVERYWHERE = {"query", "output", "max-items", "cli-binary-format", "cli-input-json"}
@@ -34,9 +34,9 @@ class Command(NamedTuple):
 
 def commands() -> Iterator[Command]:
     """Every command once; one that goes on in the next line is read to its end."""
-    for path in [*DOCUMENTS, ROOT / "layers" / "keyturn" / "keyturn" / "monitoring" / "alerts.py"]:
-        text = said(path).replace("\\\n", " ")
-        for service, operation, rest in COMMAND.findall(text):
+    alerts = ROOT / "layers" / "keyturn" / "keyturn" / "monitoring" / "alerts.py"
+    for text in [*map(document, DOCUMENTS), alerts.read_text(encoding="utf-8")]:
+        for service, operation, rest in COMMAND.findall(text.replace("\\\n", " ")):
             options = re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", rest)
             yield Command(service, operation, frozenset(options))
 

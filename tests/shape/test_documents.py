@@ -13,14 +13,10 @@ DEPLOY = document(ROOT / "docs" / "deploy.md")
 THREATS = document(ROOT / "docs" / "threat-model.md")
 
 
-def said(path: Path) -> str:
-    return document(path)
-
-
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_a_document_names_exists(path: Path) -> None:
-    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|yaml|txt|in))`", said(path))
-    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", said(path))
+    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|yaml|txt|in))`", document(path))
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document(path))
     gone = [name for name in named if name.split("/")[0] in FOLDERS and not (ROOT / name).exists()]
     gone += [name for name in linked if not (path.parent / name).exists()]
     assert gone == []
@@ -28,9 +24,9 @@ def test_every_file_that_a_document_names_exists(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_heading_that_a_document_links_to_exists(path: Path) -> None:
-    for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", said(path)):
+    for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document(path)):
         target = path.parent / name if name else path
-        headings = re.findall(r"(?m)^#+ (.+)$", said(target))
+        headings = re.findall(r"(?m)^#+ (.+)$", document(target))
         slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
         assert anchor in slugs, f"{name}#{anchor}"
 
@@ -73,4 +69,4 @@ def test_the_guide_asks_for_the_concurrency_that_the_template_reserves() -> None
 
 @pytest.mark.parametrize("command", ["make demo", "make test"])
 def test_the_two_commands_of_the_readme_stand_as_commands(command: str) -> None:
-    assert f"\n    {command}\n" in said(ROOT / "README.md")
+    assert f"\n    {command}\n" in document(ROOT / "README.md")

@@ -23,7 +23,7 @@ from tests.project import (
     template,
     variables_of,
 )
-from tests.shape.test_documents import DEPLOY, DOCUMENTS, said
+from tests.shape.test_documents import DEPLOY, DOCUMENTS
 
 OPERATIONS = document(ROOT / "docs" / "operations.md")
 HISTORY = {ROOT / "CHANGELOG.md", *ROOT.glob("docs/decisions/*.md")}
@@ -48,7 +48,7 @@ def sections(text: str) -> list[str]:
 def passages() -> Iterator[tuple[Path, str]]:
     """The sections of every guide that have a command which ElastiCache refuses."""
     for path in GUIDES:
-        for section in sections(said(path)):
+        for section in sections(document(path)):
             if REFUSED.search(section):
                 yield path, section
 
@@ -134,7 +134,7 @@ def test_whoever_may_rotate_may_invoke_the_rotation_function() -> None:
 
 def test_what_cloudtrail_knows_of_an_invocation_is_a_data_event() -> None:
     for path in GUIDES:
-        for section in sections(said(path)):
+        for section in sections(document(path)):
             if "CloudTrail" in section and "`Invoke`" in section:
                 assert "data event" in section, (path, section.splitlines()[0])
     data = [
@@ -188,7 +188,7 @@ def test_git_is_kept_from_putting_back_what_a_rotation_writes() -> None:
 
 
 def test_a_part_of_the_local_stack_is_told_once() -> None:
-    rows = re.findall(r"(?m)^\| ([^|]+) \|", said(ROOT / "local" / "README.md"))
+    rows = re.findall(r"(?m)^\| ([^|]+) \|", document(ROOT / "local" / "README.md"))
     assert len(rows) == len(set(rows))
 
 
@@ -207,7 +207,7 @@ def holders(operator: str, action: str) -> set[str]:
 
 
 def test_the_decision_on_the_secrets_policy_counts_its_roles_right() -> None:
-    text = said(ROOT / "docs" / "decisions" / "0013-who-may-use-the-secret.md")
+    text = document(ROOT / "docs" / "decisions" / "0013-who-may-use-the-secret.md")
     counted = [
         NUMBERS[len(holders("ArnNotLike", f"secretsmanager:{action}"))]
         for action in (
@@ -225,7 +225,7 @@ def test_the_decision_on_the_secrets_policy_counts_its_roles_right() -> None:
 
 
 def test_the_decision_on_the_watch_counts_the_functions_right() -> None:
-    text = said(ROOT / "docs" / "decisions" / "0010-watch-key.md")
+    text = document(ROOT / "docs" / "decisions" / "0010-watch-key.md")
     reading = holders("ArnNotLike", "secretsmanager:GetSecretValue")
     entering = [one for one in functions().values() if "CLUSTER_ENDPOINT" in variables_of(one)]
     sentence = (
@@ -237,9 +237,11 @@ def test_the_decision_on_the_watch_counts_the_functions_right() -> None:
 
 def test_vault_lets_in_the_functions_that_talk_to_it_and_no_other() -> None:
     talking = {name for name, own in functions().items() if "VAULT_ADDRESS" in variables_of(own)}
-    vault = said(ROOT / "docs" / "vault.md")
+    vault = document(ROOT / "docs" / "vault.md")
     bound = re.findall(r"<role of (\w+)>", vault)
     looked_up = re.findall(r"LogicalResourceId=='(\w+)Role'", vault)
     assert set(bound) == set(looked_up) == talking
-    (in_short,) = re.findall(r"bound_iam_principal_arn=<role of (\w+)>", said(ROOT / "README.md"))
+    (in_short,) = re.findall(
+        r"bound_iam_principal_arn=<role of (\w+)>", document(ROOT / "README.md")
+    )
     assert {in_short} == talking
