@@ -26,6 +26,8 @@ STAMP = Stamp(NEW, delivery="2")
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 os.environ["POWERTOOLS_SERVICE_NAME"] = "keyturn"  # which is read when a test imports telemetry
+# Without credentials botocore asks 169.254.169.254, which is not on this machine.
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
 @pytest.fixture
