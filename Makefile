@@ -1,4 +1,4 @@
-# The doors of Keyturn. Needs Python 3.11 or newer, make and a package index; nothing else.
+# The commands of Keyturn. They need Python 3.11 or newer, make and a package index; `make lock` needs uv too.
 # Each environment is made when it is first needed, and again when its lock file has changed.
 
 PYTHON   ?= python3
@@ -16,6 +16,8 @@ DELIVERY ?=
 FROM     ?=
 GENERATE ?=
 KMS_KEY  ?=
+UPGRADE  ?=
+UV       ?= uv
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -29,13 +31,19 @@ RUN    := PYTHONPATH=layers/keyturn:functions:.
 # The lock files are complete, and pip's own resolver need not run.
 INSTALL := -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r
 
-.PHONY: help demo test check bench build key deploy clean
+# What every run of pytest uses: a file on each core at a time.
+PYTEST  := $(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+LOCK    := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+# The files of the repository that match a pattern, also those that are not committed yet, for xargs.
+FILES   := git ls-files -z --cached --others --exclude-standard
+
+.PHONY: help demo test test-unit coverage check check-quick format lock bench build key deploy clean
 .DEFAULT_GOAL := help
 
-help: ## Show the doors
+help: ## Show these commands
 	@echo "Keyturn rotates the key that encrypts user sessions, and finishes the job."
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole rotation on this machine (MODE=emergency FAIL=rollout DELIVERY=vault BUILT=1)
 	@[ "$(BUILT)" != 1 ] || $(MAKE) --no-print-directory build PLATFORM=here
@@ -45,15 +53,27 @@ demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole
 
 test: $(VENV)/.dev $(SAM)/.sam ## All kinds of tests (FULL=1: in all their cases)
 	@echo "Running the tests, a file on each core at a time (some minutes)."
-	@$(RUN) $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "$(if $(FULL),,not exhaustive)"
+	@$(PYTEST) -m "$(if $(FULL),,not exhaustive)"
 
-check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, template, weaknesses
-	@echo "Checking format, lint, types, imports, the template, and for weaknesses."
+test-unit: $(VENV)/.dev $(SAM)/.sam ## The tests that start no servers: tests/unit and tests/shape
+	@$(PYTEST) -m "not exhaustive" tests/unit tests/shape
+
+# Functions of the local stack run in processes of their own, which are not measured: so without tests/e2e.
+coverage: $(VENV)/.dev $(SAM)/.sam ## Which lines of the product the unit and contract tests run (HTML in out/coverage)
+	@$(PYTEST) -m "not exhaustive" tests/unit tests/shape tests/contract \
+		--cov --cov-report=term:skip-covered --cov-report=html:out/coverage
+
+check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, documents, secrets, template, weaknesses
+	@echo "Running $(words $(CHECKS)) checks."
 	@$(MAKE) --no-print-directory --keep-going --jobs 4 $(CHECKS)
 	@echo "All checks passed."
 
-# The slowest first: they run beside each other.
-CHECKS := check-types check-template check-policy check-imports check-format check-weaknesses check-dependencies
+check-quick: $(VENV)/.dev $(AUDIT)/.audit ## The checks that take seconds, which pre-commit runs on each commit
+	@$(MAKE) --no-print-directory --keep-going --jobs 4 $(QUICK)
+
+# The only list of checks, the slowest of each half first: they run beside each other.
+QUICK  := check-secrets check-types check-imports check-prose check-format check-documents check-scripts
+CHECKS := check-policy check-template $(QUICK) check-weaknesses check-dependencies
 .PHONY: $(CHECKS)
 
 check-types:
@@ -73,11 +93,36 @@ check-format:
 	@$(BIN)/ruff format --check --quiet $(SOURCE)
 	@$(BIN)/ruff check --quiet $(SOURCE)
 
+check-documents:
+	@$(FILES) '*.md' | xargs -0 $(AUDIT)/bin/mdformat --check
+
+check-prose:
+	@$(RUN) $(BIN)/python -m pytest -q --no-header tests/shape/test_prose.py
+
+check-scripts:
+	@git grep -lz '^#!.*sh$$' | xargs -0 $(AUDIT)/bin/shellcheck
+
+# What may look like a secret and is none: a comment `pragma: allowlist secret` in its line.
+check-secrets:
+	@$(FILES) | xargs -0 $(AUDIT)/bin/detect-secrets-hook -c 1 --no-verify --baseline .secrets.baseline
+
 check-weaknesses:
 	@$(AUDIT)/bin/bandit --quiet --recursive layers/keyturn/keyturn functions
 
 check-dependencies:
 	@PATH=$(abspath $(AUDIT))/bin:$$PATH .ci/audit layers/keyturn/requirements.txt
+
+format: $(VENV)/.dev $(AUDIT)/.audit ## Format the code and the documents, and fix what ruff can fix
+	@$(BIN)/ruff check --fix --quiet $(SOURCE)
+	@$(BIN)/ruff format --quiet $(SOURCE)
+	@$(FILES) '*.md' | xargs -0 $(AUDIT)/bin/mdformat
+
+lock: ## Lock the dependencies after a change of a requirements file (UPGRADE=1: to their newest versions)
+	@for set in local dev sam audit vault; do \
+		$(LOCK) $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt >/dev/null || exit 1; \
+	done
+	@$(LOCK) $(if $(UPGRADE),--upgrade) --python-platform aarch64-manylinux_2_28 --python-version 3.13 \
+		layers/keyturn/requirements.in -o layers/keyturn/requirements.txt >/dev/null
 
 bench: $(VENV)/.dev $(SAM)/.sam ## Speed and size, as ratios against named baselines
 	@$(RUN) $(BIN)/python -m tests.bench
@@ -104,7 +149,7 @@ deploy: deployable build ## Deploy with the parameters of deployment/default.yam
 deployable: $(VENV)/.local
 	@$(RUN) $(BIN)/python -m deployment.check deployment/$(ENV).yaml
 
-clean: ## Remove what the other doors have made
+clean: ## Remove what the other commands have made
 	rm -rf $(VENV) $(SAM) $(AUDIT) .aws-sam out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -120,7 +165,7 @@ $(VENV)/.local: requirements/local.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt | $(BIN)/python
-	@echo "Installing what the tests need (about 97 packages)."
+	@echo "Installing what the tests need (about 100 packages)."
 	@$(BIN)/python $(INSTALL) $<
 	@touch $@ $(VENV)/.local $(VENV)/.vault
 
@@ -136,7 +181,7 @@ $(SAM)/.sam: requirements/sam.txt
 	@touch $@
 
 $(AUDIT)/.audit: requirements/audit.txt
-	@echo "Making $(AUDIT) for the tools that look for weaknesses (about 114 packages)."
+	@echo "Making $(AUDIT) for the tools of make check that need their own versions (about 118 packages)."
 	@$(PYTHON) -m venv $(AUDIT)
 	@$(AUDIT)/bin/python $(INSTALL) $<
 	@touch $@

@@ -64,6 +64,7 @@ def test_a_login_url_that_answers_or_leads_to_an_allowed_host_works(
         (302, "https://idp.test.evil.test/", "redirects to idp.test.evil.test"),
         (302, "https://idp.test:444/", "redirects to idp.test:444"),
         (302, "https://idp.test@evil.test/", "redirects to evil.test with a user in the URL,"),
+        # pragma: allowlist nextline secret
         (302, "https://hunter2:hunter2@idp.test/", "redirects to idp.test with a user in the URL"),
         (302, "https://hunter2 now.test/", "redirects to a host whose name is malformed,"),
         (302, f"https://{'hunter2' * 9000}/", "redirects to a host whose name is malformed,"),
