@@ -27,7 +27,8 @@ AUDIT  := .audit
 BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
 SOURCE := layers/keyturn functions local deployment tests
 STACK  := keyturn$(if $(filter-out default,$(ENV)),-$(ENV))
-RUN    := PYTHONPATH=layers/keyturn:functions:.
+# Compiled tests are kept: to compile them again takes longer than to run those of `tests/unit`.
+RUN    := PYTHONDONTWRITEBYTECODE= PYTHONPATH=layers/keyturn:functions:.
 # The lock files are complete, and pip's own resolver need not run.
 INSTALL := -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r
 
@@ -53,14 +54,14 @@ demo: $(VENV)/.local $(if $(filter vault,$(DELIVERY)),$(VENV)/.vault) ## A whole
 
 test: $(VENV)/.dev $(SAM)/.sam ## All kinds of tests (FULL=1: in all their cases)
 	@echo "Running the tests, a file on each core at a time (some minutes)."
-	@$(PYTEST) -m "$(if $(FULL),,not exhaustive)"
+	@$(PYTEST)$(if $(FULL), -m "")
 
 test-unit: $(VENV)/.dev $(SAM)/.sam ## The tests that start no servers: tests/unit and tests/shape
-	@$(PYTEST) -m "not exhaustive" tests/unit tests/shape
+	@$(PYTEST) tests/unit tests/shape
 
 # Functions of the local stack run in processes of their own, which are not measured: so without tests/e2e.
 coverage: $(VENV)/.dev $(SAM)/.sam ## Which lines of the product the unit and contract tests run (HTML in out/coverage)
-	@$(PYTEST) -m "not exhaustive" tests/unit tests/shape tests/contract \
+	@$(PYTEST) tests/unit tests/shape tests/contract \
 		--cov --cov-report=term:skip-covered --cov-report=html:out/coverage
 
 check: $(VENV)/.dev $(SAM)/.sam $(AUDIT)/.audit ## Format, lint, types, imports, documents, secrets, template, weaknesses

@@ -13,9 +13,11 @@ from keyturn.secret import key
 
 # How long an example takes says how busy the machine is, and nothing about the product.
 hypothesis.settings.register_profile(
-    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "full", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("tests")
+hypothesis.settings.register_profile(
+    "few", hypothesis.settings.get_profile("full"), max_examples=20
+)
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:session-key-AbCdEf"
 AUTHORITIES = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:authorities-AbCdEf"
@@ -28,6 +30,12 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 os.environ["POWERTOOLS_SERVICE_NAME"] = "keyturn"  # which is read when a test imports telemetry
 # Without credentials botocore asks 169.254.169.254, which is not on this machine.
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples where the exhaustive cases are left out."""
+    left_out = config.option.markexpr == "not exhaustive"
+    hypothesis.settings.load_profile("few" if left_out else "full")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Nothing is described twice: what a function's environment is, its name, its time
 the same files that are deployed.
 """
 
+import ast
 import base64
 import functools
 import json
@@ -66,6 +67,12 @@ class State:
     def is_task(self) -> bool:
         """Whether it calls a function, and waits for it."""
         return bool(self.body["Type"] == "Task" and "FunctionArn" in self.body["Resource"])
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax of a file, read once for all tests of a process."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -200,6 +207,7 @@ def parameters() -> dict[str, str]:
     }
 
 
+@functools.cache
 def document(path: Path) -> str:
     """A page with each paragraph, list item and table row in one line, and code indented by four.
 

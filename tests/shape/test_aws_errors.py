@@ -1,6 +1,7 @@
 """Every error code of every AWS operation that Keyturn calls has been put into a family."""
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 
 import botocore.session
@@ -10,7 +11,7 @@ from botocore.model import OperationModel
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from keyturn.adapters.aws.errors import _CODES, FAMILY_OF, Family
-from tests.project import PACKAGE
+from tests.project import PACKAGE, parsed
 
 MODULES = sorted((PACKAGE / "adapters").rglob("*.py"))
 LENT = {"stored_credentials": {"secretsmanager"}}  # reads with a client of its caller
@@ -49,11 +50,12 @@ def clients(tree: ast.AST) -> set[str]:
     }
 
 
+@functools.cache
 def called() -> list[OperationModel]:
     """Every operation that an adapter calls, by the name of the method."""
     found = []
     for path in MODULES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         for service in clients(tree) | LENT.get(path.stem, set()):
             found += [one for one in operations_of(service) if xform_name(one.name) in named]

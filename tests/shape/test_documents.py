@@ -1,9 +1,8 @@
 """What the documents name exists: files, tests, parameters, outputs."""
 
+import functools
 import re
 from pathlib import Path
-
-import pytest
 
 from tests.project import ROOT, document, template
 
@@ -13,22 +12,28 @@ DEPLOY = document(ROOT / "docs" / "deploy.md")
 THREATS = document(ROOT / "docs" / "threat-model.md")
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_file_that_a_document_names_exists(path: Path) -> None:
-    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|yaml|txt|in))`", document(path))
-    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document(path))
-    gone = [name for name in named if name.split("/")[0] in FOLDERS and not (ROOT / name).exists()]
-    gone += [name for name in linked if not (path.parent / name).exists()]
+@functools.cache
+def slugs(path: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    headings = re.findall(r"(?m)^#+ (.+)$", document(path.resolve()))
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    gone = []
+    for path in DOCUMENTS:
+        named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|yaml|txt|in))`", document(path))
+        own = [ROOT / name for name in named if name.split("/")[0] in FOLDERS]
+        linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document(path))
+        there = [*own, *(path.parent / name for name in linked)]
+        gone += [f"{path}: {one}" for one in there if not one.exists()]
     assert gone == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_heading_that_a_document_links_to_exists(path: Path) -> None:
-    for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document(path)):
-        target = path.parent / name if name else path
-        headings = re.findall(r"(?m)^#+ (.+)$", document(target))
-        slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
-        assert anchor in slugs, f"{name}#{anchor}"
+def test_every_heading_that_a_document_links_to_exists() -> None:
+    for path in DOCUMENTS:
+        for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document(path)):
+            assert anchor in slugs(path.parent / name if name else path), f"{path}: {name}#{anchor}"
 
 
 def test_every_threat_is_there_and_names_what_holds_it() -> None:

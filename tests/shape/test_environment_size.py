@@ -107,31 +107,28 @@ def test_everything_on_and_as_long_as_it_may_be_stays_below_the_budget(function:
     assert measured(function, worst(ExistingSecretArn="")) < BUDGET
 
 
-@pytest.mark.parametrize("name", sorted(used()))
-def test_a_parameter_that_reaches_an_environment_has_a_longest_value(name: str) -> None:
-    declared = PARAMETERS[name]
-    if "AllowedValues" in declared or declared["Type"] == "Number":
-        return
-    assert declared["Type"] == "String", "the items of a CommaDelimitedList cannot be counted"
-    value = longest(name)
-    parameter_values({name: declared}, {name: value})
-    for longer in (value + "a", value[:-1] + "aa", "a" + value):
-        with pytest.raises(DeploymentError):
-            parameter_values({name: declared}, {name: longer})
+def test_a_parameter_that_reaches_an_environment_has_a_longest_value() -> None:
+    for name in sorted(used()):
+        declared = PARAMETERS[name]
+        if "AllowedValues" in declared or declared["Type"] == "Number":
+            continue
+        assert declared["Type"] == "String", f"the items of {name}, a list, cannot be counted"
+        value = longest(name)
+        parameter_values({name: declared}, {name: value})
+        for longer in (value + "a", value[:-1] + "aa", "a" + value):
+            with pytest.raises(DeploymentError, match=name):
+                parameter_values({name: declared}, {name: longer})
 
 
-@pytest.mark.parametrize("name", sorted(used()))
-def test_a_character_of_such_a_parameter_is_one_byte(name: str) -> None:
+def test_a_character_of_such_a_parameter_is_one_byte() -> None:
     """JSON writes a quotation mark, a backslash and what is not ASCII in more."""
-    declared = PARAMETERS[name]
-    if "AllowedPattern" not in declared:
-        return
-    value = longest(name)
-    for place in range(0, len(value), 7):
-        for wide in ('"', "\\", "é", "\n", "\x01"):
-            assert not re.fullmatch(
-                declared["AllowedPattern"], value[:place] + wide + value[place + 1 :]
-            )
+    for name in sorted(used()):
+        pattern = PARAMETERS[name].get("AllowedPattern")
+        value = longest(name) if pattern else ""
+        for place in range(0, len(value), 7):
+            for wide in ('"', "\\", "é", "\n", "\x01"):
+                changed = value[:place] + wide + value[place + 1 :]
+                assert not re.fullmatch(pattern, changed), name
 
 
 def test_no_variable_is_a_certificate() -> None:

@@ -32,6 +32,18 @@ NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
 CALLED_BY_OTHERS = {"rotate_secret", "respond_to_finding", "watch_key"}
 OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in CALLED_BY_OTHERS]
 
+# The processes are forked from one that has loaded boto3, which takes longer than all the rest.
+IMPORT_EACH = """
+import boto3, importlib, json, os, sys
+for function, environment in json.load(sys.stdin).items():
+    if os.fork() == 0:
+        os.environ.update(environment)
+        assert callable(importlib.import_module(function).handler)
+        print(json.dumps([function, [*sys.modules]]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, function
+"""
+
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
@@ -50,25 +62,22 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], dict[str, Any]
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
     """What each function has loaded after its import, in a process and environment of its own."""
-    code = "import sys, json, {0}; print(json.dumps([*sys.modules])); print({0}.handler.__name__)"
-    found = {}
-    for function in FUNCTIONS:
-        imported = subprocess.run(
-            [sys.executable, "-c", code.format(function)],
-            env={
-                "PATH": os.defpath,
-                "PYTHONPATH": os.pathsep.join([str(ROOT / "functions"), str(PACKAGE.parent)]),
-                "AWS_DEFAULT_REGION": "eu-central-1",
-                **environment(function),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert imported.returncode == 0, imported.stderr
-        found[function] = set(json.loads(imported.stdout.splitlines()[0]))
-    return found
+    imported = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH],
+        input=json.dumps({function: environment(function) for function in FUNCTIONS}),
+        env={
+            "PATH": os.defpath,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "functions"), str(PACKAGE.parent)]),
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert imported.returncode == 0, imported.stderr
+    lines = map(json.loads, imported.stdout.splitlines())
+    return {function: set(modules) for function, modules in lines}
 
 
 def test_every_function_imports_with_the_environment_that_the_template_gives_it(

@@ -189,7 +189,9 @@ def below_half(execution: Execution) -> None:
     assert execution.largest[0] < PAYLOAD_BYTES / 2, execution.largest
 
 
-@pytest.mark.parametrize(("limit", "shortest"), [(900, 5), (3600, 1)])
+@pytest.mark.parametrize(
+    ("limit", "shortest"), [(900, 5), pytest.param(3600, 1, marks=pytest.mark.exhaustive)]
+)
 def test_twenty_services_with_a_roll_back_stay_below_half_of_both_limits(
     limit: int, shortest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
