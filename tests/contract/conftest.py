@@ -18,10 +18,34 @@ from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, ope
 
 # A plain skip, and no skipif, lets the summary say it once for each file.
 WITHOUT_IT = [] if os.environ.get(ASSETS) else [pytest.mark.skip(NO_REAL_CLUSTER)]
-# These files are about the emulated cluster, or twins of cases of the other files: they meet the
-# real API server with `make test FULL=1`, but for these.
-TWINS = ("test_cluster_", "test_argo_rollouts", "test_kubernetes_many_pods")
-ALWAYS = ("test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_update",)
+# The cases of these files meet the real API server with `make test FULL=1`, but for those below:
+# each kind of call, each kind of refusal, and each kind of workload.
+TWINS = (
+    "test_argo_rollouts",
+    "test_cluster_",
+    "test_custom_resources",
+    "test_kubernetes_adapter",
+    "test_kubernetes_external_secret.py",
+    "test_kubernetes_many_pods",
+    "test_kubernetes_rollout",
+)
+ALWAYS = (
+    "test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_update",
+    "test_a_dry_restart_is_answered_and_changes_nothing",
+    "test_a_restart_replaces_the_pods_and_the_same_restart_again_does_nothing",
+    "test_logs_are_those_of_a_versions_pods_and_of_their_last_crash",
+    "test_pods_are_listed_page_by_page",
+    "test_the_secrets_field_is_written_and_the_others_are_kept",
+    "test_a_workload_that_somebody_else_wrote_meanwhile_is_a_conflict_and_stays",
+    "test_what_is_not_there_is_named",
+    "test_of_a_secret_whose_metadata_is_asked_for_no_data_is_sent",
+    "test_the_operator_is_asked_once_and_again_only_where_its_sync_proves_nothing",
+    "test_a_json_merge_patch_of_a_custom_object_replaces_its_lists_and_counts_a_generation",
+    "test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done",
+    "test_a_new_pod_that_cannot_run_fails_the_rollout_at_once_and_the_old_one_serves_on",
+    "test_two_rotations_in_one_second_are_two_rollouts",
+    "test_what_is_delivered_has_a_revision_that_every_write_changes_and_no_dry_run_or_look",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

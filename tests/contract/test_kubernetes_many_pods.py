@@ -64,6 +64,7 @@ def peak(read: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.exhaustive
 def test_thousands_of_pods_need_the_memory_of_one_page(
     cluster: ClusterUnderTest,
     namespace: str,

@@ -1,6 +1,7 @@
 """The secret store: the same cases on the fake and, over HTTP, on the adapter and the local AWS."""
 
 import base64
+import itertools
 import json
 import uuid
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ from local.cloud import Cloud
 from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import AwsError
+from tests.choice import cases
 from tests.conftest import NOON
 from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account, until
 from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
@@ -376,25 +378,28 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("action", CALLS)
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        ("AccessDeniedException", errors.AccessDenied),
-        ("ThrottlingException", errors.SecretsManagerUnavailable),
-        ("InternalServiceError", errors.SecretsManagerUnavailable),
-        ("ARefusalThatNobodyKnows", errors.AwsRefused),
-        ("ValidationException", errors.AwsRefused),
-        ("LimitExceededException", errors.AwsRefused),
-        ("DecryptionFailure", errors.KmsKeyUnusable),
-        ("EncryptionFailure", errors.KmsKeyUnusable),
-    ],
-)
+REFUSALS: dict[str, type[errors.KeyturnError]] = {
+    "AccessDeniedException": errors.AccessDenied,
+    "ThrottlingException": errors.SecretsManagerUnavailable,
+    "InternalServiceError": errors.SecretsManagerUnavailable,
+    "ARefusalThatNobodyKnows": errors.AwsRefused,
+    "ValidationException": errors.AwsRefused,
+    "LimitExceededException": errors.AwsRefused,
+    "DecryptionFailure": errors.KmsKeyUnusable,
+    "EncryptionFailure": errors.KmsKeyUnusable,
+}
+REFUSED = list(itertools.product(CALLS, REFUSALS))
+# Each call with one code; there are more calls than codes, so each code is met too.
+ALWAYS = {*zip(CALLS, itertools.cycle(REFUSALS), strict=False)}
+
+
+@pytest.mark.parametrize("refused", cases(REFUSED, ALWAYS), ids=["-".join(one) for one in REFUSED])
 def test_what_aws_refuses_becomes_ours_with_the_actions_name_and_without_its_words(
-    action: str, code: str, error: type[errors.KeyturnError], real: RealBench, front: Front
+    refused: tuple[str, str], real: RealBench, front: Front
 ) -> None:
+    action, code = refused
     front.fault = AwsError(code, "hunter2 is the value")
-    with pytest.raises(error, match=f"secretsmanager:{action} on {real.arn}") as told:
+    with pytest.raises(REFUSALS[code], match=f"secretsmanager:{action} on {real.arn}") as told:
         CALLS[action](real)
     assert "hunter2" not in str(told.value)
 

@@ -9,6 +9,7 @@ from keyturn import errors
 from keyturn.sessions import store as session_store
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
+from tests.choice import cases
 from tests.contract.session_stores import (
     DATABASE,
     FLUSH,
@@ -81,7 +82,11 @@ STAGES = ["fake", "fake cluster", "redis", "valkey", "redis cluster", "valkey cl
 STAGES += ["redis without scripts", "redis cluster without scripts"]
 
 
-@pytest.fixture(params=STAGES)
+# Valkey's cluster stands for Redis's, and without scripts one server for a cluster.
+TWINS = {"redis cluster", "redis cluster without scripts"}
+
+
+@pytest.fixture(params=cases(STAGES, {*STAGES} - TWINS))
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     product, *words = request.param.split(" ", 1)
     if product == "fake":

@@ -108,6 +108,7 @@ def kept(ledger: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_purge_whose_process_is_killed_again_and_again_ends_verified(
     server: RedisServer, client: Redis, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_server_that_is_restarted_with_its_data_is_walked_anew(
 # Others at work
 
 
+@pytest.mark.exhaustive
 def test_two_purges_at_once_end_verified_both(server: RedisServer, client: Redis) -> None:
     purgings = [Purging(store_of(server), speed=SHORT_SLICES) for _ in range(2)]
     for purging in purgings:

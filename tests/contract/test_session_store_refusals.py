@@ -14,6 +14,7 @@ from keyturn.sessions import store as session_store
 from local.cluster.certificates import CertificateAuthority
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
+from tests.choice import cases
 from tests.contract.secrets_manager_account import until
 from tests.contract.session_stores import (
     DATABASE,
@@ -41,7 +42,7 @@ def processes() -> Iterator[Processes]:
         yield processes
 
 
-@pytest.fixture(scope="module", params=["redis", "valkey"])
+@pytest.fixture(scope="module", params=cases(["redis", "valkey"], {"valkey"}))
 def server(request: pytest.FixtureRequest, processes: Processes) -> Iterator[RedisServer]:
     product: Product = request.param
     if find_binary(product) is None:
@@ -287,7 +288,7 @@ def test_a_cluster_without_that_database_is_named_and_database_0_is_left(
         assert held.size() == 2
 
 
-@pytest.fixture(scope="module", params=["redis", "valkey"])
+@pytest.fixture(scope="module", params=cases(["redis", "valkey"], {"valkey"}))
 def sentinel(
     request: pytest.FixtureRequest, processes: Processes, tmp_path_factory: pytest.TempPathFactory
 ) -> int:

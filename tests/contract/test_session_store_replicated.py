@@ -11,6 +11,7 @@ from keyturn.adapters.redis.sessions import RedisSessions
 from local.processes import Processes
 from local.redis_server import Product, RedisServer, find_binary
 from tests import session_fill
+from tests.choice import cases
 from tests.contract.purging import Purging
 from tests.contract.session_stores import DATABASE, purge_all, settings_of, store_of
 from tests.e2e.call_faults import Fate
@@ -26,7 +27,7 @@ MIDDLE = 700  # of the 2,200 pages of the first pass
 Pair = tuple[RedisServer, RedisServer]
 
 
-@pytest.fixture(params=["redis", "valkey"])
+@pytest.fixture(params=cases(["redis", "valkey"], {"valkey"}))
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """A primary with sessions and others, and its replica, which has them all."""
     product: Product = request.param

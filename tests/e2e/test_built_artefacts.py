@@ -160,6 +160,7 @@ def distribution(metadata: str) -> str:
     return f"{re.sub(r'[-_.]+', '-', head['Name']).lower()}=={head['Version']}"
 
 
+@pytest.mark.exhaustive
 def test_a_wheel_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
     source, target = tmp_path / "layer", tmp_path / "artefact"
     shutil.copytree(LAYER, source)

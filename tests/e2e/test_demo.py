@@ -11,6 +11,7 @@ import pytest
 
 from keyturn.secret import key
 from local.redis_server import find_binary
+from tests.choice import cases
 from tests.e2e.demo_process import Demo, running_demo
 from tests.e2e.key_forms import found, pieces_of
 
@@ -45,18 +46,9 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def bereaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A demo of which a pod and a function will die; it runs beside the other one, to save time."""
-    with running_demo(tmp_path_factory.mktemp("bereaved")) as demo:
-        yield demo
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, bereaved: Demo) -> Iterator[Whole]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     with running_demo(tmp_path_factory.mktemp("demo")) as demo:
-        bereaved.until("Users: ").kill_part(CONSOLE_POD)
         old = demo.until("Users: ").variable(CONSOLE_POD, key.FIELD)
-        bereaved.kill_part("check_rollout.handler")
         new = demo.until("✔ RestartServices").variable(CONSOLE_POD, key.FIELD)
         yield Whole(demo, demo.end(), (old, new))
 
@@ -126,7 +118,7 @@ def assert_only_the_demo_speaks(demo: Demo) -> None:
     assert not [line for line in demo.lines if "Traceback" in line or "Exception" in line]
 
 
-@pytest.mark.parametrize("sessions", ["abc", "3", "-5", "5000001", "1e3"])
+@pytest.mark.parametrize("sessions", cases(["abc", "3", "-5", "5000001", "1e3"], {"3"}))
 def test_a_number_of_sessions_that_is_none_is_refused(tmp_path: Path, sessions: str) -> None:
     with running_demo(tmp_path, SESSIONS=sessions) as demo:
         assert demo.end() == 2
@@ -140,7 +132,7 @@ def test_a_number_of_sessions_that_is_none_is_refused(tmp_path: Path, sessions: 
         pytest.param(signal.SIGINT, "AWS: ", marks=pytest.mark.exhaustive),
         pytest.param(signal.SIGINT, "Console: ", marks=pytest.mark.exhaustive),
         (signal.SIGINT, IN_THE_MIDDLE),
-        (signal.SIGTERM, "Kubernetes: "),
+        pytest.param(signal.SIGTERM, "Kubernetes: ", marks=pytest.mark.exhaustive),
     ],
 )
 def test_an_interruption_ends_it_and_everything(
@@ -154,6 +146,7 @@ def test_an_interruption_ends_it_and_everything(
     assert_only_the_demo_speaks(demo)
 
 
+@pytest.mark.exhaustive
 def test_the_reaper_ends_everything_after_a_kill(tmp_path: Path) -> None:
     with running_demo(tmp_path) as demo:
         assert demo.until(IN_THE_MIDDLE).signal(signal.SIGKILL).end() == -signal.SIGKILL
@@ -187,10 +180,13 @@ def test_a_part_that_dies_is_named_and_everything_ends(
     assert_only_the_demo_speaks(demo)
 
 
-@pytest.mark.usefixtures("whole")
-def test_it_goes_on_when_a_pod_and_a_function_die(bereaved: Demo) -> None:
-    bereaved.end()
-    assert "Every service runs the new key" in bereaved.output
-    assert "✔ FinishRotation" in bereaved.output
-    assert_only_the_demo_speaks(bereaved)
-    bereaved.assert_nothing_is_left()
+@pytest.mark.exhaustive
+def test_it_goes_on_when_a_pod_and_a_function_die(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as demo:
+        demo.until("Users: ").kill_part(CONSOLE_POD)
+        demo.kill_part("check_rollout.handler")
+        demo.end()
+        demo.assert_nothing_is_left()
+    assert "Every service runs the new key" in demo.output
+    assert "✔ FinishRotation" in demo.output
+    assert_only_the_demo_speaks(demo)

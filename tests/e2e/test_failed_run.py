@@ -85,6 +85,7 @@ def run_command_of_the_message(site: Site, rotation_id: str) -> Ended:
     return site.end(rotation_id, suffix=given["--name"].removeprefix(f"rot-{rotation_id}"))
 
 
+@pytest.mark.exhaustive
 def test_the_command_of_the_message_may_be_given_until_the_cause_is_mended(site: Site) -> None:
     failure = FAILURES["pods that crash"]
     with failure.happening(site, turns=False):
@@ -121,6 +122,7 @@ def test_pods_that_started_with_another_key_do_not_outlive_the_command_of_the_me
     assert site.sessions() == frozenset()
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_is_run_again_restarts_nothing_where_nobody_has_written_the_key(
     site: Site,
 ) -> None:
@@ -143,6 +145,7 @@ def someone_puts(value: str) -> outages.Outage:
     return outage
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_is_overtaken_ends_at_once_and_touches_nothing_more(site: Site) -> None:
     site.add_sessions(3)
     newer = json.dumps({**site.document(), key.FIELD: key.generate_key().base64})

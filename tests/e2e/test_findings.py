@@ -101,6 +101,7 @@ def waits_for(site: Site, rotation_id: str) -> bool:
     return any("RotationPending" in line and waiting in line for line in site.log)
 
 
+@pytest.mark.exhaustive
 def test_rotations_by_hand_under_findings_tokens_hold_no_finding_back() -> None:
     """With the limits as they are deployed: three a day, and an hour between two."""
     limits = {"FindingCooldownMinutes": "60", "FindingDailyLimit": "3"}

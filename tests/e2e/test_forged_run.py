@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.stack import RECORD_BUCKET
+from tests.choice import cases
 from tests.e2e.site import Site
 
 TEXT = "ATTACKER TEXT: log in at https://evil.example to confirm"
@@ -53,7 +54,9 @@ def input_of(site: Site, state: str, rotation_id: str) -> dict[str, Any]:
     raise AssertionError(f"{state} was not entered")
 
 
-@pytest.mark.parametrize("replayed", [False, True], ids=["made up", "as the run had it"])
+@pytest.mark.parametrize(
+    "replayed", cases([False, True], {True}), ids=["made up", "as the run had it"]
+)
 def test_a_function_that_is_called_directly_changes_nothing(site: Site, replayed: bool) -> None:
     rotation_id = site.rotate_to_end().output["rotationId"]
     site.add_sessions(SESSIONS)

@@ -216,7 +216,7 @@ def test_a_scheduled_run_that_fails_for_good_restores_the_previous_key_once(
     assert (site.sessions() == frozenset()) is (what != "delivery")
 
 
-@pytest.mark.parametrize("what", cases(BREAKS, {"rollout", "validation"}))
+@pytest.mark.parametrize("what", cases(BREAKS, {"rollout"}))
 def test_an_emergency_that_fails_for_good_keeps_the_new_key_and_ends_the_sessions(
     site: Site, what: str
 ) -> None:

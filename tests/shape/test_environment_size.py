@@ -123,7 +123,7 @@ def test_a_parameter_that_reaches_an_environment_has_a_longest_value() -> None:
 def test_a_character_of_such_a_parameter_is_one_byte() -> None:
     """JSON writes a quotation mark, a backslash and what is not ASCII in more."""
     for name in sorted(used()):
-        pattern = PARAMETERS[name].get("AllowedPattern")
+        pattern = PARAMETERS[name].get("AllowedPattern", "")
         value = longest(name) if pattern else ""
         for place in range(0, len(value), 7):
             for wide in ('"', "\\", "é", "\n", "\x01"):
