@@ -53,7 +53,9 @@ def test_botocore_knows_regions_of_several_partitions() -> None:
     ],
     ids=["one of each partition", "all"],
 )
-def test_tokens_are_signed_for_the_host_that_the_sdk_calls(regions: list[str]) -> None:
+def test_tokens_are_signed_for_the_host_that_the_sdk_calls_and_eks_takes_them(
+    regions: list[str],
+) -> None:
     called = {
         region: SESSION.create_client(
             "sts", region_name=region, aws_access_key_id="a", aws_secret_access_key="b"
@@ -61,10 +63,7 @@ def test_tokens_are_signed_for_the_host_that_the_sdk_calls(regions: list[str]) -
         for region in regions
     }
     assert {region: sts_endpoint(region) for region in called} == called
-
-
-def test_eks_takes_the_tokens_of_every_region() -> None:
-    hosts = {sts_endpoint(region).removeprefix("https://") for region in REGIONS}
+    hosts = {called[one].removeprefix("https://") for one in regions if one in REGIONS}
     assert hosts <= eks_tokens.sts_hosts()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from tests.project import ROOT, State, functions, snake_case, state_machine, states
+from tests.project import ROOT, State, snake_case, state_machine, states
 from tests.vocabulary import retry_me
 
 STATES = list(states(state_machine()))
@@ -131,12 +131,6 @@ def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
         onward = "MarkExposed" if state.name == "PurgeEarly" else "FinishRotation"
         told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": onward}
         assert overtaken == [told]
-
-
-@pytest.mark.parametrize("state", TASKS, ids=named)
-def test_a_task_waits_longer_than_its_function_may_run(state: State) -> None:
-    timeout = functions()[f"{state.function}Function"]["Timeout"]
-    assert timeout < state.body["TimeoutSeconds"] <= timeout + 30
 
 
 @pytest.mark.parametrize("machine", list(machines(state_machine())), ids=["outer", "map"])

@@ -73,7 +73,7 @@ def loaded() -> dict[str, set[str]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert imported.returncode == 0, imported.stderr
     lines = map(json.loads, imported.stdout.splitlines())
