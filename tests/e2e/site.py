@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -216,13 +217,12 @@ class Site(Workloads):
         )
         client.stop_execution(executionArn=started["executionArn"])
         assert self.end(version, suffix=suffix).status == "ABORTED"
-        self.stack.wait(lambda: self._again() != suffix, "the name of another run is free")
         return version
 
     @staticmethod
     def _again() -> str:
         """What the shell puts at the end of the name of a run that is run again."""
-        return f"-{int(time.time())}"
+        return f"-{uuid.uuid4().hex[:10]}"
 
     def history(self, rotation_id: str, *, suffix: str = "") -> list[dict[str, Any]]:
         """The events of a run.

@@ -11,6 +11,7 @@ from keyturn.monitoring.key_health import Execution, Issue
 from keyturn.monitoring.message_text import StackRefs
 from keyturn.reporting import commands
 from keyturn.run import run
+from keyturn.run.caller import is_execution_of
 from keyturn.run.run import Run
 from keyturn.secret.trigger import Schedule, classify
 from tests import shell
@@ -57,6 +58,7 @@ def test_the_line_that_runs_a_run_again_is_that_of_the_messages_and_its_input_is
     given = shell.options(line)
     asked = shell.options(commands.run_again(Run(NEW, ARN, "scheduled"), "arn:of-the-machine"))
     assert given.keys() == asked.keys()
+    assert is_execution_of(Run(NEW, ARN, "scheduled"), given["--name"])
     assert given["--name"][:-10] == asked["--name"][:-10] == f"rot-{NEW}-"
     assert run.parse_run(json.loads(given["--input"]), ARN) == Run(NEW, ARN, "scheduled")
 

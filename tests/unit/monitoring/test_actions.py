@@ -405,12 +405,12 @@ def test_the_command_of_an_ended_run_starts_it_with_the_input_that_it_had() -> N
         given = shell.options(told, had='{"mode": "emergency"}')
         assert given["--state-machine-arn"] == MACHINE
         assert given["--input"] == '{"mode": "emergency"}'
-        assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+        assert re.fullmatch(rf"rot-{NEW}-[0-9a-f]{{10}}", given["--name"])
 
 
 def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> None:
     given = shell.options(message_of(IssueKind.PUT_BACK).command)
-    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    assert re.fullmatch(rf"rot-{NEW}-[0-9a-f]{{10}}", given["--name"])
     assert json.loads(given["--input"]) == PLACE.run_of(judged(IssueKind.PUT_BACK)).as_ledger()
 
 
@@ -421,7 +421,7 @@ def test_the_command_of_a_key_that_was_put_back_carries_it_to_the_services() -> 
 def test_the_command_of_a_drift_runs_the_last_run_again(concern: IssueKind) -> None:
     given = shell.options(message_of(concern, runs=(ENDED,)).command, had='{"mode": "emergency"}')
     assert given["--input"] == '{"mode": "emergency"}'
-    assert re.fullmatch(rf"rot-{NEW}-\d{{10}}", given["--name"])
+    assert re.fullmatch(rf"rot-{NEW}-[0-9a-f]{{10}}", given["--name"])
     forgotten = message_of(concern).command
     assert re.search(r'--client-request-token "emergency-', forgotten)
 

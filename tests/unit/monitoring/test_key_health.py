@@ -165,7 +165,7 @@ def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[I
     assert concerns(ROTATED, runs) == found
 
 
-@pytest.mark.parametrize("name", ["-2", "-again", "x", "-17956077001"])
+@pytest.mark.parametrize("name", ["-2", "-again", "x", "-17956077001", "-1795607g00"])
 def test_the_run_of_another_version_with_the_same_beginning_is_none_of_this_ones(name: str) -> None:
     """A second rotation by one finding is named so."""
     other = run_of(NEW, "SUCCEEDED", NOON, name)
@@ -197,7 +197,7 @@ def test_a_run_that_goes_on_or_succeeded_is_not_looked_into(status: str) -> None
     assert key_health.last_to_look_into([stranger], NOON) is None
 
 
-@pytest.mark.parametrize("end", ["", "_2", "-1795607700"])
+@pytest.mark.parametrize("end", ["", "_2", "-1795607700", "-3f2a9c01be", "-3F2A9C01BE"])
 def test_a_lost_run_is_told_by_its_version_in_place_of_an_ended_one(end: str) -> None:
     run = ended_at("FAILED", NOON, end=end)
     issues = key_health.find_issues(ROTATED, [run], LIMITS, EVERY_DAY)

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -11,6 +10,7 @@ import pytest
 
 from keyturn.reporting import commands, messages, record
 from keyturn.reporting.notifications import Message
+from keyturn.run.caller import is_execution_of
 from keyturn.run.run import Origin, Run
 from keyturn.run.times import format_timestamp
 from tests import shell
@@ -130,14 +130,23 @@ def test_the_command_of_a_failure_starts_the_same_run_again(mode: str, run: Run)
     command = message_of(run, failed_at("PurgeSessions"), mode=mode).command
     given = shell.options(command.replace(MACHINE, "arn:of-the-stack"))
     assert json.loads(given["--input"]) == run.as_ledger()
-    name = given["--name"]
-    assert abs(int(name.removeprefix(f"rot-{NEW}-")) - time.time()) < 60
+    assert is_execution_of(run, given["--name"])
+    assert given["--name"] != run.execution_name
+
+
+def test_the_command_gives_another_name_each_time_also_twice_in_a_second(run: Run) -> None:
+    command = commands.run_again(run, "arn:of-the-stack")
+    names = {shell.options(command)["--name"] for _ in range(5)}
+    assert len(names) == 5
+    assert all(is_execution_of(run, name) for name in names)
 
 
 def test_the_name_of_the_longest_run_that_is_run_again_fits_step_functions(run: Run) -> None:
     longest = replace(run, rotation_id="x" * 64, version="")
     command = commands.run_again(longest, "arn:of-the-stack")
-    assert len(shell.options(command)["--name"]) <= 80
+    name = shell.options(command)["--name"]
+    assert len(name) <= 80
+    assert is_execution_of(longest, name)
 
 
 def test_the_command_of_a_run_survives_a_quote_in_its_input(run: Run) -> None:

@@ -195,10 +195,10 @@ def _put_back(
 def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
     """The runs of a version by their start.
 
-    One that was started again has the time in its name (`commands`), one whose name was taken a
-    number.
+    One that was started again has random digits in its name (`commands`), one whose name was taken
+    a number.
     """
-    name = re.compile(rf"rot-{re.escape(version.id)}(-\d{{10}}|_\d{{1,2}})?")
+    name = re.compile(rf"rot-{re.escape(version.id)}{LATER_EXECUTION}")
     own = (run for run in executions if name.fullmatch(run.name))
     return sorted(own, key=lambda run: run.started)
 

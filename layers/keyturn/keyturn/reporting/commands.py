@@ -86,10 +86,11 @@ def run_again_as(run: Run, execution_arn: str, state_machine_arn: str) -> str:
 def _start(run: Run, state_machine_arn: str, given: str) -> str:
     """Start an execution anew; `given` is its input as a word of the shell.
 
-    A name can be used once. So the shell puts the time into it whenever the command is given: a
-    message is read days later, and the cause that was mended may not have been the only one.
+    A name can be used once. So the shell adds ten random digits whenever the command is given: a
+    message is read days later, and the cause that was mended may not have been the only one. The
+    time would be the same twice in a second. A rotation id of 64 characters leaves room for eleven.
     """
     return (
         f"aws stepfunctions start-execution --state-machine-arn {state_machine_arn}"
-        f' --name "{run.execution_name}-$(date +%s)" --input {given}'
+        f' --name "{run.execution_name}-$(uuidgen | tr -d - | cut -c1-10)" --input {given}'
     )

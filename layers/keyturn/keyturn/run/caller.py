@@ -86,8 +86,8 @@ def arn_of_execution(state_machine_arn: str, name: str) -> str:
 def is_execution_of(run: Run, name: str) -> bool:
     """Whether an execution of this name is one of the run: its first, or one that came after.
 
-    A run that is started again has the time in its name (`commands`); one whose name was taken has
-    a number.
+    A run that is started again has random digits in its name (`commands`); one whose name was taken
+    has a number.
     """
     pattern = rf"{re.escape(run.execution_name)}{LATER_EXECUTION}"
     return re.fullmatch(pattern, name) is not None

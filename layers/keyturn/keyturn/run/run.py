@@ -19,8 +19,10 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
 ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
-# What tells a later execution of a run from its first: the time, or a number if names were taken.
-LATER_EXECUTION = r"(-\d{10}|_\d{1,2})?"
+# What tells a later execution of a run from its first: the ten hexadecimal digits that the retry
+# command adds (commands given by earlier releases add the time, ten decimal digits), or a number
+# where names were taken.
+LATER_EXECUTION = r"(-[0-9A-Fa-f]{10}|_\d{1,2})?"
 # The version before may be one that no rotation has made.
 ANY_VERSION_ID = re.compile(r"[\x21-\x7e]{1,64}")
 FINGERPRINT = re.compile(r"[0-9a-f]{16}")
