@@ -1,14 +1,12 @@
-"""The two limits of an execution that no Catch of `States.ALL` hears of, as AWS enforces them.
+"""The two limits of an execution, as AWS enforces them. `terminal_errors` has who may catch them.
 
 - A payload has at most 262,144 bytes, as compact JSON in UTF-8: a function's result, a state's
   output, and a task's input after `Parameters`. One byte more is States.DataLimitExceeded.
 - A history has at most 25,000 events. The last one is ExecutionFailed with States.Runtime, whatever
   the execution was doing.
 
-`States.ALL` and `States.TaskFailed` match neither error, in a Retry and in a Catch. moto enforces a
-part of the first limit, lets `States.ALL` catch it, and does not know the second.
+moto enforces a part of the first limit and does not know the second.
 https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
-https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 """
 
 import functools
@@ -19,7 +17,6 @@ from typing import Any
 
 PAYLOAD_BYTES = 262_144
 HISTORY_EVENTS = 25_000
-TERMINAL = {"States.DataLimitExceeded", "States.Runtime"}
 HISTORY_FULL = {
     "error": "States.Runtime",
     "cause": f"The execution reached the maximum number of history events ({HISTORY_EVENTS}).",
@@ -43,13 +40,7 @@ def enforce() -> None:
 
 
 def _enforce_payload() -> None:
-    from moto.stepfunctions.parser.asl.component.common.error_name.error_equals_decl import (  # noqa: PLC0415  importing the interpreter takes two seconds
-        ErrorEqualsDecl,
-    )
-    from moto.stepfunctions.parser.asl.component.state import state  # noqa: PLC0415  the same
-    from moto.stepfunctions.parser.asl.component.state.exec.state_map.iteration import (  # noqa: PLC0415  the same
-        iteration_worker,
-    )
+    from moto.stepfunctions.parser.asl.component.state import state  # noqa: PLC0415  importing the interpreter takes two seconds
     from moto.stepfunctions.parser.asl.component.state.exec.state_task import (  # noqa: PLC0415  the same
         state_task_lambda,
     )
@@ -63,9 +54,6 @@ def _enforce_payload() -> None:
     state_task_lambda.is_within_size_quota = _is_result_within
     for task in (state_task_lambda.StateTaskLambda, state_task_service.StateTaskService):
         task._eval_parameters = _limited_parameters(task._eval_parameters)  # noqa: SLF001  moto offers no other way
-    ErrorEqualsDecl._eval_body = _without_terminal_errors(ErrorEqualsDecl._eval_body)  # noqa: SLF001  the same
-    # moto refuses to name an error of an iteration that is one of Step Functions' own.
-    iteration_worker.CustomErrorName = _error_name(iteration_worker.CustomErrorName)
 
 
 def _is_result_within(value: Any) -> bool:
@@ -83,34 +71,6 @@ def _limited_parameters(original: Callable[..., Any]) -> Callable[..., Any]:
         return given
 
     return parameters
-
-
-def _without_terminal_errors(original: Callable[..., Any]) -> Callable[..., Any]:
-    def matches(declared: Any, env: Any) -> None:
-        name = env.stack[-1].error_name
-        if name in TERMINAL:
-            env.stack.pop()
-            env.stack.append(name in {error.error_name for error in declared.error_names})
-        else:
-            original(declared, env)
-
-    return matches
-
-
-def _error_name(custom: Callable[..., Any]) -> Callable[..., Any]:
-    from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import (  # noqa: PLC0415  as above
-        StatesErrorName,
-    )
-    from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import (  # noqa: PLC0415  as above
-        StatesErrorNameType,
-    )
-
-    def named(error_name: str | None) -> Any:
-        if error_name in TERMINAL:
-            return StatesErrorName(typ=StatesErrorNameType.from_name(error_name))
-        return custom(error_name=error_name)
-
-    return named
 
 
 def _enforce_history() -> None:

@@ -197,6 +197,14 @@ def _get(given: Any, path: str) -> Any:
     return given
 
 
+def _is_present(given: Any, path: str) -> bool:
+    try:
+        _get(given, path)
+    except KeyError:
+        return False
+    return True
+
+
 def _put(given: Any, path: str, result: Any) -> Any:
     return result if path == "$" else {**given, path.removeprefix("$."): result}
 
@@ -206,11 +214,8 @@ def _holds(rule: Mapping[str, Any], given: Any) -> bool:
         return all(_holds(part, given) for part in rule["And"])
     if "Not" in rule:
         return not _holds(rule["Not"], given)
-    try:
-        found = _get(given, rule["Variable"])
-    except KeyError:
-        return not rule.get("IsPresent", True)
     if "IsPresent" in rule:
-        return bool(rule["IsPresent"])
+        return _is_present(given, rule["Variable"]) is rule["IsPresent"]
+    found = _get(given, rule["Variable"])  # Step Functions too fails where there is none
     (compared,) = (rule[word] for word in ("StringEquals", "BooleanEquals") if word in rule)
     return bool(found == compared)

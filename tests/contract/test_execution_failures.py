@@ -1,4 +1,7 @@
-"""The local Step Functions ends an execution at a payload and at a history that AWS ends it at."""
+"""The local Step Functions ends an execution where AWS ends it, whatever its states catch.
+
+At a payload or a history over the limit, and at a path that matches nothing.
+"""
 
 import json
 import uuid
@@ -89,6 +92,27 @@ def run(cloud: Cloud) -> Callable[[States, Any], Ended]:
 def task(**fields: Any) -> dict[str, Any]:
     resource = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:text"
     return {"Type": "Task", "Resource": resource, "End": True, **fields}
+
+
+def each(state: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A Map with one state for each of the `items`."""
+    processor = {
+        "ProcessorConfig": {"Mode": "INLINE"},
+        "StartAt": "Item",
+        "States": {"Item": state, **CAUGHT},
+    }
+    return {"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": processor, "End": True,
+            **fields}  # fmt: skip
+
+
+def branch(state: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A Parallel state of one branch."""
+    branches = [{"StartAt": "Item", "States": {"Item": state, **CAUGHT}}]
+    return {"Type": "Parallel", "Branches": branches, "End": True, **fields}
+
+
+def choice(**rule: Any) -> dict[str, Any]:
+    return {"Type": "Choice", "Choices": [{**rule, "Next": "Caught"}], "Default": "Caught"}
 
 
 def text_of(size: int) -> str:
@@ -223,6 +247,102 @@ def test_no_catch_hears_that_a_history_ends_in_an_iteration(
     ended = run(states, {"items": [{"spin": True}, {"spin": False}]})
     assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
     assert (ended.events[0]["id"], ended.events[0]["type"]) == (60, "ExecutionFailed")
+
+
+MISSING = {"a.$": "$.missing"}
+RETRY_ALL = {"ErrorEquals": ["States.ALL"], "MaxAttempts": 1, "IntervalSeconds": 1}
+INVOKE = {
+    "Type": "Task",
+    "Resource": "arn:aws:states:::lambda:invoke",
+    "Parameters": {"FunctionName": task()["Resource"], "Payload": MISSING},
+    "End": True,
+}
+NOT_IN_PAYLOAD = (
+    "The JSONPath '$.missing' specified for the field 'a.$' could not be found in the input"
+)
+NO_RESULTS = "Invalid path '$.missing' : No results for path: $['missing']"
+NO_VALUE = (
+    "Invalid path '$.missing': The choice state's condition path references an invalid value."
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"Type": "Pass", "Parameters": MISSING, "End": True}, NOT_IN_PAYLOAD),
+        (task(Parameters=MISSING), NOT_IN_PAYLOAD),
+        (task(Parameters={"in": MISSING}), NOT_IN_PAYLOAD),
+        (task(Parameters={"a.$": "States.Format('{}', $.missing)"}), NOT_IN_PAYLOAD),
+        (task(ResultSelector=MISSING), NOT_IN_PAYLOAD),
+        (task(InputPath="$.missing"), NO_RESULTS),
+        (task(OutputPath="$.missing"), NO_RESULTS),
+        (INVOKE, NOT_IN_PAYLOAD),
+        (each({"Type": "Pass", "End": True}, ItemSelector=MISSING), "'$.missing' could not"),
+        (each(task(Parameters=MISSING)), NOT_IN_PAYLOAD),
+        (branch(task(Parameters=MISSING)), NOT_IN_PAYLOAD),
+        (each(choice(Variable="$.missing", BooleanEquals=True)), NO_VALUE),
+        (branch(choice(Variable="$.missing", BooleanEquals=True)), NO_VALUE),
+    ],
+    ids=["Pass", "Task", "Task, nested", "Task, function", "ResultSelector", "InputPath",
+         "OutputPath", "lambda:invoke", "ItemSelector", "Task in a Map", "Task in a Parallel",
+         "Choice in a Map", "Choice in a Parallel"],
+)  # fmt: skip
+def test_a_path_that_matches_nothing_ends_the_execution_and_no_catch_of_all_hears_it(
+    state: dict[str, Any], says: str, run: Callable[[States, Any], Ended]
+) -> None:
+    states: States = {"Over": state}
+    if state["Type"] != "Pass":
+        states = {"Over": {**state, "Retry": [RETRY_ALL], "Catch": [CATCH_ALL]}, **CAUGHT}
+    ended = run(states, {"characters": 1, "items": [{"characters": 1}]})
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert says in ended.cause
+    assert ended.cause.count("An error occurred while executing the state") == 1
+    assert ended.events[0]["type"] == "ExecutionFailed"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"Variable": "$.missing", "StringEquals": "done"},
+        {"Variable": "$.missing", "BooleanEquals": True},
+        {"Variable": "$.missing", "IsNull": True},
+        {"Variable": "$.there", "StringEqualsPath": "$.missing"},
+        {"Not": {"Variable": "$.missing", "StringEquals": "done"}},
+        {"And": [{"Variable": "$.there", "IsPresent": True},
+                 {"Variable": "$.missing", "StringEquals": "done"}]},
+    ],
+)  # fmt: skip
+def test_a_choice_by_a_path_that_matches_nothing_ends_the_execution(
+    rule: dict[str, Any], run: Callable[[States, Any], Ended]
+) -> None:
+    ended = run({"Over": choice(**rule), **CAUGHT}, {"there": "done"})
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert ended.cause.endswith(NO_VALUE)
+
+
+def test_a_choice_that_asks_first_whether_the_path_is_present_goes_on(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    asked = {"Variable": "$.missing", "IsPresent": True}
+    guarded = {"And": [asked, {"Variable": "$.missing", "BooleanEquals": True}]}
+    states: States = {"Ask": {**choice(**guarded), "Default": "Absent"},
+                      "Absent": {"Type": "Pass", "Result": "absent", "End": True},
+                      **CAUGHT}  # fmt: skip
+    assert run(states, {}).events[0]["executionSucceededEventDetails"]["output"] == '"absent"'
+
+
+def test_a_runtime_error_is_not_caught_by_its_own_name_either(
+    run: Callable[[States, Any], Ended],
+) -> None:
+    named = {"ErrorEquals": ["States.Runtime"]}
+    retry = {**named, "MaxAttempts": 1, "IntervalSeconds": 1}
+    over = task(Parameters=MISSING, Retry=[retry], Catch=[{**named, "Next": "Caught"}])
+    ended = run({"Over": over, **CAUGHT}, {})
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+
+
+def test_an_error_of_a_function_is_still_caught_by_all(run: Callable[[States, Any], Ended]) -> None:
+    assert run({"Over": task(Catch=[CATCH_ALL]), **CAUGHT}, {}).status == "SUCCEEDED"
 
 
 FAIL = {"Type": "Fail", "ErrorPath": "$.error", "CausePath": "$.error"}
