@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -48,15 +48,12 @@ class Progress:
     `input` and `output` are parsed JSON, or None where the event has none.
     """
 
-    event_id: int
-    at: datetime
     kind: str
     state: str | None
     iterations: tuple[int, ...]
     input: Any = field(default=None, repr=False)
     output: Any = field(default=None, repr=False)
     error: str | None = None
-    cause: str | None = field(default=None, repr=False)
 
 
 Place = tuple[str | None, tuple[int, ...]]
@@ -131,14 +128,11 @@ def _details(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _progress(event: Mapping[str, Any], details: Mapping[str, Any], place: Place) -> Progress:
     return Progress(
-        event["id"],
-        event["timestamp"],
         event["type"],
         *place,
         input=_parsed(details.get("input")),
         output=_parsed(details.get("output")),
         error=details.get("error"),
-        cause=details.get("cause"),
     )
 
 

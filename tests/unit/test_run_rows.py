@@ -1,7 +1,6 @@
 """The rows of a run: what has failed stays so, and a roll-back has rows of its own."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from local.run_rows import RunRows
 from local.state_machines import Progress
 from local.step_rows import StepRow
 
-AT = datetime(2026, 1, 1, tzinfo=UTC)
 STALE = (
     0,
     1,
@@ -58,7 +56,7 @@ class History:
         given: Mapping[str, Any] | None = None,
         left: Mapping[str, Any] | None = None,
     ) -> list[StepRow]:
-        return self.rows.see(Progress(1, AT, kind, state, STALE, given, left))
+        return self.rows.see(Progress(kind, state, STALE, given, left))
 
 
 def test_a_step_works_and_then_tells_what_it_found() -> None:
