@@ -1,4 +1,4 @@
-"""The watch between two rotations: every five minutes, every day, and when the key is changed."""
+"""The watch between two rotations: every five minutes, every day, and upon what has happened."""
 
 import time
 from typing import Any

@@ -22,7 +22,7 @@ from botocore.config import Config
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
-from local import api_calls, dead_letters, lambda_api, state_machines
+from local import api_calls, dead_letters, execution_events, lambda_api, state_machines
 from local.async_invocation import DeadLetter
 from local.events import EventBus
 from local.functions import Functions, FunctionSettings
@@ -70,6 +70,7 @@ class Cloud:
             "AWSEvents": self._event_operation,
         }
         self.event_bus = EventBus(account, region, self._deliver, self._bury_event)
+        execution_events.connect(account, region, self.event_bus.send)
         functions.give_dead_letters_to(self._bury_invocation)
         self._silent: dict[str, threading.Event] = {}
         self._clients: dict[str, Any] = {}
@@ -117,6 +118,7 @@ class Cloud:
 
     def close(self) -> None:
         """Stop what is running and forget everything."""
+        execution_events.disconnect(self.account, self.region)
         self._stop_executions()
         self._server.shutdown()
         self._server.server_close()

@@ -1,6 +1,6 @@
 """Step Functions on the local stack: moto's interpreter, corrected, and a view of its progress.
 
-moto runs our JSONPath definitions as they are. Eight things differ from AWS and are put right by
+moto runs our JSONPath definitions as they are. Nine things differ from AWS and are put right by
 `correct_interpreter`, which also has each definition read but once:
 - a Lambda call that is refused (throttled, unknown function) ends in the error `Exception`; in AWS
   it is `Lambda.` and the code, such as `Lambda.TooManyRequestsException`, which is what a Retry
@@ -15,7 +15,8 @@ moto runs our JSONPath definitions as they are. Eight things differ from AWS and
 - an output that is a text is returned bare, and null not at all; in AWS every output is JSON;
 - the limits of a payload and of a history are not enforced as in AWS (`execution_limits`);
 - what AWS ends an execution for is caught by `States.ALL`, and a path that matches nothing is an
-  ordinary error or false (`terminal_errors`).
+  ordinary error or false (`terminal_errors`);
+- EventBridge is not told that an execution has ended (`execution_events`).
 
 `watch` reads the execution history through the public API, so it shows an execution on AWS as well.
 """
@@ -32,7 +33,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local import execution_limits, terminal_errors
+from local import execution_events, execution_limits, terminal_errors
 
 POLL_SECONDS = 0.25
 PAGE_EVENTS = 100  # as many as AWS answers where nobody says how many
@@ -178,6 +179,7 @@ def _correct_once() -> None:
     Execution.output = property(_output_as_json, lambda _execution, _output: None)
     execution_limits.enforce()
     terminal_errors.enforce()
+    execution_events.publish()
 
 
 def _named_after_the_code(original: Callable[..., Any]) -> Callable[..., Any]:

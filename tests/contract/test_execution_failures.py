@@ -345,6 +345,40 @@ def test_an_error_of_a_function_is_still_caught_by_all(run: Callable[[States, An
     assert run({"Over": task(Catch=[CATCH_ALL]), **CAUGHT}, {}).status == "SUCCEEDED"
 
 
+def test_an_execution_that_ends_is_an_event_for_the_rules_of_its_status(cloud: Cloud) -> None:
+    """What a machine is started with that is the target of a rule: the whole event."""
+    client, rules = cloud.client("stepfunctions"), cloud.client("events")
+    told: str = client.create_state_machine(
+        name="told",
+        definition=json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}),
+        roleArn=f"arn:aws:iam::{ACCOUNT}:role/machine",
+    )["stateMachineArn"]
+    pattern = {"source": ["aws.states"], "detail": {"status": ["FAILED", "ABORTED"]}}
+    rules.put_rule(Name="failed", EventPattern=json.dumps(pattern))
+    rules.put_targets(Rule="failed", Targets=[{"Id": "told", "Arn": told}])
+    start(client, CAUGHT, {})
+    machine, failed = start(
+        client, {"Over": choice(Variable="$.missing", IsNull=True), **CAUGHT}, {}
+    )
+    _, stopped = start(client, {"Hold": {"Type": "Wait", "Seconds": 60, "End": True}}, {})
+    client.stop_execution(executionArn=stopped)
+    started = until(
+        lambda: client.list_executions(stateMachineArn=told)["executions"],
+        lambda found: len(found) == 2,
+    )
+    rules.remove_targets(Rule="failed", Ids=["told"])
+    rules.delete_rule(Name="failed")
+    inputs = [client.describe_execution(executionArn=one["executionArn"]) for one in started]
+    events = {
+        event["resources"][0]: event for event in (json.loads(one["input"]) for one in inputs)
+    }
+    assert {arn: event["detail"]["status"] for arn, event in events.items()} == {
+        failed: "FAILED", stopped: "ABORTED",
+    }  # fmt: skip
+    detail = events[failed]["detail"]
+    assert (detail["stateMachineArn"], detail["error"]) == (machine, "States.Runtime")
+
+
 FAIL = {"Type": "Fail", "ErrorPath": "$.error", "CausePath": "$.error"}
 
 

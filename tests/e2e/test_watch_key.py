@@ -119,6 +119,16 @@ def test_a_run_that_was_stopped_is_told_by_the_next_frequent_look(site: Site) ->
     assert frequent_look(site) == []
 
 
+def test_a_run_that_was_stopped_is_told_upon_its_end_without_a_look_of_the_schedule(
+    site: Site,
+) -> None:
+    version = site.lose_a_run()
+    lost = f"rot-{version}"
+    site.stack.wait(lambda: bool(site.mailboxes.messages(lost)), "people are told")
+    assert "LOST" in site.mailboxes.messages(lost)[-1]["Subject"]
+    assert site.carry(version).status == "SUCCEEDED"
+
+
 def test_a_secret_that_is_marked_for_deletion_is_told_with_the_way_out(site: Site) -> None:
     client, arn = site.stack.cloud.client("secretsmanager"), site.stack.secret_arn
     client.delete_secret(SecretId=arn, RecoveryWindowInDays=7)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyturn.monitoring import watch_trigger
+from keyturn.monitoring import key_health, watch_trigger
 from local import event_patterns
 from local.event_patterns import matches
 from local.events import target_input
@@ -16,6 +16,7 @@ from tests.policies import Call, allows, denies, statements
 from tests.project import ACCOUNT, of_type, stack, template
 
 ASYNCHRONOUS = {"RespondToFindingFunction", "WatchKeyFunction"}
+STATUSES = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE")
 SIX_HOURS, TWO_WEEKS = 6 * 3600, 14 * 24 * 3600
 SOURCES = {
     "SecretsManagerMayRotate": (
@@ -35,6 +36,7 @@ SOURCES = {
     ),
     "DailyRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "DailyWatchRule.Arn"),
     "KeyMovedRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "KeyMovedRule.Arn"),
+    "RunEndedRuleMayWatch": ("WatchKeyFunction.Arn", "events.amazonaws.com", "RunEndedRule.Arn"),
 }  # fmt: skip
 
 
@@ -110,6 +112,23 @@ def test_every_call_that_the_watch_knows_is_brought_by_one_rule() -> None:
         for name in rules()[rule]["EventPattern"]["detail"]["eventName"]
     ]
     assert sorted(brought) == sorted(watch_trigger.CHANGES)
+
+
+def test_a_run_that_ended_badly_is_looked_into_at_once_and_no_other_execution() -> None:
+    pattern = rules()["RunEndedRule"]["EventPattern"]
+    event_patterns.check(pattern)
+
+    def ended(status: str, machine: str = "RotateSessionKey") -> dict[str, Any]:
+        return {
+            "source": "aws.states",
+            "detail-type": "Step Functions Execution Status Change",
+            "time": "2026-11-24T12:00:00Z",
+            "detail": {"status": status, "stateMachineArn": machine},
+        }
+
+    assert {one for one in STATUSES if matches(pattern, ended(one))} == key_health.ENDED_BADLY
+    assert not matches(pattern, ended("FAILED", "Preflight"))
+    assert watch_trigger.parse_trigger(ended("FAILED"), "arn:secret").kind == "ended"
 
 
 def cloud_trail(source: str, name: str, **detail: Any) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretS
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-EVERY_DAY, ON_MOVE, OFTEN = (
+EVERY_DAY, ON_MOVE, OFTEN, ON_END = (
     WatchTrigger("daily", NOON),
     WatchTrigger("moved", NOON),
     WatchTrigger("frequent", NOON),
+    WatchTrigger("ended", NOON),
 )
 PLACE = message_text.StackRefs(ARN, MACHINE)
 ENDED = Execution(f"rot-{NEW}", f"{MACHINE}:rot-{NEW}", "FAILED", NOON - HOUR)
@@ -342,6 +343,28 @@ def test_a_run_that_was_lost_is_told_by_the_next_frequent_look_and_once(scene: S
     assert STOPPED.arn in scene.told.command
     scene.look(replace(OFTEN, at=NOON + timedelta(minutes=5)))
     assert len(scene.channel.told) == 1
+
+
+def test_a_run_that_was_lost_is_told_upon_its_end_once_step_functions_lists_it(
+    scene: Scene,
+) -> None:
+    def the_end_is_listed(_seconds: float) -> None:
+        scene.runs.known = [STOPPED]
+
+    scene.runs.known, scene.runs.lost = [replace(STOPPED, status="RUNNING")], {STOPPED.arn}
+    scene.clock.sleep = the_end_is_listed  # type: ignore[method-assign]
+    assert [one["concern"] for one in scene.look(ON_END)] == ["RUN_LOST"]
+    assert [one["concern"] for one in scene.look(OFTEN)] == ["RUN_LOST"]
+    assert len(scene.channel.told) == 1
+
+
+def test_the_end_of_a_run_that_has_told_it_itself_is_no_reason_to_judge_anything_else(
+    scene: Scene,
+) -> None:
+    scene.runs.known = [replace(ENDED, stopped=NOON)]
+    scene.store.rules = replace(scene.store.rules, enabled=False)
+    assert scene.look(ON_END) == []
+    assert scene.channel.told == []
 
 
 def test_a_run_that_was_lost_on_its_way_back_is_told_too(scene: Scene) -> None:

@@ -409,6 +409,11 @@ def test_the_event_says_which_rule_has_called_and_of_which_time() -> None:
     often = {"detail-type": "Frequent Look", "time": "2026-11-24T12:00:00Z"}
     assert watch_trigger.parse_trigger(often, ARN) == OFTEN
     assert watch_trigger.parse_trigger(MOVED, ARN) == ON_MOVE
+    ended = {
+        "detail-type": "Step Functions Execution Status Change",
+        "time": "2026-11-24T12:00:00Z",
+    }
+    assert watch_trigger.parse_trigger(ended, ARN) == WatchTrigger("ended", NOON)
 
 
 def test_of_a_call_that_was_made_the_name_and_the_time_are_taken() -> None:

@@ -27,7 +27,8 @@ from keyturn.run.times import format_timestamp
 from keyturn.secret.staging_labels import AWSCURRENT
 from keyturn.sessions.store import Clock
 
-# Longer than a rotation takes from its promotion to the start of its run, seen by everyone.
+# Longer than a rotation takes from its promotion to the start of its run, seen by everyone, and
+# longer than Step Functions takes to list an execution as ended.
 SETTLED_SECONDS = 10.0
 
 
@@ -79,8 +80,13 @@ def handle_issues(
 
     Where a run would be started it waits and looks once more: a rotation that has just promoted its
     key is about to start that run itself, and knows why it was started. What services have is asked
-    last, so that no function that cannot look delays what the secret tells.
+    last, so that no function that cannot look delays what the secret tells. Where a run has ended,
+    that run alone is looked into: the frequent look judges the rest once it is settled.
     """
+    if call.kind == "ended":
+        clock.sleep(SETTLED_SECONDS)
+        lost = _with_lost_run(watching, watching.runs.executions(), [], call)
+        return Care([_attend(watching, one, call) for one in lost], compared=False)
     found = [_attend(watching, one, call) for one in protection.find_protection_issues(seen, call)]
     if seen.deleted:
         return Care(found, compared=False)
@@ -91,9 +97,7 @@ def handle_issues(
         seen = watching.secret.seen()
         executions = _executions(watching, seen)
         issues = key_health.find_issues(seen, executions, watching.limits, call)
-    last = key_health.last_to_look_into(executions, call.at)
-    if last and watching.runs.was_lost(last.arn):
-        issues = key_health.lost(last, issues)
+    issues = _with_lost_run(watching, executions, issues, call)
     found += [_attend(watching, one, call) for one in issues]
     if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
         return Care(found, compared=False)
@@ -120,6 +124,17 @@ def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Exe
         if run.status == "SUCCEEDED" and watching.runs.outcome(run.arn) == "superseded"
     }
     return [run for run in known if run.arn not in idle]
+
+
+def _with_lost_run(
+    watching: Watch,
+    executions: Sequence[key_health.Execution],
+    issues: list[Issue],
+    call: WatchTrigger,
+) -> list[Issue]:
+    """The issues, and that the last run was lost if it was."""
+    last = key_health.last_to_look_into(executions, call.at)
+    return key_health.lost(last, issues) if last and watching.runs.was_lost(last.arn) else issues
 
 
 def _would_be_refused(

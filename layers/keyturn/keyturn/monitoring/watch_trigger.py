@@ -1,4 +1,4 @@
-"""Why `watch_key` was called: one of five rules of EventBridge. Pure.
+"""Why `watch_key` was called: one of six rules of EventBridge. Pure.
 
 Of an event of CloudTrail, which quotes whoever made the call, the name of the call and the time are
 taken, and the name only if it is one of `CHANGES`.
@@ -12,13 +12,14 @@ from typing import Any, Literal
 from keyturn import errors
 from keyturn.run.times import parse_timestamp
 
-Kind = Literal["daily", "frequent", "moved", "changed"]
+Kind = Literal["daily", "frequent", "moved", "changed", "ended"]
 
 KINDS: Mapping[str, Kind] = {
     "Scheduled Event": "daily",
     "Frequent Look": "frequent",  # the name that the rule's input transformer gives
     "Secret Label Updated": "moved",
     "AWS API Call via CloudTrail": "changed",
+    "Step Functions Execution Status Change": "ended",
 }
 # Of the rule FrequentWatchRule.
 EVERY = timedelta(minutes=5)
