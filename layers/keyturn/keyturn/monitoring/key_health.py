@@ -1,9 +1,10 @@
 """What may be wrong with the key between two rotations, judged from facts that anyone can look up.
 
-Every five minutes, once a day, and whenever AWSCURRENT moves. The judgement is pure;
-`monitoring.actions` acts upon it. What must not wait is judged at every call. The rest is judged
-at the daily call alone, which comes at the same time each day: an issue that is reported once is
-reported by the call in whose 24 hours it begins, and an issue that lasts is reported every day.
+Every five minutes, once a day, whenever AWSCURRENT moves or a run ends badly. The judgement is
+pure; `monitoring.actions` acts upon it. What must not wait is judged at every call. The rest is
+judged at the daily call alone, which comes at the same time each day: an issue that is reported
+once is reported by the call in whose 24 hours it begins, and an issue that lasts is reported every
+day.
 
 A version that is marked as exposed is never carried to the services.
 """
