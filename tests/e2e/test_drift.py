@@ -46,5 +46,6 @@ def test_another_key_is_drift_and_pods_without_a_stamp_are_told_once_a_day(site:
     site.stack.place.write(kept)
     returning_key.strip(site.stack)
     site.stack.wait(lambda: concerns(site) == ["PODS_UNSTAMPED"], "every pod has lost its stamp")
-    (found,) = daily_look(site)
-    assert found["told"]["topic"] == "told"
+    found = daily_look(site)
+    assert [one["concern"] for one in found] == ["PODS_UNSTAMPED"]
+    assert found[0]["told"]["topic"] == "told"
