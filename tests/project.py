@@ -23,6 +23,7 @@ from local.deployment.template import read_template
 from tests.conftest import ARN, AUTHORITIES
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "local" / "README.md"]
 PACKAGE = ROOT / "layers" / "keyturn" / "keyturn"
 EVENTS = ROOT / "tests" / "events"
 FUNCTION_FILES = sorted((ROOT / "functions").glob("*.py"))

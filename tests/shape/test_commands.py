@@ -8,8 +8,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from tests.project import ROOT, document
-from tests.shape.test_documents import DOCUMENTS
+from tests.project import DOCUMENTS, ROOT, document
 
 # The CLI's own options: https://docs.aws.amazon.com/cli/latest/reference/
 EVERYWHERE = {"query", "output", "max-items", "cli-binary-format", "cli-input-json"}

@@ -4,9 +4,10 @@ import functools
 import re
 from pathlib import Path
 
-from tests.project import ROOT, document, template
+import pytest
 
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "local" / "README.md"]
+from tests.project import DOCUMENTS, ROOT, document, template
+
 FOLDERS = {"docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
 DEPLOY = document(ROOT / "docs" / "deploy.md")
 THREATS = document(ROOT / "docs" / "threat-model.md")

@@ -14,6 +14,7 @@ from botocore.validate import ParamValidator
 from keyturn.rollout import pod_annotations
 from tests.policies import listed
 from tests.project import (
+    DOCUMENTS,
     ROOT,
     document,
     functions,
@@ -23,8 +24,8 @@ from tests.project import (
     template,
     variables_of,
 )
-from tests.shape.test_documents import DEPLOY, DOCUMENTS
 
+DEPLOY = document(ROOT / "docs" / "deploy.md")
 OPERATIONS = document(ROOT / "docs" / "operations.md")
 HISTORY = {ROOT / "CHANGELOG.md", *ROOT.glob("docs/decisions/*.md")}
 GUIDES = [path for path in DOCUMENTS if path not in HISTORY]

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import FUNCTION_FILES, PACKAGE, ROOT, document
-from tests.shape.test_documents import DOCUMENTS
+from tests.project import DOCUMENTS, FUNCTION_FILES, PACKAGE, ROOT, document
 
 EVERYWHERE = {
     r"speaks? up": "alerts, fails",
