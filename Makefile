@@ -25,6 +25,7 @@ SAM    := .sam
 AUDIT  := .audit
 # Where `sam deploy` looks for what is deployed; what is built for this machine is kept apart from it.
 BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
+TEMPLATES := template.yaml monitoring.yaml
 SOURCE := layers/keyturn functions local deployment tests
 STACK  := keyturn$(if $(filter-out default,$(ENV)),-$(ENV))
 # Compiled tests are kept: to compile them again takes longer than to run those of `tests/unit`.
@@ -81,11 +82,11 @@ check-types:
 	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local deployment tests
 
 check-template:
-	@$(SAM)/bin/cfn-lint template.yaml
+	@$(SAM)/bin/cfn-lint $(TEMPLATES)
 
 # A finding is mended, or skipped in the template with a reason: Metadata, checkov, skip.
 check-policy:
-	@$(AUDIT)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet --skip-download
+	@$(AUDIT)/bin/checkov --file $(TEMPLATES) --framework cloudformation --compact --quiet --skip-download
 
 check-imports:
 	@$(RUN) $(BIN)/lint-imports --no-cache

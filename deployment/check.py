@@ -6,14 +6,14 @@ Exits with 1 and names every problem. AWS's own checks are the same and come lat
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
 from local.deployment import rules
 from local.deployment.errors import DeploymentError
-from local.deployment.parameters import parameter_values
+from local.deployment.parameters import ParameterValue, parameter_values
 from local.deployment.template import read_template
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +42,17 @@ def problems(path: Path) -> list[str]:
         values = parameter_values(template["Parameters"], read(path))
         checked = {name: one for name, one in template["Rules"].items() if name != DECIDED_BEFORE}
         rules.check(checked, values)
+        _check_redis(values)
     except (DeploymentError, OSError, yaml.YAMLError) as problem:
         return str(problem).removeprefix("parameters: ").removeprefix("rules: ").split("; ")
     return []
+
+
+def _check_redis(values: Mapping[str, ParameterValue]) -> None:
+    """Raise DeploymentError for a login without TLS: a rule cannot look into a URL."""
+    has_login = values["RedisPasswordSecret"] or values["RedisIamUser"]
+    if has_login and str(values["RedisUrl"]).startswith("redis:"):
+        raise DeploymentError("RedisPasswordSecret and RedisIamUser need a RedisUrl with rediss://")
 
 
 def _is_capitalised(node: yaml.Node) -> bool:

@@ -53,16 +53,15 @@ def cluster_parameters(cluster: RunningCluster) -> dict[str, str]:
 
 def redis_parameters(host: str, port: int, database: int) -> dict[str, str]:
     """Return the template's parameters about the session store."""
-    return {
-        "RedisHost": host,
-        "RedisPort": str(port),
-        "RedisDatabase": str(database),
-        "RedisTls": "false",
-    }
+    return {"RedisUrl": f"redis://{host}:{port}/{database}"}
 
 
 def redis_login(
-    redis: RedisServer, parts: contextlib.ExitStack, cloud: Cloud, rights: Sequence[str]
+    redis: RedisServer,
+    database: int,
+    parts: contextlib.ExitStack,
+    cloud: Cloud,
+    rights: Sequence[str],
 ) -> dict[str, str]:
     """Let Keyturn log in to Redis as a user with these rights, its password kept in a secret.
 
@@ -78,10 +77,8 @@ def redis_login(
         Name=REDIS_SECRET, SecretString=json.dumps({"username": REDIS_USER, "password": password})
     )
     return {
-        "RedisAuthentication": "password",
+        "RedisUrl": f"rediss://{redis.host}:{relay.port}/{database}",
         "RedisPasswordSecret": kept["ARN"],
-        "RedisPort": str(relay.port),
-        "RedisTls": "true",
         "RedisCertificateAuthority": base64.b64encode(relay.ca_pem.encode()).decode(),
     }
 
@@ -92,7 +89,6 @@ def validation_parameters(urls: Mapping[str, str]) -> dict[str, str]:
         "HealthUrls": ",".join(f"{urls[name]}/healthz" for name in console.REPLICAS),
         "LoginUrl": f"{urls['auth-service']}/login",
         "LoginRedirectHosts": urlsplit(urls["provider"]).netloc,
-        "AllowHttp": "true",
     }
 
 

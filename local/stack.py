@@ -257,11 +257,15 @@ class LocalStack:
     def _parameters(self, parts: contextlib.ExitStack) -> dict[str, str]:
         rights = self.redis_rights
         return {
-            "FirstSessionKey": self.first_key.base64,
+            "InitialSessionKey": self.first_key.base64,
             **cluster_parameters(self.cluster),
             **self.place.parameters,
             **redis_parameters(self.redis.host, self.redis.port, SESSION_DATABASE),
-            **(redis_login(self.redis, parts, self.cloud, rights) if rights else {}),
+            **(
+                redis_login(self.redis, SESSION_DATABASE, parts, self.cloud, rights)
+                if rights
+                else {}
+            ),
             **validation_parameters(self.urls),
             "RecordBucket": RECORD_BUCKET,
             **self.parameters,

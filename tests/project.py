@@ -17,6 +17,7 @@ from typing import Any
 from keyturn.secret import key
 from local.cluster.certificates import CertificateAuthority
 from local.deployment import rules
+from local.deployment.deploy import NESTED
 from local.deployment.intrinsics import Scope, conditions, resolve
 from local.deployment.parameters import parameter_values, text
 from local.deployment.template import read_template
@@ -80,6 +81,12 @@ def parsed(path: Path) -> ast.Module:
 def template() -> dict[str, Any]:
     """The template with its short-form functions read."""
     return read_template(ROOT / "template.yaml")
+
+
+@functools.cache
+def monitoring_template() -> dict[str, Any]:
+    """The nested template of the alarms and the dashboard."""
+    return read_template(ROOT / "monitoring.yaml")
 
 
 @functools.cache
@@ -149,14 +156,24 @@ class _Attributes(dict[str, Any]):
 
 
 def stack(**own: str) -> dict[str, dict[str, Any]]:
-    """The resources that the template makes of these parameters, every function resolved.
+    """The resources that the templates make of these parameters, every function resolved.
 
     A `Ref` of a resource is its logical id, a `GetAtt` the id and the attribute. What is global of
-    the functions is not included.
+    the functions is not included. Those of a nested template stand beside the others.
     """
     source = template()
     values = parameter_values(source["Parameters"], {**parameters(), **own})
     rules.check(source["Rules"], values)
+    made = _resolved(source, values)
+    for properties in [one["Properties"] for one in made.values() if one["Type"] == NESTED]:
+        nested = read_template(ROOT / properties["TemplateURL"])
+        given = {name: text(value) for name, value in properties["Parameters"].items()}
+        assert given.keys() == nested["Parameters"].keys()
+        made = {**made, **_resolved(nested, parameter_values(nested["Parameters"], given))}
+    return made
+
+
+def _resolved(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     known = {**values, **PSEUDO}
     decided = conditions(source["Conditions"], Scope(known))
     names = {name: name for name in source["Resources"]}
@@ -177,9 +194,9 @@ def of_type(kind: str, made: Mapping[str, dict[str, Any]]) -> dict[str, dict[str
 
 
 @functools.cache
-def environment(function: str) -> dict[str, str]:
+def environment(function: str, **own: str) -> dict[str, str]:
     """The environment that the template gives a function, with every value in place."""
-    values = parameter_values(template()["Parameters"], parameters())
+    values = parameter_values(template()["Parameters"], {**parameters(), **own})
     known = {**values, **PSEUDO}
     decided = conditions(template()["Conditions"], Scope(known))
     scope = Scope(known, conditions=decided, physical_ids=PHYSICAL_IDS)
@@ -197,11 +214,11 @@ def parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
     authority = CertificateAuthority("cluster").pem
     return {
-        "FirstSessionKey": key.generate_key().base64,
+        "InitialSessionKey": key.generate_key().base64,
         "ClusterName": "production",
         "ClusterEndpoint": "https://cluster.test",
         "ClusterCertificateAuthority": base64.b64encode(authority.encode()).decode(),
-        "RedisHost": "redis.test",
+        "RedisUrl": "rediss://redis.test:6379/1",
         "HealthUrls": "https://console.test/healthz,https://auth.test/healthz",
         "LoginUrl": "https://console.test/login",
         "LoginRedirectHosts": "idp.test",

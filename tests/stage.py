@@ -121,7 +121,7 @@ class Stage:
             "external-secrets": external_secrets.ExternalSecretsDelivery(
                 self.target, self.operator, "session-key"
             ),
-            "vault": delivery_vault.VaultDelivery(self.vault, destroys_exposed=True),
+            "vault": delivery_vault.VaultDelivery(self.vault),
             "none": strategy.NoDelivery(),
         }
         return ways[self.mode]

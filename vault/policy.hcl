@@ -7,7 +7,7 @@ path "secret/data/trading-platform/web-console" {
   capabilities = ["read", "update"]
 }
 
-# Find the versions that hold an exposed key, and destroy them (VaultDestroyExposed).
+# Find the versions that hold an exposed key, and destroy them.
 path "secret/metadata/trading-platform/web-console" {
   capabilities = ["read"]
 }

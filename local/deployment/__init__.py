@@ -1,4 +1,4 @@
-"""Deploys the unmodified `template.yaml` to the local stack.
+"""Deploys the unmodified `template.yaml`, nested stacks included, to the local stack.
 
 AWS's own translator turns SAM into CloudFormation (`template`), parameters and intrinsic functions
 are resolved here (`parameters`, `intrinsics`), and each resource is created through the API of the

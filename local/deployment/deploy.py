@@ -12,13 +12,14 @@ from local.cloud import Cloud
 from local.deployment import rules
 from local.deployment.errors import DeploymentError
 from local.deployment.intrinsics import Scope, conditions, references, resolve
-from local.deployment.parameters import parameter_values
+from local.deployment.parameters import parameter_values, text
 from local.deployment.resources import creator_of
 from local.deployment.stack import Created, Stack
 from local.deployment.template import read_template, translate
 from local.functions import Functions
 
 STACK_NAME = "keyturn"
+NESTED = "AWS::CloudFormation::Stack"
 _FAILURES = (BotoCoreError, ClientError, KeyError, OSError, TypeError, ValueError)
 
 
@@ -33,7 +34,7 @@ class DeployedResource:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a template became; every mapping but `outputs` is by logical id."""
+    """What a template and its nested ones became; every mapping but `outputs` is by logical id."""
 
     outputs: Mapping[str, str]
     resources: Mapping[str, DeployedResource]
@@ -73,11 +74,14 @@ def deploy(
     scope, physical_ids, attributes = _scope(translated, values, cloud, stack_name)
     stack = Stack(stack_name, template.parent.resolve(), cloud, functions)
     wanted = _wanted(translated["Resources"], scope.conditions)
-    for kind in {resource["Type"] for resource in wanted.values()}:
+    for kind in {resource["Type"] for resource in wanted.values()} - {NESTED}:
         creator_of(kind)
-    resources = {}
+    resources: dict[str, DeployedResource] = {}
     for name in order(wanted, scope.conditions):
         kind = wanted[name]["Type"]
+        if kind == NESTED:
+            resources |= _deploy_nested(name, wanted[name], scope, stack)
+            continue
         properties, created = _create(name, wanted[name], scope, stack)
         physical_ids[name], attributes[name] = created.physical_id, created.attributes
         resources[name] = DeployedResource(kind, properties, created.physical_id)
@@ -127,6 +131,20 @@ def _wanted(entries: Mapping[str, Any], decided: Mapping[str, bool]) -> dict[str
         for name, entry in entries.items()
         if "Condition" not in entry or decided[entry["Condition"]]
     }
+
+
+def _deploy_nested(
+    name: str, resource: Mapping[str, Any], scope: Scope, stack: Stack
+) -> Mapping[str, DeployedResource]:
+    """Deploy a nested template into the same cloud. Nothing refers to the nested stack itself."""
+    properties = resolve(resource["Properties"], scope)
+    given = {key: text(value) for key, value in properties.get("Parameters", {}).items()}
+    template, nested_name = stack.root / properties["TemplateURL"], stack.name_of(name)
+    try:
+        nested = deploy(template, given, stack.cloud, stack.functions, stack_name=nested_name)
+    except DeploymentError as error:
+        raise DeploymentError(f"{name} ({NESTED}): {error}") from error
+    return nested.resources
 
 
 def _create(

@@ -56,7 +56,7 @@ class ExternalSecretPlace(KubernetesSecretPlace):
     @property
     def parameters(self) -> dict[str, str]:
         """The delivery mode, the ExternalSecret to ask, and who reads the secret for it."""
-        mode = {"DeliveryMode": "external-secrets", "ExternalSecret": NAME}
+        mode = {"DeliveryMode": "external-secrets", "SyncResource": NAME}
         return {**super().parameters, **mode, "ConsumerRoles": OPERATOR_ROLE}
 
     def take_over(self, secret_arn: str) -> None:

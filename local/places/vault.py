@@ -106,9 +106,7 @@ class VaultPlace(Place):
             "DeliveryMode": "vault",
             "VaultAddress": self.server.address,
             "VaultCertificateAuthority": authority,
-            "VaultMount": self._mount,
-            "VaultPath": PATH,
-            "VaultAuthentication": "approle",
+            "VaultPath": f"{self._mount}/data/{PATH}",
             "VaultAuthMount": "approle",
             "VaultCredentialsSecret": self._login,
         }

@@ -91,8 +91,9 @@ def measure(sessions: int, tell: Callable[[str], None]) -> Measured:
 
 
 def billed_resources() -> tuple[Counter[str], int]:
-    """How many resources of each type the template has, and how many metrics of our own."""
-    resources = read_template(artefacts.SOURCE)["Resources"].values()
+    """How many resources of each type the templates have, and how many metrics of our own."""
+    templates = (artefacts.SOURCE, artefacts.ROOT / "monitoring.yaml")
+    resources = [one for path in templates for one in read_template(path)["Resources"].values()]
     ours = {shown for shown in monitoring.shown_by(monitoring.dashboard()) if shown[0] == "Keyturn"}
     return Counter(one["Type"] for one in resources), len(ours)
 

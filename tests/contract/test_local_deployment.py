@@ -384,6 +384,51 @@ def test_alarms_and_dashboards_are_kept_and_can_be_looked_up(
     assert widget["properties"]["alarms"] == [old["AlarmArn"]]
 
 
+def nested(folder: Path, topic: str) -> str:
+    """A template with a nested one, which has an alarm that notifies a topic of the outer one."""
+    (folder / "alarms.yaml").write_text(
+        textwrap.dedent("""
+        Parameters: {Topic: {Type: String}, Days: {Type: Number}}
+        Resources:
+          TooOld:
+            Type: AWS::CloudWatch::Alarm
+            Properties:
+              AlarmActions: [!Ref Topic]
+              ComparisonOperator: GreaterThanThreshold
+              EvaluationPeriods: 1
+              Threshold: !Ref Days
+    """)
+    )
+    return resources(f"""
+        Topic: {{Type: AWS::SNS::Topic}}
+        Nested:
+          Type: AWS::CloudFormation::Stack
+          Properties: {{TemplateURL: alarms.yaml, Parameters: {{Topic: {topic}, Days: 90}}}}
+    """)
+
+
+def test_a_nested_template_is_deployed_with_the_values_that_the_outer_one_gives(
+    deployed: Deploy, cloud: Cloud, tmp_path: Path
+) -> None:
+    deployment = deployed(nested(tmp_path, "!Ref Topic"))
+    (alarm,) = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert alarm["AlarmName"] == deployment.physical_ids["TooOld"] == "keyturn-Nested-TooOld"
+    assert alarm["AlarmActions"] == [deployment.physical_ids["Topic"]]
+    assert alarm["Threshold"] == 90
+
+
+def test_what_a_nested_template_cannot_deploy_is_named_with_both(
+    deployed: Deploy, tmp_path: Path
+) -> None:
+    template = nested(tmp_path, "!Ref Topic")
+    (tmp_path / "alarms.yaml").write_text("Resources: {A: {Type: AWS::SNS::Topic}}")
+    with pytest.raises(DeploymentError, match=r"^Nested \(.*Stack\): .*no parameter Days"):
+        deployed(template)
+    (tmp_path / "alarms.yaml").unlink()
+    with pytest.raises(DeploymentError, match=r"^Nested \(.*Stack\): cannot read the template"):
+        deployed(template)
+
+
 def test_resources_come_after_those_they_wait_for(deployed: Deploy) -> None:
     order = list(deployed(TEMPLATE).resources)
     assert order.index("MayRotate") < order.index("Schedule")

@@ -315,7 +315,7 @@ def answers(client: Redis) -> bool:
 def test_a_sentinel_is_named_as_one(database: int, sentinel: int) -> None:
     store = RedisSessions(settings_of("127.0.0.1", sentinel, redis_database=database))
     for call in calls(store):
-        with pytest.raises(errors.SessionStoreUnsupported, match=r"Sentinel.*RedisHost"):
+        with pytest.raises(errors.SessionStoreUnsupported, match=r"Sentinel.*RedisUrl"):
             call()
 
 
@@ -400,7 +400,7 @@ def test_a_certificate_of_another_authority_is_refused(
 
 def test_a_server_that_does_not_speak_tls_is_said_not_to_answer_in_it(server: RedisServer) -> None:
     """It waits for the rest of a command, so that it cannot be told from one that is busy."""
-    with pytest.raises(errors.SessionStoreUnavailable, match="RedisTls"):
+    with pytest.raises(errors.SessionStoreUnavailable, match="RedisUrl"):
         store_of(server, redis_tls=True).primaries()
 
 

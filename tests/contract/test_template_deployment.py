@@ -58,7 +58,7 @@ def test_an_existing_secret_gets_the_schedule_and_the_policy_and_keeps_its_value
     client = cloud.client("secretsmanager")
     value = json.dumps({key.FIELD: key.generate_key().base64, "owner": "platform"})
     existing = client.create_secret(Name="console/session-key", SecretString=value)["ARN"]
-    made = deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
+    made = deployed(cloud, functions, InitialSessionKey="", ExistingSecretArn=existing)
     assert secrets(cloud) == [existing]
     assert made.outputs["SecretArn"] == existing
     described = client.describe_secret(SecretId=existing)
@@ -92,16 +92,20 @@ def test_a_policy_that_exists_already_is_refused_as_cloudformation_does(
     client = cloud.client("secretsmanager")
     existing = secret_with_a_policy(client)
     with pytest.raises(DeploymentError, match="has a resource policy already"):
-        deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing)
+        deployed(cloud, functions, InitialSessionKey="", ExistingSecretArn=existing)
     kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
     assert json.loads(kept)["Statement"] == [OF_ANOTHER]
 
 
 def test_a_schedule_that_exists_already_is_refused(cloud: Cloud, functions: Functions) -> None:
-    existing = deployed(cloud, functions, ProtectSecret="off").outputs["SecretArn"]
+    existing = deployed(cloud, functions, SecretResourcePolicy="false").outputs["SecretArn"]
     client = cloud.client("secretsmanager")
     before = client.describe_secret(SecretId=existing)
-    again = {"FirstSessionKey": "", "ExistingSecretArn": existing, "ProtectSecret": "off"}
+    again = {
+        "InitialSessionKey": "",
+        "ExistingSecretArn": existing,
+        "SecretResourcePolicy": "false",
+    }
     values = {**parameters(), **again}
     with pytest.raises(DeploymentError, match="has a rotation schedule already"):
         deploy(ROOT / "template.yaml", values, cloud, functions, stack_name="another")
@@ -114,7 +118,13 @@ def test_an_unprotected_secret_keeps_the_policy_that_it_has(
 ) -> None:
     client = cloud.client("secretsmanager")
     existing = secret_with_a_policy(client)
-    deployed(cloud, functions, FirstSessionKey="", ExistingSecretArn=existing, ProtectSecret="off")
+    deployed(
+        cloud,
+        functions,
+        InitialSessionKey="",
+        ExistingSecretArn=existing,
+        SecretResourcePolicy="false",
+    )
     kept = client.get_resource_policy(SecretId=existing)["ResourcePolicy"]
     assert json.loads(kept)["Statement"] == [OF_ANOTHER]
 
@@ -130,7 +140,6 @@ def test_a_stack_with_everything_is_made(cloud: Cloud, functions: Functions) -> 
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {group["kmsKeyId"] for group in groups} == {made.outputs["KmsKeyArn"]}
     role = cloud.client("iam").get_role(RoleName="keyturn-RotateSecretFunctionRole")["Role"]
-    assert role["Path"] == EVERYTHING["RolePath"]
     boundary = role["PermissionsBoundary"]["PermissionsBoundaryArn"]
     assert boundary == EVERYTHING["PermissionsBoundary"]
     policy = cloud.client("secretsmanager").get_resource_policy(SecretId=secret)["ResourcePolicy"]

@@ -328,15 +328,6 @@ def test_each_right_is_used_by_a_call_and_not_only_asked_for(
         deliver_and_destroy()
 
 
-def test_where_nothing_is_to_be_destroyed_the_rights_for_it_are_not_asked_for(site: Site) -> None:
-    site.grant("\n".join(part for part in POLICY.split("\n\n") if "destroy" not in part))
-    delivery = vault.VaultDelivery(site.secret(), destroys_exposed=False)
-    delivery.check_ready()
-    assert delivery.deliver(site.promoted(), {}, NOW)["destroysExposed"] is False
-    with pytest.raises(errors.AccessDenied, match=f"`read` {MOUNT}/metadata/{PATH}"):
-        site.delivery().check_ready()
-
-
 def test_the_checks_change_nothing(site: Site) -> None:
     site.delivery().check_ready()
     assert site.kept.version() == 1
@@ -365,7 +356,7 @@ def test_one_login_serves_a_whole_delivery_and_a_later_one_logs_in_anew(
 
     monkeypatch.setattr(login.AppRoleLogin, "log_in", log_in)
     secret = site.secret()
-    delivery = vault.VaultDelivery(secret, destroys_exposed=True)
+    delivery = vault.VaultDelivery(secret)
     delivery.check_ready()
     delivery.deliver(site.promoted(), {}, NOW)
     assert len(logins) == 1
@@ -380,7 +371,7 @@ def test_neither_key_nor_token_is_logged_by_anybody(
     """Not by hvac, requests or urllib3 either, whatever level somebody sets."""
     caplog.set_level(logging.DEBUG)
     secret = site.secret()
-    delivery = vault.VaultDelivery(secret, destroys_exposed=True)
+    delivery = vault.VaultDelivery(secret)
     delivery.check_ready()
     delivery.deliver(site.promoted(), {}, NOW)
     delivery.destroy(site.promoted(), {site.old.fingerprint})

@@ -180,7 +180,7 @@ def test_a_private_authority_does_not_bring_in_those_of_the_system(
     """And requests adds none of its own to the context, which its adapter else would."""
     site = prepared(tls_server, monkeypatch)
     secret = site.secret(authority=tls_server.ca_pem)
-    secret.check_access(destroy=True)
+    secret.check_access()
     context = secret._connection.session.get_adapter("https://vault.test")._context
     assert len(context.get_ca_certs()) == 1
 
@@ -230,7 +230,7 @@ def test_nothing_is_taken_from_the_environment_or_from_files(
     secret = site.secret()
     unused = connection.connect(settings(site.server.address), of_the_system)
     assert unused.token == ""
-    secret.check_access(destroy=True)
+    secret.check_access()
     assert site.delivery().deliver(site.promoted(), {}, NOW)["written"]
 
 

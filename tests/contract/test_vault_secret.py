@@ -115,4 +115,4 @@ def test_a_field_that_is_no_text_is_none(owned: Owned) -> None:
 
 def test_the_checks_pass(owned: Owned) -> None:
     owned.put(**{FIELD: key.generate_key().base64})
-    owned.secret.check_access(destroy=True)
+    owned.secret.check_access()

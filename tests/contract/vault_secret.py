@@ -37,7 +37,6 @@ def settings(address: str, **changes: Any) -> VaultSettings:
         "vault_role": "",
         "vault_server_id": "",
         "vault_credentials_secret": CREDENTIALS,
-        "vault_destroy_exposed": True,
     }
     return VaultSettings(**{**given, **changes})
 
@@ -124,7 +123,7 @@ class Site:
         return kv_secret.KvSecret(settings(address, **changes), lambda: authority)
 
     def delivery(self, **changes: Any) -> VaultDelivery:
-        return VaultDelivery(self.secret(**changes), destroys_exposed=True)
+        return VaultDelivery(self.secret(**changes))
 
     def promoted(self, confirm: Callable[[], None] = lambda: None) -> PromotedKey:
         return PromotedKey(self.new, NEW, confirm)

@@ -25,7 +25,7 @@ from tests.e2e.workloads import Workloads
 RETRY_SECONDS = 0.3
 WAIT_SECONDS = 120.0
 SETTLE_SECONDS = 8.0
-OFTEN = {"FindingCooldownMinutes": "0", "FindingDailyLimit": "15"}  # a stack serves many tests
+OFTEN = {"FindingLimits": "0,15"}  # a stack serves many tests
 FEW_REPLICAS = {"web-console": 2, "auth-service": 1}  # each is a process; a demo has 3 and 2
 FUNCTIONS = {"awslambdaric"}  # pods are not preloaded: what they were given is read from /proc
 RETRIES_SOONER, WAITS_SHORTER = 50.0, 4.0

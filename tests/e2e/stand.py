@@ -34,7 +34,7 @@ def running_stand() -> Iterator[Stand]:
         to_redis, to_console, to_auth = between = parts.enter_context(relays(3))
         health = [f"http://127.0.0.1:{relay.port}/healthz" for relay in (to_console, to_auth)]
         parameters = {
-            "RedisPort": str(to_redis.port),
+            "RedisUrl": f"redis://127.0.0.1:{to_redis.port}/{SESSION_DATABASE}",
             "HealthUrls": ",".join(health),
             "LoginUrl": f"http://127.0.0.1:{to_auth.port}/login",
         }

@@ -104,7 +104,7 @@ def waits_for(site: Site, rotation_id: str) -> bool:
 @pytest.mark.exhaustive
 def test_rotations_by_hand_under_findings_tokens_hold_no_finding_back() -> None:
     """With the limits as they are deployed: three a day, and an hour between two."""
-    limits = {"FindingCooldownMinutes": "60", "FindingDailyLimit": "3"}
+    limits = {"FindingLimits": "60,3"}
     with running_site(parameters=limits) as site:
         by_hand = [f"{findings.FINDING_TOKEN}{uuid.uuid4().hex}" for _ in range(3)]
         for token in by_hand:
@@ -125,7 +125,7 @@ def test_rotations_by_hand_under_findings_tokens_hold_no_finding_back() -> None:
         findings.put(site, later)
         (held,) = findings.answered(site, later)
         assert held["decision"] == "notify"
-        assert "FindingCooldownMinutes" in held["reason"]
+        assert "FindingLimits" in held["reason"]
 
 
 def test_a_finding_overtakes_a_rotation_that_is_stuck(site: Site) -> None:

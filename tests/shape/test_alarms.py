@@ -7,7 +7,14 @@ import pytest
 
 from keyturn.monitoring import key_health, watch_trigger
 from tests import monitoring
-from tests.project import ROOT, document, functions, resources, stack, template
+from tests.project import (
+    ROOT,
+    document,
+    functions,
+    monitoring_template,
+    resources,
+    template,
+)
 
 ALARMS = monitoring.alarms()
 OPERATIONS = document(ROOT / "docs" / "operations.md")
@@ -70,8 +77,8 @@ def sections() -> dict[str, str]:
 
 def description(name: str) -> str:
     """An alarm's description as the template writes it."""
-    written = template()["Resources"][name]["Properties"]["AlarmDescription"]["Fn::Sub"]
-    return str(written if isinstance(written, str) else written[0])
+    written = monitoring_template()["Resources"][name]["Properties"]["AlarmDescription"]
+    return str(written if isinstance(written, str) else written["Fn::Sub"])
 
 
 def anchor(name: str) -> str:
@@ -102,15 +109,13 @@ def test_there_are_alarms_for_all_that_can_go_wrong() -> None:
     }
 
 
-def test_alarms_and_dashboard_can_be_switched_off_together() -> None:
-    kinds = {one["Type"] for one in stack(Alarms="off").values()}
-    assert not [kind for kind in kinds if kind.startswith("AWS::CloudWatch::")]
-    assert stack().keys() - stack(Alarms="off").keys() == {*ALARMS, "Dashboard"}
-    assert template()["Outputs"]["DashboardUrl"]["Condition"] == "HasAlarms"
+def test_a_name_stands_in_one_of_the_templates_alone() -> None:
+    """Tests and the local deployment find the resources of both by logical id."""
+    assert not template()["Resources"].keys() & monitoring_template()["Resources"].keys()
 
 
 def test_without_findings_nobody_is_alarmed_about_them() -> None:
-    quiet = monitoring.alarms(GuardDutyFindings="off")
+    quiet = monitoring.alarms(GuardDutyFindings="false")
     assert ALARMS.keys() - quiet.keys() == {"FindingFailedAlarm"}
     assert "RespondToFindingFunction" not in str(quiet)
 
@@ -219,8 +224,8 @@ def test_what_has_drifted_is_an_alarm_at_the_look_that_finds_it(name: str) -> No
 
 
 def test_a_key_is_overdue_when_the_watch_calls_it_too_old() -> None:
-    assert monitoring.alarms(KeyAgeCriticalDays="60")["KeyOverdueAlarm"]["Threshold"] == "60"
-    assert template()["Resources"]["KeyOverdueAlarm"]["Properties"]["Threshold"] == {
+    assert monitoring.alarms(KeyAgeDays="30,60")["KeyOverdueAlarm"]["Threshold"] == "60"
+    assert monitoring_template()["Resources"]["KeyOverdueAlarm"]["Properties"]["Threshold"] == {
         "Ref": "KeyAgeCriticalDays"
     }
 

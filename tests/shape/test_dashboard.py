@@ -134,7 +134,7 @@ def test_the_first_row_answers_what_people_ask_first() -> None:
     )
 
 
-@pytest.mark.parametrize("findings", ["on", "off"])
+@pytest.mark.parametrize("findings", ["true", "false"])
 def test_every_alarm_there_is_stands_on_the_dashboard(findings: str) -> None:
     body = monitoring.dashboard(GuardDutyFindings=findings)
     (widget,) = (one for one in body["widgets"] if one["type"] == "alarm")
@@ -160,14 +160,9 @@ def test_a_page_shows_a_month_and_each_graph_its_own_period() -> None:
         assert properties["title"]
 
 
-def test_the_operations_page_is_named_and_linked_where_people_have_it() -> None:
+def test_the_operations_page_is_named() -> None:
     (text,) = widgets("text")
     assert "heading in docs/operations.md:" in text["properties"]["markdown"]
-    url = "https://wiki.test/keyturn/operations.md"
-    (linked,) = (
-        one for one in monitoring.dashboard(OperationsUrl=url)["widgets"] if one["type"] == "text"
-    )
-    assert f"[docs/operations.md]({url})" in linked["properties"]["markdown"]
 
 
 def reached(document: Any, path: str) -> bool:

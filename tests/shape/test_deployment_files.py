@@ -60,7 +60,7 @@ def test_a_file_has_every_parameter_that_has_no_default_and_few_others(environme
     named = yaml.safe_load(path_of(environment).read_text(encoding="utf-8"))
     assert REQUIRED <= named.keys() <= PARAMETERS.keys()
     assert len(named) <= 13
-    assert "FirstSessionKey" not in path_of(environment).read_text(encoding="utf-8")
+    assert "InitialSessionKey" not in path_of(environment).read_text(encoding="utf-8")
 
 
 def test_the_environments_are_asked_the_same_and_one_explains_it() -> None:
@@ -98,23 +98,24 @@ def test_a_file_that_is_filled_in_can_be_deployed(environment: str, tmp_path: Pa
 
 def test_sam_reads_a_file_as_the_check_does(tmp_path: Path) -> None:
     path = tmp_path / "filled.yaml"
-    more = 'RedisTls: "true"\nRolloutSeconds: 900\nSessionPrefixes: "s:"\nGuardDutyFindings: on\n'
+    more = 'GuardDutyFindings: "true"\nRolloutSeconds: 900\nSessionPrefixes: "s:"\n'
     path.write_text(f"{filled_in(path_of('default'))}\n{more}")
     assert read_by_sam(path) == check.read(path)
 
 
 def test_what_sam_would_write_differently_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "filled.yaml"
-    path.write_text(f"{filled_in(path_of('default'))}\nRedisTls: false\n")
-    assert check.problems(path) == ['quote "true" and "false" of RedisTls']
-    assert read_by_sam(path)["RedisTls"] == "False"
+    path.write_text(f"{filled_in(path_of('default'))}\nSecretResourcePolicy: false\n")
+    assert check.problems(path) == ['quote "true" and "false" of SecretResourcePolicy']
+    assert read_by_sam(path)["SecretResourcePolicy"] == "False"
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("DeliveryMode: vault", "DeliveryMode vault needs VaultAddress and VaultPath."),
-        ("RedisTSL: no", "there is no parameter RedisTSL"),
+        ("RedisURL: no", "there is no parameter RedisURL"),
+        ("RedisUrl: redis://r.test:6379/1\nRedisIamUser: cache/user", "a RedisUrl with rediss://"),
         ("VaultAddress: {a: b}", "a value is a text, a number or a list"),
         ("Services: [a", "expected"),
     ],

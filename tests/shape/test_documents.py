@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from local.deployment.deploy import NESTED
 from tests.project import DOCUMENTS, ROOT, document, template
 
 FOLDERS = {"docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
@@ -58,12 +59,32 @@ def test_the_guide_names_parameters_and_outputs_that_exist() -> None:
     assert parameters <= set(template()["Parameters"])
 
 
+def test_the_readme_names_every_parameter_without_a_default_and_few_others() -> None:
+    (table,) = re.findall(r"(?s)### Parameters\n(.*?)\n### ", document(ROOT / "README.md"))
+    rows = re.findall(r"(?m)^\| ([^|]+) \|", table)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    declared = template()["Parameters"]
+    assert {name for name, one in declared.items() if "Default" not in one} <= named
+    assert named <= set(declared)
+    assert len(named) <= len(declared) / 2
+
+
 def test_no_check_runs_the_same_tool_twice() -> None:
     """`sam validate --lint` is cfn-lint with other defaults, and validates nothing else."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     tools = re.findall(r"(?m)^\t@.*/bin/([\w-]+(?: validate)?)", makefile)
     linters = [tool for tool in tools if tool in {"cfn-lint", "sam validate"}]
     assert linters == ["cfn-lint"]
+
+
+def test_both_templates_are_linted_and_scanned() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    nested = [one["Properties"]["TemplateURL"] for one in template()["Resources"].values()
+              if one["Type"] == NESTED]  # fmt: skip
+    (named,) = re.findall(r"(?m)^TEMPLATES := (.*)$", makefile)
+    assert named.split() == ["template.yaml", *nested]
+    for tool in ("cfn-lint", "checkov --file"):
+        assert f"{tool} $(TEMPLATES)" in makefile
 
 
 def test_the_guide_asks_for_the_concurrency_that_the_template_reserves() -> None:

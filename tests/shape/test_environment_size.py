@@ -44,10 +44,20 @@ BEGINNINGS = {
     "FindingScopeRoles": "arn:aws-us-gov:iam::123456789012:role/",
     "ClusterEndpoint": "https://",
     "VaultAddress": "https://",
+    "RedisUrl": "rediss://",
+    "VaultPath": "secret/data/",
+    "RedisIamUser": "a" * 40 + "/",
+    "FindingLimits": "1440",
+    "KeyAgeDays": "365",
     "HealthUrls": "https://",
     "LoginUrl": "https://",
 }
-ENDINGS = {name: "-AbCdEf" for name in BEGINNINGS if name.endswith(("Arn", "Secret"))}
+ENDINGS = {
+    **{name: "-AbCdEf" for name in BEGINNINGS if name.endswith(("Arn", "Secret"))},
+    "RedisUrl": ":65535/15",
+    "FindingLimits": ",15",
+    "KeyAgeDays": ",365",
+}
 
 
 def longest(name: str) -> str:
@@ -73,8 +83,8 @@ def used() -> frozenset[str]:
     variables = [variables_of(function) for function in functions().values()]
     found = {
         name
-        for makes_secret in (True, False)
-        for name in references(variables, {"MakesSecret": makes_secret})
+        for holds in (True, False)
+        for name in references(variables, dict.fromkeys(template()["Conditions"], holds))
     }
     return frozenset(found & PARAMETERS.keys())
 

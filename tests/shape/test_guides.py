@@ -178,7 +178,7 @@ def test_git_is_kept_from_putting_back_what_a_rotation_writes() -> None:
         for one in (pod_annotations.KEY_VERSION, pod_annotations.KEY_DELIVERY, RESTARTED_AT)
     ]
     annotations = [f"/spec/template/metadata/annotations/{one}" for one in escaped]
-    field = template()["Parameters"]["KubernetesSecretKey"]["Default"]
+    field = template()["Parameters"]["KeyField"]["Default"]
     secret, workload = argo["ignoreDifferences"]
     assert (secret["kind"], secret["jsonPointers"]) == ("Secret", [f"/data/{field}"])
     assert (workload["group"], workload["jsonPointers"]) == ("apps", annotations)

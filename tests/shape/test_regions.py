@@ -110,7 +110,9 @@ def test_every_parameter_that_takes_an_arn_takes_one_of_any_region() -> None:
             assert parameter_values({name: declared[name]}, {name: moved(good, region)})
 
 
-@pytest.mark.parametrize("name", ["template.yaml", "rotate_session_key.asl.json"])
+@pytest.mark.parametrize(
+    "name", ["template.yaml", "monitoring.yaml", "rotate_session_key.asl.json"]
+)
 def test_no_arn_and_no_form_names_a_partition(name: str) -> None:
     (path,) = [*ROOT.glob(name), *ROOT.glob(f"statemachine/{name}")]
     text = path.read_text(encoding="utf-8")

@@ -248,9 +248,9 @@ def test_the_tracer_is_not_deployed() -> None:
 def test_the_state_machines_log_holds_no_data_and_the_first_key_is_not_echoed() -> None:
     for machine in resources("AWS::Serverless::StateMachine").values():
         assert machine["Logging"]["IncludeExecutionData"] is False
-    assert template()["Parameters"]["FirstSessionKey"]["NoEcho"] is True
-    assert template()["Parameters"]["FirstSessionKey"]["Default"] == ""
-    assert "FirstSessionKey" not in json.dumps(template()["Outputs"])
+    assert template()["Parameters"]["InitialSessionKey"]["NoEcho"] is True
+    assert template()["Parameters"]["InitialSessionKey"]["Default"] == ""
+    assert "InitialSessionKey" not in json.dumps(template()["Outputs"])
 
 
 def texts() -> Iterator[Path]:

@@ -79,7 +79,7 @@ def test_the_key_is_watched_at_the_same_time_every_day_and_when_it_moves() -> No
         "resources": ["SessionKeySecret"],
         "detail": {"labelUpdated": ["AWSCURRENT"]},
     }
-    assert template()["Parameters"]["NoticeHours"]["MinValue"] == 24
+    assert template()["Parameters"]["RotationNoticeHours"]["MinValue"] == 24
 
 
 def test_what_must_not_wait_is_looked_for_every_few_minutes_and_never_beside_the_daily_look() -> (
@@ -167,7 +167,7 @@ def test_a_changed_policy_of_the_kms_key_matches_and_that_of_another_does_not() 
     assert not matches(pattern, of())
     own = "arn:aws:kms:eu-central-1:123456789012:key/12345678-1234-1234-1234-123456789012"
     existing = {
-        "FirstSessionKey": "",
+        "InitialSessionKey": "",
         "ExistingSecretArn": ARN,
         "KmsKeyArns": f"{own},{own[:-1]}3",
     }
@@ -231,7 +231,7 @@ def test_our_rules_alone_may_put_events_into_the_queue() -> None:
     assert not allows(given, sent_by(ACCOUNT.format(service="events", name="rule/another")))
     in_clear = Call("sqs:SendMessage", "UndeliveredEvents.Arn", {"aws:SecureTransport": "false"})
     assert denies(given, in_clear)
-    without = of_type("AWS::SQS::QueuePolicy", stack(GuardDutyFindings="off"))
+    without = of_type("AWS::SQS::QueuePolicy", stack(GuardDutyFindings="false"))
     assert "GuardDutyRule" not in str(without)
 
 

@@ -10,7 +10,7 @@ import pytest
 from keyturn.secret import key
 from local.deployment import DeploymentError
 from local.deployment.parameters import parameter_values
-from tests.project import FUNCTIONS, logical_id, stack, template
+from tests.project import FUNCTIONS, environment, logical_id, monitoring_template, stack, template
 
 PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
 CONSOLE = template()["Metadata"]["AWS::CloudFormation::Interface"]
@@ -18,15 +18,15 @@ KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-4111-8111-111
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:console/session-key-AbCdEf"
 ROLE = "arn:aws:iam::123456789012:role/external-secrets"
 BOUNDARY = "arn:aws:iam::123456789012:policy/platform/boundary"
-EXISTING = {"FirstSessionKey": "", "ExistingSecretArn": SECRET}
-PASSWORD = {"RedisAuthentication": "password", "RedisPasswordSecret": SECRET}
-IAM_LOGIN = {"RedisAuthentication": "iam", "RedisUser": "keyturn", "RedisCacheName": "sessions"}
-OPERATOR = {"DeliveryMode": "external-secrets", "ExternalSecret": "session-key"}
+EXISTING = {"InitialSessionKey": "", "ExistingSecretArn": SECRET}
+PASSWORD = {"RedisPasswordSecret": SECRET}
+IAM_LOGIN = {"RedisIamUser": "sessions/keyturn"}
+OPERATOR = {"DeliveryMode": "external-secrets", "SyncResource": "session-key"}
 VAULT = {
     "DeliveryMode": "vault",
     "VaultAddress": "https://vault.example.com:8200",
-    "VaultPath": "trading-platform/web-console",
-    "VaultAuthentication": "approle",
+    "VaultPath": "secret/data/trading-platform/web-console",
+    "VaultAuthMount": "approle",
     "VaultCredentialsSecret": SECRET,
 }
 VPC = {"SubnetIds": "subnet-0a1b2c3d4e5f60718,subnet-12345678", "SecurityGroupIds": "sg-12345678"}
@@ -40,50 +40,30 @@ EVERYTHING = {
     "RecordBucket": "keyturn-records",
     "SlackWebhookSecret": SECRET,
     "PermissionsBoundary": BOUNDARY,
-    "RolePath": "/keyturn/prod/",
 }
 
 REFUSED: list[tuple[str, dict[str, str]]] = [
-    ("TheSecretIsGivenOnce", {"FirstSessionKey": ""}),
+    ("TheSecretIsGivenOnce", {"InitialSessionKey": ""}),
     ("TheSecretIsGivenOnce", {"ExistingSecretArn": SECRET}),
     ("KmsKeysEncryptSomething", {"KmsKeyArns": KMS_KEY}),
     ("ReadersAreNamed", OPERATOR),
     ("ReadersAreNamed", {"DeliveryMode": "none"}),
-    ("SamplesNeedFindings", {"AllowSampleFindings": "true", "GuardDutyFindings": "off"}),
     ("ExternalSecretIsNamed", {"DeliveryMode": "external-secrets", "ConsumerRoles": ROLE}),
     ("VaultSecretIsNamed", {**VAULT, "VaultAddress": ""}),
     ("VaultSecretIsNamed", {**VAULT, "VaultPath": ""}),
-    (
-        "VaultSecretIsNamed",
-        {**VAULT, "VaultAuthentication": "iam", "VaultCredentialsSecret": ""},
-    ),
     ("VaultSecretIsNamed", {**VAULT, "VaultCredentialsSecret": ""}),
     ("VaultCredentialsAreUsed", {"VaultCredentialsSecret": SECRET}),
-    (
-        "VaultCredentialsAreUsed",
-        {**VAULT, "VaultAuthentication": "iam", "VaultRole": "keyturn"},
-    ),
-    ("RedisPasswordIsNamed", {"RedisAuthentication": "password"}),
-    ("RedisPasswordIsEncrypted", {**PASSWORD, "RedisTls": "false"}),
-    ("RedisPasswordIsUsed", {"RedisPasswordSecret": SECRET}),
-    ("RedisRoleIsUsable", {"RedisAuthentication": "iam", "RedisUser": "keyturn"}),
-    ("RedisRoleIsUsable", {**IAM_LOGIN, "RedisTls": "false"}),
-    (
-        "RedisAuthorityIsUsed",
-        {"RedisCertificateAuthority": "LS0tLS1CRUdJTiBD", "RedisTls": "false"},
-    ),
+    ("VaultCredentialsAreUsed", {**VAULT, "VaultRole": "keyturn"}),
+    ("RedisHasOneLogin", {**PASSWORD, **IAM_LOGIN}),
     ("SubnetsHaveGroups", {"SubnetIds": "subnet-12345678"}),
     ("GroupsHaveSubnets", {"SecurityGroupIds": "sg-12345678"}),
 ]
 
 
-def test_every_parameter_is_in_one_group_in_the_order_of_a_rotation_and_has_a_label() -> None:
+def test_every_parameter_is_in_one_group_in_the_order_of_a_rotation() -> None:
     grouped = [name for group in CONSOLE["ParameterGroups"] for name in group["Parameters"]]
     assert Counter(grouped).most_common(1)[0][1] == 1
     assert grouped == list(PARAMETERS)
-    assert list(CONSOLE["ParameterLabels"]) == list(PARAMETERS)
-    labels = [label["default"] for label in CONSOLE["ParameterLabels"].values()]
-    assert all(labels)
     for group in CONSOLE["ParameterGroups"]:
         assert group["Label"]["default"]
 
@@ -113,37 +93,38 @@ def test_an_output_says_what_it_is_for(name: str) -> None:
 
 
 FORMS = [
-    ("FirstSessionKey", key.generate_key().base64, key.generate_key().base64[:-4]),
+    ("InitialSessionKey", key.generate_key().base64, key.generate_key().base64[:-4]),
     ("ExistingSecretArn", SECRET, SECRET[:-7]),
     ("KmsKeyArns", f"{KMS_KEY},{KMS_KEY}", "alias/session-key"),
     ("ConsumerRoles", f"{ROLE},arn:aws:iam::123456789012:role/aws-reserved/*", "external"),
     ("BreakGlassPrincipals", "arn:aws:iam::123456789012:user/ana", "arn:aws:iam::1:root"),
     ("RotationSchedule", "cron(0 3 1 * ? *)", "rate(30 days)"),
     ("FindingScopeRoles", f"nodes,{ROLE}", "arn:aws:iam::123456789012:user/ana"),
+    ("FindingLimits", "60,3", "60"),
+    ("FindingLimits", "1440,15", "1441,15"),
+    ("FindingLimits", "0,1", "0,0"),
     ("ClusterName", "prod-1", "prod 1"),
     ("ClusterEndpoint", "https://ab.gr7.eu-central-1.eks.amazonaws.com", "http://cluster"),
     ("ClusterCertificateAuthority", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURQ==", "-----BEGIN"),
     ("Namespace", "web", "Web"),
     ("Services", "web-console,statefulset/auth,rollout/edge", "cronjob/nightly"),
-    ("ExternalSecret", "session-key", "session_key"),
     ("VaultAddress", "https://vault.example.com:8200", "vault.example.com"),
     ("VaultNamespace", "team-a/web", "/team-a"),
-    ("VaultMount", "secret", "/secret"),
-    ("VaultPath", "trading-platform/web-console", "web-console/"),
-    ("VaultField", "SESSION_ENCRYPTION_KEY", ""),
+    ("VaultPath", "kv/team/data/web-console", "secret/web-console"),
+    ("VaultPath", "secret/data/web", "secret/data/a/data/b"),
     ("VaultCertificateAuthority", "LS0tLS1CRUdJTiBD", "/etc/ssl/ca.pem"),
     ("VaultAuthMount", "aws", "auth/aws/"),
     ("VaultRole", "keyturn", "auth/aws/role/keyturn"),
     ("VaultServerId", "vault.example.com", "vault example"),
     ("VaultCredentialsSecret", SECRET, "vault-approle"),
-    ("VaultStaticSecret", "session-key", "session_key"),
+    ("SyncResource", "session-key", "session_key"),
     ("KubernetesSecret", "session.key", "-session"),
-    ("KubernetesSecretKey", "SESSION_ENCRYPTION_KEY", "a/b"),
-    ("RedisHost", "master.sessions.abc.euc1.cache.amazonaws.com", "rediss://host:6379"),
+    ("KeyField", "SESSION_ENCRYPTION_KEY", "a/b"),
+    ("RedisUrl", "rediss://master.sessions.abc.euc1.cache.amazonaws.com:6379/1", "redis.test"),
+    ("RedisUrl", "redis://10.0.0.7:6380/15", "rediss://redis.test:6379/16"),
     ("RedisCertificateAuthority", "LS0tLS1CRUdJTiBD", "/etc/ssl/ca.pem"),
-    ("RedisUser", "keyturn", "user:*"),
     ("RedisPasswordSecret", SECRET, "redis-password"),
-    ("RedisCacheName", "sessions", "sessions.cache"),
+    ("RedisIamUser", "sessions/keyturn", "sessions"),
     ("SessionPrefixes", "session:,:1:django.contrib.sessions.cache", "session:,"),
     ("HealthUrls", "https://a/healthz,https://b/healthz", "a/healthz"),
     ("LoginUrl", "https://console.example.com/login", "console.example.com"),
@@ -151,10 +132,10 @@ FORMS = [
     ("RecordBucket", "keyturn-records", "s3://records"),
     ("EventBus", "default", "a bus"),
     ("SlackWebhookSecret", SECRET, "https://hooks.slack.com/services/x"),
+    ("KeyAgeDays", "30,90", "90"),
     ("SubnetIds", "subnet-12345678", "vpc-12345678"),
     ("SecurityGroupIds", "sg-12345678", "default"),
     ("PermissionsBoundary", BOUNDARY, "boundary"),
-    ("RolePath", "/keyturn/", "keyturn"),
 ]
 
 
@@ -176,9 +157,9 @@ def test_a_form_takes_what_is_right_and_names_what_is_not(name: str, good: str, 
         IAM_LOGIN,
         VPC,
         {**OPERATOR, "ConsumerRoles": ROLE},
-        {**OPERATOR, "ProtectSecret": "off"},
+        {**OPERATOR, "SecretResourcePolicy": "false"},
         {"RedisCertificateAuthority": "LS0tLS1CRUdJTiBD"},
-        {"AllowSampleFindings": "true"},
+        {"GuardDutyFindings": "with-samples"},
         EVERYTHING,
     ],
     ids=str,
@@ -200,13 +181,86 @@ def test_every_rule_is_seen_to_refuse() -> None:
     assert {rule for rule, _ in REFUSED} == set(template()["Rules"])
 
 
+REDIS = {"REDIS_HOST": "r.test", "REDIS_PORT": "6380", "REDIS_DATABASE": "4", "REDIS_TLS": "true"}
+LOGIN = {"REDIS_AUTHENTICATION": "iam", "REDIS_USER": "keyturn", "REDIS_CACHE_NAME": "sessions"}
+NO_LOGIN = {"REDIS_AUTHENTICATION": "none", "REDIS_USER": "", "REDIS_CACHE_NAME": ""}
+DERIVED: list[tuple[str, dict[str, str], dict[str, str]]] = [
+    ("purge_sessions", {"RedisUrl": "rediss://r.test:6380/4"}, REDIS),
+    ("purge_sessions", {"RedisUrl": "redis://r.test:6380/4"}, {**REDIS, "REDIS_TLS": "false"}),
+    ("purge_sessions", {}, NO_LOGIN),
+    ("purge_sessions", PASSWORD, {**NO_LOGIN, "REDIS_AUTHENTICATION": "password"}),
+    ("watch_key", IAM_LOGIN, LOGIN),
+    ("purge_sessions", {}, {"PURGE_MODE": "scan", "PURGE_PACE": "fast"}),
+    (
+        "purge_sessions",
+        {"PurgeMode": "gentle-scan"},
+        {"PURGE_MODE": "scan", "PURGE_PACE": "gentle"},
+    ),
+    ("purge_sessions", {"PurgeMode": "flush"}, {"PURGE_MODE": "flush", "PURGE_PACE": "fast"}),
+    (
+        "deliver_key",
+        VAULT,
+        {
+            "VAULT_MOUNT": "secret",
+            "VAULT_PATH": "trading-platform/web-console",
+            "VAULT_AUTHENTICATION": "approle",
+            "VAULT_AUTH_MOUNT": "approle",
+            "VAULT_STATIC_SECRET": "",
+        },
+    ),
+    ("deliver_key", {**VAULT, "VaultAuthMount": ""}, {"VAULT_AUTHENTICATION": "token"}),
+    (
+        "deliver_key",
+        {**VAULT, "VaultAuthMount": "", "VaultCredentialsSecret": "", "VaultRole": "keyturn"},
+        {"VAULT_AUTHENTICATION": "iam", "VAULT_AUTH_MOUNT": "aws"},
+    ),
+    (
+        "deliver_key",
+        {**VAULT, "SyncResource": "web"},
+        {"VAULT_STATIC_SECRET": "web", "EXTERNAL_SECRET": ""},
+    ),
+    ("deliver_key", OPERATOR, {"VAULT_STATIC_SECRET": "", "EXTERNAL_SECRET": "session-key"}),
+    (
+        "deliver_key",
+        {"KeyField": "KEY"},
+        {"VAULT_FIELD": "KEY", "KUBERNETES_SECRET_KEY": "KEY", "VAULT_PATH": ""},
+    ),
+    (
+        "respond_to_finding",
+        {"FindingLimits": "90,4", "GuardDutyFindings": "with-samples"},
+        {
+            "FINDING_COOLDOWN_MINUTES": "90",
+            "FINDING_DAILY_LIMIT": "4",
+            "ALLOW_SAMPLE_FINDINGS": "true",
+        },
+    ),
+    ("respond_to_finding", {}, {"ALLOW_SAMPLE_FINDINGS": "false"}),
+    (
+        "watch_key",
+        {"KeyAgeDays": "20,40"},
+        {"KEY_AGE_WARNING_DAYS": "20", "KEY_AGE_CRITICAL_DAYS": "40"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "parameters", "variables"), DERIVED)
+def test_variables_are_derived_from_a_parameter(
+    function: str, parameters: dict[str, str], variables: dict[str, str]
+) -> None:
+    assert environment(function, **parameters).items() >= variables.items()
+
+
+def test_parameters_are_few() -> None:
+    assert len(PARAMETERS) < 50
+
+
 def test_what_is_optional_is_under_a_condition() -> None:
     always = stack()
     for parameters, gone in (
         (EXISTING, {"SessionKeySecret"}),
-        ({"ProtectSecret": "off"}, {"SessionKeySecretPolicy"}),
+        ({"SecretResourcePolicy": "false"}, {"SessionKeySecretPolicy"}),
         (
-            {"GuardDutyFindings": "off"},
+            {"GuardDutyFindings": "false"},
             {
                 "GuardDutyRule",
                 "EventBridgeMayRespond",
@@ -215,17 +269,12 @@ def test_what_is_optional_is_under_a_condition() -> None:
                 "FindingFailedAlarm",
             },
         ),
-        (
-            {"Alarms": "off"},
-            {
-                name
-                for name, one in template()["Resources"].items()
-                if one["Type"].startswith("AWS::CloudWatch::")
-            },
-        ),
     ):
         assert set(always) - set(stack(**parameters)) == gone
-    assert set(stack(**EVERYTHING)) == set(template()["Resources"])
+    assert set(stack(**EVERYTHING)) == {
+        *template()["Resources"],
+        *monitoring_template()["Resources"],
+    }
 
 
 def test_no_function_is_in_a_vpc_unless_subnets_are_given() -> None:

@@ -121,12 +121,10 @@ def test_every_function_and_the_machine_have_a_role_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_has_the_path_and_the_boundary_of_the_stack(role: str) -> None:
+def test_a_role_has_the_boundary_of_the_stack(role: str) -> None:
     made = roles(**EVERYTHING)[role]
-    assert made["Path"] == EVERYTHING["RolePath"]
     assert made["PermissionsBoundary"] == EVERYTHING["PermissionsBoundary"]
     plain = roles()[role]
-    assert plain["Path"] == "/"
     assert "PermissionsBoundary" not in plain
     assert "ManagedPolicyArns" not in plain
     assert "RoleName" not in plain  # or the stack would need CAPABILITY_NAMED_IAM

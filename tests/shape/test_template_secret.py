@@ -131,7 +131,7 @@ def test_without_consumers_and_break_glass_only_the_rotation_reads_and_writes() 
         {DELIVER, RESPOND},
         {ROTATE, DELIVER},
     ]
-    without = policy(GuardDutyFindings="off")["ResourcePolicy"]
+    without = policy(GuardDutyFindings="false")["ResourcePolicy"]
     assert "RespondToFinding" not in str(without)
 
 

@@ -21,8 +21,8 @@ from keyturn.settings import loading
 from tests.conftest import ARN
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment
 
-# By Powertools, see test_telemetry; and by `contradictions`, of which URLs are permitted.
-READ_OTHERWISE = {"POWERTOOLS_SERVICE_NAME", "ALLOW_HTTP"}
+# By Powertools, see test_telemetry.
+READ_OTHERWISE = {"POWERTOOLS_SERVICE_NAME"}
 VAULT = {
     "DELIVERY_MODE": "vault",
     "VAULT_ADDRESS": "https://vault.test:8200",

@@ -63,11 +63,10 @@ VAULT = {
 
 
 def test_mode_vault_writes_the_secret_that_is_named_and_asks_no_operator(wire: Wire) -> None:
-    wire("deliver_key", **VAULT, VAULT_NAMESPACE="team/", VAULT_DESTROY_EXPOSED="false")
+    wire("deliver_key", **VAULT, VAULT_NAMESPACE="team/")
     delivery = wiring.deliver_key().delivery
     assert isinstance(delivery, vault.VaultDelivery)
     assert delivery.secret.name == "Vault team/secret/trading-platform/web-console"
-    assert not delivery.destroys_exposed
 
 
 def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wire) -> None:
@@ -80,7 +79,6 @@ def test_where_a_static_secret_is_named_its_operator_brings_the_key_on(wire: Wir
     assert delivery.source == vault_operator.Source(
         "secret", "trading-platform/web-console", "", "the-key"
     )
-    assert delivery.write.destroys_exposed
 
 
 def test_a_vault_that_is_not_named_is_told_at_init(wire: Wire) -> None:

@@ -367,7 +367,7 @@ def watch_key() -> actions.Watch:
         limits=key_health.Limits(
             old=timedelta(days=settings.key_age_warning_days),
             too_old=timedelta(days=settings.key_age_critical_days),
-            notice=timedelta(hours=settings.notice_hours),
+            notice=timedelta(hours=settings.rotation_notice_hours),
             manual_mode=settings.manual_rotation_mode.mode,
         ),
         secret=selection.secret(settings),

@@ -51,7 +51,7 @@ class Place:
         self.vault.put(**{key.FIELD: value})
 
     def delivery(self, mode: str) -> strategy.DeliveryStrategy:
-        write = VaultDelivery(self.vault, destroys_exposed=True)
+        write = VaultDelivery(self.vault)
         operator = FakeVaultOperator(self.vault, self.target)
         ways: dict[str, strategy.DeliveryStrategy] = {
             "kubernetes-secret": kubernetes_secret.KubernetesSecretDelivery(self.target),

@@ -41,7 +41,7 @@ def secret(old: SessionKey) -> FakeVaultSecret:
 
 @pytest.fixture
 def delivery(secret: FakeVaultSecret) -> VaultDelivery:
-    return VaultDelivery(secret, destroys_exposed=True)
+    return VaultDelivery(secret)
 
 
 @pytest.fixture
@@ -127,15 +127,12 @@ def test_what_is_read_back_is_the_proof(
         delivery.deliver(promoted(new), {}, NOON)
 
 
-@pytest.mark.parametrize("destroys", [True, False])
-def test_the_checks_ask_for_the_rights_that_will_be_used(
-    destroys: bool, secret: FakeVaultSecret
-) -> None:
-    VaultDelivery(secret, destroys).check_ready()
-    assert (secret.asked, len(secret.fields)) == ([destroys], 1)
+def test_the_checks_ask_for_the_rights_that_will_be_used(secret: FakeVaultSecret) -> None:
+    VaultDelivery(secret).check_ready()
+    assert (secret.checks, len(secret.fields)) == (1, 1)
     secret.denied = True
     with pytest.raises(errors.AccessDenied):
-        VaultDelivery(secret, destroys).check_ready()
+        VaultDelivery(secret).check_ready()
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a", "list"]])

@@ -44,7 +44,7 @@ class Delivery:
         self.secret.put(**{key.FIELD: self.old.base64})
         self.target = FakeTarget(self.old.base64, owner="the Vault Secrets Operator")
         self.operator = FakeVaultOperator(self.secret, self.target)
-        write = VaultDelivery(self.secret, destroys_exposed=True)
+        write = VaultDelivery(self.secret)
         self.delivery = VaultOperatorDelivery(write, self.target, self.operator, SOURCE)
         self.run = Run(NEW, ARN, "scheduled", OLD)
         self.last: dict[str, Any] = {}

@@ -310,7 +310,7 @@ def test_a_finding_within_the_cool_down_is_held_back_and_told(scope: Scope) -> N
     found = replace(secrets_read(), last_seen=NOON)
     held = decide(found, scope, other, NOON)
     assert held.action == "notify"
-    assert "FindingCooldownMinutes" in held.reason
+    assert "FindingLimits" in held.reason
     later = decide(found, scope, other, NOON + MINUTE)
     assert later.action == "rotate"
 
@@ -335,7 +335,7 @@ def test_findings_rotate_no_more_often_than_allowed_in_a_day(scope: Scope) -> No
     found, state = replace(secrets_read(), last_seen=NOON), recorded(*three_of_a_day())
     held = decide(found, scope, state, NOON)
     assert held.action == "notify"
-    assert "FindingDailyLimit" in held.reason
+    assert "FindingLimits" in held.reason
     assert decide(found, scope, state, NOON + timedelta(hours=1)).action == "rotate"
     assert decide(found, replace(scope, daily_limit=4), state, NOON).action == "rotate"
 

@@ -83,5 +83,6 @@ def test_there_are_never_more_than_the_greatest_daily_limit() -> None:
     dropped = tags_to_drop(started("new"), tags_of(*many))
     assert dropped == [one.tag_key for one in many[MOST_KEPT - 1 :]]
     assert tags_to_drop(many[0], tags_of(*many[:MOST_KEPT])) == []
-    limit = template()["Parameters"]["FindingDailyLimit"]["MaxValue"]
-    assert limit == MOST_KEPT
+    limits = template()["Parameters"]["FindingLimits"]["AllowedPattern"]
+    allowed = [number for number in range(1, 100) if re.match(limits, f"60,{number}")]
+    assert max(allowed) == MOST_KEPT

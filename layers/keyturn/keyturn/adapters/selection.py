@@ -115,7 +115,7 @@ def _vault_delivery(
     from keyturn.adapters.vault.kv_secret import KvSecret
 
     secret = KvSecret(settings, _authorities(settings).of("vault"))
-    write = vault.VaultDelivery(secret, settings.vault_destroy_exposed)
+    write = vault.VaultDelivery(secret)
     if not settings.vault_static_secret:
         return write
     return vault_operator.VaultOperatorDelivery(

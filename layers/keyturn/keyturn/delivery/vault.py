@@ -66,7 +66,7 @@ class VaultSecret(Protocol):
 
     name: str
 
-    def check_access(self, *, destroy: bool) -> None:
+    def check_access(self) -> None:
         """Prove that we may do what a delivery does, and destroy versions; change nothing."""
 
     def read(self) -> SecretVersion:
@@ -90,14 +90,13 @@ class VaultDelivery:
     """Delivery to Vault, where the pods read the key when they start."""
 
     secret: VaultSecret
-    destroys_exposed: bool
 
     def check_ready(self) -> None:
         """Prove that the key could be delivered; change nothing.
 
         Raises AccessDenied and the errors of Vault.
         """
-        self.secret.check_access(destroy=self.destroys_exposed)
+        self.secret.check_access()
         self._refuse_fieldless(self.secret.read())
 
     def deliver(
@@ -125,7 +124,7 @@ class VaultDelivery:
             # Somebody else may have written another field since: check-and-set made ours the next.
             "vaultVersion": found.version if before is None else before + 1,
             "vaultVersionBefore": before,
-            "destroysExposed": self.destroys_exposed,
+            "destroysExposed": True,
             "delivery": f"vault-{found.version}",
         }
 
@@ -186,7 +185,7 @@ class VaultDelivery:
         if found.value is None:
             raise errors.VaultSecretNotFound(
                 f"{self.secret.name}, version {found.version}, has no text {found.key_field}, so"
-                " no pod reads its key there. Nothing was changed. Correct VaultField or VaultPath,"
+                " no pod reads its key there. Nothing was changed. Correct KeyField or VaultPath,"
                 " or store the key in use there first."
             )
 

@@ -234,9 +234,9 @@ def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
         if one.created and one.id in recorded and one.labels != PENDING
     ]
     if any(at - made < scope.cooldown for made in rotated):
-        return "A finding has rotated the key a short while ago (FindingCooldownMinutes)."
+        return "A finding has rotated the key a short while ago (FindingLimits)."
     if sum(at - made < DAY for made in rotated) >= scope.daily_limit:
-        return "Findings have rotated the key often enough for one day (FindingDailyLimit)."
+        return "Findings have rotated the key often enough for one day (FindingLimits)."
     return None
 
 

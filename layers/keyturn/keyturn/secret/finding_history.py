@@ -17,7 +17,7 @@ from keyturn.secret.staging_labels import Version
 
 PREFIX = "keyturn:finding:"
 KEPT_FOR = timedelta(days=1)
-MOST_KEPT = 15  # the template allows no greater FindingDailyLimit
+MOST_KEPT = 15  # the template allows no more in FindingLimits
 FOREIGN = re.compile(r"[^A-Za-z0-9._:/@+ -]")  # what tags do not allow everywhere, and the escape
 ESCAPED = re.compile(r"=([0-9A-F]{2})")
 

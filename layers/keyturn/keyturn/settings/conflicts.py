@@ -46,7 +46,6 @@ def _of_redis(values: Values) -> Iterator[str]:
 
 
 def _of_urls(values: Values) -> Iterator[str]:
-    if not values.get("allow_http", True):
-        for url in (*values.get("health_urls", ()), values.get("login_url", "")):
-            if url.startswith("http:"):
-                yield f"{url} is not https (ALLOW_HTTP is false)"
+    for url in (*values.get("health_urls", ()), values.get("login_url", "")):
+        if url.startswith("http:") and not is_loopback(url):
+            yield f"{url} is not https, and not this machine itself"

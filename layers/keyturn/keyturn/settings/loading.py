@@ -91,7 +91,6 @@ class VaultSettings:
     vault_role: str
     vault_server_id: str
     vault_credentials_secret: str
-    vault_destroy_exposed: bool
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,6 @@ class ValidationSettings:
     health_urls: Urls
     login_url: Url
     login_redirect_hosts: Names
-    allow_http: bool
 
 
 @dataclass(frozen=True)
@@ -232,7 +230,7 @@ class WatchKeySettings(SecretSettings, SessionSettings, NotificationSettings):
     manual_rotation_mode: ManualRotationMode
     key_age_warning_days: int
     key_age_critical_days: int
-    notice_hours: int
+    rotation_notice_hours: int
 
 
 OPTIONAL = {

@@ -303,7 +303,7 @@ def test_a_password_that_redis_does_not_take_is_refused_and_not_quoted(
 ) -> None:
     account.put("hunter2")
     store = store_of(filled, StoredPassword(account.arn, USER))
-    with pytest.raises(errors.SessionStoreRefused, match="RedisAuthentication") as no:
+    with pytest.raises(errors.SessionStoreRefused, match="RedisPasswordSecret") as no:
         session_store.check_ready(store, flush=False)
     assert "hunter2" not in str(no.value)
 

@@ -209,7 +209,7 @@ class Connection:
         except (AuthenticationError, AuthorizationError) as no:
             raise errors.SessionStoreRefused(
                 f"{self.where} refuses our user or password. Nothing was deleted by this call."
-                " Check RedisAuthentication, RedisUser and where the password comes from."
+                " Check RedisPasswordSecret or RedisIamUser."
             ) from no
         except NoPermissionError as no:
             raise errors.SessionCommandRefused(
@@ -222,11 +222,11 @@ class Connection:
                 raise errors.SessionStoreRefused(
                     f"{self.where} and we do not agree on TLS: it does not speak it, or its"
                     " certificate is not one that we trust. Nothing was deleted by this call. Check"
-                    " RedisTls, RedisHost and RedisCertificateAuthority."
+                    " RedisUrl and RedisCertificateAuthority."
                 ) from down
             kind = type(down).__name__
             if "handshake" in str(down.__cause__ or down.__context__):
-                kind = "it did not answer in TLS: it may be busy, or RedisTls be wrong"
+                kind = "it did not answer in TLS: it may be busy, or speak no TLS (RedisUrl)"
             raise errors.SessionStoreUnavailable(
                 f"{self.where} cannot do it now ({kind}). Sessions already deleted"
                 " stay deleted; the purge goes on where it stopped."
@@ -251,7 +251,7 @@ class Connection:
         if any(words in str(error) for words in NO_SUCH_DATABASE):
             return errors.SessionDatabaseMissing(
                 f"{self.where} does not exist: a cluster has database 0 alone, unless it is Valkey"
-                " 9 with cluster-databases. Nothing was deleted anywhere. Check RedisDatabase."
+                " 9 with cluster-databases. Nothing was deleted anywhere. Check RedisUrl."
             )
         return errors.SessionCommandRefused(
             f"{self.where} refuses {command}: {kind}. No other database was touched. Check what"

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from keyturn import errors
 
 ADVICE = (
-    "Nothing was deleted by this call. Set RedisHost and RedisPort to the Redis or Valkey primary"
+    "Nothing was deleted by this call. Set RedisUrl to the Redis or Valkey primary"
     " itself, or to a name that follows it, and not to a Sentinel or a proxy."
 )
 NEEDED = ("role", "run_id", "cluster_enabled")

@@ -127,7 +127,7 @@ class RedisPrimary:
         if not facts.is_primary:
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
-                " Either it has just failed over, which passes, or RedisHost names a reader."
+                " Either it has just failed over, which passes, or RedisUrl names a reader."
             )
         self._in_slots = facts.in_cluster
         own = _itself(connection) if self._in_slots else {}

@@ -36,14 +36,18 @@ class KvSecret:
         self._login = login_of(settings)
         self._logged_in_until = 0.0
 
-    def check_access(self, *, destroy: bool) -> None:
+    def check_access(self) -> None:
         """See that the engine keeps versions, and that we may do what a delivery does.
 
         Raises VaultNotVersioned, VaultSecretNotFound, AccessDenied and what every call raises.
         """
         self._check_versioned()
-        needed = [("data", "read"), ("data", "update")]
-        needed += [("metadata", "read"), ("destroy", "update")] if destroy else []
+        needed = [
+            ("data", "read"),
+            ("data", "update"),
+            ("metadata", "read"),
+            ("destroy", "update"),
+        ]
         paths = list(dict.fromkeys(self._api(kind) for kind, _ in needed))
         with translate_errors(self._where, "update", "sys/capabilities-self"):
             found = self._client().sys.get_capabilities(paths)
@@ -172,9 +176,9 @@ class KvSecret:
         if any("no handler for route" in str(one) for one in error.errors or ()):
             return errors.VaultSecretNotFound(
                 f"Vault {self._where} has nothing mounted at {self._mount}. Nothing was changed."
-                " Correct VaultMount or VaultNamespace."
+                " Correct VaultPath or VaultNamespace."
             )
         return errors.VaultSecretNotFound(
             f"{self.name} does not exist, so no pod can read its key there. Nothing was changed."
-            " Correct VaultMount and VaultPath (without /data/), or store the secret first."
+            " Correct VaultPath (<mount>/data/<path>), or store the secret first."
         )

@@ -135,7 +135,7 @@ def _log_in(client: hvac.Client, where: str, mount: str, call: dict[str, str]) -
         except (Forbidden, InvalidPath, InvalidRequest, Unauthorized) as error:
             raise errors.VaultLoginRefused(
                 f"Vault {where} refuses the login at auth/{mount}. Nothing was changed. Check"
-                " VaultAuthentication, VaultAuthMount, VaultRole, VaultServerId and VaultNamespace"
+                " VaultAuthMount, VaultRole, VaultServerId and VaultNamespace"
                 " against the auth method and its role; Vault's own log says which it was."
             ) from error
 
