@@ -1,4 +1,4 @@
-"""States MarkExposed, DeliverKey, ConfirmDelivery, DestroyExposed: one function reads the key."""
+"""States MarkExposed, DeliverKey, ConfirmDelivery and DestroyExposedVersions."""
 
 from typing import Any
 

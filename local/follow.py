@@ -32,14 +32,14 @@ TRUTHS = {
     "finishSecret": "The new key becomes AWSCURRENT. The pods still run the old key.",
     "BeginRotation": "People are told that they will have to log in again.",
     "AnnounceEmergency": "An emergency: people are told meanwhile, and nothing waits for that.",
-    "PurgeEarly": "An emergency: the sessions end at once, and again after the restart.",
+    "PurgeBeforeRestart": "An emergency: the sessions end at once, and again after the restart.",
     "MarkExposed": "Nobody goes back to the version before: it is marked and loses AWSPREVIOUS.",
     "DeliverKey": "The new key goes to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
     "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
     "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
     "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
-    "DestroyExposed": "The new key is proved. What Vault keeps of the exposed one is destroyed.",
+    "DestroyExposedVersions": "The new key is proved. The exposed one is destroyed in Vault.",
     "FinishRotation": "The record is written.",
     "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
 }
@@ -61,8 +61,12 @@ def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[
 
     An emergency destroys the exposed key where the place `keeps_versions`.
     """
-    before = ["AnnounceEmergency", "PurgeEarly", "MarkExposed"] if emergency else ["BeginRotation"]
-    after = ["DestroyExposed"] if emergency and keeps_versions else []
+    before = (
+        ["AnnounceEmergency", "PurgeBeforeRestart", "MarkExposed"]
+        if emergency
+        else ["BeginRotation"]
+    )
+    after = ["DestroyExposedVersions"] if emergency and keeps_versions else []
     after += ["RestorePreviousKey"] if way_back else []
     forward = (name for name in RECORDED if name != "BeginRotation")
     return [*before, *forward, *after, "FinishRotation"]
@@ -96,7 +100,7 @@ def follow(
     for progress in _history(stack, rotation_id):
         if progress.kind.endswith("StateEntered") and progress.state:
             on_state(progress.state)
-        if progress.state == "TurnBack":
+        if progress.state == "PrepareRollback":
             truths |= BACK
         if progress.state == "AfterFailure":
             truths |= FORWARD

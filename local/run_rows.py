@@ -16,9 +16,9 @@ ROLLBACK = "RestorePreviousKey"
 STEPS = {
     **RECORDED,
     "AnnounceEmergency": "announcement",
-    "PurgeEarly": "early_purge",
+    "PurgeBeforeRestart": "early_purge",
     "MarkExposed": "mark_exposed",
-    "DestroyExposed": "destroy_exposed",
+    "DestroyExposedVersions": "destroy_exposed_versions",
     ROLLBACK: "restore_previous_key",
     "FinishRotation": "record",
 }
@@ -110,9 +110,9 @@ def _note(state: str, entry: Any) -> str:
     """What a state found, in a few words."""
     if state == "RestartServices":
         return ", ".join(_restarted(rolled) for rolled in entry)
-    if state in {"PurgeSessions", "PurgeEarly"} and not entry["finished"]:
+    if state in {"PurgeSessions", "PurgeBeforeRestart"} and not entry["finished"]:
         return _purging(entry)
-    if state == "DestroyExposed":
+    if state == "DestroyExposedVersions":
         return f"destroyed in {entry['target']}: version {', '.join(map(str, entry['destroyed']))}"
     if state == "DeliverKey" and entry["state"] == "waiting":
         return str(entry["says"])
@@ -120,7 +120,7 @@ def _note(state: str, entry: Any) -> str:
         return f"{count(entry['sessions'], 'session')} will end, and people are told"
     notes = {
         "MarkExposed": "marked as exposed: {versions}",
-        "PurgeEarly": "{deleted:,} deleted ({perSecond:,.0f} a second)",
+        "PurgeBeforeRestart": "{deleted:,} deleted ({perSecond:,.0f} a second)",
         "AnnounceEmergency": "queued",
         "RestorePreviousKey": "AWSCURRENT is {to} again",
         "DeliverKey": "{target} holds key {fingerprint}, read back",

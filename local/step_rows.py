@@ -13,7 +13,7 @@ MARKS: dict[StepState, tuple[str, str]] = {
     "rolled back": ("↩", "yellow"),
 }
 ENDED = {"done", "failed", "rolled back"}
-PURGES = {"PurgeEarly", "PurgeSessions"}  # lines of the gauges tell how far these are
+PURGES = {"PurgeBeforeRestart", "PurgeSessions"}  # lines of the gauges tell how far these are
 
 
 @dataclass

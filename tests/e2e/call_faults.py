@@ -51,7 +51,7 @@ class Fault:
 class CallFaults:
     """Hears every call of the functions; `calls` are those since `listen`, each named once.
 
-    A function that serves two states goes by the state: ConfirmDelivery, MarkExposed, PurgeEarly.
+    A function that serves two states goes by the state, such as ConfirmDelivery.
     """
 
     def __init__(self, site: Site, patches: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ class CallFaults:
         if function == "DeliverKey" and "replaced" in ledger:
             state = "MarkExposed"
         if function == "PurgeSessions" and "deliver_key" not in ledger:
-            state = "PurgeEarly"
+            state = "PurgeBeforeRestart"
         self._states[function] = self._state = state
 
     def _admit_to_cluster(self, authorization: str, request: Request) -> User:

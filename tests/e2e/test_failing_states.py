@@ -19,15 +19,15 @@ from tests.e2e.test_watch_key import daily_look
 DENIED = "AccessDeniedException"
 FIRST_CALL = "DescribeSecret"  # every state looks at the labels first
 STATES = [
-    "BeginRotation", "PurgeEarly", "MarkExposed", "DeliverKey", "RestartService", "CheckRollout",
-    "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "RestorePreviousKey",
+    "BeginRotation", "PurgeBeforeRestart", "MarkExposed", "DeliverKey", "RestartService",
+    "CheckRollout", "ConfirmDelivery", "PurgeSessions", "ValidateRotation", "RestorePreviousKey",
 ]  # fmt: skip
 ONLY_IN = {
-    "PurgeEarly": "emergency",
+    "PurgeBeforeRestart": "emergency",
     "MarkExposed": "emergency",
     "RestorePreviousKey": "scheduled",
 }
-SERVED_BY = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
+SERVED_BY = {"PurgeBeforeRestart": "PurgeSessions", "MarkExposed": "DeliverKey"}
 
 
 def deny(site: Site, function: str) -> Callable[[], None]:
@@ -65,7 +65,7 @@ def outcome_of(mode: str, state: str) -> str:
     if mode == "scheduled":
         return "failed" if state in {"PurgeSessions", "RestorePreviousKey"} else "restored"
     # Sessions end after the restart too, and nothing waits for the announcement.
-    return "succeeded" if state in {"BeginRotation", "PurgeEarly"} else "failed"
+    return "succeeded" if state in {"BeginRotation", "PurgeBeforeRestart"} else "failed"
 
 
 @pytest.mark.parametrize(("mode", "state", "outcome"), list(runs()))

@@ -196,7 +196,7 @@ def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
     account = true_account_of(demo)
     assert account[0] == "✔ AWSCURRENT is {new}, key {key}, and nobody can go back"
     assert any(claim.startswith("✔ sessions: {n} ended first, then ") for claim in account), account
-    assert demo.output.index("✔ PurgeEarly") < demo.output.index("✔ DeliverKey")
+    assert demo.output.index("✔ PurgeBeforeRestart") < demo.output.index("✔ DeliverKey")
     record = kept_record_of(demo)
     assert (record["outcome"], record["trigger"]["kind"]) == ("succeeded", "finding")
 

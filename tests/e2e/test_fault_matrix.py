@@ -38,7 +38,7 @@ AWS_WRITES = {
 CHANNELS = {"Publish", "PutEvents"}
 OTHER_WRITES = {"patch secrets", "patch deployments", "redis EVAL", "redis UNLINK"}
 CONNECTING = {"redis CLIENT", "redis SELECT"}  # a new environment's first words to Redis
-STATES_OF_OTHERS = {"PurgeEarly": "PurgeSessions", "MarkExposed": "DeliverKey"}
+STATES_OF_OTHERS = {"PurgeBeforeRestart": "PurgeSessions", "MarkExposed": "DeliverKey"}
 # Asked where an execution has ended already; nobody repeats the event that a test repeats.
 OF_A_REPEATED_EVENT = {
     Call("finishSecret", "DescribeExecution"),

@@ -127,7 +127,7 @@ def test_a_scheduled_run_purges_after_the_last_old_pod_and_keeps_the_old_version
 ) -> None:
     told = tell(site, planned)
     assert told.states.index("PurgeSessions") > told.states.index("ConfirmDelivery")
-    assert "PurgeEarly" not in told.states
+    assert "PurgeBeforeRestart" not in told.states
     assert told.record["sessions"]["endedFirst"] is None
     assert told.record["sessions"]["deleted"] >= SESSIONS
     assert site.stack.labels()[told.previous] == ["AWSPREVIOUS"]
@@ -144,7 +144,7 @@ def test_an_emergency_purges_before_and_after_and_nobody_goes_back_to_the_old_ve
 
     site.interruptions.before("RestartService", "DescribeSecret", log_in_meanwhile)
     told = tell(site, emergency)
-    assert told.states.index("PurgeEarly") < told.states.index("MarkExposed")
+    assert told.states.index("PurgeBeforeRestart") < told.states.index("MarkExposed")
     assert told.states.index("MarkExposed") < told.states.index("DeliverKey")
     assert told.states.index("PurgeSessions") > told.states.index("ConfirmDelivery")
     assert told.record["sessions"]["endedFirst"] >= SESSIONS

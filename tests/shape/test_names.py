@@ -23,12 +23,16 @@ TASKS = [state.function for state in states(state_machine()) if state.is_task]
 # States that work with another's function, and say so by what they give it.
 BORROWED = {
     "ConfirmDelivery": "DeliverKey",
-    "DestroyExposed": "DeliverKey",
+    "DestroyExposedVersions": "DeliverKey",
     "MarkExposed": "DeliverKey",
-    "PurgeEarly": "PurgeSessions",
-    "TellUnrecorded": "FinishRotation",
+    "PurgeBeforeRestart": "PurgeSessions",
+    "NotifyUnrecorded": "FinishRotation",
 }
-RESULTS = {"FinishRotation": "record", "TellUnrecorded": "record", "PurgeEarly": "early_purge"}
+RESULTS = {
+    "FinishRotation": "record",
+    "NotifyUnrecorded": "record",
+    "PurgeBeforeRestart": "early_purge",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
@@ -88,12 +92,12 @@ def test_the_record_knows_the_states_in_their_order() -> None:
     others = [name for name in worked if name not in record.STEPS]
     assert others == [
         "AnnounceEmergency",
-        "PurgeEarly",
+        "PurgeBeforeRestart",
         "MarkExposed",
-        "DestroyExposed",
+        "DestroyExposedVersions",
         "RestorePreviousKey",
         "FinishRotation",
-        "TellUnrecorded",
+        "NotifyUnrecorded",
     ]
 
 

@@ -145,9 +145,9 @@ def test_an_emergency_by_vault_says_the_key_nowhere(
     ledger |= CALLER
     ledger["deliver_key"] = rotation.call("deliver_key", ledger)
     exposed = {"rotation": ledger["rotation"], **CALLER, "exposed": ledger["deliver_key"]}
-    ledger["destroy_exposed"] = rotation.call("deliver_key", exposed)
+    ledger["destroy_exposed_versions"] = rotation.call("deliver_key", exposed)
     ledger["record"] = rotation.call("finish_rotation", ledger)
-    assert ledger["destroy_exposed"]["destroyed"] == [1]
+    assert ledger["destroy_exposed_versions"]["destroyed"] == [1]
     assert stage.vault.fields[2] == {key.FIELD: stage.new.base64, "OTHER": "of somebody else"}
     assert ledger["record"]["delivery"]["vaultVersion"] == 2
     shown = [json.dumps(ledger), output.getvalue(), *rotation.said, repr(stage.vault)]

@@ -18,14 +18,14 @@ AFTER_A_STEP = ("$.failure", "AfterFailure")
 AFTER = {
     "RestartService": ("$.failure", "AfterServiceFailure"),
     "CheckRollout": ("$.failure", "AfterServiceFailure"),
-    "PurgeEarly": ("$.early_purge_failure", "MarkExposed"),
+    "PurgeBeforeRestart": ("$.early_purge_failure", "MarkExposed"),
     "MarkExposed": ("$.mark_failure", "DeliverKey"),
     "PurgeSessions": ("$.purge_failure", "FinishRotation"),
     "ValidateRotation": ("$.failure", "AfterValidation"),
-    "DestroyExposed": ("$.destroy_failure", "FinishRotation"),
+    "DestroyExposedVersions": ("$.destroy_failure", "FinishRotation"),
     "RestorePreviousKey": ("$.restore_failure", "FinishRotation"),
-    "FinishRotation": ("$.recording_failure", "TellUnrecorded"),
-    "TellUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
+    "FinishRotation": ("$.recording_failure", "NotifyUnrecorded"),
+    "NotifyUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
 }
 RETRY_ME = {error.__name__ for error in retry_me()}
 # Of the errors of Lambda's Invoke, those that do not pass by themselves.
@@ -108,7 +108,7 @@ def longest_pause(retry: dict[str, Any]) -> float:
 def test_a_function_that_has_been_idle_in_its_vpc_for_weeks_is_waited_for(state: State) -> None:
     """Some minutes; before the restart of an emergency, which must not wait, some seconds."""
     waited = longest_pause(state.body["Retry"][1])
-    assert (5 <= waited <= 20) if state.name == "PurgeEarly" else (180 <= waited <= 420)
+    assert (5 <= waited <= 20) if state.name == "PurgeBeforeRestart" else (180 <= waited <= 420)
 
 
 @pytest.mark.parametrize("state", TASKS, ids=named)
@@ -126,9 +126,9 @@ def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
     assert last["ErrorEquals"] == ["States.ALL"]
     assert (last["ResultPath"], last["Next"]) == AFTER.get(state.name, AFTER_A_STEP)
     within = {"RestartService", "CheckRollout"}
-    itself = {"MarkExposed", "RestorePreviousKey", "FinishRotation", "TellUnrecorded"}
+    itself = {"MarkExposed", "RestorePreviousKey", "FinishRotation", "NotifyUnrecorded"}
     if state.name not in itself | within:
-        onward = "MarkExposed" if state.name == "PurgeEarly" else "FinishRotation"
+        onward = "MarkExposed" if state.name == "PurgeBeforeRestart" else "FinishRotation"
         told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": onward}
         assert overtaken == [told]
 
@@ -193,10 +193,10 @@ def test_a_scheduled_run_turns_back_once_and_an_emergency_never_does(
 
 
 def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None:
-    assert answer("HowUrgent", rotation__mode="emergency") == "AnnounceEmergency"
-    assert answer("HowUrgent", rotation__mode="scheduled") == "BeginRotation"
-    assert answer("EarlyPurgeDone", early_purge__finished=False) == "PurgeEarly"
-    assert answer("EarlyPurgeDone", early_purge__finished=True) == "MarkExposed"
+    assert answer("IsEmergency", rotation__mode="emergency") == "AnnounceEmergency"
+    assert answer("IsEmergency", rotation__mode="scheduled") == "BeginRotation"
+    assert answer("PurgeBeforeRestartDone", early_purge__finished=False) == "PurgeBeforeRestart"
+    assert answer("PurgeBeforeRestartDone", early_purge__finished=True) == "MarkExposed"
 
 
 def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no_other_run() -> (
@@ -204,7 +204,7 @@ def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no
 ):
     """The rotation that started the run is over by then, and the lockout is not delayed by it."""
     before = [state.name for state in STATES if "MarkExposed" in successors(state)]
-    assert before == ["PurgeEarly", "EarlyPurgeDone"]
+    assert before == ["PurgeBeforeRestart", "PurgeBeforeRestartDone"]
     (marking,) = (state for state in STATES if state.name == "MarkExposed")
     assert set(successors(marking)) == {"DeliverKey"}
     assert marking.body["Parameters"] == {
@@ -215,20 +215,20 @@ def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no
 
 
 def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_never_else() -> None:
-    assert answer("AfterProof", rotation__mode="emergency") == "FinishRotation"
+    assert answer("NeedsVaultCleanup", rotation__mode="emergency") == "FinishRotation"
     for mode, destroys, onward in (
-        ("emergency", True, "DestroyExposed"),
+        ("emergency", True, "DestroyExposedVersions"),
         ("emergency", False, "FinishRotation"),
         ("scheduled", True, "FinishRotation"),
         ("recovery", True, "FinishRotation"),
     ):
         facts = {"rotation__mode": mode, "deliver_key__destroysExposed": destroys}
-        assert answer("AfterProof", **facts) == onward
+        assert answer("NeedsVaultCleanup", **facts) == onward
     states_around = {state.name: state for state in STATES}
-    assert states_around["ValidateRotation"].body["Next"] == "AfterProof"
-    before = [state.name for state in STATES if "DestroyExposed" in successors(state)]
-    assert before == ["AfterProof"]
-    given = states_around["DestroyExposed"].body["Parameters"]
+    assert states_around["ValidateRotation"].body["Next"] == "NeedsVaultCleanup"
+    before = [state.name for state in STATES if "DestroyExposedVersions" in successors(state)]
+    assert before == ["NeedsVaultCleanup"]
+    given = states_around["DestroyExposedVersions"].body["Parameters"]
     assert given == {
         "rotation.$": "$.rotation",
         "execution.$": "$.execution",
@@ -249,8 +249,8 @@ def test_a_way_back_restarts_what_may_have_met_the_new_key() -> None:
     assert answer("KeyDelivered", **done, restore_previous_key__restart=True) == "RestartServices"
     assert answer("KeyDelivered", **done, restore_previous_key__restart=False) == "ValidateRotation"
     assert answer("KeyDelivered", deliver_key__state="waiting") == "WaitForDelivery"
-    assert answer("WayBack", restore_previous_key__deliver=True) == "DeliverKey"
-    assert answer("WayBack", restore_previous_key__deliver=False) == "FinishRotation"
+    assert answer("NeedsRedelivery", restore_previous_key__deliver=True) == "DeliverKey"
+    assert answer("NeedsRedelivery", restore_previous_key__deliver=False) == "FinishRotation"
 
 
 def test_a_failed_run_never_succeeds() -> None:
@@ -265,7 +265,13 @@ def test_a_failed_run_never_succeeds() -> None:
     ("choice", "asked", "answer", "onward", "again"),
     [
         ("RolloutDone", "$.check_rollout.state", "done", "ServiceRestarted", "WaitForPods"),
-        ("EarlyPurgeDone", "$.early_purge.finished", True, "MarkExposed", "PurgeEarly"),
+        (
+            "PurgeBeforeRestartDone",
+            "$.early_purge.finished",
+            True,
+            "MarkExposed",
+            "PurgeBeforeRestart",
+        ),
     ],
 )
 def test_a_step_of_several_calls_goes_on_only_when_it_says_so_and_else_repeats(
@@ -355,15 +361,15 @@ def test_a_run_keeps_nothing_of_its_input_but_what_the_rotation_is() -> None:
 def test_nothing_before_the_delivery_can_end_or_hold_up_an_emergency() -> None:
     """Each state on the way goes on whatever happens, and the announcement is only queued."""
     machine = state_machine()["States"]
-    announce, purge = machine["AnnounceEmergency"], machine["PurgeEarly"]
+    announce, purge = machine["AnnounceEmergency"], machine["PurgeBeforeRestart"]
     assert announce["Resource"] == "arn:${Partition}:states:::lambda:invoke"
     assert announce["Parameters"]["FunctionName"] == "${BeginRotationFunctionArn}"
     assert announce["Parameters"]["InvocationType"] == "Event"
     assert "Retry" not in announce
     (every,) = announce["Catch"]
     assert every["ErrorEquals"] == ["States.ALL"]
-    assert every["Next"] == announce["Next"] == "PlanEarlyPurge"
-    assert machine["PlanEarlyPurge"]["Next"] == "PurgeEarly"
+    assert every["Next"] == announce["Next"] == "PlanPurgeBeforeRestart"
+    assert machine["PlanPurgeBeforeRestart"]["Next"] == "PurgeBeforeRestart"
     assert purge["Catch"][-1] == {
         "ErrorEquals": ["States.ALL"],
         "ResultPath": "$.early_purge_failure",

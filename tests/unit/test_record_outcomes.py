@@ -179,7 +179,7 @@ def in_vault(**later: Any) -> dict[str, Any]:
 
 def test_the_record_names_the_versions_in_vault_and_those_that_were_destroyed(run: Run) -> None:
     emergency = replace(run, mode="emergency")
-    found = record.compose(in_vault(destroy_exposed=DESTROYED), emergency, NOON)
+    found = record.compose(in_vault(destroy_exposed_versions=DESTROYED), emergency, NOON)
     assert found["outcome"] == "succeeded"
     assert found["delivery"] == {
         "target": "Kubernetes Secret web/session-key",
@@ -199,12 +199,13 @@ def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> 
     found = record.compose(failed, emergency, NOON)
     assert found["outcome"] == "failed"
     assert found["failure"] == {
-        "step": "DestroyExposed",
+        "step": "DestroyExposedVersions",
         "error": "VaultSealed",
         "says": "Vault is sealed",
     }
     assert (
-        "stopped at DestroyExposed" in finished_message(emergency, found, "arn:of-the-machine").text
+        "stopped at DestroyExposedVersions"
+        in finished_message(emergency, found, "arn:of-the-machine").text
     )
 
 

@@ -113,7 +113,7 @@ def test_a_roll_back_can_fail_too() -> None:
     ("state", "name", "entry", "caught"),
     [
         ("PurgeSessions", "purge_sessions", PURGING, "purge_failure"),
-        ("PurgeEarly", "early_purge", PURGING, "early_purge_failure"),
+        ("PurgeBeforeRestart", "early_purge", PURGING, "early_purge_failure"),
         ("DeliverKey", "deliver_key", {"state": "waiting", "says": "asked"}, "failure"),
     ],
 )

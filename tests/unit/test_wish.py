@@ -8,7 +8,7 @@ from keyturn.reporting import record
 from local import demo, faults, ways, wish
 from local.places import PLACES
 
-EARLY = {"AnnounceEmergency", "PurgeEarly", "MarkExposed"}
+EARLY = {"AnnounceEmergency", "PurgeBeforeRestart", "MarkExposed"}
 
 
 def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -> None:
@@ -79,7 +79,7 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
         ({}, set()),
         ({"MODE": "emergency"}, EARLY),
         ({"DELIVERY": "vault"}, set()),
-        ({"DELIVERY": "vault", "MODE": "emergency"}, {*EARLY, "DestroyExposed"}),
+        ({"DELIVERY": "vault", "MODE": "emergency"}, {*EARLY, "DestroyExposedVersions"}),
         ({"FAIL": "rollout"}, {"RestorePreviousKey"}),
         ({"FAIL": "rollout", "MODE": "finding"}, EARLY),
         ({"FAULT": "paused"}, set()),

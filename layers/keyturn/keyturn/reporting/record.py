@@ -105,7 +105,7 @@ def _delivery(ledger: Ledger) -> dict[str, Any]:
     delivered = ledger.get("deliver_key") or {}
     told = {name: delivered.get(name) for name in ("target", "written")}
     told |= {name: delivered[name] for name in VAULT_VERSIONS if name in delivered}
-    destroyed = ledger.get("destroy_exposed") or {}
+    destroyed = ledger.get("destroy_exposed_versions") or {}
     return told | {name: destroyed[name] for name in VAULT_DESTROYED if name in destroyed}
 
 
@@ -209,7 +209,7 @@ def _failure(ledger: Ledger) -> dict[str, Any] | None:
     if failure := ledger.get("failure"):
         step = next((name for name, key in STEPS.items() if not _finished(ledger, key)), None)
     elif failure := ledger.get("destroy_failure"):
-        step = "DestroyExposed"
+        step = "DestroyExposedVersions"
     elif failure := ledger.get("purge_failure"):
         step = "PurgeSessions"
     elif failure := ledger.get("mark_failure"):
