@@ -23,6 +23,7 @@ def handler(event: Event, context: Any) -> Result:
     parts.confirm(this, event, context)
     staging_labels.confirm_current(parts.secret, this.version)
     counted = session_store.count_for(this.mode, parts.sessions, parts.pace, time)
-    begun = {**ledger.entry(event, "begin_rotation"), **counted}
-    told = parts.notifications.notify(messages.started_message(this, begun, times.now()))
-    return {**begun, "announced": told}
+    start = ledger.start_of(ledger.parse_ledger(event))
+    message = messages.started_message(this, start, counted, times.now())
+    told = parts.notifications.notify(message)
+    return {"startedAt": start["startedAt"], **counted, "announced": told}

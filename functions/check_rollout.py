@@ -20,11 +20,11 @@ def handler(event: Event, _context: Any) -> Result:
         return parts.answer(event)
     this = run.parse_run(event, parts.settings.secret_arn)
     staging_labels.confirm_current(parts.secret, this.version)
-    service = ledger.text(ledger.entry(event, "restart_service"), "service")
-    made = pod_annotations.stamp_of_run(this, event)
-    crashed = parts.logs.of_restart(service, made, ledger.started_at(event), crashed_only=True)
+    given = ledger.parse_ledger(event)
+    service, made = ledger.restart_of(given)["service"], pod_annotations.stamp_of_run(this, given)
+    crashed = parts.logs.of_restart(service, made, ledger.started_at(given), crashed_only=True)
     pod_logs.read_logs([crashed], time.monotonic, pod_logs.CRASH_LOG_SECONDS)
-    look = restart.check_rollout(parts.cluster, made, event, parts.limit, times.now())
+    look = restart.check_rollout(parts.cluster, made, given, parts.limit, times.now())
     if look.entry["state"] == "done":
         log_pods(this.rotation_id, service, "after", look.pods)
-    return {**look.entry, **polling.after_rollout_look(event, parts.limit)}
+    return {**look.entry, **polling.after_rollout_look(given, parts.limit)}

@@ -13,18 +13,18 @@ parts = wiring.deliver_key()
 
 @step("DeliverKey")
 def handler(event: Event, context: Any) -> Result:
-    """Deliver the promoted key, confirm what was `delivered`, or rule out what is exposed."""
+    """Take the action that the input names, see `ledger.Action`."""
     if "question" in event:
         return parts.answer(event)
     this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
-    if "replaced" in event:  # also where the run was overtaken
-        return exposure.mark_replaced(parts.secret, this, times.now())
+    given, action = ledger.parse_ledger(event), ledger.parse_action(event)
+    if action == "mark-exposed":  # also where the run was overtaken
+        return {**exposure.mark_replaced(parts.secret, this, times.now())}
     staging_labels.confirm_current(parts.secret, this.version)
-    if "exposed" in event:
-        return vault.destroy_exposed_versions(parts.secret, parts.delivery, this, event)
-    if "delivered" in event:
-        last = ledger.entry(event, "delivered")
-        return strategy.confirm_delivery(parts.secret, parts.delivery, this.version, last)
-    told = strategy.deliver(parts.secret, parts.delivery, this.version, event, times.now())
-    return told if told["state"] == "done" else {**told, **polling.after_sync_look(event)}
+    if action == "destroy-exposed-versions":
+        return {**vault.destroy_exposed_versions(parts.secret, parts.delivery, this, given)}
+    if action == "confirm":
+        return {**strategy.confirm_delivery(parts.secret, parts.delivery, this.version, given)}
+    done = strategy.deliver(parts.secret, parts.delivery, this.version, given, times.now())
+    return {**done} if done["state"] == "done" else {**done, **polling.after_sync_look(given)}

@@ -6,7 +6,7 @@ from typing import Any
 from keyturn import wiring
 from keyturn.reporting import messages, metrics, record
 from keyturn.rotation import preflight
-from keyturn.run import run, times
+from keyturn.run import ledger, run, times
 from keyturn.telemetry import Event, Result, emit, step
 
 parts = wiring.finish_rotation()
@@ -19,9 +19,10 @@ def handler(event: Event, context: Any) -> Result:
         return preflight.answer_preflight("finish_rotation", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
-    document = record.compose(event, this, times.now(), parts.problems_of(this))
-    if "recording_failure" not in event:
-        name = record.name_of(this, event)
+    given = ledger.parse_ledger(event)
+    document = record.compose(given, this, times.now(), parts.problems_of(this))
+    if "finish_rotation" not in given.get("failures", {}):
+        name = record.name_of(this, given)
         document["keptAt"] = parts.records.keep(name, json.dumps(document, indent=2))
     arn = parts.settings.state_machine_arn
     told = parts.notifications.notify(messages.finished_message(this, document, arn))

@@ -5,10 +5,9 @@ from typing import Any
 
 from keyturn import wiring
 from keyturn.rotation import preflight
-from keyturn.run import run, times
+from keyturn.run import ledger, run, times
 from keyturn.secret import staging_labels
-from keyturn.sessions import progress as purge_progress
-from keyturn.sessions import purge
+from keyturn.sessions import progress, purge
 from keyturn.telemetry import Event, Result, step
 
 parts = wiring.purge_sessions()
@@ -22,5 +21,6 @@ def handler(event: Event, context: Any) -> Result:
     this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
     staging_labels.confirm_current(parts.secret, this.version)
-    done = purge.next_slice(event, parts.sessions, parts.options, time, times.now())
-    return purge_progress.progress_entry(done, times.now(), purge_progress.expected_sessions(event))
+    given = ledger.parse_ledger(event)
+    done = purge.next_slice(given, parts.sessions, parts.options, time, times.now())
+    return {**progress.progress_entry(done, times.now(), ledger.sessions_counted(given))}

@@ -22,9 +22,9 @@ def handler(event: Event, context: Any) -> Result:
     parts.confirm(this, event, context)
     confirm = partial(staging_labels.confirm_current, parts.secret, this.version)
     confirm()
-    service = ledger.text(event, "service")
-    others = ledger.entry(event, "deliver_key").get("restartedByOperator") or ()
-    delivered, begun = pod_annotations.stamp_of_run(this, event), ledger.started_at(event)
-    counted = restart.restart_workload(parts.cluster, delivered, service, begun, confirm, others)
+    given, service = ledger.parse_ledger(event), ledger.text(event, "service")
+    others = ledger.delivery_of(given).get("restartedByOperator") or ()
+    stamp, begun = pod_annotations.stamp_of_run(this, given), ledger.started_at(given)
+    counted = restart.restart_workload(parts.cluster, stamp, service, begun, confirm, others)
     log_pods(this.rotation_id, service, "before", counted.pods)
-    return counted.entry
+    return {**counted.entry}

@@ -4,7 +4,7 @@ from typing import Any
 
 from keyturn import wiring
 from keyturn.rotation import preflight, rollback
-from keyturn.run import run, times
+from keyturn.run import ledger, run, times
 from keyturn.telemetry import Event, Result, step
 
 parts = wiring.restore_previous_key()
@@ -12,9 +12,9 @@ parts = wiring.restore_previous_key()
 
 @step("RestorePreviousKey")
 def handler(event: Event, context: Any) -> Result:
-    """Move AWSCURRENT back, and say how far the way back goes."""
+    """Move AWSCURRENT back, and say how far the rollback has to go."""
     if "question" in event:
         return preflight.answer_preflight("restore_previous_key", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
-    return rollback.roll_back(parts.secret, this, event, times.now())
+    return {**rollback.roll_back(parts.secret, this, ledger.parse_ledger(event), times.now())}

@@ -5,7 +5,7 @@ from typing import Any
 
 from keyturn import wiring
 from keyturn.rotation import preflight
-from keyturn.run import run
+from keyturn.run import ledger, run
 from keyturn.secret import staging_labels
 from keyturn.telemetry import Event, Result, step
 from keyturn.validation import endpoints, pod_logs
@@ -23,5 +23,6 @@ def handler(event: Event, _context: Any) -> Result:
     settings = parts.settings
     health = endpoints.check_health(parts.web, settings.health_urls)
     login = endpoints.check_login(parts.web, settings.login_url, settings.login_redirect_hosts)
-    seen = pod_logs.validate(parts.logs, settings.services, this, event, time.monotonic)
-    return endpoints.validation_entry(health, login, seen)
+    given = ledger.parse_ledger(event)
+    seen = pod_logs.validate(parts.logs, settings.services, this, given, time.monotonic)
+    return {**endpoints.validation_entry(health, login, seen)}

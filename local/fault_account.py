@@ -62,14 +62,14 @@ def _turned_back(stack: LocalStack, before: Before, *, restored: bool) -> list[C
         Claim(f"{stack.place.title} holds key {held} again", held == before.fingerprint),
     ]
     if not restored:
-        stuck = record["restoreFailure"]
+        stuck = record["rollbackFailure"]
         says = f"the record says: {record['outcome']}, the way back stopped at {stuck['step']}"
         return [*claims, Claim(says, record["outcome"] == "failed")]
     return [
         *claims,
         Claim(
             f"the record says: {record['outcome']} after {record['failure']['step']}",
-            record["outcome"] == "restored",
+            record["outcome"] == "rolled-back",
         ),
         _login_works(stack),
     ]

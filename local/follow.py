@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keyturn.reporting.record import STEPS as RECORDED
+from keyturn.run.ledger import STEPS as RECORDED
 from keyturn.secret.trigger import EMERGENCY
 from local import state_machines
 from local.run_rows import RunRows

@@ -7,7 +7,7 @@ some of the same states again, and has rows of its own for them.
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.reporting.record import STEPS as RECORDED
+from keyturn.run.ledger import STEPS as RECORDED
 from local.plural import count
 from local.state_machines import Progress
 from local.step_rows import StepRow, StepState
@@ -16,14 +16,14 @@ ROLLBACK = "RestorePreviousKey"
 STEPS = {
     **RECORDED,
     "AnnounceEmergency": "announcement",
-    "PurgeBeforeRestart": "early_purge",
+    "PurgeBeforeRestart": "purge_before_restart",
     "MarkExposed": "mark_exposed",
     "DestroyExposedVersions": "destroy_exposed_versions",
     ROLLBACK: "restore_previous_key",
     "FinishRotation": "record",
 }
 # How a run ends is what the row of its last state shows.
-OUTCOMES: Mapping[str, StepState] = {"failed": "failed", "restored": "rolled back"}
+OUTCOMES: Mapping[str, StepState] = {"failed": "failed", "rolled-back": "rolled back"}
 
 
 class RunRows:
@@ -85,9 +85,8 @@ def _is_of_a_service(ledger: Any) -> bool:
 
 
 def _caught_in(ledger: Any) -> dict[str, Any]:
-    """What the state machine has caught so far, by where it is in the ledger."""
-    found = ledger.items() if isinstance(ledger, Mapping) else ()
-    return {name: entry for name, entry in found if isinstance(entry, Mapping) and "Error" in entry}
+    """What the state machine has caught so far, by the state that failed."""
+    return dict(ledger.get("failures", {})) if isinstance(ledger, Mapping) else {}
 
 
 def _state_of(state: str, entry: Any) -> StepState:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from keyturn.reporting import record
+from keyturn.run.ledger import STEPS, Failure, Start
 from keyturn.run.run import Origin, Run
 from tests.conftest import ARN, ASKED, NEW, OLD
 
@@ -33,11 +33,9 @@ ENTRIES: dict[str, Any] = {
     "begin_rotation": {
         "startedAt": "2026-11-24T11:59:10.000Z",
         "seconds": 0.5,
-        "services": ["web-console", "auth-service"],
-        "pollSeconds": 5,
         "sessions": 41,
         "counted": True,
-        "announced": True,
+        "announced": {"topic": "sent"},
     },
     "deliver_key": {
         "startedAt": AT,
@@ -95,7 +93,7 @@ ENTRIES: dict[str, Any] = {
     },
 }
 # What every run begins with.
-PREPARED = {
+START: Start = {
     "startedAt": "2026-11-24T11:59:10.000Z",
     "services": ["web-console", "auth-service"],
     "pollSeconds": 5,
@@ -114,26 +112,26 @@ WAITING = {
 }
 
 
-def ledger_until(state: str | None) -> dict[str, Any]:
-    """The ledger when `state` is entered; None is the end."""
-    names = list(record.STEPS)
+def ledger_until(state: str | None) -> Any:
+    """The ledger, as JSON, when `state` is entered; None is the end."""
+    names = list(STEPS)
     done = names if state is None else names[: names.index(state)]
-    written = {record.STEPS[name]: ENTRIES[record.STEPS[name]] for name in done}
-    begun = {"begin_rotation": PREPARED} | written
+    written = {STEPS[name]: ENTRIES[STEPS[name]] for name in done}
     return {
         **Run(NEW, ARN, "scheduled", OLD, Origin(at=ASKED)).as_ledger(),
         "execution": f"arn:aws:states:eu-central-1:123456789012:execution:keyturn:rot-{NEW}",
-        **begun,
+        "start": START,
+        "deliver_key": {"state": "planned"},
+        "failures": {},
+        **written,
     }
 
 
-def caught(error: str, summary: str) -> dict[str, str]:
+def caught(error: str, summary: str) -> Failure:
     """What the state machine catches of a function's error."""
     cause = {"errorMessage": summary, "errorType": error, "stackTrace": ['File "x.py", line 1']}
     return {"Error": error, "Cause": json.dumps(cause)}
 
 
-def failed_at(
-    state: str, error: str = "RolloutFailed", summary: str = "it stopped"
-) -> dict[str, Any]:
-    return {**ledger_until(state), "failure": caught(error, summary)}
+def failed_at(state: str, error: str = "RolloutFailed", summary: str = "it stopped") -> Any:
+    return {**ledger_until(state), "failures": {STEPS[state]: caught(error, summary)}}

@@ -206,12 +206,15 @@ def _is_present(given: Any, path: str) -> bool:
 
 
 def _put(given: Any, path: str, result: Any) -> Any:
-    return result if path == "$" else {**given, path.removeprefix("$."): result}
+    name, _, below = path.removeprefix("$").removeprefix(".").partition(".")
+    return {**given, name: _put(given.get(name, {}), f"$.{below}", result)} if name else result
 
 
 def _holds(rule: Mapping[str, Any], given: Any) -> bool:
     if "And" in rule:
         return all(_holds(part, given) for part in rule["And"])
+    if "Or" in rule:
+        return any(_holds(part, given) for part in rule["Or"])
     if "Not" in rule:
         return not _holds(rule["Not"], given)
     if "IsPresent" in rule:

@@ -18,6 +18,7 @@ from redis import Redis
 from redis.cluster import RedisCluster
 
 from keyturn.adapters.redis.sessions import RedisPrimary, RedisSessions
+from keyturn.run.ledger import Ledger, PurgeSessionsEntry
 from keyturn.sessions import progress as purge_progress
 from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
@@ -91,8 +92,8 @@ def by_keyturn(servers: Servers, mode: str, pace: str) -> Said:
     store = RedisSessions(servers.settings)
     options = purge.PurgeOptions(session_store.PACES[pace], flush=mode == "flush")
     flushes = _time_flushes()
-    entry: dict[str, Any] = {"finished": False}
-    ledger: dict[str, Any] = {}
+    entry: PurgeSessionsEntry = {"finished": False}
+    ledger: Ledger = {}
     while not entry["finished"]:
         done = purge.next_slice(ledger, store, options, time, _now())
         entry = purge_progress.progress_entry(done, _now())

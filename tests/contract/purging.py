@@ -88,7 +88,7 @@ class Purging:
         self.ledger = {"purge_sessions": purge_progress.progress_entry(done, times.now())}
         self.calls += 1
 
-    def to_the_end(self) -> dict[str, Any]:
+    def to_the_end(self) -> Any:
         """Call until it is finished, again after what the state machine retries."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.finished:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from keyturn.rollout import restart as rollout_restart
+from keyturn.run.ledger import RestartServiceEntry
 from keyturn.run.times import format_timestamp, now
 from tests.conftest import STAMP
 from tests.contract.cluster_under_test import ClusterUnderTest
@@ -22,21 +23,25 @@ class Restarting:
     def __init__(self, cluster: ClusterUnderTest, namespace: str) -> None:
         self.adapters: Adapters = adapters_of(cluster, namespace)
         self.stamp = STAMP
-        self.ledger: dict[str, Any] = {}
+        self.ledger: Any = {}
         self.pods_before: dict[str, str] = {}
         self.pods_after: dict[str, str] = {}
         self._cluster, self._namespace = cluster, namespace
 
-    def restart(self) -> dict[str, Any]:
+    def restart(self) -> RestartServiceEntry:
         """Restart it, whatever its controller writes in between."""
         return insist(lambda: self.restart_once(still_on_top))
 
-    def restart_once(self, confirm: Callable[[], None]) -> dict[str, Any]:
+    def restart_once(self, confirm: Callable[[], None]) -> RestartServiceEntry:
         begun, cluster = now(), self.adapters.cluster
         restarted = rollout_restart.restart_workload(
             cluster, self.stamp, self.service, begun, confirm
         )
-        self.ledger["begin_rotation"] = {"startedAt": format_timestamp(begun)}
+        self.ledger["start"] = {
+            "startedAt": format_timestamp(begun),
+            "services": [self.service],
+            "pollSeconds": 1,
+        }
         self.ledger["restart_service"] = {**restarted.entry, "startedAt": format_timestamp(begun)}
         self.pods_before = restarted.pods
         assert restarted.entry["podsBefore"] == len(restarted.pods)

@@ -47,9 +47,9 @@ class Delivery:
     delivery: ExternalSecretsDelivery
     old: key.SessionKey = field(default_factory=key.generate_key)
     new: key.SessionKey = field(default_factory=key.generate_key)
-    ledger: dict[str, Any] = field(default_factory=lambda: {"rotation": {"previousVersion": OLD}})
+    ledger: Any = field(default_factory=lambda: {"rotation": {"previousVersion": OLD}})
 
-    def call(self) -> dict[str, Any]:
+    def call(self) -> Any:
         documents = {
             version: key.new_document(one).text
             for version, one in ((OLD, self.old), (NEW, self.new))
@@ -158,7 +158,7 @@ def test_a_request_that_a_controller_takes_away_is_answered_all_the_same(
     """As that of a ClusterExternalSecret, or GitOps: the state of before returns, and is synced."""
     operator.provides = delivered.new.base64
 
-    def call_and_take_away() -> dict[str, Any]:
+    def call_and_take_away() -> Any:
         told = delivered.call()
         if delivered.token() is not None:
             bare = {"metadata": {"annotations": {FORCE_SYNC: None}}}

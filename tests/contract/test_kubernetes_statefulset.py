@@ -12,6 +12,7 @@ import pytest
 from keyturn import errors
 from keyturn.rollout import restart as rollout_restart
 from keyturn.rollout.pod_annotations import KEY_VERSION
+from keyturn.run.ledger import CheckRolloutEntry, RestartServiceEntry
 from keyturn.run.times import format_timestamp, now
 from local.cluster.errors import StatusError
 from local.cluster.resources import PODS, SERVICES, STATUS, Json, Resource
@@ -42,6 +43,9 @@ THE_THIRD_STAYS = (
     "time.sleep(600)"
 )
 
+Restarted = rollout_restart.CountedPods[RestartServiceEntry]
+Look = rollout_restart.CountedPods[CheckRolloutEntry]
+
 
 @pytest.fixture
 def cluster(real_cluster: ClusterUnderTest) -> ClusterUnderTest:
@@ -55,7 +59,7 @@ def adapters(cluster: ClusterUnderTest, namespace: str) -> Iterator[Adapters]:
         yield adapters_of(cluster, namespace)
 
 
-def restart(adapters: Adapters, begun: datetime) -> rollout_restart.CountedPods:
+def restart(adapters: Adapters, begun: datetime) -> Restarted:
     """Restart it, whatever its controller writes in between."""
     return insist(
         lambda: rollout_restart.restart_workload(
@@ -120,23 +124,23 @@ def patches(cluster: ClusterUnderTest) -> int:
     return sum(tuple(entry[1:]) == desired for entry in cluster.running.audit)
 
 
-def ledger_of(restarted: rollout_restart.CountedPods) -> dict[str, Any]:
+def ledger_of(restarted: Restarted) -> Any:
     """What a run knows that began now and has restarted the service."""
     begun = {"startedAt": format_timestamp(now())}
-    return {"begin_rotation": begun, "restart_service": {**restarted.entry, **begun}}
+    return {"start": begun, "restart_service": {**restarted.entry, **begun}}
 
 
 def look_until_done(
     cluster: ClusterUnderTest,
     namespace: str,
     adapters: Adapters,
-    restarted: rollout_restart.CountedPods,
-) -> list[rollout_restart.CountedPods]:
+    restarted: Restarted,
+) -> list[Look]:
     """Look at the rollout until it is done, and then at the pods that the server lists still."""
     ledger = ledger_of(restarted)
-    looks: list[rollout_restart.CountedPods] = []
+    looks: list[Look] = []
 
-    def look() -> rollout_restart.CountedPods:
+    def look() -> Look:
         looks.append(rollout_restart.check_rollout(adapters.cluster, STAMP, ledger, LIMIT, now()))
         ledger["check_rollout"] = looks[-1].entry
         return looks[-1]

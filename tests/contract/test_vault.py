@@ -242,7 +242,7 @@ def test_an_emergency_destroys_every_older_version_that_holds_a_marked_key(site:
     source.mark_exposed(Mark(FIRST, NOW, "emergency", site.old.fingerprint))
     emergency, delivery = Run(NEW, ARN, "emergency", SCHEDULED), site.delivery()
     told = strategy.deliver(source, delivery, NEW, emergency.as_ledger(), NOW)
-    destroyed = vault.destroy_exposed_versions(source, delivery, emergency, {"exposed": told})
+    destroyed = vault.destroy_exposed_versions(source, delivery, emergency, {"deliver_key": told})
     assert destroyed["destroyed"] == kept.destroyed() == [1, 3]
     assert kept.fields()[FIELD] == site.new.base64
     assert kept.fields(2)[FIELD] == other.base64

@@ -68,15 +68,15 @@ class Delivery:
     namespace: str
     site: vault_secret.Site
     delivery: VaultOperatorDelivery
-    last: dict[str, Any] = field(default_factory=dict)
+    last: Any = field(default_factory=dict)
 
-    def call(self) -> dict[str, Any]:
+    def call(self) -> Any:
         documents = {
             version: json.dumps({key.FIELD: one.base64})
             for version, one in ((OLD, self.site.old), (NEW, self.site.new))
         }
         source = FakeSecretStore({OLD: ["AWSPREVIOUS"], NEW: ["AWSCURRENT"]}, documents)
-        ledger = {**Run(NEW, ARN, "scheduled", OLD).as_ledger()}
+        ledger: Any = {**Run(NEW, ARN, "scheduled", OLD).as_ledger()}
         if self.last:
             ledger["deliver_key"] = self.last
         self.last = strategy.deliver(source, self.delivery, NEW, ledger, now())

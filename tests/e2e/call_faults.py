@@ -130,9 +130,9 @@ class CallFaults:
         if "question" in ledger:
             return
         state = function
-        if function == "DeliverKey" and "delivered" in ledger:
+        if function == "DeliverKey" and ledger["action"] == "confirm":
             state = "ConfirmDelivery"
-        if function == "DeliverKey" and "replaced" in ledger:
+        if function == "DeliverKey" and ledger["action"] == "mark-exposed":
             state = "MarkExposed"
         if function == "PurgeSessions" and "deliver_key" not in ledger:
             state = "PurgeBeforeRestart"

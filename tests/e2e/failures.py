@@ -195,7 +195,7 @@ def assert_whole(site: Site, old_cookie: str) -> None:
 
 def steps_of(record: dict[str, Any], *, way_back: bool = False) -> list[str]:
     """The steps of a record: those on the way, or those on the way back."""
-    return [one["name"] for one in record["steps"] if one.get("wayBack", False) is way_back]
+    return [one["name"] for one in record["steps"] if one.get("rollback", False) is way_back]
 
 
 def kinds_of_events(site: Site, rotation_id: str) -> list[str]:

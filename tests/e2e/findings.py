@@ -55,7 +55,7 @@ def answers(site: Site, found: Event) -> list[dict[str, Any]]:
     """What the function has made of each delivery of a finding so far, from its log."""
     lines = [line.partition(" ")[2] for line in site.log if found["detail"]["id"] in line]
     told = [json.loads(line) for line in lines]
-    return [one["facts"] for one in told if one["step"] == "RespondToFinding"]
+    return [one["facts"] for one in told if one.get("step") == "RespondToFinding"]
 
 
 def answered(site: Site, found: Event, times: int = 1) -> list[dict[str, Any]]:

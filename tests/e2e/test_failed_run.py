@@ -41,7 +41,7 @@ def test_a_purge_that_fails_leaves_the_new_key_and_its_command_completes_the_run
     rotation_id, ended = fail(site, failure, turns=False)
     assert_failed(site, rotation_id, ended, failure)
     record, message = site.record(rotation_id), site.mailboxes.messages(rotation_id)[-1]
-    assert (record["outcome"], record["restored"]) == ("failed", None)
+    assert (record["outcome"], record["rollback"]) == ("failed", None)
     assert message["Subject"] == "Session key rotation FAILED"
     assert f"AWSCURRENT is the new version, {rotation_id}." in message["Message"]
     assert f"The old one is {record['versions']['previous']}." in message["Message"]
@@ -58,7 +58,7 @@ def test_an_emergency_that_fails_keeps_the_new_key_and_its_command_completes_it(
     rotation_id, ended = fail(site, failure, turns=False, **emergency_token())
     assert_failed(site, rotation_id, ended, failure)
     record, message = site.record(rotation_id), site.mailboxes.messages(rotation_id)[-1]
-    assert (record["mode"], record["outcome"], record["restored"]) == ("emergency", "failed", None)
+    assert (record["mode"], record["outcome"], record["rollback"]) == ("emergency", "failed", None)
     assert message["Subject"] == "Session key rotation FAILED IN AN EMERGENCY"
     assert "The new session key stays" in message["Message"]
     assert site.current() == rotation_id

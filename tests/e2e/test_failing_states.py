@@ -63,7 +63,7 @@ def runs() -> Iterator[ParameterSet]:
 
 def outcome_of(mode: str, state: str) -> str:
     if mode == "scheduled":
-        return "failed" if state in {"PurgeSessions", "RestorePreviousKey"} else "restored"
+        return "failed" if state in {"PurgeSessions", "RestorePreviousKey"} else "rolled-back"
     # Sessions end after the restart too, and nothing waits for the announcement.
     return "succeeded" if state in {"BeginRotation", "PurgeBeforeRestart"} else "failed"
 
@@ -79,7 +79,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
     assert site.interruptions.clear() == []
     assert told.record["outcome"] == outcome, told.record
     assert told.ended.status == ("SUCCEEDED" if outcome == "succeeded" else "FAILED")
-    stays = outcome != "restored"
+    stays = outcome != "rolled-back"
     assert site.current() == (told.rotation_id if stays else told.previous)
     if mode == "emergency":
         assert (told.previous in site.stack.labels()) is (state == "MarkExposed")

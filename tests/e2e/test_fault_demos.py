@@ -162,7 +162,7 @@ def test_no_step_that_ended_badly_has_a_tick(demos: dict[str, Demo], name: str) 
     assert any(error in told for _, told in failed), demo.output
     if (record := record_of(demo)) is not None:
         assert record["failure"]["step"] in dict(failed)
-        mark = {"restored": "↩", "failed": "✘"}[record["outcome"]]
+        mark = {"rolled-back": "↩", "failed": "✘"}[record["outcome"]]
         assert f" s {mark} FinishRotation " in demo.output
         assert " s ✔ FinishRotation " not in demo.output
 

@@ -90,7 +90,7 @@ PARTS = 20  # of the runs of a story
 STORIES = {
     "scheduled": (scheduled, "succeeded"),
     "emergency": (emergency, "succeeded"),
-    "restored": (restored, "restored"),
+    "restored": (restored, "rolled-back"),
 }
 
 

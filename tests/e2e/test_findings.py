@@ -66,7 +66,7 @@ def test_a_finding_about_the_replaced_key_leaves_a_run_that_fails_no_way_back(si
     assert ended.status == "FAILED"
     record = site.record(rotation_id)
     assert record["failure"]["error"] == "LoginBroken"
-    assert record["restoreFailure"]["error"] == "RestoreRefused"
+    assert record["rollbackFailure"]["error"] == "RollbackRefused"
     assert site.current() == rotation_id
     assert site.delivered() == site.document(rotation_id)[key.FIELD]
     assert "AWSPREVIOUS" not in itertools.chain(*site.stack.labels().values())

@@ -127,15 +127,15 @@ def test_an_input_cannot_bring_entries_of_its_own(site: Site) -> None:
     ran = input_of(site, "TakeRotation", rotation_id)
     forged = {
         **ran,
-        "begin_rotation": {"services": [], "pollSeconds": 1, "startedAt": "never"},
+        "start": {"services": [], "pollSeconds": 1, "startedAt": "never"},
         "restore_previous_key": {"restart": False, "deliver": False},
-        "failure": {"Error": "Superseded", "Cause": TEXT},
+        "failures": {"deliver_key": {"Error": "Superseded", "Cause": TEXT}},
     }
     start(site, f"rot-{rotation_id}-1732449600", forged)
     ended = site.end(rotation_id, suffix="-1732449600")
     assert ended.output["outcome"] == "succeeded"
     assert {one["name"] for one in ended.output["services"]} == {"web-console", "auth-service"}
-    assert ended.output["restored"] is None
+    assert ended.output["rollback"] is None
     assert site.snapshot().current == before.current
 
 

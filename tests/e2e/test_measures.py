@@ -118,10 +118,10 @@ def test_an_emergency_after_a_finding_is_timed_from_its_detection(
 def test_a_run_that_turned_back_is_counted_as_such_and_so_are_its_errors(
     restored: Measured, module_site: Site
 ) -> None:
-    assert restored.record["outcome"] == "restored"
-    assert restored.of_mode("RotationsRestored") == 1
+    assert restored.record["outcome"] == "rolled-back"
+    assert restored.of_mode("RotationsRolledBack") == 1
     assert restored.of_mode("RotationsSucceeded") is None
-    there = {s["name"]: s["seconds"] for s in restored.record["steps"] if not s.get("wayBack")}
+    there = {s["name"]: s["seconds"] for s in restored.record["steps"] if not s.get("rollback")}
     assert restored.steps == there
     failed = [
         dict(one.dimensions)["step"]

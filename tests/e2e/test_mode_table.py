@@ -205,7 +205,7 @@ def test_a_scheduled_run_that_fails_for_good_restores_the_previous_key_once(
     site.interruptions.before("RestorePreviousKey", "DescribeSecret", lambda: broken.mend(site))
     told = tell(site, planned)
     assert (told.ended.status, told.ended.error) == ("FAILED", broken.error)
-    assert told.record["outcome"] == "restored"
+    assert told.record["outcome"] == "rolled-back"
     assert told.record["failure"]["step"] == broken.step
     assert told.states.count("RestorePreviousKey") == 1
     labels = site.stack.labels()
@@ -226,7 +226,7 @@ def test_an_emergency_that_fails_for_good_keeps_the_new_key_and_ends_the_session
     try:
         assert (told.ended.status, told.ended.error) == ("FAILED", broken.error)
         assert told.record["outcome"] == "failed"
-        assert (told.record["failure"]["step"], told.record["restored"]) == (broken.step, None)
+        assert (told.record["failure"]["step"], told.record["rollback"]) == (broken.step, None)
         assert "RestorePreviousKey" not in told.states
         assert site.stack.labels() == {told.rotation_id: ["AWSCURRENT"]}
         assert site.sessions() == frozenset()

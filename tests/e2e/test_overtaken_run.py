@@ -175,7 +175,7 @@ def test_a_way_back_that_fails_has_no_way_back(site: Site) -> None:
     told = tell(site, planned)
     route(site)
     assert (told.record["outcome"], told.states.count("RestorePreviousKey")) == ("failed", 1)
-    assert told.record["restoreFailure"]["step"] == "ValidateRotation"
+    assert told.record["rollbackFailure"]["step"] == "ValidateRotation"
     assert site.current() == told.previous
     assert set(site.keys_in_use()) == {told.old_key}
 
@@ -194,7 +194,7 @@ def test_there_is_no_way_back_to_a_version_that_was_ruled_out(site: Site) -> Non
     site.interruptions.before("RestorePreviousKey", "DescribeSecret", rule_out)
     told = tell(site, planned)
     assert told.record["outcome"] == "failed"
-    assert told.record["restoreFailure"]["error"] == "RestoreRefused"
+    assert told.record["rollbackFailure"]["error"] == "RollbackRefused"
     assert site.current() == told.rotation_id
     assert states(site, told.rotation_id)[-1] == "RotationFailed"
     assert set(site.keys_in_use()) == {site.document(told.rotation_id)[key.FIELD]}
@@ -206,5 +206,5 @@ def test_a_restored_run_that_is_run_again_finds_itself_overtaken(site: Site) -> 
     told = tell(site, planned)
     before = site.snapshot()
     again = site.run_again(told.rotation_id)
-    assert (told.record["outcome"], again.output["outcome"]) == ("restored", "superseded")
+    assert (told.record["outcome"], again.output["outcome"]) == ("rolled-back", "superseded")
     assert site.snapshot() == before

@@ -45,8 +45,8 @@ def test_a_scheduled_run_that_fails_is_undone_and_its_command_rotates_after(
 def assert_restored(site: Site, rotation_id: str, before: Snapshot, *, restarted: bool) -> None:
     """See that every place has the key of before again."""
     record, previous = site.record(rotation_id), before.current
-    assert record["outcome"] == "restored"
-    assert (record["failure"] is None, record["restoreFailure"]) == (False, None)
+    assert record["outcome"] == "rolled-back"
+    assert (record["failure"] is None, record["rollbackFailure"]) == (False, None)
     back = ["DeliverKey", *(STEPS[2:-1] if restarted else ()), "ValidateRotation"]
     assert steps_of(record, way_back=True) == ["RestorePreviousKey", *back]
     labels = site.stack.labels()
@@ -62,7 +62,7 @@ def assert_restored(site: Site, rotation_id: str, before: Snapshot, *, restarted
     untouched = "no pod was restarted, and no session ended"
     assert (untouched in message["Message"]) is not restarted
     assert f"AWSCURRENT is the previous version again, {previous}." in message["Message"]
-    assert kinds_of_events(site, rotation_id)[-1] == "Session Key Rotation Restored"
+    assert kinds_of_events(site, rotation_id)[-1] == "Session Key Rotation Rolled Back"
 
 
 def rotate_by_the_command_of_the_message(site: Site, rotation_id: str) -> Ended:
@@ -83,14 +83,14 @@ def test_a_way_back_that_fails_too_says_so_and_what_is_current_is_carried_after(
     assert_failed(site, rotation_id, ended, failure)
     record = site.record(rotation_id)
     assert record["outcome"] == "failed"
-    assert (record["restoreFailure"]["step"], record["restoreFailure"]["error"]) == (
+    assert (record["rollbackFailure"]["step"], record["rollbackFailure"]["error"]) == (
         "RestartServices",
         "RolloutFailed",
     )
     assert steps_of(record, way_back=True) == ["RestorePreviousKey", "DeliverKey"]
     message = site.mailboxes.messages(rotation_id)[-1]
     assert message["Subject"] == "Session key rotation FAILED, and so did the way back"
-    assert f"Way back: RolloutFailed: {record['restoreFailure']['says']}" in message["Message"]
+    assert f"Way back: RolloutFailed: {record['rollbackFailure']['says']}" in message["Message"]
     assert f"describe-secret --secret-id {site.stack.secret_arn}" in message["Message"]
     assert site.current() == before.current
     assert site.carry(site.current()).output["outcome"] == "succeeded"

@@ -182,12 +182,12 @@ def test_the_simulated_execution_counts_what_the_interpreter_has_recorded(story:
     started = next(event for event in history if event["type"] == "ExecutionStarted")
     taken = next(one for one in locate(history, {}) if one.kind == "PassStateExited")
     values = {
-        "Services": ",".join(taken.output["begin_rotation"]["services"]),
-        "PollSeconds": str(taken.output["begin_rotation"]["pollSeconds"]),
+        "Services": ",".join(taken.output["start"]["services"]),
+        "PollSeconds": str(taken.output["start"]["pollSeconds"]),
     }
     context = {
         "Id": taken.output["execution"],
-        "StartTime": taken.output["begin_rotation"]["startedAt"],
+        "StartTime": taken.output["start"]["startedAt"],
     }
     simulated = Execution(
         state_machine(),

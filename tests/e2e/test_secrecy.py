@@ -44,7 +44,7 @@ def spoken(module_site: Site) -> dict[str, str]:
     with outages.during(site, *login_broken, until_the_turn=True):
         failed = site.rotate_to_end()
     assert failed.error == "LoginBroken"
-    assert site.record(site.rotations[-1])["outcome"] == "restored"
+    assert site.record(site.rotations[-1])["outcome"] == "rolled-back"
     with outages.during(site, *login_broken):
         failed = site.rotate_to_end(**emergency_token())
     assert failed.error == "LoginBroken"

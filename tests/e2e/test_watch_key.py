@@ -72,7 +72,7 @@ def test_a_value_that_no_service_can_use_is_turned_back_before_any_pod_meets_it(
     ended = site.end(version)
     assert (ended.status, ended.error) == ("FAILED", "KeyNot32Bytes")
     record = site.stack.record(version)
-    assert (record["outcome"], record["failure"]["step"]) == ("restored", "DeliverKey")
+    assert (record["outcome"], record["failure"]["step"]) == ("rolled-back", "DeliverKey")
     assert (site.current(), site.delivered()) == (before, delivered)
     runs = site.executions()
     assert daily_look(site) == []

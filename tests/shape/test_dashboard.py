@@ -42,14 +42,22 @@ def endings() -> Iterator[dict[str, Any]]:
     for mode in ("scheduled", "emergency"):
         ledger = {**whole, "rotation": {**whole["rotation"], "mode": mode}}
         yield ledger
-        yield {**ledger, "failure": caught("LoginBroken", "it answers 404")}
-        yield {**ledger, "failure": caught("Superseded", "by another")}
-    back = {"startedAt": turned["begin_rotation"]["startedAt"], "seconds": 0.1}
+        yield {**ledger, "failures": {"validate_rotation": caught("LoginBroken", "it answers 404")}}
+        yield {**ledger, "failures": {"purge_sessions": caught("Superseded", "by another")}}
+    back = {"startedAt": turned["start"]["startedAt"], "seconds": 0.1}
     yield {
         **whole,
-        "rotation": {**whole["rotation"], "mode": "recovery"},
-        "restore_previous_key": {**back, "from": "", "to": "", "deliver": True, "restart": True},
-        "forward": {**turned, "failure": caught("LoginBroken", "it answers 404")},
+        "rotation": {**whole["rotation"], "mode": "rollback"},
+        "restore_previous_key": {
+            **back,
+            "decided": "",
+            "from": "",
+            "to": "",
+            "deliver": True,
+            "restart": True,
+            **{name: turned[name] for name in ("rotation", "start")},
+        },
+        "before_rollback": turned,
     }
 
 
@@ -204,7 +212,7 @@ def test_a_run_is_one_row_of_the_query(written: list[str]) -> None:
         ("emergency", "succeeded", None),
         ("emergency", "failed", "LoginBroken"),
         ("emergency", "superseded", "Superseded"),
-        ("scheduled", "restored", "LoginBroken"),
+        ("scheduled", "rolled-back", "LoginBroken"),
     ]
 
 

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from keyturn.reporting import record
+from keyturn.run import ledger
 from tests.project import (
     EVENTS,
     FUNCTION_FILES,
@@ -31,7 +31,6 @@ BORROWED = {
 RESULTS = {
     "FinishRotation": "record",
     "NotifyUnrecorded": "record",
-    "PurgeBeforeRestart": "early_purge",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
@@ -84,12 +83,12 @@ def test_a_task_calls_the_function_of_its_name_and_writes_under_its_own() -> Non
 
 def test_the_record_knows_the_states_in_their_order() -> None:
     machine = state_machine()["States"]
-    steps = {name: body for name, body in machine.items() if name in record.STEPS}
-    assert list(steps) == list(record.STEPS)
-    for name, entry in record.STEPS.items():
+    steps = {name: body for name, body in machine.items() if name in ledger.STEPS}
+    assert list(steps) == list(ledger.STEPS)
+    for name, entry in ledger.STEPS.items():
         assert steps[name]["ResultPath"] == f"$.{entry}"
     worked = [name for name, body in machine.items() if body["Type"] in {"Task", "Map"}]
-    others = [name for name in worked if name not in record.STEPS]
+    others = [name for name in worked if name not in ledger.STEPS]
     assert others == [
         "AnnounceEmergency",
         "PurgeBeforeRestart",

@@ -73,13 +73,13 @@ class Rotation:
         ledger: dict[str, Any] = {
             **started.as_ledger(),
             **CALLER,
-            "begin_rotation": event("begin_rotation")["begin_rotation"],
+            "start": event("begin_rotation")["start"],
         }
         ledger["begin_rotation"] = self.call("begin_rotation", ledger)
-        ledger["deliver_key"] = self.call("deliver_key", ledger)
+        ledger["deliver_key"] = self.call("deliver_key", {**ledger, "action": "deliver"})
         ledger["restart_services"] = [self.restart(ledger, service) for service in SERVICES]
         kept = {name: ledger[name] for name in ("rotation", "execution")}
-        looked = {**kept, "delivered": ledger["deliver_key"]}
+        looked = {**kept, "action": "confirm", "deliver_key": ledger["deliver_key"]}
         ledger["confirm_delivery"] = self.call("deliver_key", looked)
         ledger["purge_sessions"] = self.call("purge_sessions", ledger)
         ledger["validate_rotation"] = self.call("validate_rotation", ledger)
@@ -123,12 +123,12 @@ def test_a_rotation_by_an_external_secret_says_the_key_nowhere(
     rotation.promote()
     stage.operator.provides = stage.new.base64
     (started,) = stage.runs.started
-    begun = {"begin_rotation": {"pollSeconds": 5, "services": ["web-console"]}}
-    ledger: dict[str, Any] = {**started.as_ledger(), **CALLER, **begun}
-    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
+    start = event("deliver_key")["start"]
+    ledger: dict[str, Any] = {**started.as_ledger(), **CALLER, "start": start}
+    ledger["deliver_key"] = rotation.call("deliver_key", {**ledger, "action": "deliver"})
     stage.now += timedelta(seconds=5)
     stage.operator.sync(stage.now)
-    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
+    ledger["deliver_key"] = rotation.call("deliver_key", {**ledger, "action": "deliver"})
     assert ledger["deliver_key"]["state"] == "done"
     assert stage.target.value == stage.new.base64
     assert_hidden(" ".join([json.dumps(ledger), output.getvalue(), *rotation.said]), stage)
@@ -143,8 +143,8 @@ def test_an_emergency_by_vault_says_the_key_nowhere(
     (started,) = stage.runs.started
     ledger = json.loads(json.dumps(started.as_ledger()).replace('"scheduled"', '"emergency"'))
     ledger |= CALLER
-    ledger["deliver_key"] = rotation.call("deliver_key", ledger)
-    exposed = {"rotation": ledger["rotation"], **CALLER, "exposed": ledger["deliver_key"]}
+    ledger["deliver_key"] = rotation.call("deliver_key", {**ledger, "action": "deliver"})
+    exposed = {**ledger, "action": "destroy-exposed-versions"}
     ledger["destroy_exposed_versions"] = rotation.call("deliver_key", exposed)
     ledger["record"] = rotation.call("finish_rotation", ledger)
     assert ledger["destroy_exposed_versions"]["destroyed"] == [1]

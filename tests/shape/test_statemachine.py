@@ -2,30 +2,30 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import botocore.session
 import pytest
 
+from keyturn.run import ledger
 from tests.project import ROOT, State, snake_case, state_machine, states
 from tests.vocabulary import retry_me
 
 STATES = list(states(state_machine()))
 TASKS = [state for state in STATES if state.is_task]
 PLATFORM = ("Lambda.", "Runtime.", "Sandbox.", "States.")
-# Where a task's error is kept, and what follows it.
-AFTER_A_STEP = ("$.failure", "AfterFailure")
+# What follows the error of a task, where that is not AfterFailure.
 AFTER = {
-    "RestartService": ("$.failure", "AfterServiceFailure"),
-    "CheckRollout": ("$.failure", "AfterServiceFailure"),
-    "PurgeBeforeRestart": ("$.early_purge_failure", "MarkExposed"),
-    "MarkExposed": ("$.mark_failure", "DeliverKey"),
-    "PurgeSessions": ("$.purge_failure", "FinishRotation"),
-    "ValidateRotation": ("$.failure", "AfterValidation"),
-    "DestroyExposedVersions": ("$.destroy_failure", "FinishRotation"),
-    "RestorePreviousKey": ("$.restore_failure", "FinishRotation"),
-    "FinishRotation": ("$.recording_failure", "NotifyUnrecorded"),
-    "NotifyUnrecorded": ("$.telling_failure", "RotationNotRecorded"),
+    "RestartService": "AfterServiceFailure",
+    "CheckRollout": "AfterServiceFailure",
+    "PurgeBeforeRestart": "MarkExposed",
+    "MarkExposed": "DeliverKey",
+    "PurgeSessions": "FinishRotation",
+    "ValidateRotation": "AfterValidation",
+    "DestroyExposedVersions": "FinishRotation",
+    "RestorePreviousKey": "FinishRotation",
+    "FinishRotation": "NotifyUnrecorded",
+    "NotifyUnrecorded": "RotationNotRecorded",
 }
 RETRY_ME = {error.__name__ for error in retry_me()}
 # Of the errors of Lambda's Invoke, those that do not pass by themselves.
@@ -124,13 +124,14 @@ def test_a_retry_is_spread_and_bounded(state: State) -> None:
 def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
     *overtaken, last = caught(state)
     assert last["ErrorEquals"] == ["States.ALL"]
-    assert (last["ResultPath"], last["Next"]) == AFTER.get(state.name, AFTER_A_STEP)
-    within = {"RestartService", "CheckRollout"}
-    itself = {"MarkExposed", "RestorePreviousKey", "FinishRotation", "NotifyUnrecorded"}
-    if state.name not in itself | within:
-        onward = "MarkExposed" if state.name == "PurgeBeforeRestart" else "FinishRotation"
-        told = {"ErrorEquals": ["Superseded"], "ResultPath": "$.failure", "Next": onward}
-        assert overtaken == [told]
+    of_a_service = state.name in {"RestartService", "CheckRollout"}
+    kept = "$.failure" if of_a_service else f"$.failures.{snake_case(state.name)}"
+    assert (last["ResultPath"], last["Next"]) == (kept, AFTER.get(state.name, "AfterFailure"))
+    if AFTER.get(state.name, "AfterFailure") in {"AfterFailure", "AfterValidation"}:
+        onward = {"ErrorEquals": ["Superseded"], "ResultPath": kept, "Next": "FinishRotation"}
+        assert overtaken == [onward]
+    else:
+        assert overtaken == []
 
 
 @pytest.mark.parametrize("machine", list(machines(state_machine())), ids=["outer", "map"])
@@ -163,6 +164,8 @@ def answer(choice: str, **facts: Any) -> str:
     def holds(rule: dict[str, Any]) -> bool:
         if "And" in rule:
             return all(holds(part) for part in rule["And"])
+        if "Or" in rule:
+            return any(holds(part) for part in rule["Or"])
         if "Not" in rule:
             return not holds(rule["Not"])
         path = rule["Variable"].removeprefix("$.").replace(".", "__")
@@ -180,7 +183,7 @@ def answer(choice: str, **facts: Any) -> str:
     [
         ("scheduled", "RestorePreviousKey", "RestorePreviousKey"),
         ("emergency", "PurgeSessions", "FinishRotation"),
-        ("recovery", "FinishRotation", "FinishRotation"),
+        ("rollback", "FinishRotation", "FinishRotation"),
     ],
 )
 def test_a_scheduled_run_turns_back_once_and_an_emergency_never_does(
@@ -195,8 +198,11 @@ def test_a_scheduled_run_turns_back_once_and_an_emergency_never_does(
 def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None:
     assert answer("IsEmergency", rotation__mode="emergency") == "AnnounceEmergency"
     assert answer("IsEmergency", rotation__mode="scheduled") == "BeginRotation"
-    assert answer("PurgeBeforeRestartDone", early_purge__finished=False) == "PurgeBeforeRestart"
-    assert answer("PurgeBeforeRestartDone", early_purge__finished=True) == "MarkExposed"
+    assert (
+        answer("PurgeBeforeRestartDone", purge_before_restart__finished=False)
+        == "PurgeBeforeRestart"
+    )
+    assert answer("PurgeBeforeRestartDone", purge_before_restart__finished=True) == "MarkExposed"
 
 
 def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no_other_run() -> (
@@ -209,8 +215,8 @@ def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no
     assert set(successors(marking)) == {"DeliverKey"}
     assert marking.body["Parameters"] == {
         "rotation.$": "$.rotation",
+        "action": "mark-exposed",
         "execution.$": "$.execution",
-        "replaced.$": "$.rotation",
     }
 
 
@@ -220,7 +226,7 @@ def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_neve
         ("emergency", True, "DestroyExposedVersions"),
         ("emergency", False, "FinishRotation"),
         ("scheduled", True, "FinishRotation"),
-        ("recovery", True, "FinishRotation"),
+        ("rollback", True, "FinishRotation"),
     ):
         facts = {"rotation__mode": mode, "deliver_key__destroysExposed": destroys}
         assert answer("NeedsVaultCleanup", **facts) == onward
@@ -231,16 +237,18 @@ def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_neve
     given = states_around["DestroyExposedVersions"].body["Parameters"]
     assert given == {
         "rotation.$": "$.rotation",
+        "action": "destroy-exposed-versions",
         "execution.$": "$.execution",
-        "exposed.$": "$.deliver_key",
+        "deliver_key.$": "$.deliver_key",
     }
 
 
 def test_a_purge_after_a_failure_is_not_followed_by_a_validation() -> None:
     assert answer("PurgeDone", purge_sessions__finished=True) == "ValidateRotation"
-    after = answer("PurgeDone", purge_sessions__finished=True, failure={})
-    assert after == "FinishRotation"
-    assert answer("PurgeDone", purge_sessions__finished=False, failure={}) == "PurgeSessions"
+    for step in ("deliver_key", "restart_services", "confirm_delivery"):
+        failed: dict[str, Any] = {f"failures__{step}": {}}
+        assert answer("PurgeDone", purge_sessions__finished=True, **failed) == "FinishRotation"
+        assert answer("PurgeDone", purge_sessions__finished=False, **failed) == "PurgeSessions"
 
 
 def test_a_way_back_restarts_what_may_have_met_the_new_key() -> None:
@@ -267,7 +275,7 @@ def test_a_failed_run_never_succeeds() -> None:
         ("RolloutDone", "$.check_rollout.state", "done", "ServiceRestarted", "WaitForPods"),
         (
             "PurgeBeforeRestartDone",
-            "$.early_purge.finished",
+            "$.purge_before_restart.finished",
             True,
             "MarkExposed",
             "PurgeBeforeRestart",
@@ -300,8 +308,9 @@ def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restar
     given = states_around["ConfirmDelivery"].body["Parameters"]
     assert given == {
         "rotation.$": "$.rotation",
+        "action": "confirm",
         "execution.$": "$.execution",
-        "delivered.$": "$.deliver_key",
+        "deliver_key.$": "$.deliver_key",
     }
 
 
@@ -330,7 +339,9 @@ def entries_written() -> set[str]:
     for state in STATES:
         results = [state.body, *state.body.get("Catch", [])]
         written |= {
-            step["ResultPath"].removeprefix("$.") for step in results if "ResultPath" in step
+            step["ResultPath"].removeprefix("$.").split(".")[0]
+            for step in results
+            if "ResultPath" in step
         }
         for given in ("Parameters", "ItemSelector"):
             written |= {name.removesuffix(".$") for name in state.body.get(given, {})}
@@ -351,7 +362,7 @@ def test_a_run_keeps_nothing_of_its_input_but_what_the_rotation_is() -> None:
     assert "ResultPath" not in taken
     assert {path for path in paths_of(taken) if path != "$"} == {"$.rotation"}
     assert taken["Parameters"]["execution.$"] == "$$.Execution.Id"
-    assert taken["Parameters"]["begin_rotation"] == {
+    assert taken["Parameters"]["start"] == {
         "startedAt.$": "$$.Execution.StartTime",
         "services.$": "States.StringSplit('${Services}', ',')",
         "pollSeconds.$": "States.StringToJson('${PollSeconds}')",
@@ -372,11 +383,15 @@ def test_nothing_before_the_delivery_can_end_or_hold_up_an_emergency() -> None:
     assert machine["PlanPurgeBeforeRestart"]["Next"] == "PurgeBeforeRestart"
     assert purge["Catch"][-1] == {
         "ErrorEquals": ["States.ALL"],
-        "ResultPath": "$.early_purge_failure",
+        "ResultPath": "$.failures.purge_before_restart",
         "Next": "MarkExposed",
     }
     assert machine["MarkExposed"]["Catch"] == [
-        {"ErrorEquals": ["States.ALL"], "ResultPath": "$.mark_failure", "Next": "DeliverKey"}
+        {
+            "ErrorEquals": ["States.ALL"],
+            "ResultPath": "$.failures.mark_exposed",
+            "Next": "DeliverKey",
+        }
     ]
 
 
@@ -396,7 +411,11 @@ def test_a_state_hands_on_entries_of_the_ledger_and_has_no_value_of_its_own(stat
     if state.name in {"TakeRotation", "AnnounceEmergency"}:
         return  # each has a test of its own above
     for given in ("Parameters", "ItemSelector"):
-        assert all(name.endswith(".$") for name in names_of_values(state.body.get(given, {})))
+        values = {n for n in names_of_values(state.body.get(given, {})) if not n.endswith(".$")}
+        assert values <= {"action", "state"}
+        if given == "Parameters" and state.is_task:
+            assert ("action" in values) is (state.function == "DeliverKey")
+    assert state.body.get("Parameters", {}).get("action", "deliver") in get_args(ledger.Action)
     assert state.body.get("Result", {}) == {}
     assert not {"ResultSelector", "Credentials", "ItemReader", "ResultWriter"} & state.body.keys()
 
@@ -430,7 +449,7 @@ def test_the_machine_and_every_wait_have_an_end() -> None:
             looking = snake_case(state.body["Next"])
             assert state.body["SecondsPath"] == f"$.{looking}.pauseSeconds"
     (map_of_services,) = (state.body for state in STATES if state.body["Type"] == "Map")
-    first_pause = {"pauseSeconds.$": "$.begin_rotation.pollSeconds"}
+    first_pause = {"pauseSeconds.$": "$.start.pollSeconds"}
     assert map_of_services["ItemSelector"]["check_rollout"] == first_pause
 
 

@@ -246,13 +246,13 @@ def test_a_function_of_a_run_that_was_overtaken_does_nothing(
 @pytest.mark.parametrize(
     ("function", "entry"),
     [
-        ("restart_service", "begin_rotation"),
+        ("restart_service", "start"),
         ("restart_service", "service"),
         ("restart_service", "deliver_key"),
         ("check_rollout", "restart_service"),
-        ("check_rollout", "begin_rotation"),
+        ("check_rollout", "start"),
         ("check_rollout", "deliver_key"),
-        ("validate_rotation", "begin_rotation"),
+        ("validate_rotation", "start"),
     ],
 )
 def test_a_function_misses_an_entry_that_it_needs_by_name(
@@ -332,7 +332,7 @@ def test_a_delivery_that_waits_in_vain_ends_and_its_record_says_at_which_step(
     with pytest.raises(errors.SyncOverdue) as overdue:
         call("deliver_key", ledger)
     cause = json.dumps({"errorMessage": str(overdue.value), "errorType": "SyncOverdue"})
-    ledger["failure"] = {"Error": "SyncOverdue", "Cause": cause}
+    ledger["failures"] = {"deliver_key": {"Error": "SyncOverdue", "Cause": cause}}
     record = call("finish_rotation", ledger)
     assert (record["outcome"], record["failure"]["step"]) == ("failed", "DeliverKey")
     assert record["failure"]["says"] == str(overdue.value)
@@ -376,7 +376,7 @@ def test_a_key_that_was_delivered_is_looked_at_again_and_not_written_again(
     stage.wire(monkeypatch)
     ledger = event("purge_sessions")
     kept = {name: ledger[name] for name in ("rotation", "execution")}
-    given = {**kept, "delivered": ledger["deliver_key"]}
+    given = {**kept, "action": "confirm", "deliver_key": ledger["deliver_key"]}
     stage.target.value = stage.new.base64
     assert call("deliver_key", given)["fingerprint"] == stage.new.fingerprint
     stage.target.value = stage.old.base64
@@ -516,7 +516,7 @@ def test_the_record_of_a_failed_run_says_so(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     failure = {"Error": "RolloutFailed", "Cause": '{"errorMessage": "it crashed"}'}
-    given = {**event("deliver_key"), "failure": failure}
+    given = {**event("deliver_key"), "failures": {"deliver_key": failure}}
     assert call("finish_rotation", given)["outcome"] == "failed"
     assert stage.channel.told[0].subject == "Session key rotation FAILED"
 
@@ -525,17 +525,17 @@ def test_a_whole_rotation_goes_from_function_to_function(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     ledger = event("begin_rotation")
-    for function in ("begin_rotation", "deliver_key"):
-        ledger[function] = call(function, ledger)
+    ledger["begin_rotation"] = call("begin_rotation", ledger)
+    ledger["deliver_key"] = call("deliver_key", {**ledger, "action": "deliver"})
     ledger["restart_services"] = []
-    for service in ledger["begin_rotation"]["services"]:
+    for service in ledger["start"]["services"]:
         item = {**ledger, "service": service}
         item["restart_service"] = call("restart_service", item)
         assert call("check_rollout", item)["state"] == "waiting"
         stage.roll_out(service)
         ledger["restart_services"].append(call("check_rollout", item))
     kept = {name: ledger[name] for name in ("rotation", "execution")}
-    looked = {**kept, "delivered": ledger["deliver_key"]}
+    looked = {**kept, "action": "confirm", "deliver_key": ledger["deliver_key"]}
     ledger["confirm_delivery"] = call("deliver_key", looked)
     for function in ("purge_sessions", "purge_sessions", "validate_rotation"):
         ledger[function] = call(function, ledger)

@@ -69,7 +69,9 @@ def test_a_step_works_and_then_tells_what_it_found() -> None:
 
 def test_a_failed_step_has_its_errors_name() -> None:
     history = History()
-    failed = history.run("DeliverKey", failure={"Error": "DeliveryRefused", "Cause": "{}"})
+    failed = history.run(
+        "DeliverKey", failures={"deliver_key": {"Error": "DeliveryRefused", "Cause": "{}"}}
+    )
     assert failed == [StepRow("DeliverKey", "failed", None, "DeliveryRefused")]
     assert history.enter("AfterFailure") == []
 
@@ -77,7 +79,7 @@ def test_a_failed_step_has_its_errors_name() -> None:
 def test_a_map_that_fails_and_is_never_left_is_shown_as_the_next_state_is_entered() -> None:
     history = History()
     history.enter("RestartServices")
-    history.ledger["failure"] = CAUGHT
+    history.ledger["failures"] = {"restart_services": CAUGHT}
     assert history.enter("AfterFailure") == [
         StepRow("RestartServices", "failed", None, "RolloutFailed")
     ]
@@ -87,10 +89,10 @@ def test_a_failed_step_stays_failed_and_the_roll_backs_steps_are_rows_of_their_o
     history = History()
     history.run("DeliverKey", deliver_key=DELIVERED)
     history.enter("RestartServices")
-    history.ledger["failure"] = CAUGHT
+    history.ledger["failures"] = {"restart_services": CAUGHT}
     history.enter("AfterFailure")
     shown = [*history.run("RestorePreviousKey", restore_previous_key={"to": "v1", "seconds": 0.1})]
-    history.ledger = {"forward": history.ledger}
+    history.ledger = {"before_rollback": history.ledger}
     shown += history.run("DeliverKey", deliver_key=DELIVERED)
     shown += history.run("RestartServices", restart_services=RESTARTED)
     assert [(row.name, row.state, row.back) for row in shown] == [
@@ -102,33 +104,35 @@ def test_a_failed_step_stays_failed_and_the_roll_backs_steps_are_rows_of_their_o
 
 def test_a_roll_back_can_fail_too() -> None:
     history = History()
-    history.run("ValidateRotation", failure=CAUGHT)
+    history.run("ValidateRotation", failures={"validate_rotation": CAUGHT})
     history.run("RestorePreviousKey", restore_previous_key={"to": "v1", "seconds": 0.1})
-    history.ledger = {"forward": history.ledger}
-    failed = history.run("DeliverKey", failure={"Error": "DeliveryRefused", "Cause": "{}"})
+    history.ledger = {"before_rollback": history.ledger}
+    failed = history.run(
+        "DeliverKey", failures={"deliver_key": {"Error": "DeliveryRefused", "Cause": "{}"}}
+    )
     assert failed == [StepRow("DeliverKey", "failed", None, "DeliveryRefused", back=True)]
 
 
 @pytest.mark.parametrize(
-    ("state", "name", "entry", "caught"),
+    ("state", "name", "entry"),
     [
-        ("PurgeSessions", "purge_sessions", PURGING, "purge_failure"),
-        ("PurgeBeforeRestart", "early_purge", PURGING, "early_purge_failure"),
-        ("DeliverKey", "deliver_key", {"state": "waiting", "says": "asked"}, "failure"),
+        ("PurgeSessions", "purge_sessions", PURGING),
+        ("PurgeBeforeRestart", "purge_before_restart", PURGING),
+        ("DeliverKey", "deliver_key", {"state": "waiting", "says": "asked"}),
     ],
 )
 def test_a_step_that_goes_on_and_then_fails_has_failed(
-    state: str, name: str, entry: dict[str, Any], caught: str
+    state: str, name: str, entry: dict[str, Any]
 ) -> None:
     history = History()
     (goes_on,) = history.run(state, **{name: entry})
     assert goes_on.state == "working"
-    (failed,) = history.run(state, **{caught: {"Error": "Denied", "Cause": "{}"}})
+    (failed,) = history.run(state, failures={name: {"Error": "Denied", "Cause": "{}"}})
     assert (failed.state, failed.note) == ("failed", "Denied")
 
 
 def test_an_announcement_that_was_not_queued_has_failed() -> None:
-    (failed,) = History().run("AnnounceEmergency", announcement=CAUGHT)
+    (failed,) = History().run("AnnounceEmergency", failures={"announce_emergency": CAUGHT})
     assert (failed.state, failed.note) == ("failed", "RolloutFailed")
 
 
@@ -152,7 +156,7 @@ def test_what_a_service_meets_is_no_failure_of_the_run_before_the_map_ends() -> 
     ("outcome", "state"),
     [
         ("succeeded", "done"),
-        ("restored", "rolled back"),
+        ("rolled-back", "rolled back"),
         ("failed", "failed"),
         ("superseded", "done"),
     ],

@@ -200,7 +200,7 @@ def test_twenty_services_with_a_roll_back_stay_below_half_of_both_limits(
     site.broken = {"ValidateRotation"}
     execution = site.run("scheduled", shortest)
     below_half(execution)
-    assert site.record["outcome"] == "restored"
+    assert site.record["outcome"] == "rolled-back"
     assert [service["podsAfter"] for service in site.record["services"]] == [PODS] * len(SERVICES)
     assert execution.entered["RestartService"] == 2 * len(SERVICES)
     assert execution.clock.seconds >= 2 * (limit + 298)
@@ -222,6 +222,6 @@ def test_a_look_may_fail_and_be_repeated_each_time_and_the_history_still_has_roo
     site = Site(monkeypatch, pods=3, limit=900, mode="external-secrets")
     site.broken, site.unavailable_once = {"ValidateRotation"}, set()
     execution = site.run("scheduled", 5)
-    assert site.record["outcome"] == "restored"
+    assert site.record["outcome"] == "rolled-back"
     assert execution.events["LambdaFunctionFailed"] > 500
     assert execution.events.total() < HISTORY_EVENTS * 3 / 4

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn.reporting import record
+from keyturn.run import ledger
 from local import demo, faults, ways, wish
 from local.places import PLACES
 
@@ -90,7 +90,7 @@ def test_the_states_are_shown_that_such_a_run_can_enter(
     named: dict[str, str], also: set[str]
 ) -> None:
     states = wish.read(named).states
-    assert {*states} - {*record.STEPS} == {*also, "FinishRotation"}
+    assert {*states} - {*ledger.STEPS} == {*also, "FinishRotation"}
     assert states[-1] == "FinishRotation"
 
 

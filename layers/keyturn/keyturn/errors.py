@@ -179,7 +179,7 @@ class Superseded(Stop):
     """AWSCURRENT is no longer this run's version: another rotation has overtaken it."""
 
 
-class RestoreRefused(Stop):
+class RollbackRefused(Stop):
     """There is no way back: an emergency, or the previous version is gone or ruled out."""
 
 

@@ -13,6 +13,7 @@ from keyturn import errors
 from keyturn.delivery import strategy
 from keyturn.delivery.kubernetes_secret import KubernetesSecretDelivery, SecretContent
 from keyturn.delivery.strategy import NoDelivery, PromotedKey
+from keyturn.run.ledger import Ledger
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 from keyturn.secret import key
@@ -49,10 +50,11 @@ def target(old: SessionKey) -> FakeTarget:
     return FakeTarget(value=old.base64)
 
 
+DELIVERED: Ledger = {"deliver_key": {}}
 LEDGER = Run(NEW, ARN, "scheduled", OLD).as_ledger()
 
 
-def deliver(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
+def deliver(source: FakeSecretStore, target: FakeTarget) -> Any:
     """What one call returns in mode `kubernetes-secret`."""
     return strategy.deliver(source, KubernetesSecretDelivery(target), NEW, LEDGER, NOON)
 
@@ -84,7 +86,7 @@ def test_an_exposed_key_is_delivered_nowhere(
     with pytest.raises(errors.KeyExposed, match=f"{NEW} is marked as exposed") as told:
         deliver(source, target)
     with pytest.raises(errors.KeyExposed):
-        strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, {})
+        strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, DELIVERED)
     assert (target.writes, new.base64 in str(told.value)) == (0, False)
 
 
@@ -121,10 +123,10 @@ def test_the_delivery_is_named_by_what_stands_there_and_a_write_by_anybody_renam
     assert healed["written"] is False
 
 
-def confirm(source: FakeSecretStore, target: FakeTarget) -> dict[str, Any]:
+def confirm(source: FakeSecretStore, target: FakeTarget) -> Any:
     """Look again after the restarts."""
-    delivered = {"target": target.name}
-    return strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, delivered)
+    ledger: Ledger = {"deliver_key": {"target": target.name}}
+    return strategy.confirm_delivery(source, KubernetesSecretDelivery(target), NEW, ledger)
 
 
 def test_a_key_that_is_still_there_after_the_restarts_is_confirmed(
@@ -150,9 +152,10 @@ def test_a_key_that_was_written_over_meanwhile_is_named_and_left_as_it_is(
 def test_where_nothing_is_delivered_nothing_can_be_written_over(
     source: FakeSecretStore, new: SessionKey
 ) -> None:
-    told = {"target": "Secrets Manager, read by the pods"}
-    confirmed = strategy.confirm_delivery(source, NoDelivery(), NEW, told)
-    assert confirmed == {**told, "fingerprint": new.fingerprint}
+    target = "Secrets Manager, read by the pods"
+    ledger: Ledger = {"deliver_key": {"target": target}}
+    confirmed = strategy.confirm_delivery(source, NoDelivery(), NEW, ledger)
+    assert confirmed == {"target": target, "fingerprint": new.fingerprint}
 
 
 @pytest.mark.parametrize("before", [None, "", "not a key", "schlüssel"])
@@ -317,9 +320,7 @@ class SlowWay:
     def check_ready(self) -> None:
         """Ready."""
 
-    def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+    def deliver(self, promoted: PromotedKey, last: Any, at: datetime) -> Any:
         assert promoted.version == NEW
         self.told.append((last, at))
         return {"state": "done" if len(self.told) == 3 else "waiting", "calls": len(self.told)}
@@ -335,7 +336,7 @@ def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_call
     source: FakeSecretStore,
 ) -> None:
     delivery = SlowWay()
-    ledger: dict[str, Any] = {**LEDGER}
+    ledger: Any = {**LEDGER}
     for second in (0, 5, 12):
         at = NOON + timedelta(seconds=second)
         ledger = {**LEDGER, "deliver_key": strategy.deliver(source, delivery, NEW, ledger, at)}
@@ -356,7 +357,9 @@ def test_a_delivery_that_was_done_is_begun_anew_and_not_gone_on_with(
     source: FakeSecretStore,
 ) -> None:
     delivery = SlowWay()
-    before = {"deliver_key": {"state": "done", "startedAt": format_timestamp(NOON), "calls": 9}}
+    before: Any = {
+        "deliver_key": {"state": "done", "startedAt": format_timestamp(NOON), "calls": 9}
+    }
     later = NOON + timedelta(hours=1)
     entry = strategy.deliver(source, delivery, NEW, before, later)
     assert delivery.told == [({}, later)]

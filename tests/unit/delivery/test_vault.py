@@ -11,6 +11,7 @@ from keyturn.delivery import strategy, vault
 from keyturn.delivery.kubernetes_secret import KubernetesSecretDelivery
 from keyturn.delivery.strategy import PromotedKey
 from keyturn.delivery.vault import WRITES_TRIED, SecretVersion, VaultDelivery
+from keyturn.run.ledger import DeliverKeyEntry
 from keyturn.run.run import Run
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
@@ -154,7 +155,10 @@ def test_the_ledgers_entry_names_the_versions_and_both_keys(
     told = strategy.deliver(source, delivery, NEW, ledger, NOON)
     assert told["previousFingerprint"] == old.fingerprint
     assert (told["vaultVersion"], told["destroysExposed"]) == (2, True)
-    assert strategy.confirm_delivery(source, delivery, NEW, told)["fingerprint"] == new.fingerprint
+    assert strategy.confirm_delivery(source, delivery, NEW, {"deliver_key": told}) == {
+        "target": told["target"],
+        "fingerprint": new.fingerprint,
+    }
 
 
 def test_a_version_written_over_meanwhile_is_named(
@@ -163,12 +167,12 @@ def test_a_version_written_over_meanwhile_is_named(
     told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     secret.put(**{FIELD: key.generate_key().base64})
     with pytest.raises(errors.DeliveryOverwritten, match="web-console held the new key"):
-        strategy.confirm_delivery(source, delivery, NEW, told)
+        strategy.confirm_delivery(source, delivery, NEW, {"deliver_key": told})
 
 
 def delivered(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
-) -> dict[str, Any]:
+) -> DeliverKeyEntry:
     """Versions 1 and 2 hold the exposed key, 3 another text, 4 is deleted, 5 the new key."""
     secret.put(**{FIELD: old.base64, "OTHER": "changed"})
     secret.put(**{FIELD: "no key at all"})
@@ -182,11 +186,11 @@ def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_t
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     told = delivered(delivery, source, secret, old)
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert (found["destroyed"], found["unreadable"]) == ([1, 2], [4])
     assert "destroyed versions 1, 2; version 4 deleted before" in found["says"]
     assert secret.destroyed == {1, 2}
-    again = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+    again = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert (again["destroyed"], secret.destroyed) == ([], {1, 2})
     assert "no version left to destroy" in again["says"]
 
@@ -200,7 +204,7 @@ def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replace
     secret.put(**{FIELD: key.generate_key().base64})
     told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     source.mark_exposed(Mark("7" * 36, NOON, "emergency", earlier.fingerprint))
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert found["destroyed"] == [1, 2]
     assert secret.destroyed == {1, 2}
 
@@ -208,8 +212,9 @@ def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replace
 def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
-    told = {**delivered(delivery, source, secret, old), "previousFingerprint": None}
-    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+    told = delivered(delivery, source, secret, old)
+    told["previousFingerprint"] = None
+    found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert (found["destroyed"], secret.destroyed) == ([], set())
     assert "which key was exposed is not known" in found["says"]
 
@@ -220,7 +225,7 @@ def test_a_key_that_is_current_no_more_destroys_nothing(
     told = delivered(delivery, source, secret, old)
     source.stages = {OLD: [], NEW: [], "another": ["AWSCURRENT"]}
     with pytest.raises(errors.Superseded):
-        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert secret.destroyed == set()
 
 
@@ -230,10 +235,10 @@ def test_a_version_that_survives_its_destruction_is_an_error(
     told = delivered(delivery, source, secret, old)
     secret.keeps_doomed = True
     with pytest.raises(errors.VaultRefused, match="versions 1, 2 should be destroyed"):
-        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"exposed": told})
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
 
 
-@pytest.mark.parametrize("mode", ["scheduled", "recovery"])
+@pytest.mark.parametrize("mode", ["scheduled", "rollback"])
 def test_no_other_run_destroys_anything(
     mode: Any,
     delivery: VaultDelivery,
@@ -242,9 +247,9 @@ def test_no_other_run_destroys_anything(
     old: SessionKey,
 ) -> None:
     told = delivered(delivery, source, secret, old)
-    run = Run(NEW, ARN, mode, OLD, version=OLD if mode == "recovery" else NEW)
+    run = Run(NEW, ARN, mode, OLD, version=OLD if mode == "rollback" else NEW)
     with pytest.raises(errors.RequestRefused):
-        vault.destroy_exposed_versions(source, delivery, run, {"exposed": told})
+        vault.destroy_exposed_versions(source, delivery, run, {"deliver_key": told})
     assert secret.destroyed == set()
 
 
@@ -255,17 +260,12 @@ def test_no_other_delivery_mode_destroys_anything(source: FakeSecretStore) -> No
         )
 
 
-@pytest.mark.parametrize("ledger", [{}, {"exposed": "text"}, {"exposed": None}])
 def test_without_the_entry_of_the_delivery_nothing_is_destroyed(
-    ledger: dict[str, Any],
-    delivery: VaultDelivery,
-    source: FakeSecretStore,
-    secret: FakeVaultSecret,
-    old: SessionKey,
+    delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     delivered(delivery, source, secret, old)
-    with pytest.raises(errors.RequestRefused, match="no entry 'exposed'"):
-        vault.destroy_exposed_versions(source, delivery, EMERGENCY, ledger)
+    with pytest.raises(errors.RequestRefused, match="no entry 'deliver_key'"):
+        vault.destroy_exposed_versions(source, delivery, EMERGENCY, {})
     assert secret.destroyed == set()
 
 

@@ -47,7 +47,7 @@ class Delivery:
         write = VaultDelivery(self.secret)
         self.delivery = VaultOperatorDelivery(write, self.target, self.operator, SOURCE)
         self.run = Run(NEW, ARN, "scheduled", OLD)
-        self.last: dict[str, Any] = {}
+        self.last: Any = {}
 
     @property
     def source(self) -> FakeSecretStore:
@@ -57,8 +57,8 @@ class Delivery:
             {name: json.dumps({key.FIELD: one.base64}) for name, one in documents.items()},
         )
 
-    def call(self, at: datetime) -> dict[str, Any]:
-        ledger = {**self.run.as_ledger(), **({"deliver_key": self.last} if self.last else {})}
+    def call(self, at: datetime) -> Any:
+        ledger: Any = {**self.run.as_ledger(), **({"deliver_key": self.last} if self.last else {})}
         self.last = strategy.deliver(self.source, self.delivery, NEW, ledger, at)
         return self.last
 

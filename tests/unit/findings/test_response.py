@@ -242,7 +242,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
     for said in (found().type, found().id, OLD, "no rotation that fails goes back to it"):
         assert said in told.text
     scheduled = Run(NEW, ARN, "scheduled", OLD)
-    with pytest.raises(errors.RestoreRefused, match="marked as exposed"):
+    with pytest.raises(errors.RollbackRefused, match="marked as exposed"):
         rollback.roll_back(store, scheduled, ledger_until("ValidateRotation"), NOON)
     again = response.respond(store, telling(notifier), found(is_update=True), scope, NOON + MINUTE)
     assert (again["decision"], len(notifier.told)) == ("ignore", 1)

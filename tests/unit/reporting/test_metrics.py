@@ -8,15 +8,16 @@ import pytest
 
 from keyturn.reporting import metrics, record
 from keyturn.reporting.metrics import Metric
+from keyturn.reporting.record_types import Outcome
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON
-from tests.ledgers import ENTRIES, caught, failed_at, ledger_until
+from tests.ledgers import ENTRIES, failed_at, ledger_until
 
 KEY = {"ageDays": 12.5, "pendingSeconds": 0.0, "daysToRotation": 2.25}
 
 
-def recorded(ledger: dict[str, Any], run: Run) -> dict[str, Any]:
+def recorded(ledger: Any, run: Run) -> Any:
     return record.compose(ledger, run, NOON)
 
 
@@ -55,14 +56,18 @@ def test_each_step_of_the_way_there_is_timed_under_its_name(run: Run) -> None:
         "name": "DeliverKey",
         "startedAt": format_timestamp(NOON),
         "seconds": 77.0,
-        "wayBack": True,
+        "rollback": True,
     }
-    again = metrics.run_metrics({**composed, "steps": [*composed["steps"], back]})
+    composed["steps"].append(back)
+    again = metrics.run_metrics(composed)
     assert [one for one in again if one.name == "StepTime"] == timed
 
 
 def test_an_emergency_has_ended_what_both_its_purges_deleted(run: Run) -> None:
-    ledger = {**ledger_until(None), "early_purge": {**ENTRIES["purge_sessions"], "deleted": 1990}}
+    ledger = {
+        **ledger_until(None),
+        "purge_before_restart": {**ENTRIES["purge_sessions"], "deleted": 1990},
+    }
     ledger["rotation"] = {**ledger["rotation"], "mode": "emergency"}
     found = metrics.run_metrics(recorded(ledger, replace(run, mode="emergency")))
     assert by_name(found)["SessionsEnded"] == 2030
@@ -97,8 +102,7 @@ def test_what_a_run_did_not_come_to_is_not_measured(
 
 def test_a_purge_that_broke_off_does_not_say_what_it_left(run: Run) -> None:
     broken = {**ENTRIES["purge_sessions"], "finished": False, "deleted": 7, "left": 0}
-    failure = {"purge_failure": caught("SessionStoreUnavailable", "down")}
-    ledger = {**ledger_until("PurgeSessions"), "purge_sessions": broken, **failure}
+    ledger = {**failed_at("PurgeSessions", "SessionStoreUnavailable"), "purge_sessions": broken}
     found = by_name(metrics.run_metrics(recorded(ledger, run)))
     assert found["SessionsEnded"] == 7
     assert "SessionsLeft" not in found
@@ -110,10 +114,20 @@ def test_no_session_is_a_number_and_no_purge_is_none(run: Run) -> None:
     assert by_name(found)["SessionsEnded"] == by_name(found)["SessionsLeft"] == 0
 
 
-@pytest.mark.parametrize("outcome", ["succeeded", "restored", "failed", "superseded"])
-def test_every_outcome_is_counted_by_its_name(outcome: str, run: Run) -> None:
-    found = metrics.run_metrics({**recorded(ledger_until(None), run), "outcome": outcome})
-    assert found[0] == Metric(f"Rotations{outcome.title()}", 1, "count", {"mode": "scheduled"})
+@pytest.mark.parametrize(
+    ("outcome", "name"),
+    [
+        ("succeeded", "RotationsSucceeded"),
+        ("rolled-back", "RotationsRolledBack"),
+        ("failed", "RotationsFailed"),
+        ("superseded", "RotationsSuperseded"),
+    ],
+)
+def test_every_outcome_is_counted_by_its_name(outcome: Outcome, name: str, run: Run) -> None:
+    ended = recorded(ledger_until(None), run)
+    ended["outcome"] = outcome
+    found = metrics.run_metrics(ended)
+    assert found[0] == Metric(name, 1, "count", {"mode": "scheduled"})
 
 
 def test_beside_a_runs_measures_stands_what_people_ask_first(run: Run) -> None:

@@ -1,21 +1,20 @@
 """Every run has a record of what it did, wherever it stopped."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from keyturn import errors
 from keyturn.reporting import record
 from keyturn.rotation.preflight import Problem
+from keyturn.run.ledger import STEPS
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
 from tests.ledgers import AT, ENTRIES, FINGERPRINTS, WAITING, failed_at, ledger_until
 
 
-def compose(ledger: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def compose(ledger: Any, run: Run) -> Any:
     return record.compose(json.loads(json.dumps(ledger)), run, NOON)
 
 
@@ -82,8 +81,8 @@ def test_the_record_of_a_whole_run_holds_every_fact(run: Run) -> None:
         "exposure": None,
         "failedChecks": [],
         "failure": None,
-        "restored": None,
-        "restoreFailure": None,
+        "rollback": None,
+        "rollbackFailure": None,
         "secretArn": ARN,
         "startedAt": "2026-11-24T11:59:10.000Z",
         "finishedAt": format_timestamp(NOON),
@@ -110,17 +109,17 @@ def test_the_first_fields_of_a_record_are_those_that_people_look_for(run: Run) -
     ]
 
 
-@pytest.mark.parametrize("state", list(record.STEPS))
+@pytest.mark.parametrize("state", list(STEPS))
 def test_the_step_that_stopped_the_run_is_named(state: str, run: Run) -> None:
     found = compose(failed_at(state, "AccessDenied", "the role lacks it"), run)
     assert found["outcome"] == "failed"
     assert found["failure"] == {"step": state, "error": "AccessDenied", "says": "the role lacks it"}
-    names = list(record.STEPS)
+    names = list(STEPS)
     assert [step["name"] for step in found["steps"]] == names[: names.index(state)]
 
 
 def test_a_purge_that_stopped_half_way_is_the_step_that_stopped_the_run(run: Run) -> None:
-    ledger = failed_at("ValidateRotation", "SessionStoreUnavailable")
+    ledger = failed_at("PurgeSessions", "SessionStoreUnavailable")
     half = {**ENTRIES["purge_sessions"], "phase": "delete", "finished": False, "deleted": 12}
     found = compose({**ledger, "purge_sessions": half}, run)
     assert found["failure"]["step"] == "PurgeSessions"
@@ -175,16 +174,16 @@ def test_a_run_that_was_overtaken_is_superseded_and_not_failed(run: Run) -> None
 def test_what_the_platform_says_is_kept_as_it_stands(
     failure: dict[str, str], summary: str, run: Run
 ) -> None:
-    found = compose({**ledger_until("DeliverKey"), "failure": failure}, run)
+    found = compose({**ledger_until("DeliverKey"), "failures": {"deliver_key": failure}}, run)
     assert found["failure"] == {"step": "DeliverKey", "error": failure["Error"], "says": summary}
 
 
 def test_a_very_long_cause_is_cut(run: Run) -> None:
     found = compose(failed_at("DeliverKey", summary="x" * 40_000), run)
-    assert len(found["failure"]["says"]) == record.SAYS_LENGTH
+    assert len(found["failure"]["says"]) == record.SUMMARY_LENGTH
 
 
 def test_only_our_own_errors_are_outcomes() -> None:
     assert record.outcome({}) == "succeeded"
-    assert record.outcome({"failure": {}}) == "failed"
-    assert record.outcome({"failure": {"Error": errors.Superseded.__name__}}) == "superseded"
+    assert record.outcome({"failures": {"deliver_key": {"Error": ""}}}) == "failed"
+    assert record.outcome({"failures": {"deliver_key": {"Error": "Superseded"}}}) == "superseded"

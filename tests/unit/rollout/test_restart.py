@@ -9,6 +9,7 @@ import pytest
 from keyturn import errors
 from keyturn.rollout import restart
 from keyturn.rollout.status import Pod, PodRefusal, Workload
+from keyturn.run.ledger import CheckRolloutEntry
 from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON, OLD, STAMP
 from tests.fakes import FakeCluster
@@ -332,16 +333,14 @@ def test_a_workload_that_does_not_exist_is_not_ready(cluster: FakeCluster) -> No
         restart.check_in_time(cluster, "auth-service", LIMIT)
 
 
-def look(
-    cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def look(cluster: FakeCluster, *, after: timedelta, last: Any = None) -> Any:
     """Look; `last` is the entry of the last look."""
     return look_at_pods(cluster, after=after, last=last).entry
 
 
 def look_at_pods(
-    cluster: FakeCluster, *, after: timedelta, last: dict[str, Any] | None = None
-) -> restart.CountedPods:
+    cluster: FakeCluster, *, after: timedelta, last: Any = None
+) -> restart.CountedPods[CheckRolloutEntry]:
     restarted = {
         "service": "web-console",
         "restarted": True,
@@ -349,7 +348,7 @@ def look_at_pods(
         "podsBefore": 2,
         "startedAt": format_timestamp(NOON),
     }
-    ledger = {"begin_rotation": {"startedAt": format_timestamp(NOON)}, "restart_service": restarted}
+    ledger: Any = {"start": {"startedAt": format_timestamp(NOON)}, "restart_service": restarted}
     ledger |= {} if last is None else {"check_rollout": last}
     return restart.check_rollout(cluster, STAMP, ledger, LIMIT, NOON + after)
 

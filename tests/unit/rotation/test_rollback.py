@@ -60,7 +60,7 @@ def test_there_is_no_way_back_to_a_version_that_is_marked_as_exposed(
     ):
         store.stages = stages
         before = {version: [*labels] for version, labels in stages.items()}
-        with pytest.raises(errors.RestoreRefused, match="marked as exposed since 2026-11-24"):
+        with pytest.raises(errors.RollbackRefused, match="marked as exposed since 2026-11-24"):
             restore(store, failing)
         assert store.stages == before
 
@@ -85,10 +85,10 @@ def test_the_way_back_is_a_run_of_the_previous_version_that_begins_now(
 ) -> None:
     turned = restore(store, failing)
     back = run_run.parse_run({"rotation": turned["rotation"]}, ARN)
-    assert (back.mode, back.version, back.rotation_id) == ("recovery", OLD, NEW)
+    assert (back.mode, back.version, back.rotation_id) == ("rollback", OLD, NEW)
     assert back.execution_name == failing.execution_name
-    assert turned["begin_rotation"]["startedAt"] == format_timestamp(NOON)
-    assert turned["begin_rotation"]["services"] == ["web-console", "auth-service"]
+    assert turned["start"]["startedAt"] == format_timestamp(NOON)
+    assert turned["start"]["services"] == ["web-console", "auth-service"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_it_goes_back_as_far_as_the_run_had_come(
 def test_a_delivery_that_still_waits_has_restarted_nothing(
     store: FakeSecretStore, failing: Run
 ) -> None:
-    ledger = {**ledger_until("DeliverKey"), "deliver_key": {"state": "waiting"}}
+    ledger: Any = {**ledger_until("DeliverKey"), "deliver_key": {"state": "waiting"}}
     turned = rollback.roll_back(store, failing, ledger, NOON)
     assert (turned["deliver"], turned["restart"]) == (True, False)
 
@@ -127,12 +127,12 @@ def test_a_lost_answer_is_repeated_and_moves_nothing_more(
     assert again["to"] == OLD
 
 
-@pytest.mark.parametrize("mode", ["emergency", "recovery"])
+@pytest.mark.parametrize("mode", ["emergency", "rollback"])
 def test_an_emergency_and_a_way_back_have_no_way_back(
     mode: run_run.Mode, store: FakeSecretStore, failing: Run
 ) -> None:
     before = store.labels()
-    with pytest.raises(errors.RestoreRefused, match="no way back"):
+    with pytest.raises(errors.RollbackRefused, match="no way back"):
         restore(store, replace(failing, mode=mode))
     assert store.labels() == before
 
@@ -142,7 +142,7 @@ def test_a_version_that_was_ruled_out_is_not_restored(
     carried: list[str], store: FakeSecretStore, failing: Run
 ) -> None:
     store.stages[OLD] = carried
-    with pytest.raises(errors.RestoreRefused, match="no longer carries AWSPREVIOUS"):
+    with pytest.raises(errors.RollbackRefused, match="no longer carries AWSPREVIOUS"):
         restore(store, failing)
     assert current(store) == NEW
 
@@ -150,7 +150,7 @@ def test_a_version_that_was_ruled_out_is_not_restored(
 def test_a_version_that_is_gone_cannot_be_restored(failing: Run) -> None:
     store = FakeSecretStore({NEW: ["AWSCURRENT"]}, {NEW: "{}"})
     for previous in (None, OLD):
-        with pytest.raises(errors.RestoreRefused, match="is gone"):
+        with pytest.raises(errors.RollbackRefused, match="is gone"):
             restore(store, replace(failing, previous=previous))
     assert current(store) == NEW
 
@@ -194,7 +194,7 @@ def test_only_a_scheduled_run_on_top_whose_previous_version_is_kept_goes_back(
     this = replace(failing, mode=mode)
     try:
         move = rollback.next_action(this, {OLD: old, NEW: new}, [])
-    except (errors.RestoreRefused, errors.Superseded):
+    except (errors.RollbackRefused, errors.Superseded):
         move = None
     restorable = mode == "scheduled" and old == ["AWSPREVIOUS"] and new == ["AWSCURRENT"]
     restored = mode == "scheduled" and old == ["AWSCURRENT"]

@@ -2,17 +2,20 @@
 
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
 from keyturn import errors
 from keyturn.run import polling
-from keyturn.run.ledger import Ledger
+from keyturn.run.ledger import Ledger, Start
+from tests.ledgers import AT
 
 
 def ledger(services: int, shortest: int = 5, last: int | None = None) -> Ledger:
     begun = {"services": [f"s-{n}" for n in range(services)], "pollSeconds": shortest}
-    return {"begin_rotation": begun} | ({} if last is None else {"check_rollout": {"looks": last}})
+    found: Any = {"start": begun} | ({} if last is None else {"check_rollout": {"looks": last}})
+    return cast("Ledger", found)
 
 
 def looks_until(limit: int, most: int, shortest: int) -> list[int]:
@@ -71,12 +74,12 @@ def test_the_more_services_the_fewer_looks_has_each() -> None:
 
 
 def test_a_sync_is_looked_at_as_often_as_fits_its_own_bound() -> None:
-    begun = {"services": ["web"], "pollSeconds": 5}
-    assert polling.after_sync_look({"begin_rotation": begun}) == {"looks": 1, "pauseSeconds": 5}
-    again = {"begin_rotation": begun, "deliver_key": {"looks": 1}}
+    begun: Start = {"startedAt": AT, "services": ["web"], "pollSeconds": 5}
+    assert polling.after_sync_look({"start": begun}) == {"looks": 1, "pauseSeconds": 5}
+    again: Ledger = {"start": begun, "deliver_key": {"looks": 1}}
     assert polling.after_sync_look(again) == {"looks": 2, "pauseSeconds": 5}
 
 
 def test_a_look_of_a_run_that_has_not_begun_is_refused() -> None:
-    with pytest.raises(errors.RequestRefused, match="'begin_rotation'"):
+    with pytest.raises(errors.RequestRefused, match="'start'"):
         polling.after_rollout_look({}, timedelta(seconds=900))

@@ -35,6 +35,9 @@ def test_the_name_of_the_longest_run_fits_step_functions() -> None:
     assert len(Run(longest, ARN, "scheduled").execution_name) <= 80
 
 
+AT = "2026-11-24T12:00:00.000Z"
+
+
 def ledger(**fields: Any) -> dict[str, Any]:
     return {"rotation": {**Run(NEW, ARN, "scheduled").as_ledger()["rotation"], **fields}}
 
@@ -71,16 +74,32 @@ def test_a_ledger_that_is_not_ours_is_refused(bad: dict[str, Any]) -> None:
         run.parse_run(bad, ARN)
 
 
-@pytest.mark.parametrize("found", [{}, {"begin_rotation": None}, {"begin_rotation": "done"}])
-def test_an_entry_that_a_state_did_not_write_is_missed_by_name(found: dict[str, Any]) -> None:
-    with pytest.raises(errors.RequestRefused, match="'begin_rotation'"):
-        run_ledger.entry(found, "begin_rotation")
+@pytest.mark.parametrize("found", [None, "done", {}, {"startedAt": AT, "services": []}])
+def test_an_entry_without_its_fields_is_refused_by_name(found: object) -> None:
+    with pytest.raises(errors.RequestRefused, match="'start'"):
+        run_ledger.parse_ledger({"start": found})
 
 
-def test_an_entry_is_what_the_state_wrote() -> None:
-    assert run_ledger.entry({"begin_rotation": {"sessions": 3}}, "begin_rotation") == {
-        "sessions": 3
-    }
+def test_an_entry_that_no_state_wrote_is_missed_by_name() -> None:
+    parsed = run_ledger.parse_ledger({"rotation": {}})
+    for read, name in [
+        (run_ledger.start_of, "start"),
+        (run_ledger.delivery_of, "deliver_key"),
+        (run_ledger.restart_of, "restart_service"),
+    ]:
+        with pytest.raises(errors.RequestRefused, match=f"'{name}'"):
+            read(parsed)
+
+
+def test_a_ledger_keeps_what_the_states_wrote() -> None:
+    given = {"start": {"startedAt": AT, "services": ["web"], "pollSeconds": 5}, "other": 1}
+    assert run_ledger.parse_ledger(given) == given
+
+
+@pytest.mark.parametrize("action", [None, "", "destroy", ["deliver"]])
+def test_an_action_that_is_none_is_refused(action: object) -> None:
+    with pytest.raises(errors.RequestRefused, match="none of deliver, confirm"):
+        run_ledger.parse_action({"action": action})
 
 
 @pytest.mark.parametrize("found", [{}, {"service": None}, {"service": ""}, {"service": ["web"]}])
@@ -125,6 +144,6 @@ def test_now_knows_its_time_zone() -> None:
     ],
 )
 def test_a_finding_is_kept_in_its_strict_form_alone(given: object, shown: bool) -> None:
-    ledger = Run(NEW, ARN, "emergency").as_ledger()
+    ledger: Any = Run(NEW, ARN, "emergency").as_ledger()
     ledger["rotation"]["trigger"]["finding"] = given
     assert run.parse_run(ledger, ARN).origin.finding == (given if shown else "")

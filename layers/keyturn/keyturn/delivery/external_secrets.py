@@ -13,15 +13,15 @@ Source: external-secrets, `externalsecret_controller.go` (`shouldRefresh`, `mark
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from keyturn import errors
 from keyturn.delivery.kubernetes_secret import SecretContent, TargetSecret, location_of
 from keyturn.delivery.strategy import KeyLocation, PromotedKey
 from keyturn.run import polling
+from keyturn.run.ledger import DeliverKeyEntry
 from keyturn.run.times import format_timestamp, parse_timestamp
 
 SYNC_LIMIT = polling.SYNC_LIMIT
@@ -75,8 +75,8 @@ class ExternalSecretsDelivery:
         self.operator.force_sync("dry-run", dry_run=True)
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
         seen = self.operator.read()
         held = self.target.read()
@@ -112,17 +112,25 @@ class ExternalSecretsDelivery:
                 " Replace it with one that is not."
             )
 
-    def _ask(self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def _ask(self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime) -> DeliverKeyEntry:
         """Annotate with a token that names the version and the try, so that a retry is the same."""
-        asked = int(last.get("asked", 0)) + 1
+        asked = last.get("asked", 0) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
-        now = {"asked": asked, "askedAt": format_timestamp(at)}
+        now: DeliverKeyEntry = {"asked": asked, "askedAt": format_timestamp(at)}
         return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
 
-    def _progress(self, state: str, told: Mapping[str, Any], *, summary: str) -> dict[str, Any]:
-        kept = {name: told.get(name) for name in ("asked", "askedAt")}
-        target = f"{self.target.name} by {self.operator.name}"
-        return {"state": state, "target": target, "written": False, "says": summary, **kept}
+    def _progress(
+        self, state: Literal["waiting", "done"], last: DeliverKeyEntry, *, summary: str
+    ) -> DeliverKeyEntry:
+        progress: DeliverKeyEntry = {
+            "state": state,
+            "target": f"{self.target.name} by {self.operator.name}",
+            "written": False,
+            "says": summary,
+        }
+        if last:
+            progress |= {"asked": last["asked"], "askedAt": last["askedAt"]}
+        return progress
 
 
 def sync_blocker(found: ExternalSecret, secret_name: str) -> str | None:

@@ -1,13 +1,13 @@
 """DeliveryMode `kubernetes-secret`: the key is one field of the Secret that pods read."""
 
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from keyturn import errors
 from keyturn.delivery.strategy import KeyLocation, PromotedKey
+from keyturn.run.ledger import DeliverKeyEntry
 from keyturn.secret import key as secret_key
 from keyturn.secret.key import SessionKey
 
@@ -55,8 +55,8 @@ class KubernetesSecretDelivery:
         self.target.write(found.value or "", found.resource_version, dry_run=True)
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Write the key where it is not there yet, and read it back.
 
         That it is still current is seen once more between the read and the write: whatever a later
@@ -75,8 +75,12 @@ class KubernetesSecretDelivery:
                     f"{self.target.name} was written, and what was read back is not the promoted"
                     " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
                 )
-        told = {"target": self.target.name, "written": written}
-        return {"state": "done", **told, "delivery": found.resource_version}
+        return {
+            "state": "done",
+            "target": self.target.name,
+            "written": written,
+            "delivery": found.resource_version,
+        }
 
     def contains(self, promoted: PromotedKey) -> bool:
         """Whether the field holds the promoted key."""

@@ -7,14 +7,14 @@ requested". The value is compared again once all pods were restarted (`confirm_d
 another writer replaced it in between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from keyturn import errors
-from keyturn.run.ledger import Ledger
+from keyturn.run.ledger import ConfirmDeliveryEntry, DeliverKeyEntry, Ledger, delivery_of
 from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.secret import exposure, staging_labels
 from keyturn.secret import key as secret_key
@@ -45,8 +45,8 @@ class DeliveryStrategy(Protocol):
         """Prove that the key could be delivered; change nothing. Returns what is worth a note."""
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Bring the key, or look how far it is; `last` is what the last call returned.
 
         Returns `state` ('done' or 'waiting'), `target`, `written`, what the next call needs, and
@@ -69,43 +69,44 @@ class KeySource(staging_labels.LabelStore, exposure.KeyStore, Protocol):
 
 def deliver(
     source: KeySource, delivery: DeliveryStrategy, version: str, ledger: Ledger, at: datetime
-) -> dict[str, Any]:
+) -> DeliverKeyEntry:
     """Bring the key of `version` to the pods' reach, or look how far it is on its way.
 
     Returns the ledger's entry: the way's progress, both fingerprints, when it began, and how long
     it took where it took several calls. Raises KeyInvalid and what the way raises.
     """
-    found = ledger.get("deliver_key") or {}
-    last = found if found.get("state") == "waiting" else {}
+    found = ledger.get("deliver_key")
+    last: DeliverKeyEntry = found if found and found.get("state") == "waiting" else {}
     promoted = promoted_key(source, version)
     started = parse_timestamp(last["startedAt"]) if last else at
-    progress = delivery.deliver(promoted, last, at)
-    return {
-        **progress,
+    progress: DeliverKeyEntry = {
+        **delivery.deliver(promoted, last, at),
         "fingerprint": promoted.key.fingerprint,
         "previousFingerprint": _previous_fingerprint(source, ledger),
         "startedAt": format_timestamp(started),
-        **({"seconds": round((at - started).total_seconds(), 3)} if last else {}),
     }
+    if last:
+        progress["seconds"] = round((at - started).total_seconds(), 3)
+    return progress
 
 
 def confirm_delivery(
-    source: KeySource, delivery: DeliveryStrategy, version: str, delivered: Mapping[str, Any]
-) -> dict[str, Any]:
-    """See that the pods, which were restarted since, still read the key that was `delivered`.
+    source: KeySource, delivery: DeliveryStrategy, version: str, ledger: Ledger
+) -> ConfirmDeliveryEntry:
+    """See that the pods, which were restarted since, still read the key that was delivered.
 
     It writes nothing: pods may hold another key by now, and only a restart mends that. Raises
     DeliveryOverwritten.
     """
-    promoted = promoted_key(source, version)
+    target, promoted = delivery_of(ledger).get("target"), promoted_key(source, version)
     if not delivery.contains(promoted):
         raise errors.DeliveryOverwritten(
-            f"{delivered.get('target')} held the new key, and holds another now: something else"
+            f"{target} held the new key, and holds another now: something else"
             " wrote it while pods were restarted, and they may have started with that one. Stop the"
             " other writer (an operator, GitOps) before the next run, which delivers the key and"
             " restarts every service once more."
         )
-    return {"target": delivered.get("target"), "fingerprint": promoted.key.fingerprint}
+    return {"target": target, "fingerprint": promoted.key.fingerprint}
 
 
 class NoDelivery:
@@ -115,11 +116,15 @@ class NoDelivery:
         """Nothing has to be ready."""
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Say so; that the version is current was confirmed before this step."""
-        told = {"target": "Secrets Manager, read by the pods", "written": False}
-        return {"state": "done", **told, "delivery": promoted.version}
+        return {
+            "state": "done",
+            "target": "Secrets Manager, read by the pods",
+            "written": False,
+            "delivery": promoted.version,
+        }
 
     def contains(self, promoted: PromotedKey) -> bool:
         """Nothing stands between the pods and the current version."""
@@ -151,5 +156,5 @@ def promoted_key(source: KeySource, version: str) -> PromotedKey:
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:
     """The name of the key before, for the record; None where its version is gone or malformed."""
-    previous = (ledger.get("rotation") or {}).get("previousVersion")
+    previous = ledger["rotation"].get("previousVersion") if "rotation" in ledger else None
     return exposure.fingerprint_of(source, previous) if previous else None

@@ -24,7 +24,12 @@ from keyturn.delivery.strategy import (
     PromotedKey,
     promoted_key,
 )
-from keyturn.run.ledger import Ledger, entry
+from keyturn.run.ledger import (
+    DeliverKeyEntry,
+    DestroyExposedVersionsEntry,
+    Ledger,
+    delivery_of,
+)
 from keyturn.run.run import Run
 from keyturn.secret import exposure, key
 from keyturn.secret.key import SessionKey
@@ -100,8 +105,8 @@ class VaultDelivery:
         self._refuse_fieldless(self.secret.read())
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Write the key where it is not there yet, and read it back.
 
         Returns the version that was written, or holds it already, and the one that it was written
@@ -139,7 +144,7 @@ class VaultDelivery:
         except (errors.VaultSecretNotFound, errors.VaultVersionDeleted):
             return [KeyLocation(self.secret.name, None)]
 
-    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> DestroyExposedVersionsEntry:
         """Destroy every version that holds an exposed key; their fingerprints name them.
 
         Returns those versions, and those that nobody can look into (deleted, but not destroyed).
@@ -158,8 +163,12 @@ class VaultDelivery:
             self.secret.destroy(doomed)
             self._see_destroyed(doomed)
         hidden = [one.number for one in older if one.deleted and not one.destroyed]
-        told = {"target": self.secret.name, "destroyed": doomed, "unreadable": hidden}
-        return {**told, "says": _says(self.secret.name, doomed, hidden, exposed)}
+        return {
+            "target": self.secret.name,
+            "destroyed": doomed,
+            "unreadable": hidden,
+            "says": _says(self.secret.name, doomed, hidden, exposed),
+        }
 
     def _write(self, found: SecretVersion, promoted: PromotedKey) -> int:
         """Write, again upon what somebody else wrote in between; returns the version before ours.
@@ -214,24 +223,23 @@ class VaultDelivery:
 class Destroyer(Protocol):
     """A delivery mode that keeps old versions, and can destroy them."""
 
-    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> DestroyExposedVersionsEntry:
         """Destroy every version that holds an exposed key."""
 
 
 def destroy_exposed_versions(
     source: KeySource, delivery: DeliveryStrategy, run: Run, ledger: Ledger
-) -> dict[str, Any]:
+) -> DestroyExposedVersionsEntry:
     """Destroy what an emergency has replaced, once the run has proved that its key works.
 
-    The ledger's entry `exposed` is that of the delivery: it has the fingerprint of the key before.
-    Raises RequestRefused for any other run and where the entry is missing, and what
-    `VaultDelivery.destroy` raises.
+    The entry of the delivery has the fingerprint of the key before. Raises RequestRefused for any
+    other run and where the entry is missing, and what `VaultDelivery.destroy` raises.
     """
     if run.mode != "emergency" or not isinstance(delivery, Destroyer):
         raise errors.RequestRefused(
             f"Nothing is destroyed by a run of mode {run.mode} in this delivery mode."
         )
-    before = entry(ledger, "exposed").get("previousFingerprint")
+    before = delivery_of(ledger).get("previousFingerprint")
     exposed = exposure.fingerprints(source.marks()) | ({before} if before else set())
     return delivery.destroy(promoted_key(source, run.version), exposed)
 

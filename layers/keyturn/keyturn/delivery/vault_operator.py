@@ -8,19 +8,18 @@ Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.g
 `rollout_restart.go`.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 from keyturn import errors
 from keyturn.delivery.external_secrets import ANSWER_LIMIT, SYNC_LIMIT
 from keyturn.delivery.kubernetes_secret import TargetSecret, location_of
 from keyturn.delivery.strategy import KeyLocation, PromotedKey
 from keyturn.delivery.vault import VaultDelivery
+from keyturn.run.ledger import DeliverKeyEntry, DestroyExposedVersionsEntry
 from keyturn.run.times import format_timestamp, parse_timestamp
-
-WRITTEN = ("written", "vaultVersion", "vaultVersionBefore", "destroysExposed")
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,17 @@ class VaultOperatorDelivery:
         )
 
     def deliver(
-        self, promoted: PromotedKey, last: Mapping[str, Any], at: datetime
-    ) -> dict[str, Any]:
+        self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Write to Vault and ask for a sync, or look how far it is. Raises SyncOverdue."""
-        told = dict(last) if last else self.write.deliver(promoted, {}, at)
+        progress = last or self.write.deliver(promoted, {}, at)
         held = self.target.read()
         if held.contains(promoted.key) and self.write.contains(promoted):
-            done = self._progress("done", told, summary="the operator has brought the key")
+            done = self._progress("done", progress, summary="the operator has brought the key")
             restarts = list(self.operator.read().restarts)
             return {**done, "delivery": held.resource_version, "restartedByOperator": restarts}
         if not last:
-            return self._ask(promoted, told, at)
+            return self._ask(promoted, progress, at)
         if at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), has not brought the"
@@ -112,8 +111,8 @@ class VaultOperatorDelivery:
                 " See its events: kubectl describe vaultstaticsecret"
             )
         if at - parse_timestamp(last["askedAt"]) > ANSWER_LIMIT:
-            return self._ask(promoted, told, at)
-        return self._progress("waiting", told, summary="waiting for the operator's sync")
+            return self._ask(promoted, progress, at)
+        return self._progress("waiting", progress, summary="waiting for the operator's sync")
 
     def contains(self, promoted: PromotedKey) -> bool:
         """Whether both hold it: from Vault alone the operator would bring another key back."""
@@ -123,21 +122,36 @@ class VaultOperatorDelivery:
         """Vault, and the Kubernetes Secret that the operator fills from it."""
         return [*self.write.locations(), location_of(self.target)]
 
-    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> dict[str, Any]:
+    def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> DestroyExposedVersionsEntry:
         """Destroy the versions in Vault that hold the exposed key."""
         return self.write.destroy(promoted, exposed)
 
-    def _ask(self, promoted: PromotedKey, told: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    def _ask(
+        self, promoted: PromotedKey, progress: DeliverKeyEntry, at: datetime
+    ) -> DeliverKeyEntry:
         """Annotate with a token that names the version and the try, so that a retry is the same."""
-        asked = int(told.get("asked") or 0) + 1
+        asked = progress.get("asked", 0) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
-        now = {**told, "asked": asked, "askedAt": format_timestamp(at)}
+        now: DeliverKeyEntry = {**progress, "asked": asked, "askedAt": format_timestamp(at)}
         return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
 
-    def _progress(self, state: str, told: Mapping[str, Any], *, summary: str) -> dict[str, Any]:
-        kept = {name: told.get(name) for name in (*WRITTEN, "asked", "askedAt")}
-        target = f"{self.target.name} by {self.operator.name} of {self.write.secret.name}"
-        return {"state": state, "target": target, "says": summary, **kept}
+    def _progress(
+        self, state: Literal["waiting", "done"], progress: DeliverKeyEntry, *, summary: str
+    ) -> DeliverKeyEntry:
+        """What was written in Vault and asked of the operator is kept from call to call."""
+        name = f"{self.target.name} by {self.operator.name} of {self.write.secret.name}"
+        kept: DeliverKeyEntry = {
+            "state": state,
+            "target": name,
+            "says": summary,
+            "written": progress["written"],
+            "vaultVersion": progress["vaultVersion"],
+            "vaultVersionBefore": progress["vaultVersionBefore"],
+            "destroysExposed": progress["destroysExposed"],
+        }
+        if "asked" in progress:
+            kept |= {"asked": progress["asked"], "askedAt": progress["askedAt"]}
+        return kept
 
 
 def sync_blocker(found: StaticSecret, source: Source) -> str | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from keyturn.reporting import commands
 from keyturn.reporting.notifications import Message, heading_of
+from keyturn.reporting.record_types import Record, StepFailure
+from keyturn.run.ledger import SessionCount, Start
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 
@@ -16,9 +17,9 @@ RESTART_OTHERS = (
 )
 
 
-def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message:
+def started_message(run: Run, start: Start, count: SessionCount, at: datetime) -> Message:
     """What people are told when a run begins: when, what for, what it does to users."""
-    users = f"{'' if begun['counted'] else 'more than '}{begun['sessions']} sessions"
+    users = f"{'' if count['counted'] else 'more than '}{count['sessions']} sessions"
     emergency = run.mode == "emergency"
     return Message(
         kind="Session Key Rotation Started",
@@ -38,30 +39,30 @@ def started_message(run: Run, begun: Mapping[str, Any], at: datetime) -> Message
             "Impact": f"{users} will end. Users have to log in again.",
             "Reason": run.origin.reason,
             "Mode": run.mode,
-            "Restart": f"{', '.join(begun['services'])}, one rolling restart each.",
+            "Restart": f"{', '.join(start['services'])}, one rolling restart each.",
             "Run": run.execution_name,
         },
         next_steps=f"{NOTHING_TO_DO} Another message follows when it is over.",
-        facts={"rotationId": run.rotation_id, "mode": run.mode, **begun},
+        facts={"rotationId": run.rotation_id, "mode": run.mode, **start, **count},
     )
 
 
-def finished_message(run: Run, record: Mapping[str, Any], state_machine_arn: str) -> Message:
+def finished_message(run: Run, record: Record, state_machine_arn: str) -> Message:
     """What people are told when a run is over: what is true now and what to do next."""
     again = commands.run_again(run, state_machine_arn)
     tell_of = {
         "succeeded": _succeeded,
-        "restored": _restored,
+        "rolled-back": _rolled_back,
         "failed": _failed_in_an_emergency if _is_emergency(record) else _failed,
         "superseded": _superseded,
     }[record["outcome"]]
     return tell_of(run, record, again)
 
 
-def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
+def _succeeded(run: Run, record: Record, _again: str) -> Message:
     services = (
         f"{service['name']}: {service['podsAfter']} new pods, none of the old ones is left"
-        + (f", not restarted: {others}" if (others := service.get("notRestarted")) else "")
+        + (f", not restarted: {service['notRestarted']}" if service["notRestarted"] else "")
         for service in record["services"]
     )
     key = record["fingerprints"]
@@ -70,13 +71,13 @@ def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
         "Key": f"{key['new']} (was {key['previous']})",
     }
     summary = "Every service runs the new session key, and login works."
-    others = any(service.get("notRestarted") for service in record["services"])
+    others = any(service["notRestarted"] for service in record["services"])
     if not _is_emergency(record):
         next_steps = RESTART_OTHERS if others else NOTHING_TO_DO
         return _ended(run, record, "succeeded", (summary, next_steps), fields)
     summary += " The old key opens nothing here any more, and nobody can go back to it."
     fields |= _other_fields(record)
-    if vault := (record.get("delivery") or {}).get("says"):
+    if vault := record["delivery"].get("says"):
         fields["Vault"] = vault
     next_steps = "The key is safe. Go on with the incident: find out how the old one got out."
     next_steps = f"{RESTART_OTHERS} {next_steps}" if others else next_steps
@@ -85,11 +86,11 @@ def _succeeded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     )
 
 
-def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
-    failure = record["failure"]
+def _rolled_back(run: Run, record: Record, _again: str) -> Message:
+    failure = _failure(record)
     summary = f"The rotation stopped at {failure['step']} and was undone: " + (
         "every service runs the previous session key again, and login works. All sessions ended."
-        if (record.get("restored") or {}).get("restart")
+        if record["rollback"] and record["rollback"]["restart"]
         else "no pod was restarted, and no session ended. Services run the previous session key."
     )
     fields = _error(record) | {
@@ -105,23 +106,23 @@ def _restored(run: Run, record: Mapping[str, Any], _again: str) -> Message:
     )
 
 
-def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
-    failure, restoring = record["failure"], record.get("restoreFailure")
+def _failed(run: Run, record: Record, again: str) -> Message:
+    failure, stopped = _failure(record), record["rollbackFailure"]
     summary = f"The rotation stopped at {failure['step']}."
-    if not restoring:
+    if not stopped:
         fields = _error(record) | _stays(record)
         return _ended(run, record, "FAILED", (summary, _mend(failure)), fields, again)
     summary += (
-        f" The way back to the previous key stopped too, at {restoring['step']}: services may run"
+        f" The way back to the previous key stopped too, at {stopped['step']}: services may run"
         " different keys, and users may be asked to log in again and again."
     )
     fields = _error(record) | {
-        "Way back": f"{restoring['error']}: {restoring['says']}",
+        "Way back": f"{stopped['error']}: {stopped['says']}",
         "Key": f"The new version is {_new(record)}, the old one {_previous(record)}. The command"
         " below shows which of them is AWSCURRENT.",
     }
     next_steps = (
-        f"Mend the cause (docs/operations.md, {heading_of(restoring['error'])}), see which version"
+        f"Mend the cause (docs/operations.md, {heading_of(stopped['error'])}), see which version"
         " is current, and carry that one to the services (docs/operations.md, The commands):"
     )
     command = f"aws secretsmanager describe-secret --secret-id {run.secret_arn}"
@@ -130,8 +131,8 @@ def _failed(run: Run, record: Mapping[str, Any], again: str) -> Message:
     )
 
 
-def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> Message:
-    failure = record["failure"]
+def _failed_in_an_emergency(run: Run, record: Record, again: str) -> Message:
+    failure = _failure(record)
     summary = (
         f"The emergency rotation stopped at {failure['step']}. The new session key stays: the old"
         " one may be known to others and is never put back. A pod that was not restarted still runs"
@@ -147,7 +148,7 @@ def _failed_in_an_emergency(run: Run, record: Mapping[str, Any], again: str) -> 
     return _ended(run, record, "FAILED IN AN EMERGENCY", (summary, next_steps), fields, again)
 
 
-def _superseded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
+def _superseded(run: Run, record: Record, _again: str) -> Message:
     summary = (
         f"Version {_new(record)} is no longer AWSCURRENT: another rotation has overtaken this run,"
         " which has stopped and undone nothing."
@@ -157,7 +158,7 @@ def _superseded(run: Run, record: Mapping[str, Any], _again: str) -> Message:
 
 def _ended(
     run: Run,
-    record: Mapping[str, Any],
+    record: Record,
     subject: str,
     words: tuple[str, str],
     fields: Mapping[str, str],
@@ -166,7 +167,7 @@ def _ended(
     """The message of a run that is over; `words` are what is true and what to do next."""
     summary, next_steps = words
     return Message(
-        kind=f"Session Key Rotation {record['outcome'].capitalize()}",
+        kind=f"Session Key Rotation {record['outcome'].replace('-', ' ').title()}",
         subject=f"Session key rotation {subject}",
         summary=summary,
         fields={
@@ -179,38 +180,43 @@ def _ended(
             "Run": run.execution_name,
         },
         next_steps=next_steps,
-        facts=record,
+        facts={**record},
         command=command,
     )
 
 
-def _is_emergency(record: Mapping[str, Any]) -> bool:
-    return record.get("mode") == "emergency"
+def _is_emergency(record: Record) -> bool:
+    return record["mode"] == "emergency"
 
 
-def _new(record: Mapping[str, Any]) -> str:
+def _failure(record: Record) -> StepFailure:
+    """The failure of a run that failed; one whose step is not known has no known text either."""
+    return record["failure"] or {"step": "an unknown step", "error": "Unknown", "says": ""}
+
+
+def _new(record: Record) -> str:
     return str(record["versions"]["new"])
 
 
-def _previous(record: Mapping[str, Any]) -> str:
+def _previous(record: Record) -> str:
     return str(record["versions"]["previous"] or "the version that carries AWSPREVIOUS")
 
 
-def _checks(record: Mapping[str, Any]) -> dict[str, str]:
+def _checks(record: Record) -> dict[str, str]:
     """What would have stopped a scheduled rotation, and did not stop an emergency."""
     if not record["failedChecks"]:
         return {}
     return {"Checks": f"failed, and did not stop it: {'; '.join(record['failedChecks'])}"}
 
 
-def _logs(record: Mapping[str, Any]) -> dict[str, str]:
-    summary = ((record.get("validation") or {}).get("logs") or {}).get("says")
-    return {"Logs": summary} if summary else {}
+def _logs(record: Record) -> dict[str, str]:
+    logs = record["validation"].get("logs")
+    return {"Logs": logs["says"]} if logs and logs["says"] else {}
 
 
-def _impact(record: Mapping[str, Any]) -> str:
+def _impact(record: Record) -> str:
     """What the run has done to users so far."""
-    claim, deleted = record["sessions"].get("claim"), record["sessions"].get("deleted")
+    claim, deleted = record["sessions"]["claim"], record["sessions"]["deleted"]
     if claim:
         return f"Users have to log in again. Sessions: {claim}."
     if deleted:
@@ -220,24 +226,24 @@ def _impact(record: Mapping[str, Any]) -> str:
     return "None that is known: no restart was finished, and no session was deleted."
 
 
-def _error(record: Mapping[str, Any]) -> dict[str, str]:
-    failure = record["failure"]
-    on_the_way = (step["name"] for step in record["steps"] if not step.get("wayBack"))
-    done = [name for name in on_the_way if name != failure["step"]]
+def _error(record: Record) -> dict[str, str]:
+    failure = _failure(record)
+    completed = (step["name"] for step in record["steps"] if not step.get("rollback"))
+    done = [name for name in completed if name != failure["step"]]
     return {
         "Error": f"{failure['error']}: {failure['says']}",
         "Done": ", ".join(done) or "nothing",
     }
 
 
-def _stays(record: Mapping[str, Any]) -> dict[str, str]:
+def _stays(record: Record) -> dict[str, str]:
     new, old = _new(record), _previous(record)
     return {"Key": f"AWSCURRENT is the new version, {new}. The old one is {old}."}
 
 
-def _other_fields(record: Mapping[str, Any]) -> dict[str, str]:
+def _other_fields(record: Record) -> dict[str, str]:
     """That an emergency has put back other fields of the secret, which held it up in nothing."""
-    if not (record.get("exposure") or {}).get("otherFieldsChanged"):
+    if not record["exposure"] or not record["exposure"]["otherFieldsChanged"]:
         return {}
     said = (
         f"those of {_new(record)} differ from those of {_previous(record)}: they were changed while"
@@ -247,12 +253,12 @@ def _other_fields(record: Mapping[str, Any]) -> dict[str, str]:
     return {"Other fields": said}
 
 
-def _timings(record: Mapping[str, Any]) -> dict[str, str]:
+def _timings(record: Record) -> dict[str, str]:
     """How long after the trigger the old key was out of use; what was not reached is not over."""
-    timings = record.get("timings") or {}
+    timings = record["timings"]
     reached = {
-        "Pods": ("the last old pod", timings.get("secondsToLastOldPod")),
-        "Sessions": ("the last old session", timings.get("secondsToLastOldSession")),
+        "Pods": ("the last old pod", timings["secondsToLastOldPod"]),
+        "Sessions": ("the last old session", timings["secondsToLastOldSession"]),
     }
     return {
         name: f"{what} was gone {seconds:g} s after the trigger"
@@ -262,7 +268,7 @@ def _timings(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _mend(failure: Mapping[str, Any]) -> str:
+def _mend(failure: StepFailure) -> str:
     return (
         f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then run it again;"
         " what is done is not repeated:"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from keyturn.reporting.record_types import Record
 from keyturn.run.times import parse_timestamp
 
 Unit = Literal["count", "seconds", "days"]
@@ -29,7 +30,7 @@ class Metric:
     dimensions: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_metrics(record: Facts) -> list[Metric]:
+def run_metrics(record: Record) -> list[Metric]:
     """How a run ended, how long it and its steps took, what it ended and replaced.
 
     `record` is that of `reporting.record`. What a run did not come to is not measured; a zero is a
@@ -37,7 +38,7 @@ def run_metrics(record: Facts) -> list[Metric]:
     """
     by_mode = {"mode": record["mode"]}
     return [
-        Metric(f"Rotations{record['outcome'].capitalize()}", 1, dimensions=by_mode),
+        Metric(f"Rotations{_in_camel_case(record['outcome'])}", 1, dimensions=by_mode),
         *(
             Metric(name, value, unit, by_mode)
             for name, value, unit in _numbers(record)
@@ -47,15 +48,15 @@ def run_metrics(record: Facts) -> list[Metric]:
     ]
 
 
-def log_fields(record: Facts) -> dict[str, str | None]:
+def log_fields(record: Record) -> dict[str, str | None]:
     """What a search of the logs finds beside a run's measures: which run, why, how it ended."""
-    failure = record["failure"] or {}
+    failure = record["failure"]
     return {
         "rotationId": record["rotationId"],
         "outcome": record["outcome"],
         "reason": record["trigger"]["reason"],
-        "error": failure.get("error"),
-        "failedAt": failure.get("step"),
+        "error": failure["error"] if failure else None,
+        "failedAt": failure["step"] if failure else None,
     }
 
 
@@ -100,9 +101,13 @@ def error_metrics(step: str) -> list[Metric]:
     return [Metric("StepErrors", 1, dimensions={"step": step})]
 
 
-def _numbers(record: Facts) -> Iterator[tuple[str, float | None, Unit]]:
+def _in_camel_case(name: str) -> str:
+    return name.title().replace("-", "")
+
+
+def _numbers(record: Record) -> Iterator[tuple[str, float | None, Unit]]:
     sessions, services, timings = record["sessions"], record["services"], record["timings"]
-    ended = [sessions[name] for name in ("deleted", "endedFirst") if sessions[name] is not None]
+    ended = [n for n in (sessions["deleted"], sessions["endedFirst"]) if n is not None]
     yield "RotationTime", record["seconds"], "seconds"
     yield "SessionsEnded", sum(ended) if ended else None, "count"
     # Only a purge that is through knows what it has left.
@@ -113,8 +118,8 @@ def _numbers(record: Facts) -> Iterator[tuple[str, float | None, Unit]]:
     yield "TimeToLastOldSession", timings["secondsToLastOldSession"], "seconds"
 
 
-def _steps(record: Facts) -> Iterator[Metric]:
-    """The steps of the way there; those of the way back are in the record."""
+def _steps(record: Record) -> Iterator[Metric]:
+    """The steps of the run; those of its rollback are in the record."""
     for step in record["steps"]:
-        if not step.get("wayBack"):
+        if not step.get("rollback"):
             yield Metric("StepTime", step["seconds"], "seconds", {"step": step["name"]})

@@ -9,7 +9,7 @@ version may hold another key: the next run's stamp is another one, and for it th
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyturn.run.ledger import Ledger, entry, text
+from keyturn.run.ledger import Ledger, delivery_of, text
 from keyturn.run.run import Run
 
 KEY_VERSION = "keyturn/session-key-version"
@@ -46,4 +46,4 @@ class Stamp:
 
 def stamp_of_run(run: Run, ledger: Ledger) -> Stamp:
     """The stamp of a run that has delivered its key. Raises RequestRefused where it has not."""
-    return Stamp(run.version, text(entry(ledger, "deliver_key"), "delivery"))
+    return Stamp(run.version, text(delivery_of(ledger), "delivery"))

@@ -12,7 +12,7 @@ logged by the functions.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from keyturn import errors
 from keyturn.rollout.pod_annotations import KEY_VERSION, Stamp
@@ -28,20 +28,27 @@ from keyturn.rollout.status import (
     own_pods,
     restart_blocker,
 )
-from keyturn.run.ledger import Ledger, entry, started_at
+from keyturn.run.ledger import (
+    CheckRolloutEntry,
+    Ledger,
+    RestartServiceEntry,
+    restart_of,
+    started_at,
+)
 from keyturn.run.times import format_timestamp, now, parse_timestamp
 
+Entry = TypeVar("Entry", RestartServiceEntry, CheckRolloutEntry)
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
 
 @dataclass(frozen=True)
-class CountedPods:
+class CountedPods(Generic[Entry]):
     """An entry of the ledger, and the pods that it counts: each one's uid by its name.
 
     Those of a StatefulSet have the same names before and after.
     """
 
-    entry: dict[str, Any]
+    entry: Entry
     pods: dict[str, str]
 
 
@@ -120,7 +127,7 @@ def restart_workload(
     begun: datetime,
     confirm: Callable[[], None],
     by_operator: Collection[str] = (),
-) -> CountedPods:
+) -> CountedPods[RestartServiceEntry]:
     """Start the rollout of one service, or find that this run has started it.
 
     `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
@@ -144,7 +151,7 @@ def restart_workload(
         annotations = {RESTARTED_AT: format_timestamp(at), **stamp.annotations()}
         confirm()
         cluster.restart(service, annotations, workload.resource_version, dry_run=False)
-    entry = {
+    entry: RestartServiceEntry = {
         "service": service,
         "restarted": needed,
         "alsoRestartedBy": _also_restarted_by(workload, by_operator, by_reloader=by_reloader),
@@ -155,7 +162,7 @@ def restart_workload(
 
 def check_rollout(
     cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
-) -> CountedPods:
+) -> CountedPods[CheckRolloutEntry]:
     """Look once at a rollout that `restart_workload` began.
 
     The ledger has its entry, the last look's, and when the run began.
@@ -163,7 +170,7 @@ def check_rollout(
     Returns `state` 'waiting' or 'done' with a sentence, and the new pods. Raises the error of a
     failed verdict.
     """
-    restarted, last = entry(ledger, "restart_service"), ledger.get("check_rollout") or {}
+    restarted, last = restart_of(ledger), ledger.get("check_rollout") or {}
     service, started = restarted["service"], parse_timestamp(restarted["startedAt"])
     workload, pods = cluster.workload(service), cluster.pods(service)
     stalled = last.get("stalled", False)
@@ -172,7 +179,7 @@ def check_rollout(
     if isinstance(answer, Failed):
         raise answer.error(f"{service}: {answer.summary}")
     new = [pod for pod in own_pods(pods) if stamp.is_on(pod)]
-    seen = {
+    seen: CheckRolloutEntry = {
         "service": service,
         "state": "done" if isinstance(answer, Done) else "waiting",
         "says": answer.summary,

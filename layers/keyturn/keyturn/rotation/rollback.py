@@ -11,10 +11,10 @@ Source: AWS Secrets Manager User Guide, "Roll back a secret to a previous versio
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from keyturn import errors
-from keyturn.run.ledger import Ledger, entry
+from keyturn.run.ledger import Ledger, RestorePreviousKeyEntry, start_of
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 from keyturn.secret import exposure
@@ -42,9 +42,9 @@ class SecretStore(exposure.MarkStore, Protocol):
 
 
 def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> RollbackAction:
-    """Decide whether the way back is open. Pure. Raises RestoreRefused, Superseded."""
+    """Decide whether the way back is open. Pure. Raises RollbackRefused, Superseded."""
     if run.mode != "scheduled":
-        raise errors.RestoreRefused(
+        raise errors.RollbackRefused(
             f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
         )
     current = labelled(labels, AWSCURRENT)
@@ -57,28 +57,30 @@ def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Rol
             " overtaken this run, which restores nothing. Follow the other run."
         )
     if mark:
-        raise errors.RestoreRefused(
+        raise errors.RollbackRefused(
             f"Version {run.previous} is marked as exposed since {format_timestamp(mark.at)}, so it"
             f" is never restored. AWSCURRENT is {current}. Fix the cause and retry the run."
         )
     if run.previous is None or run.previous not in labels:
-        raise errors.RestoreRefused(
+        raise errors.RollbackRefused(
             f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
             f" {current} stays current. Fix the cause and retry the run."
         )
     if AWSPREVIOUS not in labels[run.previous]:
-        raise errors.RestoreRefused(
+        raise errors.RollbackRefused(
             f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
             f" {current} stays current. Fix the cause and retry the run."
         )
     return RollbackAction.RESTORE
 
 
-def roll_back(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dict[str, Any]:
+def roll_back(
+    store: SecretStore, run: Run, ledger: Ledger, at: datetime
+) -> RestorePreviousKeyEntry:
     """Make the previous version current again.
 
-    Returns what the way back begins with: its `rotation` and `begin_rotation`, and how far it has
-    to go. Raises RestoreRefused, Superseded.
+    Returns what the rollback begins with: its `rotation` and `start`, and how far it has to go.
+    Raises RollbackRefused, Superseded.
     """
     move = _look(store, run)
     previous = run.previous or ""
@@ -89,15 +91,14 @@ def roll_back(store: SecretStore, run: Run, ledger: Ledger, at: datetime) -> dic
             # A lost answer of ours, or a rotation that overtook us this very moment.
             _look(store, run)
     store.drop_label(AWSPENDING, run.rotation_id)
-    begun = {**(ledger.get("begin_rotation") or {}), "startedAt": format_timestamp(at)}
     return {
         "decided": move.value,
         "from": run.rotation_id,
         "to": previous,
-        "deliver": "announced" in (ledger.get("begin_rotation") or {}),
+        "deliver": "begin_rotation" in ledger,
         "restart": _restarts_began(ledger),
-        "rotation": run.rollback_to(previous).as_ledger()["rotation"],
-        "begin_rotation": begun,
+        "rotation": run.rollback_to(previous).as_input(),
+        "start": {**start_of(ledger), "startedAt": format_timestamp(at)},
     }
 
 
@@ -110,4 +111,4 @@ def _look(store: SecretStore, run: Run) -> RollbackAction:
 def _restarts_began(ledger: Ledger) -> bool:
     """Whether pods may run the new key: only then are they restarted, and users logged out."""
     delivered = ledger.get("deliver_key")
-    return delivered is not None and entry(ledger, "deliver_key").get("state") == "done"
+    return delivered is not None and delivered.get("state") == "done"

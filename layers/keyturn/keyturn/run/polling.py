@@ -8,11 +8,10 @@ deadline.
 Source: AWS Step Functions Developer Guide, "Step Functions service quotas".
 """
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TypedDict
 
-from keyturn.run.ledger import Ledger, entry
+from keyturn.run.ledger import CheckRolloutEntry, DeliverKeyEntry, Ledger, start_of
 
 # Of all services' rollouts together, until their deadline; a roll-back has as many once more.
 LOOKS_AT_ROLLOUTS = 500
@@ -41,21 +40,28 @@ def pause(number: int, most: int, limit: timedelta, shortest: int) -> int:
     return following - here
 
 
-def after_rollout_look(ledger: Ledger, limit: timedelta) -> dict[str, int]:
+class Pause(TypedDict):
+    """The number of a look, and the whole seconds until the next one."""
+
+    looks: int
+    pauseSeconds: int
+
+
+def after_rollout_look(ledger: Ledger, limit: timedelta) -> Pause:
     """The number of this look at a service's rollout, and the pause in seconds after it."""
-    most = most_looks(len(entry(ledger, "begin_rotation")["services"]))
+    most = most_looks(len(start_of(ledger)["services"]))
     return _after(ledger, ledger.get("check_rollout"), most, limit)
 
 
-def after_sync_look(ledger: Ledger) -> dict[str, int]:
+def after_sync_look(ledger: Ledger) -> Pause:
     """The number of this look at an operator's sync, and the pause in seconds after it."""
     return _after(ledger, ledger.get("deliver_key"), LOOKS_AT_SYNC, SYNC_LIMIT)
 
 
 def _after(
-    ledger: Ledger, last: Mapping[str, Any] | None, most: int, limit: timedelta
-) -> dict[str, int]:
+    ledger: Ledger, last: CheckRolloutEntry | DeliverKeyEntry | None, most: int, limit: timedelta
+) -> Pause:
     """Count from the last look's entry, so that a repeated call is the same look."""
-    number = (last or {}).get("looks", 0) + 1
-    shortest = entry(ledger, "begin_rotation")["pollSeconds"]
+    number = (last.get("looks", 0) if last else 0) + 1
+    shortest = start_of(ledger)["pollSeconds"]
     return {"looks": number, "pauseSeconds": pause(number, most, limit, shortest)}

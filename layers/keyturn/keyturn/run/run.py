@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
 from keyturn import errors
-from keyturn.run.ledger import Ledger, entry
+from keyturn.run.ledger import Ledger, RotationInput
 
-Mode = Literal["scheduled", "emergency", "recovery"]
+Mode = Literal["scheduled", "emergency", "rollback"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
@@ -74,8 +74,8 @@ class Origin:
 class Run:
     """What a run is: set once, when the execution is started.
 
-    `version` is what it brings to the services: its own rotation's, or, on the way back (mode
-    `recovery`), the one before. `previous` is the version that was current before it.
+    `version` is what it brings to the services: its own rotation's, or, in a
+    rollback, the one before. `previous` is the version that was current before it.
     `fingerprint` names the key of its rotation: whoever cannot read the key cannot prepare an
     execution with the same input before the promotion. `older` is the version that was previous
     until an emergency was promoted: pods may run its key where a run was overtaken.
@@ -103,20 +103,24 @@ class Run:
         """The name under which the functions are asked while an emergency goes on."""
         return f"pre-{self.rotation_id}"
 
-    def as_ledger(self) -> dict[str, dict[str, Any]]:
-        """The execution's input."""
-        return {
-            "rotation": {
-                "rotationId": self.rotation_id,
-                "secretArn": self.secret_arn,
-                "mode": self.mode,
-                "version": self.version,
-                "previousVersion": self.previous,
-                "trigger": self.origin.facts,
-                "fingerprint": self.fingerprint,
-                **({"olderVersion": self.older} if self.older else {}),
-            }
+    def as_input(self) -> RotationInput:
+        """What the execution's input has under `rotation`."""
+        given: RotationInput = {
+            "rotationId": self.rotation_id,
+            "secretArn": self.secret_arn,
+            "mode": self.mode,
+            "version": self.version,
+            "previousVersion": self.previous,
+            "trigger": self.origin.facts,
+            "fingerprint": self.fingerprint,
         }
+        if self.older:
+            given["olderVersion"] = self.older
+        return given
+
+    def as_ledger(self) -> Ledger:
+        """The execution's input."""
+        return {"rotation": self.as_input()}
 
     def is_input(self, given: Mapping[str, Any]) -> bool:
         """Whether an execution's input is this run's.
@@ -127,7 +131,7 @@ class Run:
         found = given.get("rotation")
         if given.keys() != {"rotation"} or not isinstance(found, Mapping):
             return False
-        own = self.as_ledger()["rotation"]
+        own: Mapping[str, object] = {**self.as_input()}
         same = {"rotationId", "secretArn", "mode", "version"}
         same |= {"previousVersion"} if self.previous else set()
         by_watch = (found.get("trigger") or {}).get("kind") == "watch"
@@ -135,16 +139,18 @@ class Run:
         return all(found.get(name) == own[name] for name in same)
 
     def rollback_to(self, version: str) -> "Run":
-        """The way back of this run."""
-        return replace(self, mode="recovery", version=version)
+        """The rollback of this run."""
+        return replace(self, mode="rollback", version=version)
 
 
-def parse_run(ledger: Ledger, secret_arn: str) -> Run:
-    """Read the run from a ledger, and refuse a run of any other secret.
+def parse_run(event: Mapping[str, Any], secret_arn: str) -> Run:
+    """Read the run from a function's input, and refuse a run of any other secret.
 
     Raises RequestRefused.
     """
-    rotation = entry(ledger, "rotation")
+    rotation = event.get("rotation")
+    if not isinstance(rotation, Mapping):
+        raise errors.RequestRefused("The input has no entry 'rotation'. Nothing was done.")
     rotation_id = rotation.get("rotationId")
     if not isinstance(rotation_id, str) or not ROTATION_ID.fullmatch(rotation_id):
         raise errors.RequestRefused(
@@ -159,7 +165,7 @@ def parse_run(ledger: Ledger, secret_arn: str) -> Run:
         raise errors.RequestRefused(f"The input's mode is none of {MODES}. Nothing was done.")
     previous = rotation.get("previousVersion")
     version = rotation.get("version") or rotation_id
-    if version != rotation_id and (mode != "recovery" or version != previous):
+    if version != rotation_id and (mode != "rollback" or version != previous):
         raise errors.RequestRefused(
             "The input's version is another than its rotation's, which only a rollback may have."
             " Nothing was done."

@@ -14,9 +14,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 from keyturn import errors
+from keyturn.run.ledger import MarkExposedEntry
 from keyturn.run.run import ROTATION_ID, Run
 from keyturn.run.times import format_timestamp, parse_timestamp
 from keyturn.secret import key as secret_key
@@ -132,7 +133,7 @@ def replaced_versions(run: Run, labels: Labels) -> list[str]:
     return [version for version in named if version is not None and version not in kept]
 
 
-def mark_replaced(store: ReplacedStore, run: Run, at: datetime) -> dict[str, Any]:
+def mark_replaced(store: ReplacedStore, run: Run, at: datetime) -> MarkExposedEntry:
     """Mark what an emergency has replaced, and take AWSPREVIOUS off it; returns what came of it.
 
     The label goes even where a mark fails, since without it no run goes back to the version. What

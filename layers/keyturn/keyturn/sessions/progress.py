@@ -6,12 +6,12 @@ expire, others delete, and the answer of a call that deleted may be lost.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from keyturn import errors
-from keyturn.run.ledger import Ledger
+from keyturn.run.ledger import Ledger, PrimaryEntry, PurgeSessionsEntry
 from keyturn.run.times import parse_timestamp
 from keyturn.sessions.store import START_CURSOR
 
@@ -61,15 +61,9 @@ def parse_progress(ledger: Ledger) -> PurgeProgress | None:
         raise errors.RequestRefused("The purge's progress is not one of ours.") from None
 
 
-def expected_sessions(ledger: Ledger) -> int | None:
-    """How many sessions there were when the run began; None where they were not all counted."""
-    begun = ledger.get("begin_rotation") or {}
-    return begun["sessions"] if begun.get("counted") else None
-
-
 def progress_entry(
     done: PurgeProgress, at: datetime, sessions: int | None = None
-) -> dict[str, Any]:
+) -> PurgeSessionsEntry:
     """The ledger's entry: the progress, and what it means so far.
 
     `deleted` counts the deletions that the server acknowledged; a session that a restart brings
@@ -84,9 +78,14 @@ def progress_entry(
     created = max(0, found - left)
     deleted = done.acknowledged
     lost = done.keysBefore - done.keysAfter + created if done.finished else 0
+    sessions_to_go, seconds_to_go = _outlook(done, deleted, seconds, sessions)
     return {
-        **asdict(done),
-        "walks": [asdict(walk) for walk in done.walks],
+        "startedAt": done.startedAt,
+        "keysBefore": done.keysBefore,
+        "keysAfter": done.keysAfter,
+        "walks": [_primary_entry(walk) for walk in done.walks],
+        "acknowledged": done.acknowledged,
+        "restarts": done.restarts,
         "finished": done.finished,
         "before": deleted + left,
         "deleted": deleted,
@@ -96,11 +95,12 @@ def progress_entry(
         "createdPerSecond": _rate(created, seconds),
         "perSecond": _rate(deleted, seconds),
         "seconds": round(seconds, 3),
-        **_outlook(done, deleted, seconds, sessions),
+        "sessionsToGo": sessions_to_go,
+        "secondsToGo": seconds_to_go,
     }
 
 
-def purge_summary(purged: Mapping[str, Any]) -> str:
+def purge_summary(purged: PurgeSessionsEntry) -> str:
     """What a finished purge has proved, in words that are exactly true. Pure."""
     left, created, vanished = purged["left"], purged["createdSince"], purged["vanished"]
     kept = f"{left} could not be deleted" if left else "none is left"
@@ -117,14 +117,25 @@ def purge_summary(purged: Mapping[str, Any]) -> str:
 
 def _outlook(
     done: PurgeProgress, deleted: int, seconds: float, sessions: int | None
-) -> dict[str, Any]:
-    """How many sessions are still to go, and for how long; unknown where nobody counted them."""
+) -> tuple[int | None, float | None]:
+    """How many sessions are still to go, and for how long; None where nobody counted them."""
     if done.finished:
-        return {"sessionsToGo": 0, "secondsToGo": 0.0}
+        return 0, 0.0
     if sessions is None:
-        return {"sessionsToGo": None, "secondsToGo": None}
+        return None, None
     to_go, rate = max(0, sessions - deleted), _rate(deleted, seconds)
-    return {"sessionsToGo": to_go, "secondsToGo": round(to_go / rate, 1) if rate else None}
+    return to_go, round(to_go / rate, 1) if rate else None
+
+
+def _primary_entry(walk: PrimaryProgress) -> PrimaryEntry:
+    return {
+        "primary": walk.primary,
+        "identity": walk.identity,
+        "phase": walk.phase,
+        "cursor": walk.cursor,
+        "left": walk.left,
+        "found": walk.found,
+    }
 
 
 def _rate(number: int, seconds: float) -> float:

@@ -8,9 +8,10 @@ is `sessions.purge`.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from keyturn import errors
+from keyturn.run.ledger import SessionCount
 
 SLICE_SECONDS = 20.0
 EMERGENCY_COUNT_SECONDS = 1.0
@@ -137,7 +138,7 @@ def refuse_foreign_keys(primary: Primary) -> None:
         )
 
 
-def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[str, Any]:
+def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> SessionCount:
     """Count as a run of this mode can afford: an emergency does not wait for a number."""
     if mode != "emergency":
         return count_sessions(store, pace, clock)
@@ -149,7 +150,7 @@ def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> dict[
 
 def count_sessions(
     store: SessionStore, pace: Pace, clock: Clock, seconds: float = SLICE_SECONDS
-) -> dict[str, Any]:
+) -> SessionCount:
     """How many sessions there are now: the number of users that a rotation logs out.
 
     Counts for so long at the most; `counted` is false where the database is larger than that.

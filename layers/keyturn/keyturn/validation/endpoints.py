@@ -8,10 +8,11 @@ host; every pod that exists is of this run's restart, and none of them has a key
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from keyturn import errors
+from keyturn.run.ledger import ValidateRotationEntry
 from keyturn.sessions.store import map_concurrently
 from keyturn.validation.log_report import Report
 
@@ -104,7 +105,9 @@ def quotable_host(netloc: str) -> str:
     return f"{host} with a user in the URL" if user else host
 
 
-def validation_entry(health: Sequence[Answer], login: Answer, logs: Report) -> dict[str, Any]:
+def validation_entry(
+    health: Sequence[Answer], login: Answer, logs: Report
+) -> ValidateRotationEntry:
     """The ledger's entry: the facts that make the rotation proven."""
     return {
         "health": [{"url": answer.url, "status": answer.status} for answer in health],

@@ -9,9 +9,9 @@ reported: nobody can end a rotation by writing into a log. Pure.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from keyturn import errors
+from keyturn.run.ledger import LogsEntry
 from keyturn.validation.log_rules import KEY_RULES
 
 # Whoever writes into every pod's log must not outgrow the state machine's 256 KiB.
@@ -100,7 +100,7 @@ class Report:
         missing = f"The logs do not show every pod: {self.reason}." if self.reason else ""
         return " ".join(filter(None, (counted, missing)))
 
-    def as_entry(self) -> dict[str, Any]:
+    def as_entry(self) -> LogsEntry:
         """The report in the ledger, whose size does not grow with the pods."""
         ranked = sorted(self.findings, key=lambda one: (one.rule not in KEY_RULES, -one.count))
         return {

@@ -80,7 +80,7 @@ def validate(
 
     Raises KeyErrorsInLogs and RestartOverwritten.
     """
-    if "restart_services" not in ledger:
+    if "restart_services" not in ledger:  # a rollback in which no pod has met the new key
         return Report((), 0, restarted=False)
     begun = started_at(ledger)
     report = read_logs(
