@@ -1,4 +1,4 @@
-"""State BeginRotation: see where we stand, and tell people that they will have to log in again."""
+"""State BeginRotation: count the sessions, and announce that users will have to log in again."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""State CheckRollout: look once whether the last old pod of a service is gone."""
+"""State CheckRollout: check once whether the last old pod of a service is gone."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ parts = wiring.check_rollout()
 
 @step("CheckRollout")
 def handler(event: Event, _context: Any) -> Result:
-    """Judge the rollout that RestartService began, key errors of crashed pods first."""
+    """Judge the rollout that RestartService started, key errors of crashed pods first."""
     if "question" in event:
         return parts.answer(event)
     this = run.parse_run(event, parts.settings.secret_arn)

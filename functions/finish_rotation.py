@@ -1,4 +1,4 @@
-"""State FinishRotation: record how the run went, whatever happened, and tell people."""
+"""State FinishRotation: store the record of the run in every outcome, and send notifications."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ parts = wiring.finish_rotation()
 
 @step("FinishRotation")
 def handler(event: Event, context: Any) -> Result:
-    """Compose, keep, announce and measure the record."""
+    """Compose, store, announce and measure the record."""
     if "question" in event:
         return preflight.answer_preflight("finish_rotation", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)

@@ -1,4 +1,4 @@
-"""State PurgeSessions: end the sessions of the old key, one bounded slice a call."""
+"""State PurgeSessions: end the sessions of the old key, one bounded slice per call."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ parts = wiring.purge_sessions()
 
 @step("PurgeSessions")
 def handler(event: Event, context: Any) -> Result:
-    """Look first, then go on where the last call stopped."""
+    """Count first, then continue where the last call stopped."""
     if "question" in event:
         return preflight.answer_preflight("purge_sessions", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)

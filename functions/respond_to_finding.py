@@ -14,7 +14,7 @@ parts = wiring.respond_to_finding()
 
 @step("RespondToFinding")
 def handler(event: Event, _context: Any) -> Result:
-    """Judge the finding; start at most one rotation for it, and tell people."""
+    """Judge the finding, start at most one rotation for it, and send notifications."""
     found = finding_event.parse_finding(event)
     at = times.now()
     answer = response.respond(parts.secret, parts.notifications, found, parts.scope, at)

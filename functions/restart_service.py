@@ -15,7 +15,7 @@ parts = wiring.restart_service()
 
 @step("RestartService")
 def handler(event: Event, context: Any) -> Result:
-    """Stamp the service's pod template with the run's version and its delivery."""
+    """Annotate the service's pod template with the run's version and its delivery."""
     if "question" in event:
         return preflight.answer_preflight("restart_service", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)

@@ -1,4 +1,4 @@
-"""State RestorePreviousKey: make the key before this run current again, if that is allowed."""
+"""State RestorePreviousKey: make the previous key current again, if that is permitted."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ parts = wiring.restore_previous_key()
 
 @step("RestorePreviousKey")
 def handler(event: Event, context: Any) -> Result:
-    """Move AWSCURRENT back, and say how far the rollback has to go."""
+    """Move AWSCURRENT back, and return which steps the rollback needs."""
     if "question" in event:
         return preflight.answer_preflight("restore_previous_key", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)

@@ -1,4 +1,4 @@
-"""The rotation function of the secret: create, set, test and finish, as Secrets Manager asks."""
+"""The rotation function: create, set, test and finish, as called by Secrets Manager."""
 
 from typing import Any
 
@@ -11,6 +11,6 @@ parts = wiring.rotate_secret()
 
 @step("RotateSecret")
 def handler(event: Event, _context: Any) -> Result:
-    """Take one step of the rotation."""
+    """Run one step of the rotation."""
     request = steps.parse_request(event, parts.secret_arn)
     return steps.take_step(parts, request)

@@ -15,7 +15,7 @@ parts = wiring.validate_rotation()
 
 @step("ValidateRotation")
 def handler(event: Event, _context: Any) -> Result:
-    """Look at the health URLs, the login and the new pods' logs."""
+    """Check the health URLs, the login and the new pods' logs."""
     if "question" in event:
         return preflight.answer_preflight("validate_rotation", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)

@@ -1,4 +1,4 @@
-"""The watch between two rotations: every five minutes, every day, and upon what has happened."""
+"""Checks the key between two rotations: every five minutes, every day, and after events."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ parts = wiring.watch_key()
 
 @step("WatchKey")
 def handler(event: Event, _context: Any) -> Result:
-    """Look at the key, the runs and the schedule; start what is missing, tell what is wrong."""
+    """Check the key, the runs and the schedule; start a missing run, report issues."""
     call = watch_trigger.parse_trigger(event, parts.place.secret_arn)
     seen = parts.secret.seen()
     key = key_health.key_facts(seen, call.at)

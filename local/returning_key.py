@@ -17,7 +17,7 @@ from local.cluster.resources import DEPLOYMENTS
 from local.stack import LocalStack
 
 QUEUE = "told-by-the-watch"
-SUBJECT = "CRITICAL: services are given an exposed session key"
+SUBJECT = "CRITICAL: an exposed session key is delivered to services"
 RULE = "FrequentWatchRule"
 
 

@@ -264,7 +264,7 @@ class FakeTarget:
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
         if self.conflict or resource_version != str(self.version):
-            raise errors.DeliveryConflict("someone else wrote it first")
+            raise errors.DeliveryConflict("the object was changed by another writer")
         if dry_run:
             return
         self.writes += 1
@@ -382,7 +382,7 @@ class FakeVaultSecret:
 
     def write(self, kept: SecretVersion, value: str) -> None:
         if kept.version != len(self.fields):
-            raise errors.DeliveryConflict("someone else wrote it first")
+            raise errors.DeliveryConflict("the object was changed by another writer")
         if not self.swallows_writes:
             self.put(**{**kept.fields, self.key_field: value})
         if self.lost_answers:
@@ -526,7 +526,7 @@ class FakeSessionStore:
 
     def check_permissions(self, *, flush: bool) -> None:
         if self.denied and (self.denied != "FLUSHDB" or flush):
-            raise errors.SessionCommandRefused(f"Redis does not permit {self.denied} to our user")
+            raise errors.SessionCommandRefused(f"Redis does not permit {self.denied} to the user")
 
     def share(self, index: int) -> set[str]:
         """The names on one primary."""

@@ -320,7 +320,7 @@ def test_the_logs_and_the_counts_are_those_of_the_pods_from_after_the_restart(
 @pytest.mark.parametrize(
     ("spec", "error", "named"),
     [
-        ({"replicas": 0}, errors.ServiceScaledToZero, "Rollout web asks for 0 replicas"),
+        ({"replicas": 0}, errors.ServiceScaledToZero, "Rollout web has 0 replicas"),
         ({"strategy": {}}, errors.ServiceKeepsOldPods, "condition InvalidSpec"),
         (
             {"template": None, "selector": None, "workloadRef": {"kind": "Deployment"}},

@@ -249,9 +249,9 @@ def test_pods_that_lost_the_stamp_after_the_restart_are_seen_as_such(
         lambda one: isinstance(one, Report) and one.services[0].stamped == 0 < one.services[0].pods,
     )
     assert isinstance(stripped, Report)
-    assert "do not carry the run's stamp" in stripped.reason
+    assert "do not carry the run's annotations" in stripped.reason
     with pytest.raises(
-        errors.RestartOverwritten, match="pods of web do not carry this run's stamp"
+        errors.RestartOverwritten, match="pods of web do not carry this run's annotations"
     ):
         log_report.refuse_unstamped(stripped)
 
@@ -320,7 +320,7 @@ def test_a_secret_that_somebody_else_keeps_writing_is_refused_unchanged(
 ) -> None:
     store(cluster, namespace, labels=label)
     before = adapters.secret.read()
-    with pytest.raises(errors.DeliveryRefused, match="would overwrite what we write"):
+    with pytest.raises(errors.DeliveryRefused, match="would overwrite the new key"):
         KubernetesSecretDelivery(adapters.secret).check_ready()
     assert adapters.secret.read() == before
 

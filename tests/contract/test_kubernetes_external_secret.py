@@ -231,7 +231,7 @@ def test_the_operator_owns_the_secret_and_says_so(
     [
         ({"refreshPolicy": "CreatedOnce"}, "refreshPolicy CreatedOnce"),
         ({"refreshInterval": "0s"}, "refreshInterval 0"),
-        ({"target": {"name": "another"}}, "fills the Secret another"),
+        ({"target": {"name": "another"}}, "writes the Secret another"),
     ],
     ids=["CreatedOnce", "no interval", "another Secret"],
 )

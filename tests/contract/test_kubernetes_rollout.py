@@ -125,7 +125,7 @@ def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
     [
         (MISSING_IMAGE, "ErrImagePull|ImagePullBackOff"),
         (container(env=FROM_SECRET), "CreateContainerConfigError"),
-        (CRASHING, r"crashed \d times\. See: kubectl logs -p"),
+        (CRASHING, r"crashed \(restarts: \d\)\. See: kubectl logs -p"),
     ],
     ids=["no image", "no Secret", "crashes"],
 )

@@ -130,7 +130,7 @@ def test_a_refusal_is_told_without_the_url_and_a_redirect_is_not_followed(
 ) -> None:
     with pytest.raises(errors.NotificationFailed) as told:
         post(workspace.url(path))
-    assert str(told.value) == f"Slack did not take the message: {summary}"
+    assert str(told.value) == f"Slack rejected the message: {summary}"
     tries = 2 if path in {"/services/odd", "/services/busy-on"} else 1
     assert [asked for asked, _ in workspace.posted] == [path] * tries
 

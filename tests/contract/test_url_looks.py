@@ -96,6 +96,8 @@ def test_a_server_that_says_nothing_is_not_waited_for_longer_than_the_time_allow
     monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:
     monkeypatch.setattr(http, "SECONDS", 0.05)
-    with pytest.raises(errors.ServiceUnhealthy, match=r"does not answer in full within 0\.05 s"):
+    with pytest.raises(
+        errors.ServiceUnhealthy, match=r"does not send a complete response within 0\.05 s"
+    ):
         http.UrllibWeb().look(f"{site.url}/slow")
     site.over.set()

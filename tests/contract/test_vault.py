@@ -215,7 +215,7 @@ def test_exposed_versions_are_destroyed_and_no_other_ever(site: Site) -> None:
         "destroyed": [1, 3, 6],
         "unreadable": [5],
         "says": f"Vault {MOUNT}/{PATH}: destroyed versions 1, 3, 6; version 5 deleted before, which"
-        " cannot be looked into and can be brought back: destroy by hand what may hold an exposed"
+        " cannot be read but can be undeleted: destroy those manually that may hold an exposed"
         " key.",
     }
     assert kept.destroyed() == [1, 3, 6]

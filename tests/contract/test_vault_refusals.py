@@ -75,7 +75,7 @@ def test_a_sealed_server_is_named_and_one_that_is_unsealed_is_written(
     with VaultServer(processes) as server:
         site = prepared(server, monkeypatch)
         server.seal()
-        refused(site, errors.VaultSealed, "is sealed and serves nobody")
+        refused(site, errors.VaultSealed, "is sealed and serves no requests")
         server.unseal()
         assert site.delivery().deliver(site.promoted(), {}, NOW)["written"]
 
@@ -110,7 +110,7 @@ def test_another_engine_is_refused(site: Site) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"vault_mount": VaultPath("nowhere")}, "nothing mounted at nowhere"),
+        ({"vault_mount": VaultPath("nowhere")}, "no mount at nowhere"),
         ({"vault_path": VaultPath("trading-platform/other")}, "other does not exist"),
         ({"vault_field": "KEY_OF_SESSIONS"}, "has no text KEY_OF_SESSIONS"),
     ],
@@ -153,7 +153,7 @@ def test_a_token_that_is_good_no_more_is_denied(site: Site) -> None:
 def test_credentials_that_are_not_whole_are_not_sent(fields: dict[str, str], site: Site) -> None:
     site.credentials.clear()
     site.credentials.update(fields)
-    with pytest.raises(errors.VaultLoginRefused, match="texts in role_id, secret_id"):
+    with pytest.raises(errors.VaultLoginRefused, match="text fields role_id, secret_id"):
         site.delivery().check_ready()
 
 
@@ -169,7 +169,7 @@ def test_a_private_authority_is_trusted_and_no_other_is(
         refused(
             site,
             errors.VaultNotTrusted,
-            "no certificate that we trust",
+            "is not trusted",
             authority=authority,
         )
 
@@ -278,7 +278,7 @@ def test_a_standby_that_sends_us_elsewhere_is_not_followed(site: Site) -> None:
     with answering(with_status(200)) as (elsewhere, arrived):
         sent = with_status(307, Location=f"{elsewhere}/v1/secret")
         with answering(sent) as (address, _):
-            refused(site, errors.VaultUnavailable, "standby that sends us", address=address)
+            refused(site, errors.VaultUnavailable, "standby and redirected", address=address)
     assert arrived == []
 
 

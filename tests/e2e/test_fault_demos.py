@@ -253,8 +253,9 @@ def test_an_exposed_key_that_comes_back_after_an_emergency_is_found_and_told(
 ) -> None:
     demo = demos[name]
     account = true_account_of(demo)
-    assert "✔ the watch has told people: CRITICAL: services are given an exposed session key" in (
-        account
+    assert (
+        "✔ the watch has told people: CRITICAL: an exposed session key is delivered to services"
+        in (account)
     )
     assert kept_record_of(demo)["outcome"] == "succeeded"
 

@@ -57,7 +57,7 @@ def assert_restored(site: Site, rotation_id: str, before: Snapshot, *, restarted
     assert (site.snapshot().pods == before.pods) is not restarted
     message = site.mailboxes.messages(rotation_id)[-1]
     assert message["Subject"] == "Session key rotation FAILED, previous key restored"
-    stopped = f"The rotation stopped at {record['failure']['step']} and was undone"
+    stopped = f"The rotation stopped at {record['failure']['step']} and was rolled back"
     assert stopped in message["Message"]
     untouched = "no pod was restarted, and no session ended"
     assert (untouched in message["Message"]) is not restarted
@@ -89,8 +89,8 @@ def test_a_way_back_that_fails_too_says_so_and_what_is_current_is_carried_after(
     )
     assert steps_of(record, way_back=True) == ["RestorePreviousKey", "DeliverKey"]
     message = site.mailboxes.messages(rotation_id)[-1]
-    assert message["Subject"] == "Session key rotation FAILED, and so did the way back"
-    assert f"Way back: RolloutFailed: {record['rollbackFailure']['says']}" in message["Message"]
+    assert message["Subject"] == "Session key rotation FAILED, and the rollback failed"
+    assert f"Rollback: RolloutFailed: {record['rollbackFailure']['says']}" in message["Message"]
     assert f"describe-secret --secret-id {site.stack.secret_arn}" in message["Message"]
     assert site.current() == before.current
     assert site.carry(site.current()).output["outcome"] == "succeeded"

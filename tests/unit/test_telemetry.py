@@ -168,7 +168,7 @@ def test_a_defect_is_named_with_its_place_and_hides_every_value(output: io.Strin
     for form in forms(held):
         assert form not in shown
     assert raised.value.__cause__ is None
-    assert "DeliverKey met a defect: ValueError at test_telemetry.py:" in str(raised.value)
+    assert "Unexpected ValueError in DeliverKey at test_telemetry.py:" in str(raised.value)
     (line,) = lines(output)
     assert (line["error"], line["says"]) == ("UnexpectedFault", str(raised.value))
 
@@ -179,7 +179,7 @@ def test_a_defect_deep_in_a_vendor_is_placed_in_our_code(output: io.StringIO) ->
         key.parse_document(None)  # type: ignore[arg-type]
         return {}
 
-    with pytest.raises(errors.UnexpectedFault, match=r"TypeError at key\.py:\d+"):
+    with pytest.raises(errors.UnexpectedFault, match=r"TypeError in DeliverKey at key\.py:\d+"):
         handler(LEDGER, None)
 
 

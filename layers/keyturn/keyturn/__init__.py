@@ -1,6 +1,7 @@
-"""Keyturn: rotates the key that encrypts user sessions and finishes the job.
+"""Keyturn rotates the key that encrypts user sessions, and delivers it to the services.
 
-Nouns decide (`secret`, `delivery`, `workload`, `rollout`, `sessions`, `validation`, `record` and
-more), `adapters` do, `wiring` joins them. Imports flow one way: wiring > adapters > nouns > key >
-settings, telemetry > run > errors. A noun knows no vendor; it declares the `Protocol` it needs.
+A folder for each phase of a rotation (`secret`, `delivery`, `rollout`, `sessions` and more)
+decides, `adapters` does the I/O, `wiring` joins them. Imports flow one way, see
+`[tool.importlinter]` in pyproject.toml. A phase knows no vendor; it declares the `Protocol` that it
+needs.
 """

@@ -1,10 +1,11 @@
-"""The vocabulary that the functions share with the state machine.
+"""The errors that the functions share with the state machine.
 
     RetryMe       the same call may succeed a little later; the state machine retries it
-    Stop          people or the recovery path must act; a retry would only repeat it
+    Stop          people or the rollback must act; a retry would fail in the same way
 
 `ErrorEquals` in the state machine names exactly these classes (`tests/shape` compares the sets).
-A message says what is true now and what to do next; it never quotes a secret or a vendor's payload.
+A message states what is true now, why, and the next command; it never quotes a secret or a
+vendor's payload.
 Each class is explained in `docs/operations.md`.
 """
 
@@ -18,19 +19,19 @@ class RetryMe(KeyturnError):
 
 
 class Stop(KeyturnError):
-    """A retry would only repeat it."""
+    """A retry would fail in the same way."""
 
 
 class SecretsManagerUnavailable(RetryMe):
-    """Secrets Manager did not answer, throttled us, or does not show a new version yet."""
+    """Secrets Manager did not answer, throttled the call, or does not show a new version yet."""
 
 
 class RotationPending(RetryMe):
-    """An emergency rotation is under way and has not promoted its key yet; it is waited for."""
+    """An emergency rotation is in progress and has not promoted its key yet."""
 
 
 class StateMachineUnavailable(RetryMe):
-    """Step Functions did not answer or throttled us."""
+    """Step Functions did not answer or throttled the call."""
 
 
 class CallNotConfirmed(RetryMe):
@@ -38,23 +39,23 @@ class CallNotConfirmed(RetryMe):
 
 
 class PreflightUnanswered(RetryMe):
-    """A function did not answer whether it could do its part of a rotation."""
+    """A function did not answer its preflight check."""
 
 
 class ClusterUnavailable(RetryMe):
-    """The Kubernetes API did not answer, or answered that it cannot now."""
+    """The Kubernetes API did not answer, or is temporarily unavailable."""
 
 
 class DeliveryConflict(RetryMe):
-    """Someone else wrote the Kubernetes or Vault secret, or a workload, before our write."""
+    """Another writer changed the Kubernetes or Vault secret, or a workload, before the write."""
 
 
 class VaultUnavailable(RetryMe):
-    """Vault did not answer in time, or answered that it cannot now: a standby, a limit, a fault."""
+    """Vault did not answer in time, or is unavailable: a standby, a rate limit, a fault."""
 
 
 class VaultSealed(RetryMe):
-    """Vault is sealed: it serves nobody until it is unsealed."""
+    """Vault is sealed: it serves no requests until it is unsealed."""
 
 
 class SessionStoreUnavailable(RetryMe):
@@ -62,7 +63,7 @@ class SessionStoreUnavailable(RetryMe):
 
 
 class ServiceUnhealthy(RetryMe):
-    """A service's health or login URL did not answer as it should."""
+    """A service's health or login URL did not return the expected status."""
 
 
 class RecordNotStored(RetryMe):
@@ -77,7 +78,7 @@ class SettingsInvalid(Stop):
 
 
 class RequestRefused(Stop):
-    """The event is not one that this function may act on; nothing was written."""
+    """The event is invalid or not for this function; nothing was written."""
 
 
 class AccessDenied(Stop):
@@ -85,7 +86,7 @@ class AccessDenied(Stop):
 
 
 class AwsRefused(Stop):
-    """AWS calls a request invalid, or impossible in the present state of what it names."""
+    """AWS rejected a request as invalid, or as impossible in the present state of its resource."""
 
 
 class AwsResourceNotFound(Stop):
@@ -93,31 +94,31 @@ class AwsResourceNotFound(Stop):
 
 
 class KmsKeyUnusable(Stop):
-    """A KMS key is disabled, waits for its deletion or is gone: what it encrypts is unreadable."""
+    """A KMS key is disabled, pending deletion or deleted: what it encrypts is unreadable."""
 
 
 class SecretMarkedForDeletion(Stop):
-    """The secret waits for its deletion: its value cannot be read, written or rotated."""
+    """The secret is marked for deletion: its value cannot be read, written or rotated."""
 
 
 class ClusterNotTrusted(Stop):
-    """What answers as the Kubernetes API is not the configured cluster: its certificate says so."""
+    """The Kubernetes API's certificate is not signed by the configured authority."""
 
 
 class ClusterRefused(Stop):
-    """The Kubernetes API calls our request invalid; nothing was changed."""
+    """The Kubernetes API rejected a request as invalid; nothing was changed."""
 
 
 class VaultNotTrusted(Stop):
-    """What answers at the Vault address has no certificate that we trust."""
+    """The certificate of the server at the Vault address is not trusted."""
 
 
 class VaultLoginRefused(Stop):
-    """Vault does not let the function in."""
+    """Vault refused the function's login."""
 
 
 class VaultRefused(Stop):
-    """Vault calls our request invalid, or did not do what it said."""
+    """Vault rejected a request as invalid, or did not destroy a version."""
 
 
 class VaultSecretNotFound(Stop):
@@ -125,11 +126,11 @@ class VaultSecretNotFound(Stop):
 
 
 class VaultNotVersioned(Stop):
-    """The mount is no KV version 2 engine, so a write could not be checked against a read."""
+    """The mount is not a KV version 2 engine, so check-and-set is not available."""
 
 
 class VaultVersionDeleted(Stop):
-    """The latest version of the secret in Vault is deleted, so its other fields are not known."""
+    """The latest version of the secret in Vault is deleted, so its other fields are unknown."""
 
 
 # Stop: the key
@@ -160,19 +161,19 @@ class KeyTestFailed(KeyInvalid):
 
 
 class SecretTooLarge(Stop):
-    """The document with the new key is larger than what Secrets Manager stores."""
+    """The document with the new key exceeds the size limit of Secrets Manager."""
 
 
 class OtherFieldsChanged(Stop):
-    """The other fields of the current document are not those that the new version was made with."""
+    """Another field of the document was changed since the new version was created."""
 
 
 class KeyExposed(Stop):
-    """The version is marked as exposed, or holds a key that is: it is delivered nowhere."""
+    """The version or its key is marked as exposed: it is never delivered."""
 
 
 class LabelMoved(Stop):
-    """AWSCURRENT moved between our look and our move; nothing was promoted by us."""
+    """AWSCURRENT moved between the read and the promotion; nothing was promoted."""
 
 
 class Superseded(Stop):
@@ -180,7 +181,7 @@ class Superseded(Stop):
 
 
 class RollbackRefused(Stop):
-    """There is no way back: an emergency, or the previous version is gone or ruled out."""
+    """No rollback is possible: an emergency, or the previous version is gone or exposed."""
 
 
 # Stop: the services
@@ -191,11 +192,11 @@ class ServiceNotFound(Stop):
 
 
 class ResourceNotServed(Stop):
-    """The cluster serves no such resource: its operator is missing, or too old, or too new."""
+    """The cluster does not serve this kind of resource: its operator is missing or unsupported."""
 
 
 class ServiceUnsupported(Stop):
-    """A Rollout whose pod template is in another object: its pods cannot be judged."""
+    """A Rollout refers to its pod template (workloadRef): its pods cannot be judged."""
 
 
 class ServicePaused(Stop):
@@ -203,11 +204,11 @@ class ServicePaused(Stop):
 
 
 class ServiceScaledToZero(Stop):
-    """The workload asks for no pods: nothing would run the new key."""
+    """The workload has 0 replicas: nothing would run the new key."""
 
 
 class ServiceKeepsOldPods(Stop):
-    """A restart would leave old pods: by a StatefulSet's update strategy, or an invalid Rollout."""
+    """A restart would leave old pods: a StatefulSet's update strategy, or an invalid Rollout."""
 
 
 class KeyNotInjected(Stop):
@@ -215,27 +216,27 @@ class KeyNotInjected(Stop):
 
 
 class DeliveryRefused(Stop):
-    """The Kubernetes Secret cannot be written by us: immutable, or owned by another controller."""
+    """The Kubernetes Secret is immutable, or another controller owns it."""
 
 
 class SyncImpossible(Stop):
-    """An operator's resource is set up so that it never brings the new key, even on request."""
+    """An operator's resource is configured so that it never syncs the new key."""
 
 
 class SyncOverdue(Stop):
-    """The operator was asked to sync and has not brought the promoted key in time."""
+    """The operator did not sync the promoted key in time."""
 
 
 class DeliveryNotProven(Stop):
-    """What was read back after the delivery is not the promoted key."""
+    """The key that was read back after the delivery is not the promoted key."""
 
 
 class DeliveryOverwritten(Stop):
-    """Something else wrote over the delivered key while the pods were restarted."""
+    """Another writer overwrote the delivered key during the restart."""
 
 
 class RestartOverwritten(Stop):
-    """Someone else changed the pod template after our restart."""
+    """Another writer changed the pod template after the restart."""
 
 
 class RolloutFailed(Stop):
@@ -243,34 +244,34 @@ class RolloutFailed(Stop):
 
 
 class RolloutOverdue(Stop):
-    """The rollout did not finish before our own deadline."""
+    """The rollout did not finish within RolloutSeconds."""
 
 
 # Stop: the sessions and the proof
 
 
 class SessionStoreRefused(Stop):
-    """Redis does not let us in, or we do not trust its certificate."""
+    """Redis refused the credentials, or its certificate is not trusted."""
 
 
 class SessionStoreUnsupported(Stop):
-    """What answers is no Redis or Valkey server that can be purged: a Sentinel, a proxy."""
+    """The server is not a Redis or Valkey that can be purged: a Sentinel or a proxy."""
 
 
 class SessionCommandRefused(Stop):
-    """Redis does not take a command that a purge needs."""
+    """Redis does not permit a command that a purge needs."""
 
 
 class SessionDatabaseMissing(Stop):
-    """The server or cluster has no database of the configured number."""
+    """The server or cluster does not have the configured database number."""
 
 
 class FlushRefused(Stop):
-    """The database that is to be flushed holds more than sessions."""
+    """The database to flush holds keys that are not sessions."""
 
 
 class LoginBroken(Stop):
-    """The login URL redirects somewhere that it must not, or answers with an error."""
+    """The login URL redirects to a host that is not allowed, or returns an error."""
 
 
 class KeyErrorsInLogs(Stop):
@@ -278,8 +279,8 @@ class KeyErrorsInLogs(Stop):
 
 
 class NotificationFailed(Stop):
-    """A message was not taken; the record says so and the run goes on."""
+    """A channel rejected a message; the record has it and the run continues."""
 
 
 class UnexpectedFault(Stop):
-    """A defect of Keyturn; the log line names its place, and no value."""
+    """A bug in Keyturn; the log line names its place, and no value."""

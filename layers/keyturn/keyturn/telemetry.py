@@ -1,12 +1,10 @@
-"""What a function says about itself: one wide log line a call, and measures.
+"""One wide log line for each call of a function, and its metrics.
 
-Never the event, never a vendor's message: only facts that the step returned, and our own errors.
-An error that is not ours is a defect; it becomes UnexpectedFault, which names its place and shows
-no value, since a value might be a key. What vendors log is not written at all: it quotes URLs, of
-which one is a password, and what servers answer.
-
-Measures are log lines too, in CloudWatch's embedded metric format. No tracer: see
-docs/decisions/0014-observability.md.
+Never the event, never a vendor's message: only facts that the step returned, and Keyturn's errors.
+Every other error is a bug; it becomes UnexpectedFault, which names its place and shows no value,
+since a value might be a key. Vendors' logs are not written at all: they quote URLs, of which one is
+a password, and servers' responses. Metrics are log lines too, in CloudWatch's embedded metric
+format. No tracer: see docs/decisions/0014-observability.md.
 """
 
 import functools
@@ -42,7 +40,7 @@ UNITS: Mapping[Unit, MetricUnit] = {
     "days": MetricUnit.NoUnit,
 }
 
-# Whatever is loaded with the functions and logs; a test looks for others.
+# The loggers of the libraries in the functions; a test finds others.
 VENDORS = (
     "asyncio",
     "aws_lambda_powertools",
@@ -74,9 +72,9 @@ calls = itertools.count()
 
 
 def step(name: str) -> Callable[[Handler], Handler]:
-    """Log a step's call and outcome, time it, and let only our own errors out.
+    """Log a step's call and outcome, time it, and raise only Keyturn's errors.
 
-    The result gains `startedAt` and `seconds`, unless the step spans several calls and gives them.
+    The result gains `startedAt` and `seconds`, unless the step spans several calls and sets them.
     """
 
     def decorate(handler: Handler) -> Handler:
@@ -106,10 +104,11 @@ def step(name: str) -> Callable[[Handler], Handler]:
 
 
 def emit(found: Iterable[Metric], facts: Mapping[str, str | None] | None = None) -> None:
-    """Give measures to CloudWatch, with facts that a search of the logs finds beside them.
+    """Send metrics to CloudWatch, with facts for a search of the logs beside them.
 
-    One line for each set of dimensions, written at once and not at the end of the call: a step that
-    fails or is killed afterwards loses none.
+    One line for each set of dimensions, written immediately and not at the end of the call: a step
+    that fails or is killed afterwards loses none.
+
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     for dimensions, group in itertools.groupby(found, key=lambda measure: measure.dimensions):
@@ -126,7 +125,8 @@ def emit(found: Iterable[Metric], facts: Mapping[str, str | None] | None = None)
 def log_pods(rotation_id: str, service: str, when: str, pods: Mapping[str, str]) -> None:
     """Log the pods of a service `before` or `after` its restart, each one's uid by its name.
 
-    They are in no ledger and no record, whose size would grow with them. A line has a part of them.
+    They are in no ledger and no record, whose size would grow with them. Each line has some of
+    them.
     """
     named = sorted(pods.items())
     parts = range(0, len(named), PODS_A_LINE)
@@ -142,15 +142,15 @@ def log_pods(rotation_id: str, service: str, when: str, pods: Mapping[str, str])
 
 
 def _tell(line: dict[str, Any], error: errors.KeyturnError) -> None:
-    """Log our error without a traceback: a chained vendor error may quote what was sent."""
+    """Log Keyturn's error without a traceback: a chained vendor error may quote what was sent."""
     facts = {"error": type(error).__name__, "says": str(error)}
     logger.error("step failed", extra={**line, **facts})
-    told = {"rotationId": line["rotationId"], "error": facts["error"]}
-    emit(reporting_metrics.error_metrics(line["step"]), told)
+    fields = {"rotationId": line["rotationId"], "error": facts["error"]}
+    emit(reporting_metrics.error_metrics(line["step"]), fields)
 
 
 def _invocation(context: Any) -> dict[str, Any]:
-    """What finds Lambda's own lines of this call, and whether it began with an initialisation."""
+    """The id that finds Lambda's own lines of this call, and whether it was a cold start."""
     return {
         "requestId": getattr(context, "aws_request_id", None),
         "coldStart": next(calls) == 0,
@@ -158,7 +158,7 @@ def _invocation(context: Any) -> dict[str, Any]:
 
 
 def _object(event: object) -> Event:
-    """The event, which is a JSON object. Raises RequestRefused where it is not."""
+    """The event, which is a JSON object. Raises RequestRefused if it is not."""
     if not isinstance(event, Mapping):
         raise errors.RequestRefused("The input is not a JSON object. Nothing was done.")
     return event
@@ -180,6 +180,6 @@ def _unexpected(name: str, fault: Exception) -> errors.UnexpectedFault:
     found = (package[-1:] or frames[:1] or [called])[0]
     place = f"{Path(found.filename).name}:{found.lineno}"
     return errors.UnexpectedFault(
-        f"{name} met a defect: {type(fault).__name__} at {place}. What it had done stands; the step"
-        " can run again. Please report this line."
+        f"Unexpected {type(fault).__name__} in {name} at {place}: a bug in Keyturn. Completed work"
+        " is kept; retrying is safe. Please report this line."
     )

@@ -83,7 +83,7 @@ class BeginRotation(Called):
 
     @property
     def checks(self) -> list[Check]:
-        """It sees the labels and its execution, can count sessions, and can tell people."""
+        """It can read the labels and its execution, count sessions, and notify."""
         return [
             self.secret.labels,
             self.executions.check_ready,
@@ -301,7 +301,7 @@ class FinishRotation(Called):
 
     @property
     def checks(self) -> list[Check]:
-        """It reaches the bucket of the records, and its execution, and can tell people."""
+        """It can reach the records' bucket and its execution, and notify."""
         return [
             self.executions.check_ready,
             self.records.check_ready,

@@ -85,7 +85,7 @@ def test_a_sync_is_asked_for_and_what_it_brought_is_the_proof(delivering: Delive
         "state": "waiting",
         "target": "Kubernetes Secret web/session-key by ExternalSecret web/session-key",
         "written": False,
-        "says": "the operator is asked to sync (1)",
+        "says": "sync requested (1)",
         "asked": 1,
         "askedAt": format_timestamp(NOON),
         "fingerprint": delivering.new.fingerprint,
@@ -387,7 +387,7 @@ def spoil(**changes: Any) -> Callable[[FakeOperator], None]:
         (spoil(refresh_interval="-1h"), "refreshInterval 0"),
         (spoil(immutable=True), "immutable"),
         (spoil(pinned=True), "pinned to one version"),
-        (spoil(writes="other"), "fills the Secret other, and the pods read session-key"),
+        (spoil(writes="other"), "writes the Secret other, but the pods read session-key"),
     ],
 )
 def test_an_external_secret_that_would_never_bring_the_key_is_refused_before_anything_changes(

@@ -144,7 +144,9 @@ def test_a_key_that_was_written_over_meanwhile_is_named_and_left_as_it_is(
 ) -> None:
     deliver(source, target)
     target.value = value
-    with pytest.raises(errors.DeliveryOverwritten, match="web/session-key held the new key"):
+    with pytest.raises(
+        errors.DeliveryOverwritten, match="web/session-key no longer holds the new key"
+    ):
         confirm(source, target)
     assert (target.value, target.writes) == (value, 1)
 

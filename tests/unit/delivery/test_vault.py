@@ -166,7 +166,7 @@ def test_a_version_written_over_meanwhile_is_named(
 ) -> None:
     told = strategy.deliver(source, delivery, NEW, EMERGENCY.as_ledger(), NOON)
     secret.put(**{FIELD: key.generate_key().base64})
-    with pytest.raises(errors.DeliveryOverwritten, match="web-console held the new key"):
+    with pytest.raises(errors.DeliveryOverwritten, match="web-console no longer holds the new key"):
         strategy.confirm_delivery(source, delivery, NEW, {"deliver_key": told})
 
 
@@ -216,7 +216,7 @@ def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(
     told["previousFingerprint"] = None
     found = vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
     assert (found["destroyed"], secret.destroyed) == ([], set())
-    assert "which key was exposed is not known" in found["says"]
+    assert "the exposed key is unknown" in found["says"]
 
 
 def test_a_key_that_is_current_no_more_destroys_nothing(
@@ -234,7 +234,7 @@ def test_a_version_that_survives_its_destruction_is_an_error(
 ) -> None:
     told = delivered(delivery, source, secret, old)
     secret.keeps_doomed = True
-    with pytest.raises(errors.VaultRefused, match="versions 1, 2 should be destroyed"):
+    with pytest.raises(errors.VaultRefused, match="versions 1, 2 could not be destroyed"):
         vault.destroy_exposed_versions(source, delivery, EMERGENCY, {"deliver_key": told})
 
 

@@ -156,7 +156,7 @@ def test_whom_the_operator_restarts_is_noted_before_the_promotion(delivering: De
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"writes": "another"}, "fills the Secret another"),
+        ({"writes": "another"}, "writes the Secret another"),
         ({"engine": "kv-v1"}, "type kv-v1"),
         ({"mount": "other"}, "reads other/trading-platform"),
         ({"path": "elsewhere"}, "reads secret/elsewhere"),

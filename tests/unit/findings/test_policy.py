@@ -271,9 +271,7 @@ def test_the_token_is_made_of_account_region_and_id(scope: Scope) -> None:
 
 def test_a_finding_that_has_rotated_does_not_rotate_again(scope: Scope) -> None:
     verdict = decide(secrets_read(), scope, State([rotated(NOON - MINUTE)]), NOON)
-    assert verdict == Decision(
-        "ignore", "The key is newer than the last that was seen of the finding."
-    )
+    assert verdict == Decision("ignore", "The key is newer than the last activity of the finding.")
 
 
 def test_a_key_from_any_later_rotation_will_do(scope: Scope) -> None:
@@ -407,7 +405,7 @@ def replaced(labels: frozenset[str] = PREVIOUS, *, seen: datetime = LONG_AGO) ->
 def test_a_finding_about_the_key_before_marks_it_and_rotates_nothing(scope: Scope) -> None:
     verdict = decide(secrets_read(), scope, replaced(), NOON)
     assert (verdict.action, verdict.exposed, verdict.token) == ("mark", OLD, None)
-    assert "newer than the last that was seen" in verdict.reason
+    assert "newer than the last activity" in verdict.reason
 
 
 def test_no_limit_holds_a_mark_back(scope: Scope) -> None:

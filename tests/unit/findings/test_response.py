@@ -239,7 +239,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
     assert (facts["decision"], facts["exposed"], facts["rotationId"]) == ("mark", OLD, None)
     (told,) = notifier.told
     assert told.kind == "Session Key Finding Marked"
-    for said in (found().type, found().id, OLD, "no rotation that fails goes back to it"):
+    for said in (found().type, found().id, OLD, "no rollback restores it"):
         assert said in told.text
     scheduled = Run(NEW, ARN, "scheduled", OLD)
     with pytest.raises(errors.RollbackRefused, match="marked as exposed"):

@@ -84,9 +84,11 @@ ABOUT: dict[IssueKind, tuple[str, ...]] = {
     IssueKind.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
     IssueKind.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
     IssueKind.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
-    IssueKind.PODS_DRIFTED: ("web-console: of 2 pods 1 with another version's stamp, 0 with none",),
+    IssueKind.PODS_DRIFTED: (
+        "web-console: of 2 pods 1 annotated with another version, 0 without annotations",
+    ),
     IssueKind.PODS_UNSTAMPED: (
-        "web-console: of 2 pods 0 with another version's stamp, 2 with none",
+        "web-console: of 2 pods 0 annotated with another version, 2 without annotations",
     ),
     IssueKind.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
     IssueKind.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
@@ -393,7 +395,7 @@ def test_the_next_rotation_is_announced_with_its_users_and_how_to_move_it(scene:
     )
     assert "by 2026-11-26T04:00:00.000Z at the latest" in scene.told.summary
     assert scene.told.fields["Impact"] == (
-        "If it were now, 41 sessions would end. Users have to log in again."
+        "At present 41 sessions would end. Users have to log in again."
     )
     words = shlex.split(scene.told.command)
     assert words[:5] == ["aws", "secretsmanager", "rotate-secret", "--secret-id", ARN]
@@ -475,7 +477,7 @@ def test_the_command_of_a_stuck_rotation_takes_its_label_off() -> None:
 def test_an_old_key_is_told_with_its_age(concern: IssueKind, days: int, subject: str) -> None:
     told = message_of(concern, since=NOON - days * DAY - HOUR)
     assert told.subject == subject
-    assert f"made {days} days ago" in told.summary
+    assert f"created {days} days ago" in told.summary
 
 
 def test_every_message_has_the_facts_of_the_runbook_and_reads_as_an_e_mail() -> None:

@@ -105,8 +105,8 @@ def test_each_service_that_has_drifted_is_named_with_its_pods() -> None:
     given[1]["pods"] = {"web": stamps(2), "b": stamps(1, 1), "a": stamps(0, 0, 3)}
     (issue,) = judge(given)
     assert issue.about == (
-        "a: of 3 pods 0 with another version's stamp, 3 with none",
-        "b: of 2 pods 1 with another version's stamp, 0 with none",
+        "a: of 3 pods 0 annotated with another version, 3 without annotations",
+        "b: of 2 pods 1 annotated with another version, 0 without annotations",
     )
 
 

@@ -84,7 +84,7 @@ def test_the_message_of_a_success_says_that_nothing_is_to_do(run: Run) -> None:
         " auth-service: 2 new pods, none of the old ones is left\n"
         "Key:      aaaaaaaaaaaaaaaa (was bbbbbbbbbbbbbbbb)\n"
         f"Run:      rot-{NEW}\n\n"
-        "You need not do anything."
+        "No action is needed."
     )
 
 
@@ -95,8 +95,8 @@ def test_the_end_of_an_emergency_says_how_long_the_old_key_was_in_use(run: Run) 
     assert told.fields["Reason"] == FINDING.reason
     assert told.fields["Pods"] == "the last old pod was gone 41.5 s after the trigger"
     assert told.fields["Sessions"] == "the last old session was gone 12 s after the trigger"
-    assert "nobody can go back to it" in told.text
-    assert "Go on with the incident" in told.next_steps
+    assert "cannot be restored" in told.text
+    assert "Continue the incident response" in told.next_steps
 
 
 @pytest.mark.parametrize("state", list(STEPS))
@@ -165,7 +165,7 @@ def test_a_run_that_was_undone_says_so_why_and_how_to_try_again(run: Run) -> Non
     told = message_of(run, failed_at("RestartServices", "RolloutFailed"), outcome="rolled-back")
     assert told.kind == "Session Key Rotation Rolled Back"
     assert told.subject == "Session key rotation FAILED, previous key restored"
-    assert "stopped at RestartServices and was undone" in told.summary
+    assert "stopped at RestartServices and was rolled back" in told.summary
     assert told.fields["Key"] == f"AWSCURRENT is the previous version again, {OLD}."
     assert told.fields["Error"] == "RolloutFailed: it stopped"
     assert "docs/operations.md, RolloutFailed" in told.next_steps
@@ -174,9 +174,9 @@ def test_a_run_that_was_undone_says_so_why_and_how_to_try_again(run: Run) -> Non
 
 def test_a_way_back_that_failed_too_is_told_with_both_causes(run: Run) -> None:
     told = message_of(run, failed_at("RestartServices"), rollbackFailure=NO_WAY_BACK)
-    assert told.subject == "Session key rotation FAILED, and so did the way back"
+    assert told.subject == "Session key rotation FAILED, and the rollback failed"
     assert told.fields["Error"] == "RolloutFailed: it stopped"
-    assert told.fields["Way back"] == "LabelMoved: it moved on"
+    assert told.fields["Rollback"] == "LabelMoved: it moved on"
     assert "docs/operations.md, LabelMoved" in told.next_steps
     assert told.command.startswith(f"aws secretsmanager describe-secret --secret-id {ARN}")
 
@@ -186,10 +186,10 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
     told = message_of(found, failed_at("RestartServices"), mode="emergency")
     assert told.subject == "Session key rotation FAILED IN AN EMERGENCY"
     assert "The new session key stays" in told.summary
-    assert "never put back" in told.summary
+    assert "never restored" in told.summary
     assert told.next_steps.startswith("Act now. ")
     assert told.fields["Reason"] == FINDING.reason
-    assert told.fields["Pods"] == "not known yet to be rid of the last old pod"
+    assert told.fields["Pods"] == "the last old pod: not yet confirmed gone"
 
 
 def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_report(
@@ -210,7 +210,7 @@ def test_what_would_have_stopped_a_scheduled_rotation_is_told_at_the_end_of_an_e
     run: Run,
 ) -> None:
     failed = ["ClusterUnavailable: the API is silent.", "ServiceUnhealthy: 503"]
-    said = f"failed, and did not stop it: {'; '.join(failed)}"
+    said = f"failed, and did not stop the rotation: {'; '.join(failed)}"
     for ledger in (ledger_until(None), failed_at("RestartServices")):
         told = message_of(emergency(run), ledger, mode="emergency", failedChecks=failed)
         assert told.fields["Checks"] == said
@@ -226,9 +226,9 @@ def test_the_message_of_an_overtaken_run_says_whom_to_follow(run: Run) -> None:
 @pytest.mark.parametrize(
     ("stopped_at", "purged", "impact"),
     [
-        ("DeliverKey", {}, "None that is known: no restart was finished"),
+        ("DeliverKey", {}, "None known: no restart completed"),
         ("PurgeSessions", {}, "no session was deleted"),
-        ("PurgeSessions", {"finished": False, "deleted": 12}, "12 sessions were ended so far"),
+        ("PurgeSessions", {"finished": False, "deleted": 12}, "Sessions ended so far: 12"),
         ("ValidateRotation", {"finished": True}, "Sessions: 40 ended"),
     ],
 )
@@ -252,7 +252,7 @@ def test_the_first_message_says_when_what_for_and_what_it_does_to_users(run: Run
         "Restart": "web-console, auth-service, one rolling restart each.",
         "Run": f"rot-{NEW}",
     }
-    assert message.next_steps.startswith("You need not do anything.")
+    assert message.next_steps.startswith("No action is needed.")
 
 
 def test_the_first_message_of_an_emergency_is_not_taken_for_a_planned_one(run: Run) -> None:
@@ -262,7 +262,7 @@ def test_the_first_message_of_an_emergency_is_not_taken_for_a_planned_one(run: R
 
 
 def test_sessions_that_were_not_all_counted_are_at_least_so_many(run: Run) -> None:
-    assert "more than 90000 sessions" in started(run, sessions=90_000, counted=False).text
+    assert "more than 90,000 sessions" in started(run, sessions=90_000, counted=False).text
 
 
 def test_every_subject_fits_an_e_mail(run: Run) -> None:
@@ -281,7 +281,7 @@ def test_every_message_has_the_facts_of_the_runbook_and_says_what_is_to_do(run: 
         assert message.summary.endswith(".")
         assert message.next_steps.endswith(":" if message.command else ".")
         assert message.command in message.text
-        assert "None" not in message.text.replace("None that is known", "")
+        assert "None" not in message.text.replace("None known", "")
         assert all(len(name) < 9 for name in message.fields)
 
 
@@ -296,5 +296,5 @@ def test_a_run_that_a_finding_has_started_names_its_type_and_id() -> None:
     origin = Origin("finding", ASKED, found)
     told = started(Run(NEW, ARN, "emergency", OLD, origin))
     assert told.fields["Reason"] == (
-        f"A GuardDuty finding can mean that the key is exposed. Finding: {found}."
+        f"A GuardDuty finding may mean that the key is exposed. Finding: {found}."
     )

@@ -55,14 +55,14 @@ def test_all_channels_are_told_at_the_same_time() -> None:
 def test_one_channel_of_several_that_is_down_is_a_note_and_stops_no_rotation() -> None:
     down, up = FakeChannel(down=True, name="slack"), FakeChannel()
     assert telling(up).check_ready() is None
-    note = "A message would not be told on every channel. slack: the slack did not take it"
+    note = "Not every channel can report a rotation. slack: the slack did not take it"
     assert telling(down, up).check_ready() == note
     assert up.told == []
 
 
 def test_channels_that_are_all_down_would_log_users_out_unannounced() -> None:
     down = FakeChannel(down=True), FakeChannel(down=True, name="bus")
-    with pytest.raises(errors.NotificationFailed, match="Nobody would be told") as told:
+    with pytest.raises(errors.NotificationFailed, match="No channel can report") as told:
         telling(*down).check_ready()
     assert "topic: the topic did not" in str(told.value)
     assert "bus: the bus did not" in str(told.value)

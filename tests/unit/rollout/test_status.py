@@ -172,7 +172,7 @@ def test_what_waiting_cannot_mend_fails_by_name(
     ("seen", "words"),
     [
         ({"paused": True}, ("Deployment web-console", "rollout resume deployment/web-console")),
-        ({"desired": 0}, ("Deployment web-console", "asks for 0 replicas")),
+        ({"desired": 0}, ("Deployment web-console", "has 0 replicas")),
         (
             {"kind": "StatefulSet", "keeps_old": "update strategy OnDelete"},
             ("StatefulSet web-console", "has update strategy OnDelete", "old pods stay"),

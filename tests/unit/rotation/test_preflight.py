@@ -34,7 +34,7 @@ def test_an_environment_that_does_not_answer_is_not_waited_for() -> None:
     silent = Problem("ClusterUnavailable", "silent")
     problems, _ = find_problems([slow, slow, slow, slow], watch)
     assert problems[:2] == [silent, silent]
-    assert problems[2].message.startswith("2 of 4 checks were not made")
+    assert problems[2].message.startswith("2 of 4 checks were not run")
 
 
 def test_no_defect_of_a_check_stops_the_others_or_shows_a_value() -> None:

@@ -132,7 +132,7 @@ def test_an_emergency_and_a_way_back_have_no_way_back(
     mode: run_run.Mode, store: FakeSecretStore, failing: Run
 ) -> None:
     before = store.labels()
-    with pytest.raises(errors.RollbackRefused, match="no way back"):
+    with pytest.raises(errors.RollbackRefused, match="has no rollback"):
         restore(store, replace(failing, mode=mode))
     assert store.labels() == before
 

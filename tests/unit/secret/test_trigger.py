@@ -71,7 +71,7 @@ def test_what_a_bare_rotate_secret_means_is_configured(mode: Mode) -> None:
     assert outside == Trigger(
         "manual",
         mode,
-        "Somebody called rotate-secret. It was outside the rotation window of " + CRON + ".",
+        "rotate-secret was called manually. It was outside the rotation window of " + CRON + ".",
     )
     inside = classify(NEW, on(CRON, "2h"), utc("2026-12-01T03:30"), mode)
     reason = "The rotation window was open: 2026-12-01 03:00 to 2026-12-01 05:00 UTC."
@@ -155,13 +155,13 @@ def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
 @pytest.mark.parametrize(
     ("schedule", "summary"),
     [
-        (on("rate(10 days)"), "not known without a NextRotationDate"),
+        (on("rate(10 days)"), "unknown without a NextRotationDate"),
         (on("rate(10 days)", None, "2026-11-01T23:59:59"), "NextRotationDate has passed"),
-        (on("rate(5 weeks)"), "rate() is none"),
+        (on("rate(5 weeks)"), "rate() is not a form"),
         (on("at(2026-12-01)"), "neither cron() nor rate()"),
-        (on("cron(15 3 * * ? *)"), "cron() is none"),
-        (on("cron(0 3 * * ? 2026)"), "cron() is none"),
-        (on("cron(0 3 * * * *)"), "cron() is none"),
+        (on("cron(15 3 * * ? *)"), "cron() is not a form"),
+        (on("cron(0 3 * * ? 2026)"), "cron() is not a form"),
+        (on("cron(0 3 * * * *)"), "cron() is not a form"),
         (on("cron(0 3 * *)"), "six fields"),
         (on("cron(0 25 * * ? *)"), "a field of cron()"),
         (on("cron(0 9-3 * * ? *)"), "runs backwards"),
@@ -175,7 +175,7 @@ def test_what_cannot_be_told_for_sure_is_manual_and_says_so(
 ) -> None:
     told = classify(NEW, schedule, utc("2026-12-01T03:30"), "emergency")
     assert (told.kind, told.mode) == ("manual", "emergency")
-    assert "not sure" in told.reason
+    assert "uncertain" in told.reason
     assert summary in told.reason
 
 

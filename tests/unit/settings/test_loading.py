@@ -117,7 +117,7 @@ def test_prefixes_are_a_list() -> None:
         ("sess ion:", "with a space"),
         ("session:\n", "with a space"),
         ("a" * 65, "more than 64 characters"),
-        (",".join("abcdefghi"), "9 prefixes; 8 are the most"),
+        (",".join("abcdefghi"), "9 prefixes; at most 8"),
         ("session:,session:", "overlaps"),
         ("sess,cache:,session:", "overlaps: 'session:' begins with 'sess'"),
         ("spring:session:sessions:,a:,spring:session:", "overlaps"),
@@ -453,7 +453,7 @@ def test_what_vault_needs_and_is_there_is_taken(given: dict[str, str]) -> None:
         ),
         (
             {"VAULT_ADDRESS": "http://vault.test:8200"},
-            "VAULT_ADDRESS http://vault.test:8200 is not https, and not this machine itself",
+            "VAULT_ADDRESS http://vault.test:8200 is not https, and not a loopback address",
         ),
         (
             {"VAULT_ADDRESS": "http://127.0.0.1.vault.test"},

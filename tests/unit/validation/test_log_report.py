@@ -41,7 +41,9 @@ def test_the_error_of_a_thousand_pods_names_some_and_counts_the_rest() -> None:
     assert len(str(told.value)) < 1000
 
 
-SEVERAL = "a: 1 of 4 pods do not carry the run's stamp, 2 of 3 pods were not read; b: no pod exists"
+SEVERAL = (
+    "a: 1 of 4 pods do not carry the run's annotations, 2 of 3 pods were not read; b: no pod exists"
+)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ SEVERAL = "a: 1 of 4 pods do not carry the run's stamp, 2 of 3 pods were not rea
         ((), ""),
         ((WHOLE,), ""),
         ((PodCount("web", 0, 0, 0),), "web: no pod exists"),
-        ((PodCount("web", 3, 1, 1),), "web: 2 of 3 pods do not carry the run's stamp"),
+        ((PodCount("web", 3, 1, 1),), "web: 2 of 3 pods do not carry the run's annotations"),
         ((PodCount("web", 3, 3, 1),), "web: 2 of 3 pods were not read"),
         (
             (PodCount("a", 4, 3, 1), WHOLE, PodCount("b", 0, 0, 0)),
@@ -85,7 +87,7 @@ def test_lines_that_mention_a_key_error_are_counted_and_people_are_told() -> Non
     entry = Report(found, 2, (WHOLE,)).as_entry()
     assert entry["lines"] == {NOT_SET: 2, NOT_32_BYTES: 3, OLD_SESSION: 40}
     assert entry["complete"]
-    assert entry["says"].startswith("5 log lines mention a key error and prove none")
+    assert entry["says"].startswith("Log lines that mention a key error without proving one: 5.")
 
 
 def test_old_sessions_alone_are_nothing_to_tell_people() -> None:

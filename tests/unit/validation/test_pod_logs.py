@@ -216,7 +216,7 @@ def test_no_pod_at_all_and_pods_without_the_stamp_are_no_clean_report() -> None:
     stripped = ServiceLogs("auth-service", ["auth-service-1"], [], [])
     report = pod_logs.read_logs([none, stripped], FakeStopwatch())
     assert report.reason == (
-        "web-console: no pod exists; auth-service: 1 of 1 pods do not carry the run's stamp"
+        "web-console: no pod exists; auth-service: 1 of 1 pods do not carry the run's annotations"
     )
 
 

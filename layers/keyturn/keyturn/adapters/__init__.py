@@ -1,1 +1,1 @@
-"""The only place that knows a vendor: one module each. Vendor errors stop here and become ours."""
+"""The only package that knows vendors. It translates their errors to `keyturn.errors`."""

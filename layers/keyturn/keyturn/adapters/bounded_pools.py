@@ -1,8 +1,8 @@
-"""Keeps urllib3's connections to the limit of the look that uses them, see `deadline`.
+"""Keeps urllib3's connections within the limit of the operation that uses them, see `deadline`.
 
-All HTTP goes through urllib3: by itself, and below boto3, requests and the Kubernetes client. Each
-of them has a pool manager, whose classes of pools and connections are extended here. Nothing is
-decompressed: nobody asks for it, and a small answer could become a huge one.
+All HTTP uses urllib3: directly, and below boto3, requests and the Kubernetes client. Each has a
+pool manager, whose classes of pools and connections are extended here. Nothing is decompressed:
+compression is never requested, and a small response could become a huge one.
 """
 
 import functools
@@ -19,7 +19,7 @@ from keyturn.adapters.deadline import Limit
 
 
 def bound(manager: PoolManager) -> None:
-    """Have the connections that a pool manager makes from now on keep to the limit."""
+    """Make the connections that a pool manager creates from now on keep the limit."""
     manager.pool_classes_by_scheme = {
         scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
     }
@@ -32,7 +32,7 @@ def _bounded(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
 
 
 class _Response(HTTPResponse):
-    """An answer that is read through its limit, the headers included."""
+    """A response that is read within its limit, the headers included."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -46,7 +46,7 @@ class _Response(HTTPResponse):
 
 
 class _Reader(io.RawIOBase):
-    """What a socket reads, as far as the limit goes."""
+    """The bytes that a socket reads, within the limit."""
 
     def __init__(self, raw: io.RawIOBase, limit: Limit) -> None:
         self._raw, self._limit = raw, limit
@@ -86,10 +86,10 @@ class _Bounded(HTTPConnection):
     def request(
         self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
     ) -> None:
-        """Send a request, over a socket that may be of a look before this one.
+        """Send a request, over a socket that an earlier operation may have used.
 
-        botocore has S3 asked first whether it wants the body (`Expect`), and reads an answer to
-        that past the limit. Records are short: they are sent unasked.
+        botocore first asks S3 whether it accepts the body (`Expect`), and reads the answer outside
+        the limit. Records are short: they are sent without asking.
         """
         if self.sock is not None and (limit := deadline.current()):
             limit.watch(self.sock)

@@ -1,6 +1,6 @@
 """The certificate authorities that sign for the cluster, Redis and Vault.
 
-The stack keeps them in a secret of its own, which it makes from its parameters: a certificate is
+The stack creates a secret for them from its parameters: a certificate is
 too long for a function's environment, of which Lambda permits 4,096 bytes (docs/decisions/0021).
 They are read when a connection is made and kept for a minute, so that running functions follow a
 deployment that replaces one.
@@ -45,7 +45,7 @@ class StoredAuthorities:
         self._kept_until = 0.0
 
     def of(self, server: Server) -> Authority:
-        """The Authority of a server, which raises SettingsInvalid and what Secrets Manager does."""
+        """The Authority of a server. Raises SettingsInvalid and Secrets Manager's errors."""
         return partial(self._pem, server)
 
     def _pem(self, server: Server) -> str:
@@ -83,7 +83,7 @@ def context(pem: str, server: Server) -> ssl.SSLContext:
 
 
 def invalid(parameter: str) -> errors.SettingsInvalid:
-    """The error of an authority that is not as its parameter asks for it."""
+    """The error of an authority that does not match its parameter."""
     return errors.SettingsInvalid(
         f"{parameter} is not base64 of certificates in PEM. Nothing was done. Correct it and"
         " deploy."

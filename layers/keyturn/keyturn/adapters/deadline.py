@@ -1,13 +1,13 @@
-"""A hard total deadline for one look at a network, and a bound on the bytes that it reads.
+"""A hard total deadline for one network operation, and a limit of the bytes that it reads.
 
-A socket's time-out ends one read: a server that sends a byte now and then is never late, and name
-resolution has no time-out at all. So a look has a `Limit` as well, of which what it calls asks how
-long it may still wait, and which it tells what it has read.
+A socket's time-out ends one read: a server that sends a byte now and then never exceeds it, and
+name resolution has no time-out at all. So an operation has a `Limit` as well; its callees ask the
+limit how long they may still wait, and count the bytes that they read.
 
-`within` also holds where nobody asks: the look runs on a thread of its own, whose end is not waited
-for any longer than the limit says. Then the sockets of the look are shut down, wherever they are
-used at the moment, so that the thread ends soon and leaves nothing behind. `limited` is for many
-quick looks on a connection that asks before each read (Redis), and costs no thread.
+`within` also holds if no callee asks: the operation runs on a separate thread, and the caller waits
+for its end no longer than the limit. Then the operation's sockets are shut down, wherever they are
+in use, so that the thread ends soon and leaves nothing behind. `limited` is for many short
+operations on a connection that asks before each read (Redis), and costs no thread.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class DeadlineExpired(TimeoutError):
 
 
 class TooMuch(OSError):
-    """The answer is longer than any that is expected."""
+    """The response is longer than any expected one."""
 
 
 class Limit:
-    """How long a look may still take, and how many bytes it may still read.
+    """How long an operation may still take, and how many bytes it may still read.
 
     A limit within a limit ends no later than that one.
     """
@@ -45,7 +45,7 @@ class Limit:
         self._lock = threading.Lock()
 
     def remaining(self) -> float:
-        """The seconds that are left. Raises DeadlineExpired where none are."""
+        """The remaining seconds. Raises DeadlineExpired if there are none."""
         left = self._ends - time.monotonic()
         if left <= 0:
             raise DeadlineExpired
@@ -58,16 +58,16 @@ class Limit:
             raise TooMuch
 
     def watch(self, used: socket.socket) -> None:
-        """Have a socket shut down when the limit ends the look. Raises DeadlineExpired.
+        """Shut a socket down when the limit ends the operation. Raises DeadlineExpired.
 
-        It is watched through a descriptor of its own: TLS takes the socket's own one away.
+        It is watched through another descriptor: TLS takes over the socket's.
         """
         self.remaining()
         with self._lock:
             self._sockets.append(socket.fromfd(used.fileno(), used.family, used.type))
 
     def end(self, *, shut_down: bool) -> None:
-        """Let go of the sockets; with `shut_down` whoever waits for one of them fails at once."""
+        """Release the sockets; with `shut_down` a thread that waits for one of them fails."""
         with self._lock:
             for watched in self._sockets:
                 if shut_down:
@@ -81,12 +81,12 @@ _current: contextvars.ContextVar[Limit | None] = contextvars.ContextVar("limit",
 
 
 def current() -> Limit | None:
-    """The limit of the look that is under way on this thread."""
+    """The limit of the operation in progress on this thread."""
     return _current.get()
 
 
 def within(seconds: float, most_bytes: int, look: Callable[[], Found]) -> Found:
-    """What a look returns or raises. Raises DeadlineExpired where it has not ended in time."""
+    """The result or error of an operation. Raises DeadlineExpired if it is not done in time."""
     limit, ended = Limit(seconds, most_bytes), Future[Found]()
 
     def run() -> None:
@@ -110,7 +110,7 @@ def within(seconds: float, most_bytes: int, look: Callable[[], Found]) -> Found:
 
 @contextmanager
 def limited(seconds: float, most_bytes: int) -> Iterator[None]:
-    """Give what is called in the block a limit, for those who ask for it."""
+    """Set a limit for the callees of the block that ask for it."""
     token = _current.set(Limit(seconds, most_bytes))
     try:
         yield

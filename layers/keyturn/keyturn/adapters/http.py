@@ -1,4 +1,4 @@
-"""Looks at URLs: urllib3 with certificate checks, no redirects followed, time and size bounded."""
+"""Requests URLs: urllib3 with certificate checks, no redirects followed, time and size bounded."""
 
 from functools import partial
 
@@ -16,15 +16,15 @@ HEADER_BYTES = 64 * 1024
 
 
 class UrllibWeb:
-    """One look at a URL, with a fresh connection so that a balancer may choose any pod."""
+    """One request to a URL, with a fresh connection so that a balancer may choose any pod."""
 
     def look(self, url: str) -> Answer:
-        """GET the URL. Raises ServiceUnhealthy where nothing answers in time."""
+        """GET the URL. Raises ServiceUnhealthy if there is no response in time."""
         try:
             return deadline.within(SECONDS, HEADER_BYTES + BODY_BYTES, partial(_get, url))
         except deadline.DeadlineExpired as late:
             raise errors.ServiceUnhealthy(
-                f"{url} does not answer in full within {SECONDS:g} s."
+                f"{url} does not send a complete response within {SECONDS:g} s."
             ) from late
         except (urllib3.exceptions.HTTPError, OSError) as silent:
             raise errors.ServiceUnhealthy(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def executions(settings: CalledSettings) -> "StepFunctionsRuns":
-    """The executions of the state machine, as a function that is called looks them up."""
+    """The executions of the state machine, for a function that looks up its own call."""
     from keyturn.adapters.aws.step_functions import StepFunctionsRuns
 
     return StepFunctionsRuns(settings.state_machine_arn)
@@ -58,7 +58,7 @@ def notifications(settings: NotificationSettings, secret_arn: "SecretArn") -> No
 
 
 def sessions(settings: SessionSettings) -> session_store.SessionStore:
-    """The session store, with the login that is configured."""
+    """The session store, with the configured login."""
     from keyturn.adapters.redis.credentials import ElastiCacheToken, StoredPassword, is_serverless
     from keyturn.adapters.redis.sessions import RedisSessions
 
@@ -90,7 +90,7 @@ def _authorities(settings: TrustSettings) -> "StoredAuthorities":
 
 
 def delivery(api: "KubernetesApi", settings: DeliverKeySettings) -> strategy.DeliveryStrategy:
-    """The delivery mode that is configured."""
+    """The configured delivery strategy."""
     from keyturn.adapters.kubernetes.secrets import KubernetesExternalSecret, KubernetesSecret
 
     if settings.delivery_mode == "none":
@@ -109,7 +109,7 @@ def delivery(api: "KubernetesApi", settings: DeliverKeySettings) -> strategy.Del
 def _vault_delivery(
     api: "KubernetesApi", settings: DeliverKeySettings
 ) -> strategy.DeliveryStrategy:
-    """Delivery to Vault, and on by the Vault Secrets Operator where its resource is named."""
+    """Delivery to Vault, continued by the Vault Secrets Operator if its resource is named."""
     from keyturn.adapters.kubernetes.secrets import KubernetesSecret
     from keyturn.adapters.kubernetes.vault_secrets_operator import KubernetesStaticSecret
     from keyturn.adapters.vault.kv_secret import KvSecret

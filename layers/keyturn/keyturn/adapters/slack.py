@@ -1,11 +1,9 @@
-"""Tells people in Slack, through a webhook whose URL is kept in a secret of its own.
+"""Posts messages to Slack, through a webhook whose URL is in a secret.
 
-The URL is a password: who has it can write to the channel. It is read when it is needed, and is in
-no error and no log. All text is escaped, so that it can mention nobody. What is too long for Slack
-is cut, since Slack refuses a whole message for one long part.
-
-A post is tried once more where Slack asks for a short wait (429), fails, or does not answer: rather
-a message twice than none.
+The URL is a password: its holder can write to the channel. It is read when it is needed, and is in
+no error and no log. All text is escaped, so that it can mention no one. Long text is cut, since
+Slack refuses a whole message for one long part. A post is retried once if Slack asks for a short
+wait (429), fails, or does not answer: a message twice is better than none.
 
 Source: Slack, "Incoming webhooks", "Rate limits", "Formatting text", Block Kit reference.
 """
@@ -63,14 +61,14 @@ class Slack:
             answer = _post(url, body, min(TRY_SECONDS, left - wait))
         if isinstance(answer, str):
             raise errors.NotificationFailed(f"Slack did not answer ({answer}).")
-        status, _, said = answer
+        status, _, body = answer
         if status != 200:
             raise errors.NotificationFailed(
-                f"Slack did not take the message: HTTP {status}{_word(said)}."
+                f"Slack rejected the message: HTTP {status}{_word(body)}."
             )
 
     def check_ready(self) -> None:
-        """Read the webhook's URL. Slack has no call that would try it without a message."""
+        """Read the webhook's URL. Slack has no call that would test it without a message."""
         self._url()
 
     def _url(self) -> str:
@@ -91,7 +89,7 @@ Answer = tuple[int, str, bytes]
 
 
 def _post(url: str, body: bytes, seconds: float) -> Answer | str:
-    """The status, Retry-After and text of Slack's answer, or what kind of silence it was."""
+    """The status, Retry-After and text of Slack's response, or the kind of failure without one."""
     try:
         return deadline.within(
             seconds, HEADER_BYTES + ANSWER_BYTES, partial(_ask, url, body, seconds)
@@ -111,13 +109,13 @@ def _ask(url: str, body: bytes, seconds: float) -> Answer:
             redirect=False,
             preload_content=False,
         )
-        said = answer.read(ANSWER_BYTES)
+        body = answer.read(ANSWER_BYTES)
         answer.close()
-    return answer.status, answer.headers.get("retry-after", ""), said
+    return answer.status, answer.headers.get("retry-after", ""), body
 
 
 def _wait(answer: Answer | str) -> float | None:
-    """How long to wait before the second try; None where it would be of no use. Pure."""
+    """The wait before the second attempt; None if it would be useless. Pure."""
     if isinstance(answer, str) or answer[0] >= 500:
         return 0.0
     status, after, _ = answer
@@ -127,7 +125,7 @@ def _wait(answer: Answer | str) -> float | None:
 
 
 def blocks(message: Message) -> list[Block]:
-    """A message in Slack's blocks: header, what is true, the facts, what to do, the kind. Pure."""
+    """A message in Slack's blocks: header, summary, facts, next steps, kind. Pure."""
     header = {"type": "plain_text", "text": escaped(message.subject, HEADER_LETTERS)}
     names = list(message.fields)
     fields = [_field(name, message.fields[name]) for name in names]
@@ -144,7 +142,7 @@ def blocks(message: Message) -> list[Block]:
 
 
 def escaped(text: str, letters: int) -> str:
-    """A text that says itself alone in Slack, cut so that it has at most so many letters. Pure."""
+    """Plain text for Slack, escaped and cut to at most so many characters. Pure."""
     pieces, length = [], 0
     for letter in text:
         piece = ESCAPES.get(letter, letter)
@@ -163,12 +161,12 @@ def _section(text: str, *, before: str = "", after: str = "") -> Block:
     return {"type": "section", "text": _text(text, TEXT_LETTERS, before=before, after=after)}
 
 
-def _field(name: str, said: str) -> Block:
-    return _text(said, FIELD_LETTERS, before=f"*{name}*\n")
+def _field(name: str, value: str) -> Block:
+    return _text(value, FIELD_LETTERS, before=f"*{name}*\n")
 
 
 def _text(text: str, letters: int, *, before: str = "", after: str = "") -> Block:
-    """Slack's text; `verbatim` keeps it from making links and mentions of what looks like one."""
+    """Slack's text; `verbatim` prevents links and mentions."""
     quoted = escaped(text, letters - len(before) - len(after))
     return {"type": "mrkdwn", "text": f"{before}{quoted}{after}", "verbatim": True}
 
@@ -181,7 +179,7 @@ def _read(stored: str) -> str:
     return str(found.get("url", "")) if isinstance(found, dict) else ""
 
 
-def _word(said: bytes) -> str:
-    """Slack's own word for what is wrong, such as `no_service`; nothing else of its answer."""
-    text = said.decode("ascii", "replace").strip()
+def _word(body: bytes) -> str:
+    """Slack's own error code, such as `no_service`; nothing else of its response."""
+    text = body.decode("ascii", "replace").strip()
     return f", {text}" if re.fullmatch(r"[a-z_]{1,40}", text) else ""

@@ -1,14 +1,15 @@
-"""Have the External Secrets Operator bring the promoted key, and wait until it is there.
+"""Have the External Secrets Operator deliver the promoted key, and wait for the proof.
 
-The request is one annotation. A status alone proves nothing: `Ready` stays true from the sync
-before, `syncedResourceVersion` returns to an earlier value where a controller removes the
-annotation, and what the operator read may have been the old value. The delivery is done when the
-operator has completed a sync that began in a later second than the first request (`refreshTime` has
-whole seconds) and the Kubernetes Secret, read back, holds the promoted key.
+The request is one annotation. A status alone proves nothing: `Ready` stays true from an earlier
+sync, `syncedResourceVersion` returns to an earlier value if a controller removes the annotation,
+and the operator may have read the old value.
 
-A further sync is requested where the last one brought the old value, where it began in the very
-second of the first request and so proves nothing, and where none comes: the answer to a request may
+The delivery is done when the operator has completed a sync that began in a later second than the
+first request (`refreshTime` has whole seconds) and the Kubernetes Secret, read back, holds the
+promoted key. Another sync is requested if the last one delivered the old value, if it began in the
+second of the first request and so proves nothing, and if none begins: the response to a request may
 have been lost.
+
 Source: external-secrets, `externalsecret_controller.go` (`shouldRefresh`, `markAsDone`).
 """
 
@@ -30,7 +31,7 @@ ANSWER_LIMIT = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class ExternalSecret:
-    """What matters of an ExternalSecret (external-secrets.io) and its status."""
+    """The relevant fields of an ExternalSecret (external-secrets.io) and its status."""
 
     name: str
     writes: str
@@ -43,7 +44,7 @@ class ExternalSecret:
 
 
 class Operator(Protocol):
-    """An ExternalSecret, as a delivery needs it."""
+    """The operations on an ExternalSecret that a delivery needs."""
 
     name: str
 
@@ -63,7 +64,7 @@ class ExternalSecretsDelivery:
     secret_name: str
 
     def check_ready(self) -> None:
-        """Prove that a sync could bring the key; change nothing.
+        """Verify that a sync could deliver the key; change nothing.
 
         Raises ServiceNotFound, SyncImpossible, DeliveryRefused, AccessDenied.
         """
@@ -77,13 +78,13 @@ class ExternalSecretsDelivery:
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Ask for a sync, or look how far it is. Raises SyncOverdue, DeliveryRefused."""
+        """Request a sync, or check its progress. Raises SyncOverdue, DeliveryRefused."""
         seen = self.operator.read()
         held = self.target.read()
         if held.contains(promoted.key) and (
             not last or synced_since(seen, parse_timestamp(last["startedAt"]))
         ):
-            done = self._progress("done", last, summary="the operator has brought the key")
+            done = self._progress("done", last, summary="the operator has delivered the key")
             return {**done, "delivery": held.resource_version}
         self._refuse_immutable(held)
         if last and at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
@@ -105,19 +106,19 @@ class ExternalSecretsDelivery:
         return [location_of(self.target)]
 
     def _refuse_immutable(self, held: SecretContent) -> None:
-        """Wait for no sync that cannot come."""
+        """Refuse a configuration with which no sync would deliver the key."""
         if held.immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the operator cannot write the new key."
-                " Replace it with one that is not."
+                " Replace it with a mutable one."
             )
 
     def _ask(self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime) -> DeliverKeyEntry:
-        """Annotate with a token that names the version and the try, so that a retry is the same."""
+        """Annotate with a token of the version and the attempt, so that a retry is the same."""
         asked = last.get("asked", 0) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
         now: DeliverKeyEntry = {"asked": asked, "askedAt": format_timestamp(at)}
-        return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
+        return self._progress("waiting", now, summary=f"sync requested ({asked})")
 
     def _progress(
         self, state: Literal["waiting", "done"], last: DeliverKeyEntry, *, summary: str
@@ -134,32 +135,32 @@ class ExternalSecretsDelivery:
 
 
 def sync_blocker(found: ExternalSecret, secret_name: str) -> str | None:
-    """Why the ExternalSecret would never bring the new key, if so. Pure."""
+    """Why the ExternalSecret would never deliver the new key, if so. Pure."""
     if found.writes != secret_name:
-        return f"fills the Secret {found.writes}, and the pods read {secret_name}."
+        return f"writes the Secret {found.writes}, but the pods read {secret_name}."
     if found.refresh_policy == "CreatedOnce":
         return "has refreshPolicy CreatedOnce: it ignores every request. Make it Periodic."
     if found.refresh_policy == "Periodic" and not _is_positive(found.refresh_interval):
         return "has refreshInterval 0: once synced, it ignores every request. Give it an interval."
     if found.immutable:
-        return "makes its Secret immutable. Take target.immutable away."
+        return "makes its Secret immutable. Remove target.immutable."
     if found.pinned:
-        return "is pinned to one version of the secret. Take remoteRef.version away."
+        return "is pinned to one version of the secret. Remove remoteRef.version."
     return None
 
 
 def synced_since(seen: ExternalSecret, request: datetime) -> bool:
     """Whether a whole sync began after a request, and has ended. Pure.
 
-    `refreshTime` is when the sync began, cut to the second: a sync of the second of the request may
-    have begun before it. The operator runs one sync of an ExternalSecret at a time, so that none
-    that began before is still to write.
+    `refreshTime` is the start of the sync, truncated to the second: a sync in the second of the
+    request may have begun before it. The operator runs one sync of an ExternalSecret at a time, so
+    no sync that began earlier can still write.
     """
     return seen.ready and seen.refreshed_at is not None and seen.refreshed_at > request
 
 
 def may_be_synced_since(seen: ExternalSecret, request: datetime) -> bool:
-    """Whether the last sync that has ended may be the one that a request started. Pure."""
+    """Whether the last completed sync may be the one that a request started. Pure."""
     second = request.replace(microsecond=0)
     return seen.ready and seen.refreshed_at is not None and seen.refreshed_at >= second
 
@@ -167,12 +168,12 @@ def may_be_synced_since(seen: ExternalSecret, request: datetime) -> bool:
 def _is_to_be_asked_again(seen: ExternalSecret, asked_at: datetime, at: datetime) -> bool:
     """Whether the last request was answered without a proof, or not in time.
 
-    A request of the same second would prove no more.
+    Another request in the same second would prove no more.
     """
     unproved = may_be_synced_since(seen, asked_at) and at - asked_at >= timedelta(seconds=1)
     return unproved or at - asked_at > ANSWER_LIMIT
 
 
 def _is_positive(duration: str) -> bool:
-    """Whether a Go duration such as '1h0m0s' is longer than nothing."""
+    """Whether a Go duration such as '1h0m0s' is above zero."""
     return not duration.startswith("-") and bool(re.search("[1-9]", duration))

@@ -1,8 +1,8 @@
-"""Which key is delivered: the answer of `deliver_key` to the watch's question about drift.
+"""Compare the delivered key: the answer of `deliver_key` to the drift check of `watch_key`.
 
-It compares fingerprints, in the one function that may read the key and where it is delivered. A key
-that is marked as exposed is recognised by the mark's fingerprint, or by the value of the version
-that is marked, while Secrets Manager has it. The answer names ids and fingerprints, never a key.
+Fingerprints are compared in the one function that may read the key and its delivery targets. A key
+that is marked as exposed is recognised by the mark's fingerprint, or by the value of the marked
+version, while Secrets Manager has it. The answer has ids and fingerprints, never a key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from keyturn.secret.exposure import Mark, fingerprint_of
 def inspect_delivery(
     source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark]
 ) -> dict[str, Any]:
-    """The whole answer: what is delivered, and the version that was current then.
+    """The whole answer: the delivered key, and the version that was current then.
 
-    Raises KeyInvalid, and what the delivery's places raise.
+    Raises KeyInvalid, and the errors of the delivery targets.
     """
     current = staging_labels.labelled(source.labels(), staging_labels.AWSCURRENT)
     return {
@@ -31,9 +31,9 @@ def inspect_delivery(
 def inspect(
     source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark], current: str | None
 ) -> dict[str, str | None]:
-    """What is delivered: the current key, an exposed one (of which version), another, or unknown.
+    """Which key is delivered: the current, an exposed (and its version), another, or unknown.
 
-    Of several places it is the worst that counts: an operator would bring it to the others.
+    With several targets the worst result counts: an operator would sync it to the others.
     """
     places = delivery.locations()
     if not places or current is None:

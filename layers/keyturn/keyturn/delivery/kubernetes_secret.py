@@ -14,7 +14,7 @@ from keyturn.secret.key import SessionKey
 
 @dataclass(frozen=True)
 class SecretContent:
-    """What the Kubernetes Secret holds now. `value` is key material and is never shown."""
+    """The content of the Kubernetes Secret. `value` is key material and is never shown."""
 
     value: str | None = field(repr=False)
     resource_version: str
@@ -32,7 +32,7 @@ class TargetSecret(Protocol):
     name: str
 
     def read(self) -> SecretContent:
-        """Read the target. Raises ServiceNotFound where it does not exist."""
+        """Read the target. Raises ServiceNotFound if it does not exist."""
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
         """Write if unchanged since `resource_version`, else raise DeliveryConflict."""
@@ -40,14 +40,14 @@ class TargetSecret(Protocol):
 
 @dataclass(frozen=True)
 class KubernetesSecretDelivery:
-    """Writes one field of one Kubernetes Secret, if nobody has changed it since it was read."""
+    """Writes one field of one Kubernetes Secret, if it has not changed since it was read."""
 
     target: TargetSecret
 
     def check_ready(self) -> None:
-        """Prove that the field could be written; change nothing.
+        """Verify that the field could be written; change nothing.
 
-        The dry run writes back what is there, so that no key travels. Raises ServiceNotFound,
+        The dry run writes the present value, so that no key is sent. Raises ServiceNotFound,
         DeliveryRefused, AccessDenied, DeliveryConflict.
         """
         found = self.target.read()
@@ -57,11 +57,11 @@ class KubernetesSecretDelivery:
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Write the key where it is not there yet, and read it back.
+        """Write the key unless it is already there, and read it back.
 
-        That it is still current is seen once more between the read and the write: whatever a later
-        rotation delivers in the meantime, the write then meets another revision and is refused.
-        Raises Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
+        Between the read and the write the version is verified to be current. If a later rotation
+        delivers its key in the meantime, the write finds another revision and is refused. Raises
+        Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
         """
         found = self.target.read()
         written = not found.contains(promoted.key)
@@ -72,8 +72,8 @@ class KubernetesSecretDelivery:
             found = self.target.read()
             if not found.contains(promoted.key):
                 raise errors.DeliveryNotProven(
-                    f"{self.target.name} was written, and what was read back is not the promoted"
-                    " key. No pod was restarted. Find what else writes it (an operator, GitOps)."
+                    f"{self.target.name} was written, but the value read back is not the promoted"
+                    " key. No pod was restarted. Find the other writer (an operator, GitOps)."
                 )
         return {
             "state": "done",
@@ -94,17 +94,17 @@ class KubernetesSecretDelivery:
         if found.immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the new key cannot be written into it."
-                " Replace it with one that is not."
+                " Replace it with a mutable one."
             )
         if found.owner:
             raise errors.DeliveryRefused(
-                f"{self.target.name} belongs to {found.owner}, which would overwrite what we write."
-                " Use DeliveryMode external-secrets, or let it go of the Secret."
+                f"{self.target.name} belongs to {found.owner}, which would overwrite the new key."
+                " Use DeliveryMode external-secrets, or remove the Secret from that owner."
             )
 
 
 def location_of(target: TargetSecret) -> KeyLocation:
-    """Which key a Kubernetes Secret has; a Secret that is gone has none."""
+    """The key in a Kubernetes Secret; a missing Secret has none."""
     try:
         return KeyLocation(target.name, secret_key.fingerprint_of(target.read().value))
     except errors.ServiceNotFound:

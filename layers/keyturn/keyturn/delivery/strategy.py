@@ -1,10 +1,10 @@
 """Deliver the promoted key to where the pods read it, and prove that it arrived.
 
-A `DeliveryStrategy` is one `DeliveryMode`, and each has a module in this package; `NoDelivery`
-(mode `none`: the pods read Secrets Manager themselves) is here. The proof is the same for all: the
-value that the pods will read is read back and compared. A pod is never restarted on "sync
-requested". The value is compared again once all pods were restarted (`confirm_delivery`), in case
-another writer replaced it in between.
+Each `DeliveryMode` is a `DeliveryStrategy` with a module in this package; `NoDelivery` (mode
+`none`: the pods read Secrets Manager themselves) is here. The proof is the same for all: the value
+that the pods will read is read back and compared. A requested sync alone never causes a restart.
+After all pods were restarted the value is compared again (`confirm_delivery`), in case another
+writer replaced it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from keyturn.secret.key import SessionKey
 
 @dataclass(frozen=True)
 class KeyLocation:
-    """One place that pods, or an operator for them, read the key from; None where it has none."""
+    """The key in one target that pods, or an operator, read; None if the target has no key."""
 
     target: str
     fingerprint: str | None
@@ -31,7 +31,7 @@ class KeyLocation:
 
 @dataclass(frozen=True)
 class PromotedKey:
-    """The key to deliver, the version that it is the key of, and a look whether it still is."""
+    """The key to deliver, its version, and a check that the version is still current."""
 
     key: SessionKey
     version: str
@@ -39,29 +39,30 @@ class PromotedKey:
 
 
 class DeliveryStrategy(Protocol):
-    """One way for the key to get to the pods."""
+    """A strategy that delivers the key to the pods."""
 
     def check_ready(self) -> str | None:
-        """Prove that the key could be delivered; change nothing. Returns what is worth a note."""
+        """Verify that the key could be delivered; change nothing. Returns notes."""
 
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Bring the key, or look how far it is; `last` is what the last call returned.
+        """Deliver the key, or check the progress; `last` is the result of the last call.
 
-        Returns `state` ('done' or 'waiting'), `target`, `written`, what the next call needs, and
-        when done `delivery`: the revision of what the pods read, which any later write changes.
+        Returns `state` ('done' or 'waiting'), `target`, `written`, the input of the next call, and
+        when done `delivery`: the revision of the object that the pods read, which any later write
+        changes.
         """
 
     def contains(self, promoted: PromotedKey) -> bool:
-        """Whether what the pods read is the promoted key; it only looks."""
+        """Whether the pods would read the promoted key; writes nothing."""
 
     def locations(self) -> list[KeyLocation]:
-        """Which key there is in each place of the delivery; it only looks."""
+        """The key in each target of the delivery; writes nothing."""
 
 
 class KeySource(staging_labels.LabelStore, exposure.KeyStore, Protocol):
-    """Where the promoted key is read from."""
+    """The source of the promoted key."""
 
     def read(self, version: str) -> str:
         """Read the secret document of a version."""
@@ -70,10 +71,10 @@ class KeySource(staging_labels.LabelStore, exposure.KeyStore, Protocol):
 def deliver(
     source: KeySource, delivery: DeliveryStrategy, version: str, ledger: Ledger, at: datetime
 ) -> DeliverKeyEntry:
-    """Bring the key of `version` to the pods' reach, or look how far it is on its way.
+    """Deliver the key of `version`, or check the progress of its delivery.
 
-    Returns the ledger's entry: the way's progress, both fingerprints, when it began, and how long
-    it took where it took several calls. Raises KeyInvalid and what the way raises.
+    Returns the ledger's entry: the strategy's progress, both fingerprints, when it began, and how
+    long it took if it took several calls. Raises KeyInvalid and the errors of the strategy.
     """
     found = ledger.get("deliver_key")
     last: DeliverKeyEntry = found if found and found.get("state") == "waiting" else {}
@@ -93,32 +94,32 @@ def deliver(
 def confirm_delivery(
     source: KeySource, delivery: DeliveryStrategy, version: str, ledger: Ledger
 ) -> ConfirmDeliveryEntry:
-    """See that the pods, which were restarted since, still read the key that was delivered.
+    """Verify after the restarts that the pods still read the key that was delivered.
 
-    It writes nothing: pods may hold another key by now, and only a restart mends that. Raises
+    It writes nothing: pods may hold another key by now, and only a restart corrects that. Raises
     DeliveryOverwritten.
     """
     target, promoted = delivery_of(ledger).get("target"), promoted_key(source, version)
     if not delivery.contains(promoted):
         raise errors.DeliveryOverwritten(
-            f"{target} held the new key, and holds another now: something else"
-            " wrote it while pods were restarted, and they may have started with that one. Stop the"
-            " other writer (an operator, GitOps) before the next run, which delivers the key and"
-            " restarts every service once more."
+            f"{target} no longer holds the new key: another writer changed it"
+            " during the restart, and pods may have started with another key. Stop the other writer"
+            " (an operator, GitOps), then retry the run, which delivers the key and restarts every"
+            " service again."
         )
     return {"target": target, "fingerprint": promoted.key.fingerprint}
 
 
 class NoDelivery:
-    """The pods read Secrets Manager when they start: the promotion was the delivery."""
+    """The pods read Secrets Manager when they start: the promotion is the delivery."""
 
     def check_ready(self) -> None:
-        """Nothing has to be ready."""
+        """No target has to be verified."""
 
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Say so; that the version is current was confirmed before this step."""
+        """Report done; this step has already verified that the version is current."""
         return {
             "state": "done",
             "target": "Secrets Manager, read by the pods",
@@ -127,16 +128,16 @@ class NoDelivery:
         }
 
     def contains(self, promoted: PromotedKey) -> bool:
-        """Nothing stands between the pods and the current version."""
+        """The pods read the current version directly."""
         return True
 
     def locations(self) -> list[KeyLocation]:
-        """There is no place but Secrets Manager."""
+        """There is no target other than Secrets Manager."""
         return []
 
 
 def check_readable(source: KeySource) -> None:
-    """See that the key in use can be read, and is one. Raises KeyInvalid, AccessDenied."""
+    """Verify that the current key can be read and is valid. Raises KeyInvalid, AccessDenied."""
     current = staging_labels.labelled(source.labels(), staging_labels.AWSCURRENT)
     if current is not None:
         secret_key.parse_document(source.read(current))
@@ -148,13 +149,14 @@ def promoted_key(source: KeySource, version: str) -> PromotedKey:
     try:
         exposure.refuse_exposed(source, version, found.fingerprint)
     except errors.KeyExposed:
-        # An emergency may have marked it since it was seen to be current: then that has overtaken.
+        # An emergency may have marked the version after it was verified to be current: then it has
+        # overtaken this run.
         staging_labels.confirm_current(source, version)
         raise
     return PromotedKey(found, version, partial(staging_labels.confirm_current, source, version))
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:
-    """The name of the key before, for the record; None where its version is gone or malformed."""
+    """The previous key's fingerprint, for the record; None if its version is gone or invalid."""
     previous = ledger["rotation"].get("previousVersion") if "rotation" in ledger else None
     return exposure.fingerprint_of(source, previous) if previous else None

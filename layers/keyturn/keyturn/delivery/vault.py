@@ -1,13 +1,13 @@
-"""Bring the promoted key to the secret in Vault that pods read it from, and prove it is there.
+"""Write the promoted key to the secret in Vault that the pods read, and verify it.
 
-A write replaces the whole secret, so it is made of what was read, with the one field changed, and
-Vault takes it only on top of the version that was read (check-and-set). Whatever another client
-writes at the same moment then meets a conflict, or we do, and read again. The way back is the same
-way: the previous value becomes a new version.
+A write replaces the whole secret, so it contains the fields that were read with the one field
+changed, and Vault accepts it only on top of the version that was read (check-and-set). Of two
+concurrent writers one gets a conflict; if it is Keyturn, it reads again. A rollback uses the same
+path: the previous value becomes a new version.
 
-In an emergency the versions that hold an exposed key are destroyed, once the rotation has proved
-that the new one works: they are found by the fingerprints of the key before and of every marked one
-(`secret.exposure`), and the latest version is never one of them. See docs/decisions/0011.
+In an emergency the versions that hold an exposed key are destroyed, once the run has proved that
+the new key works. They are found by the fingerprints of the previous key and of every marked one
+(`secret.exposure`); the latest version is never one of them. See docs/decisions/0011.
 """
 
 import hmac
@@ -34,7 +34,7 @@ from keyturn.run.run import Run
 from keyturn.secret import exposure, key
 from keyturn.secret.key import SessionKey
 
-# Each conflict means that somebody else's write went through.
+# Each conflict means that another write succeeded.
 WRITES_TRIED = 5
 
 
@@ -48,7 +48,7 @@ class SecretVersion:
 
     @property
     def value(self) -> str | None:
-        """The key's field, where it is text."""
+        """The key's field, if it is text."""
         found = self.fields.get(self.key_field)
         return found if isinstance(found, str) else None
 
@@ -59,7 +59,7 @@ class SecretVersion:
 
 @dataclass(frozen=True)
 class VersionMetadata:
-    """A version that Vault knows. What is deleted can be brought back, what is destroyed cannot."""
+    """A version in Vault. A deleted version can be undeleted, a destroyed one cannot."""
 
     number: int
     deleted: bool = False
@@ -67,12 +67,12 @@ class VersionMetadata:
 
 
 class VaultSecret(Protocol):
-    """The secret in Vault, as a delivery needs it."""
+    """The operations on the secret in Vault that a delivery needs."""
 
     name: str
 
     def check_access(self) -> None:
-        """Prove that we may do what a delivery does, and destroy versions; change nothing."""
+        """Verify the permissions of a delivery, and to destroy versions; change nothing."""
 
     def read(self) -> SecretVersion:
         """The latest version. Raises VaultSecretNotFound, VaultVersionDeleted."""
@@ -81,10 +81,10 @@ class VaultSecret(Protocol):
         """Write the field on top of the version that was read. Raises DeliveryConflict."""
 
     def versions(self) -> Sequence[VersionMetadata]:
-        """Every version that there is."""
+        """Every version."""
 
     def value_of(self, version: int) -> str | None:
-        """The field in a version, or None where it cannot be read."""
+        """The field in a version, or None if it cannot be read."""
 
     def destroy(self, versions: Sequence[int]) -> None:
         """Destroy versions for good."""
@@ -97,7 +97,7 @@ class VaultDelivery:
     secret: VaultSecret
 
     def check_ready(self) -> None:
-        """Prove that the key could be delivered; change nothing.
+        """Verify that the key could be delivered; change nothing.
 
         Raises AccessDenied and the errors of Vault.
         """
@@ -107,10 +107,10 @@ class VaultDelivery:
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Write the key where it is not there yet, and read it back.
+        """Write the key unless it is already there, and read it back.
 
-        Returns the version that was written, or holds it already, and the one that it was written
-        upon. Raises Superseded, DeliveryConflict, DeliveryNotProven, the errors of Vault.
+        Returns the version that was written, or that already holds the key, and the version before
+        it. Raises Superseded, DeliveryConflict, DeliveryNotProven, the errors of Vault.
         """
         found = self.secret.read()
         before = None
@@ -119,14 +119,14 @@ class VaultDelivery:
             found = self.secret.read()
             if not found.contains(promoted.key):
                 raise errors.DeliveryNotProven(
-                    f"{self.secret.name} was written, and what was read back is not the promoted"
-                    " key. No pod was restarted. Find what else writes it."
+                    f"{self.secret.name} was written, but the value read back is not the promoted"
+                    " key. No pod was restarted. Find the other writer."
                 )
         return {
             "state": "done",
             "target": self.secret.name,
             "written": before is not None,
-            # Somebody else may have written another field since: check-and-set made ours the next.
+            # Another writer may have changed a field: check-and-set made this the next version.
             "vaultVersion": found.version if before is None else before + 1,
             "vaultVersionBefore": before,
             "destroysExposed": True,
@@ -138,23 +138,23 @@ class VaultDelivery:
         return self.secret.read().contains(promoted.key)
 
     def locations(self) -> list[KeyLocation]:
-        """The latest version; one that is deleted, or never was, has no key."""
+        """The latest version; a deleted or missing one has no key."""
         try:
             return [KeyLocation(self.secret.name, key.fingerprint_of(self.secret.read().value))]
         except (errors.VaultSecretNotFound, errors.VaultVersionDeleted):
             return [KeyLocation(self.secret.name, None)]
 
     def destroy(self, promoted: PromotedKey, exposed: Set[str]) -> DestroyExposedVersionsEntry:
-        """Destroy every version that holds an exposed key; their fingerprints name them.
+        """Destroy every version that holds an exposed key, found by its fingerprint.
 
-        Returns those versions, and those that nobody can look into (deleted, but not destroyed).
-        Raises DeliveryOverwritten where the latest version is not the promoted key; Superseded.
+        Returns those versions, and those that cannot be read (deleted, but not destroyed). Raises
+        DeliveryOverwritten if the latest version is not the promoted key; Superseded.
         """
         latest = self.secret.read()
         if not latest.contains(promoted.key):
             raise errors.DeliveryOverwritten(
-                f"{self.secret.name} does not hold the new key any more, so nothing was destroyed:"
-                " something else wrote it after the rotation."
+                f"{self.secret.name} no longer holds the new key, so nothing was destroyed:"
+                " another writer changed it after the rotation."
             )
         older = [one for one in self.secret.versions() if one.number < latest.version]
         doomed = [one.number for one in older if self._holds_exposed(one, promoted, exposed)]
@@ -167,14 +167,14 @@ class VaultDelivery:
             "target": self.secret.name,
             "destroyed": doomed,
             "unreadable": hidden,
-            "says": _says(self.secret.name, doomed, hidden, exposed),
+            "says": _summary(self.secret.name, doomed, hidden, exposed),
         }
 
     def _write(self, found: SecretVersion, promoted: PromotedKey) -> int:
-        """Write, again upon what somebody else wrote in between; returns the version before ours.
+        """Write, and retry after a concurrent write; returns the version before this one.
 
-        That the key is still current is seen between each read and its write: whatever a later
-        rotation delivers in the meantime is a newer version, and the write is refused.
+        Between each read and its write the version is verified to be current. If a later rotation
+        delivers its key in the meantime, that is a newer version, and the write is refused.
         """
         for attempt in range(1, WRITES_TRIED + 1):
             self._refuse_fieldless(found)
@@ -190,12 +190,12 @@ class VaultDelivery:
         return found.version
 
     def _refuse_fieldless(self, found: SecretVersion) -> None:
-        """A secret without the field is not the one that pods read their key from."""
+        """Refuse a secret without the field: the pods cannot read their key from it."""
         if found.value is None:
             raise errors.VaultSecretNotFound(
                 f"{self.secret.name}, version {found.version}, has no text {found.key_field}, so"
                 " no pod reads its key there. Nothing was changed. Correct KeyField or VaultPath,"
-                " or store the key in use there first."
+                " or store the current key there first."
             )
 
     def _holds_exposed(
@@ -214,8 +214,8 @@ class VaultDelivery:
         ]
         if left:
             raise errors.VaultRefused(
-                f"{self.secret.name}: {_numbers(left)} should be destroyed and is not. The new key"
-                " is in use. Destroy by hand: vault kv destroy -versions=..."
+                f"{self.secret.name}: {_numbers(left)} could not be destroyed. The new key"
+                " is in use. Destroy manually: vault kv destroy -versions=..."
             )
 
 
@@ -230,31 +230,31 @@ class Destroyer(Protocol):
 def destroy_exposed_versions(
     source: KeySource, delivery: DeliveryStrategy, run: Run, ledger: Ledger
 ) -> DestroyExposedVersionsEntry:
-    """Destroy what an emergency has replaced, once the run has proved that its key works.
+    """Destroy the replaced key in an emergency, once the run has proved that its key works.
 
-    The entry of the delivery has the fingerprint of the key before. Raises RequestRefused for any
-    other run and where the entry is missing, and what `VaultDelivery.destroy` raises.
+    The entry of the delivery has the fingerprint of the previous key. Raises RequestRefused for any
+    other run and if the entry is missing, and the errors of `VaultDelivery.destroy`.
     """
     if run.mode != "emergency" or not isinstance(delivery, Destroyer):
         raise errors.RequestRefused(
-            f"Nothing is destroyed by a run of mode {run.mode} in this delivery mode."
+            f"A run of mode {run.mode} destroys nothing in this delivery mode."
         )
     before = delivery_of(ledger).get("previousFingerprint")
     exposed = exposure.fingerprints(source.marks()) | ({before} if before else set())
     return delivery.destroy(promoted_key(source, run.version), exposed)
 
 
-def _says(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: Set[str]) -> str:
-    """What became of the exposed key in Vault, for the record and the message. Pure."""
+def _summary(name: str, doomed: Sequence[int], hidden: Sequence[int], exposed: Set[str]) -> str:
+    """The summary of the exposed key in Vault, for the record and the message. Pure."""
     if not exposed:
-        return f"{name}: which key was exposed is not known, so no version was destroyed."
-    said = f"destroyed {_numbers(doomed)}" if doomed else "no version left to destroy"
+        return f"{name}: the exposed key is unknown, so no version was destroyed."
+    result = f"destroyed {_numbers(doomed)}" if doomed else "no version left to destroy"
     if hidden:
-        said += (
-            f"; {_numbers(hidden)} deleted before, which cannot be looked into and can be brought"
-            " back: destroy by hand what may hold an exposed key"
+        result += (
+            f"; {_numbers(hidden)} deleted before, which cannot be read but can be undeleted:"
+            " destroy those manually that may hold an exposed key"
         )
-    return f"{name}: {said}."
+    return f"{name}: {result}."
 
 
 def _numbers(versions: Sequence[int]) -> str:
@@ -263,5 +263,5 @@ def _numbers(versions: Sequence[int]) -> str:
 
 
 def fingerprint(value: str | None) -> str | None:
-    """The name of the key that a field holds, or None where it is no session key. Pure."""
+    """The fingerprint of the key in a field, or None if it is not a session key. Pure."""
     return key.fingerprint_of(value)

@@ -1,9 +1,10 @@
-"""Delivery to Vault where the Vault Secrets Operator brings the key on to a Kubernetes Secret.
+"""Delivery to Vault, from which the Vault Secrets Operator syncs the key to a Kubernetes Secret.
 
 The operator reconciles a VaultStaticSecret whenever one of its annotations changes, and then reads
-Vault. What its status says of that differs from release to release (no conditions at all, ones that
-move on every reconcile, ones that never do), so no word of it is believed: it is over when both
-Vault and the Kubernetes Secret hold the promoted key. A sync that does not come is asked for again.
+Vault. Its status differs between releases (no conditions at all, conditions that change on every
+reconcile, or that never change), so the status is not used: the delivery is done when both Vault
+and the Kubernetes Secret hold the promoted key. A sync that does not happen is requested again.
+
 Source: vault-secrets-operator, `vaultstaticsecret_controller.go`, `predicates.go`,
 `rollout_restart.go`.
 """
@@ -24,7 +25,7 @@ from keyturn.run.times import format_timestamp, parse_timestamp
 
 @dataclass(frozen=True)
 class StaticSecret:
-    """What matters of a VaultStaticSecret (secrets.hashicorp.com).
+    """The relevant fields of a VaultStaticSecret (secrets.hashicorp.com).
 
     `restarts` are the workloads that the operator restarts when the Secret changes, as kubectl
     names them: deployment/web-console. An empty `namespace` is that of its login.
@@ -40,7 +41,7 @@ class StaticSecret:
 
 
 class Operator(Protocol):
-    """A VaultStaticSecret, as a delivery needs it."""
+    """The operations on a VaultStaticSecret that a delivery needs."""
 
     name: str
 
@@ -53,7 +54,7 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """The secret in Vault that the operator has to read, and the Secret that it has to fill."""
+    """The secret in Vault that the operator must read, and the Secret that it must fill."""
 
     mount: str
     path: str
@@ -71,10 +72,10 @@ class VaultOperatorDelivery:
     source: Source
 
     def check_ready(self) -> str | None:
-        """Prove that the key could be written and that a sync could bring it; change nothing.
+        """Verify that the key could be written and synced; change nothing.
 
-        Returns whom the operator will restart by itself. Raises SyncImpossible, DeliveryRefused,
-        ServiceNotFound, AccessDenied, the errors of Vault.
+        Returns the workloads that the operator will restart. Raises SyncImpossible,
+        DeliveryRefused, ServiceNotFound, AccessDenied, the errors of Vault.
         """
         self.write.check_ready()
         found = self.operator.read()
@@ -89,24 +90,25 @@ class VaultOperatorDelivery:
             return None
         return (
             f"{self.operator.name} restarts {', '.join(found.restarts)} by itself when the Secret"
-            " changes (rolloutRestartTargets): a service of ours among them rolls out twice."
+            " changes (rolloutRestartTargets): a service of the stack among them rolls out twice."
         )
 
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Write to Vault and ask for a sync, or look how far it is. Raises SyncOverdue."""
+        """Write to Vault and request a sync, or check its progress. Raises SyncOverdue."""
         progress = last or self.write.deliver(promoted, {}, at)
         held = self.target.read()
         if held.contains(promoted.key) and self.write.contains(promoted):
-            done = self._progress("done", progress, summary="the operator has brought the key")
+            done = self._progress("done", progress, summary="the operator has delivered the key")
             restarts = list(self.operator.read().restarts)
             return {**done, "delivery": held.resource_version, "restartedByOperator": restarts}
         if not last:
             return self._ask(promoted, progress, at)
         if at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
-                f"{self.operator.name}, asked to sync (times: {last['asked']}), has not brought the"
+                f"{self.operator.name}, asked to sync (times: {last['asked']}), has not delivered"
+                " the"
                 f" promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was restarted."
                 " See its events: kubectl describe vaultstaticsecret"
             )
@@ -115,7 +117,7 @@ class VaultOperatorDelivery:
         return self._progress("waiting", progress, summary="waiting for the operator's sync")
 
     def contains(self, promoted: PromotedKey) -> bool:
-        """Whether both hold it: from Vault alone the operator would bring another key back."""
+        """Whether both hold the key: the operator would sync another key from Vault."""
         return self.write.contains(promoted) and self.target.read().contains(promoted.key)
 
     def locations(self) -> list[KeyLocation]:
@@ -129,11 +131,11 @@ class VaultOperatorDelivery:
     def _ask(
         self, promoted: PromotedKey, progress: DeliverKeyEntry, at: datetime
     ) -> DeliverKeyEntry:
-        """Annotate with a token that names the version and the try, so that a retry is the same."""
+        """Annotate with a token of the version and the attempt, so that a retry is the same."""
         asked = progress.get("asked", 0) + 1
         self.operator.force_sync(f"{promoted.version}-{asked}", dry_run=False)
         now: DeliverKeyEntry = {**progress, "asked": asked, "askedAt": format_timestamp(at)}
-        return self._progress("waiting", now, summary=f"the operator is asked to sync ({asked})")
+        return self._progress("waiting", now, summary=f"sync requested ({asked})")
 
     def _progress(
         self, state: Literal["waiting", "done"], progress: DeliverKeyEntry, *, summary: str
@@ -155,9 +157,9 @@ class VaultOperatorDelivery:
 
 
 def sync_blocker(found: StaticSecret, source: Source) -> str | None:
-    """Why the VaultStaticSecret would never bring the new key, if so. Pure."""
+    """Why the VaultStaticSecret would never deliver the new key, if so. Pure."""
     if found.writes != source.kubernetes_secret:
-        return f"fills the Secret {found.writes}, and the pods read {source.kubernetes_secret}."
+        return f"writes the Secret {found.writes}, but the pods read {source.kubernetes_secret}."
     if found.engine != "kv-v2":
         return f"reads an engine of type {found.engine}. Make it kv-v2."
     if (found.mount, found.path) != (source.mount, source.path):
@@ -167,5 +169,5 @@ def sync_blocker(found: StaticSecret, source: Source) -> str | None:
     if found.namespace and found.namespace.strip("/") != source.namespace.strip("/"):
         return f"reads the namespace {found.namespace}, and the key goes to another."
     if found.pinned:
-        return "is pinned to one version of the secret. Take spec.version away."
+        return "is pinned to one version of the secret. Remove spec.version."
     return None

@@ -1,9 +1,9 @@
-"""A GuardDuty finding as EventBridge brings it: camelCase JSON, read into the few facts that count.
+"""A GuardDuty finding from EventBridge: camelCase JSON, parsed into the relevant facts.
 
-A finding quotes names, paths and user agents that an attacker may have chosen. What is shown of it
-is what cannot hold such a text: its id, its type, account, Region and severity, each by its own
-strict form. A form bounds what can be shown; it does not list the Regions or accounts that exist.
-Names are compared with ours and otherwise forgotten.
+A finding quotes names, paths and user agents that an attacker may have chosen. Only fields that
+cannot contain such text are shown: its id, type, account, Region and severity, each in its own
+strict form. A form limits what can be shown; it does not list the Regions or accounts that exist.
+Names are compared with the stack's and not kept.
 
 Source: GuardDuty User Guide, "Processing findings with EventBridge"; API reference, Finding.
 """
@@ -31,9 +31,9 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a finding says, and when its event was sent, which stays when the event is repeated.
+    """The facts of a finding, and when its event was sent, which stays when the event is repeated.
 
-    The sets hold names of whatever origin, so they are not shown.
+    The sets hold names from untrusted sources, so they are not shown.
     """
 
     id: str
@@ -54,11 +54,11 @@ class Finding:
 
 
 def parse_finding(event: Json) -> Finding:
-    """Read an event. Raises RequestRefused where it is no finding; unknown fields are no matter."""
+    """Parse an event. Raises RequestRefused if it is not a finding; unknown fields are ignored."""
     if event.get("source") != "aws.guardduty" or event.get("detail-type") != "GuardDuty Finding":
         raise errors.RequestRefused("The event is not a GuardDuty finding. Nothing was done.")
     detail = _object(event, "detail")
-    told = {name: _formed(detail, name) for name in FORMS}
+    text = {name: _formed(detail, name) for name in FORMS}
     service = _object(detail, "service")
     severity, updated = detail.get("severity"), _moment(detail, "updatedAt")
     last_seen = _moment(service, "eventLastSeen") or updated
@@ -67,10 +67,10 @@ def parse_finding(event: Json) -> Finding:
             "The finding lacks its times or its severity. Nothing was done."
         )
     return Finding(
-        id=told["id"],
-        type=told["type"],
-        account=told["accountId"],
-        region=told["region"],
+        id=text["id"],
+        type=text["type"],
+        account=text["accountId"],
+        region=text["region"],
         severity=float(severity),
         last_seen=last_seen,
         sent=_moment(event, "time") or last_seen,
@@ -88,7 +88,9 @@ def parse_finding(event: Json) -> Finding:
 def _formed(detail: Json, name: str) -> str:
     text = detail.get(name)
     if not isinstance(text, str) or not re.fullmatch(FORMS[name], text, re.ASCII):
-        raise errors.RequestRefused(f"The finding has no sound '{name}'. Nothing was done.")
+        raise errors.RequestRefused(
+            f"GuardDuty finding: '{name}' is missing or malformed. Nothing was done."
+        )
     return text
 
 
@@ -101,14 +103,14 @@ def _moment(fields: Json, name: str) -> datetime | None:
 
 
 def _is_sample(detail: Json) -> bool:
-    """Samples say so in two ways: plainly, or in a JSON text as `value`; and in their title."""
+    """A sample is marked in its additionalInfo, as a field or in JSON text, or in its title."""
     told = _object(detail, "service", "additionalInfo")
     titled = str(detail.get("title", "")).startswith("[SAMPLE]")
     return titled or told.get("sample") is True or _value(told).get("sample") is True
 
 
 def _apis(service: Json) -> Iterator[str]:
-    """The API of the last call, and the reads of secrets among those that were found anomalous."""
+    """The API of the last call, and the reads of secrets among the anomalous calls."""
     yield from _texts(_object(service, "action", "awsApiCallAction"), "api")
     told = _object(service, "additionalInfo")
     for found in (told, _value(told)):
@@ -158,7 +160,7 @@ def _involved(detail: Json, what: str) -> Iterator[Json]:
 
 
 def _value(told: Json) -> Json:
-    """What `value` holds as a JSON text."""
+    """The JSON text in `value`, parsed."""
     try:
         found = json.loads(told.get("value", ""))
     except (TypeError, ValueError, RecursionError):
@@ -167,7 +169,7 @@ def _value(told: Json) -> Json:
 
 
 def _object(found: Json, *names: str) -> Json:
-    """The object under a path of names; empty where there is none."""
+    """The object at a path of names; empty if there is none."""
     for name in names:
         below = found.get(name)
         if not isinstance(below, Mapping):

@@ -1,17 +1,18 @@
-"""What a GuardDuty finding means for the session key: rotate, tell people, or nothing. Pure.
+"""What a GuardDuty finding means for the session key: rotate, notify, or nothing. Pure.
 
-A rotation logs every user out, so whoever can cause findings could do that too. A finding therefore
-rotates only if its type can mean that this key is exposed, if it is about what can read the key,
-and if the key is not newer than the last that was seen of it. Findings that rotate are limited by a
-cool-down and a daily number; people are told of those that are held back.
+A rotation logs every user out, so a principal that can cause findings could do that too. A finding
+therefore rotates only if its type can mean that this key is exposed, if it concerns a resource that
+can read the key, and if the key is not newer than the finding's last activity. Findings that rotate
+are limited by a cool-down and a daily number; findings over the limit are reported.
 
-There is no database: a finding's token is made of its account, Region and id, and what is started
-for it is recorded by a tag on the secret (`secret.finding_history`). With the secret's versions
-that tells which findings have rotated, and when; a token alone tells nothing.
+There is no database. A finding's token is derived from its account, Region and id, and each
+rotation for a finding is recorded by a tag on the secret (`secret.finding_history`). With the
+secret's versions the tags record which findings have rotated, and when; a token alone proves
+nothing.
 
-A finding whose last activity is older than the current version is about the version before. It
-rotates nothing, but its key is exposed all the same: that version is marked (`secret.exposure`)
-and loses AWSPREVIOUS, so that no rotation that fails goes back to it.
+A finding whose last activity is older than the current version concerns the previous version. It
+rotates nothing, but that key is exposed: the version is marked (`secret.exposure`) and loses
+AWSPREVIOUS, so that no failed rotation rolls back to it.
 """
 
 import hashlib
@@ -35,17 +36,17 @@ READS = {"GetSecretValue", "BatchGetSecretValue"}
 
 
 class Where(Enum):
-    """What a finding has to be about to be about our key."""
+    """The resource that a finding must concern to concern the session key."""
 
-    CLUSTER = "our cluster"
-    SECRETS = "our cluster, in our namespace or in none"
-    NAMESPACE = "our namespace of our cluster"
+    CLUSTER = "the stack's cluster"
+    SECRETS = "the stack's cluster, in its namespace or in none"
+    NAMESPACE = "the stack's namespace in its cluster"
     ROLE = "a role that can read the secret"
-    READ = "a read of our secret, or of one not named by a role that can read ours"
+    READ = "a read of the secret, or of an unnamed secret by a role that can read it"
 
 
-# The types that can mean that the key is exposed. By type and never by severity: two of the most
-# telling, SecretsAccessed and the anomalous GetSecretValue, are of severity Medium.
+# The types that can mean that the key is exposed. By type, not by severity: two of the most
+# relevant, SecretsAccessed and the anomalous GetSecretValue, are of severity Medium.
 ROTATES: Mapping[str, Where] = {
     "AttackSequence:EKS/CompromisedCluster": Where.CLUSTER,
     "CredentialAccess:Kubernetes/AnomalousBehavior.SecretsAccessed": Where.SECRETS,
@@ -87,7 +88,7 @@ ROTATES: Mapping[str, Where] = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What is ours, and how much a finding may do. A cluster has a name and an ARN."""
+    """The stack's resources, and the limits for findings. A cluster has a name and an ARN."""
 
     account: str
     region: str
@@ -104,8 +105,8 @@ class Scope:
 class Decision:
     """What to do, and why.
 
-    `token` names the rotation to start, which `joins` one that is under way; `blocked_by` is a
-    pending version that may be in its way. `exposed` is the version to mark.
+    `token` names the rotation to start, which `joins` one in progress; `blocked_by` is a pending
+    version that may block it. `exposed` is the version to mark.
     """
 
     action: Literal["rotate", "mark", "notify", "ignore"]
@@ -117,19 +118,19 @@ class Decision:
 
 
 def decide(finding: Finding, scope: Scope, state: State, at: datetime) -> Decision:
-    """Decide from the finding, what is ours, and the state of the secret."""
+    """Decide from the finding, the stack's resources and the state of the secret."""
     refused = _refuse(finding, scope)
     if refused:
         return refused
     current = state.labelled(AWSCURRENT)
     if current and current.created and current.created > finding.last_seen:
-        # An emergency marks what it replaces by itself, a moment after its promotion.
+        # An emergency marks the version that it replaces, shortly after its promotion.
         settling = current.id.startswith(EMERGENCY) and at - current.created < JOINED_FOR
         return _about_an_older_key(finding, None if settling else state.labelled(AWSPREVIOUS))
     pending = state.labelled(AWSPENDING)
     blocking = pending if pending and pending is not current else None
     if blocking and _is_under_way(blocking, finding, state, at):
-        return Decision("rotate", "An emergency rotation is under way.", blocking.id, joins=True)
+        return Decision("rotate", "An emergency rotation is in progress.", blocking.id, joins=True)
     if held := _held_back(scope, state, at):
         return Decision("notify", held)
     reason = f"The finding is about {ROTATES[finding.type].value}."
@@ -144,7 +145,7 @@ def token_of(finding: Finding) -> str:
 
 
 def scope_of(settings: RespondToFindingSettings) -> Scope:
-    """What is ours: the secret's own account and Region, and the cluster in it."""
+    """The stack's resources: the secret's account and Region, and the cluster in it."""
     _, partition, _, region, account, _ = settings.secret_arn.split(":", 5)
     arn = f"arn:{partition}:eks:{region}:{account}:cluster/{settings.cluster_name}"
     roles = (*settings.key_roles, *settings.finding_scope_roles)
@@ -162,63 +163,63 @@ def scope_of(settings: RespondToFindingSettings) -> Scope:
 
 
 def role_name(principal: str) -> str:
-    """The name in an ARN of a role, a user or a role's session; a name stays what it is."""
+    """The name in an ARN of a role, a user or a role's session; a name is returned as it is."""
     path = principal.split("/")
     return path[1] if ":assumed-role/" in principal else path[-1]
 
 
 def _refuse(finding: Finding, scope: Scope) -> Decision | None:
-    """The verdict on a finding that rotates nothing, whatever the state of the secret."""
+    """The decision on a finding that rotates nothing, whatever the state of the secret."""
     if finding.archived:
         return Decision("ignore", "The finding is archived.")
     if finding.sample and not scope.samples:
         return Decision("ignore", "The finding is a sample, and samples are not allowed.")
     outside = _outside(finding, scope)
     if outside and finding.is_update:
-        return Decision("ignore", f"{outside} People were told when the finding was new.")
+        return Decision("ignore", f"{outside} The new finding was reported.")
     return Decision("notify", outside) if outside else None
 
 
 def _outside(finding: Finding, scope: Scope) -> str | None:
-    """Why a finding does not concern us, or None. A sample's made-up names are not looked at."""
+    """Why a finding does not concern the stack, or None. A sample's names are not checked."""
     where = ROTATES.get(finding.type)
     if where is None:
         return "Findings of this type do not show that the key is exposed."
     if (finding.account, finding.region) != (scope.account, scope.region):
         return "The finding is about another account or Region."
-    if finding.sample or _is_ours(where, finding, scope):
+    if finding.sample or _is_in_scope(where, finding, scope):
         return None
     return f"The finding is not about {where.value}."
 
 
-def _is_ours(where: Where, finding: Finding, scope: Scope) -> bool:
-    our_cluster = bool(finding.clusters & scope.clusters)
-    our_namespace = scope.namespace in finding.namespaces
-    our_role = bool({role_name(name) for name in finding.principals} & scope.roles)
+def _is_in_scope(where: Where, finding: Finding, scope: Scope) -> bool:
+    in_cluster = bool(finding.clusters & scope.clusters)
+    in_namespace = scope.namespace in finding.namespaces
+    by_role = bool({role_name(name) for name in finding.principals} & scope.roles)
     names = {scope.secret_arn, scope.secret_arn.rpartition(":secret:")[2][:-7]}
-    ours = bool(finding.secrets & names) if finding.secrets else our_role
+    of_secret = bool(finding.secrets & names) if finding.secrets else by_role
     return {
-        Where.CLUSTER: our_cluster,
-        Where.SECRETS: our_cluster and (our_namespace or not finding.namespaces),
-        Where.NAMESPACE: our_cluster and our_namespace,
-        Where.ROLE: our_role,
-        Where.READ: bool(finding.apis & READS) and ours,
+        Where.CLUSTER: in_cluster,
+        Where.SECRETS: in_cluster and (in_namespace or not finding.namespaces),
+        Where.NAMESPACE: in_cluster and in_namespace,
+        Where.ROLE: by_role,
+        Where.READ: bool(finding.apis & READS) and of_secret,
     }[where]
 
 
 def _about_an_older_key(finding: Finding, previous: Version | None) -> Decision:
-    """What a finding asks for whose last activity is older than the current key."""
-    newer = "The key is newer than the last that was seen of the finding."
+    """The response to a finding whose last activity is older than the current key."""
+    newer = "The key is newer than the last activity of the finding."
     if previous is None or previous.created is None or previous.created > finding.last_seen:
         return Decision("ignore", newer)
-    return Decision("mark", f"{newer} The key before it was current then.", exposed=previous.id)
+    return Decision("mark", f"{newer} The previous key was current then.", exposed=previous.id)
 
 
 def _is_under_way(pending: Version, finding: Finding, state: State, at: datetime) -> bool:
-    """Whether it is an emergency that has not been pending for too long to be waited for.
+    """Whether it is an emergency that is not pending for too long to wait for.
 
-    A finding's is recorded. Another one tells its age once it has a value; until then all that is
-    known is how long this event has met it.
+    A finding's rotation is recorded. Any other has an age once it has a value; until then only the
+    number of attempts of this event is known.
     """
     recorded = next((one.at for one in state.started if one.token == pending.id), None)
     since = recorded or pending.created or finding.sent
@@ -226,7 +227,7 @@ def _is_under_way(pending: Version, finding: Finding, state: State, at: datetime
 
 
 def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
-    """Why no finding may rotate now. A version that is still pending has logged nobody out."""
+    """Why no finding may rotate now. A version that is still pending has logged no user out."""
     recorded = {one.token for one in state.started}
     rotated = [
         one.created
@@ -234,15 +235,16 @@ def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
         if one.created and one.id in recorded and one.labels != PENDING
     ]
     if any(at - made < scope.cooldown for made in rotated):
-        return "A finding has rotated the key a short while ago (FindingLimits)."
+        return "A finding rotated the key recently (FindingLimits)."
     if sum(at - made < DAY for made in rotated) >= scope.daily_limit:
-        return "Findings have rotated the key often enough for one day (FindingLimits)."
+        return "The daily limit of rotations by findings is reached (FindingLimits)."
     return None
 
 
 def _next_token(first: str, state: State, at: datetime) -> str:
-    """The finding's token, with the next number where versions of it exist, or have existed."""
-    # Another copy may be about to start what was just recorded: one token makes them one rotation.
+    """The finding's token, with the next number if versions of it exist, or have existed."""
+    # Another copy may be about to start the recorded rotation: the same token makes them one
+    # rotation.
     gone = [one.token for one in state.started if at - one.at >= JOINED_FOR]
     used = [one.id for one in state.versions] + gone
     found = (re.fullmatch(rf"{first}(?:-(\d+))?", token) for token in used)

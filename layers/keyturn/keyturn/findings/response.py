@@ -1,13 +1,13 @@
-"""The response to a finding: the rotation that it calls for, started once, and who is told.
+"""The response to a finding: its rotation, started once, and its message.
 
-The same finding comes more than once: with each update, from two accounts, and again where our
-answer was lost. So it is judged anew from the state of the secret before every try. A pending
-version that blocks an emergency loses its label by compare-and-swap, and only where Secrets Manager
-has refused the rotation: a rotation that is not in the way goes on.
+The same finding arrives more than once: with each update, from two accounts, and again after a lost
+response. So it is judged again from the state of the secret before every attempt.
 
-An emergency that is under way is joined, which nobody is told of. So the call ends in an error, is
-repeated by Lambda after one and two minutes, and finds a new key then, or overtakes what is stuck.
-Two copies of the function may run at once: Secrets Manager lets one version be pending.
+A pending version that blocks an emergency loses its label by compare-and-swap, and only after
+Secrets Manager has refused the rotation: a rotation that does not block continues. An emergency in
+progress is joined, without a report. The call then ends in an error, which Lambda retries after one
+and two minutes; the retry finds a new key, or overtakes the stuck rotation. Two copies of the
+function may run at once: Secrets Manager permits one pending version.
 """
 
 from collections.abc import Sequence
@@ -29,21 +29,21 @@ TRIES = 4
 
 
 class Secret(MarkStore, HistoryStore, Protocol):
-    """The one secret, as an emergency needs it."""
+    """The operations on the secret that an emergency needs."""
 
     def versions(self) -> Sequence[Version]:
         """Every version, those without labels or without a value included."""
 
     def start_rotation(self, token: str) -> bool:
-        """Start a rotation, or find it under way; False where a pending version is in its way."""
+        """Start a rotation, or find it in progress; False if a pending version blocks it."""
 
     def drop_label(self, label: str, version: str) -> None:
-        """Take a label off a version, if it is there."""
+        """Remove a label from a version, if it is there."""
 
 
 @dataclass
 class Answer:
-    """What a finding came to. `recorded` is whether its rotation is known to be a finding's."""
+    """The result of a finding. `recorded` is whether its rotation is known to be a finding's."""
 
     verdict: Decision
     unlabelled: list[str] = field(default_factory=list)
@@ -53,10 +53,10 @@ class Answer:
 def respond(
     secret: Secret, notifications: Notifications, finding: Finding, scope: Scope, at: datetime
 ) -> dict[str, Any]:
-    """Do what the finding calls for; returns the facts for the log.
+    """Respond to the finding; returns the facts for the log.
 
-    Raises RotationPending where an emergency is under way, SecretsManagerUnavailable where a
-    rotation could not be started: Lambda tries again. Raises SecretMarkedForDeletion.
+    Raises RotationPending if an emergency is in progress, SecretsManagerUnavailable if a rotation
+    could not be started: Lambda retries. Raises SecretMarkedForDeletion.
     """
     answer = _act(secret, finding, scope, at)
     told = None
@@ -66,10 +66,10 @@ def respond(
 
 
 def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer:
-    """Judge and act until there is nothing left to do.
+    """Judge and act until nothing is left to do.
 
-    After a mark it is judged once more: a run that failed this very moment may just have made the
-    marked version current again, and then the key has to be rotated.
+    After a mark the finding is judged once more: a run that has just failed may have rolled back to
+    the marked version, and then the key must be rotated.
     """
     unlabelled: list[str] = []
     marking: Decision | None = None
@@ -99,13 +99,13 @@ def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer
             " docs/operations.md, AwsRefused."
         )
     raise errors.SecretsManagerUnavailable(
-        f"The rotation {verdict.token} was refused {TRIES} times: a pending version is in its way"
-        " again and again. It is safe to try again. Look which version carries AWSPENDING."
+        f"The rotation {verdict.token} was refused {TRIES} times: a pending version blocks"
+        " it each time. It is safe to try again. Check which version carries AWSPENDING."
     )
 
 
 def _record(secret: Secret, finding: Finding, token: str, at: datetime) -> bool:
-    """Record a rotation before it is started; one that cannot be recorded is started as well."""
+    """Record a rotation before it is started; if that fails, it is still started."""
     try:
         secret.record_rotation(StartedRotation(token, at, finding.type, finding.id))
     except errors.KeyturnError:
@@ -114,16 +114,16 @@ def _record(secret: Secret, finding: Finding, token: str, at: datetime) -> bool:
 
 
 def _wait_for(secret: Secret, token: str) -> None:
-    """Have Secrets Manager go on with a rotation that is under way, and come back later."""
+    """Have Secrets Manager continue a pending rotation, and retry later."""
     secret.start_rotation(token)
     raise errors.RotationPending(
-        f"The emergency rotation {token} is pending and has not made its key current yet. The"
-        " finding is looked at again, and overtakes it where it makes no progress."
+        f"The emergency rotation {token} is pending and has not promoted its key yet. The"
+        " finding is retried, and overtakes the rotation if it makes no progress."
     )
 
 
 def facts(finding: Finding, answer: Answer) -> dict[str, Any]:
-    """What may be shown of a finding and its answer: nothing that an attacker has chosen."""
+    """The facts of a finding and its response that may be shown: no text of an attacker."""
     verdict = answer.verdict
     return {
         "decision": verdict.action,
@@ -143,7 +143,7 @@ def facts(finding: Finding, answer: Answer) -> dict[str, Any]:
 
 
 def message(finding: Finding, answer: Answer, scope: Scope, at: datetime) -> Message:
-    """What people are told: what was found, what comes of it, and what to do next."""
+    """The message: the finding, its consequence and the next step."""
     if answer.verdict.action == "rotate":
         told = _rotates(answer)
     elif answer.verdict.action == "mark":
@@ -168,14 +168,14 @@ def _rotates(answer: Answer) -> Message:
     return Message(
         kind="Session Key Finding Answered",
         subject="Session key: emergency rotation after a GuardDuty finding",
-        summary="A GuardDuty finding can mean that the session key is exposed. The key is being"
+        summary="A GuardDuty finding may mean that the session key is exposed. The key is being"
         " rotated.",
         fields={
             "Impact": "every session will end; users have to log in again",
             "Rotation": str(answer.verdict.token),
             **({"Overtaken": f"{overtaken}, which was pending"} if overtaken else {}),
         },
-        next_steps="The key needs no action; more messages follow. Investigate the finding: what"
+        next_steps="The key needs no action; more messages follow. Investigate the finding: whoever"
         " read this key may have read others.",
         facts={},
     )
@@ -186,8 +186,8 @@ def _marks(answer: Answer) -> Message:
         kind="Session Key Finding Marked",
         subject="Session key: a GuardDuty finding about the key that was replaced",
         summary=(
-            "A GuardDuty finding can mean that the session key before the current one is exposed."
-            " That version is marked: no rotation that fails goes back to it."
+            "A GuardDuty finding may mean that the previous session key is exposed."
+            " That version is marked: no rollback restores it."
         ),
         fields={
             "Impact": "none; the current key is newer than what was seen",
@@ -203,7 +203,7 @@ def _notifies(scope: Scope) -> Message:
     return Message(
         kind="Session Key Finding Noticed",
         subject="Session key: a GuardDuty finding that rotates nothing",
-        summary="A GuardDuty finding was looked at. It does not rotate the session key.",
+        summary="A GuardDuty finding was evaluated. It does not rotate the session key.",
         fields={"Impact": "none; the key was not rotated"},
         next_steps="Investigate the finding in the GuardDuty console. If the session key may be"
         " exposed, rotate it at once:",

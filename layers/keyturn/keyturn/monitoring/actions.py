@@ -1,12 +1,12 @@
-"""What is done about a concern of the watch: a run is started, or people are told.
+"""Handles the issues that `watch_key` finds: starts a run, or sends a message.
 
-Whether a value is a key is not looked at here, since this function does not read the key: the run
-finds it out when it delivers. That people cannot be told is a fact of the result; that a run cannot
-be started is an error, so that the call is repeated.
+This function does not read the key: DeliverKey validates it, and the run rolls back if it is
+invalid. A message that cannot be sent is reported in the result; a run that cannot be started is an
+error, so that the call is retried.
 
-What lasts is found again every five minutes. Told when it is new, it is told again after an hour if
-it is critical, else after a day (`concern.told_again_after`). When that was is remembered by the
-process alone, while Lambda keeps it: a new process tells once more, and never once less.
+A lasting issue is found again every five minutes. It is reported when it is new, then every hour if
+it is critical, else every day (`issues.repeat_interval`). Only the process remembers when, while
+Lambda keeps it: a new process may report once too often, never too rarely.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +27,8 @@ from keyturn.run.times import format_timestamp
 from keyturn.secret.staging_labels import AWSCURRENT
 from keyturn.sessions.store import Clock
 
-# Longer than a rotation takes from its promotion to the start of its run, seen by everyone, and
-# longer than Step Functions takes to list an execution as ended.
+# Longer than a rotation takes from its promotion to the start of its run as seen by every reader,
+# and longer than Step Functions takes to list an execution as ended.
 SETTLED_SECONDS = 10.0
 
 
@@ -36,7 +36,7 @@ class Runs(key_health.WatchedRuns, Protocol):
     """The executions of the state machine, which can be started."""
 
     def ensure_started(self, run: Run) -> str:
-        """Start the run's execution, or find that it was started; returns its name."""
+        """Start the run's execution, or find it started; returns its name."""
 
     def outcome(self, execution_arn: str) -> str | None:
         """The outcome in the record of an execution that succeeded."""
@@ -44,15 +44,16 @@ class Runs(key_health.WatchedRuns, Protocol):
     def was_lost(self, execution_arn: str) -> bool:
         """Whether an execution that failed, was stopped or timed out did not reach its Fail state.
 
-        No Catch hears of a payload or a history that is full, of a time-out or of a stop.
+        No Catch applies to a payload or a history that is full, to a time-out or to a stop.
         """
 
 
 @dataclass(frozen=True)
 class Watch:
-    """All that the watch works with. `users` is `sessions.count` on the sessions that there are.
+    """The dependencies of `watch_key`.
 
-    Without `questions` nobody is asked what services have. `told` is when which concern was told.
+    `users` is `sessions.count` on the current sessions. Without `questions` the delivered key is
+    not compared. `told` is when each issue was reported.
     """
 
     place: StackRefs
@@ -67,7 +68,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Care:
-    """What was found and done, and whether what services have was compared."""
+    """The issues and actions, and whether the delivered key was compared."""
 
     found: list[dict[str, Any]]
     compared: bool
@@ -76,12 +77,12 @@ class Care:
 def handle_issues(
     watching: Watch, call: WatchTrigger, seen: key_health.Secret, clock: Clock
 ) -> Care:
-    """Judge what was seen of the secret, and do what has to be done.
+    """Judge the state of the secret, and act.
 
-    Where a run would be started it waits and looks once more: a rotation that has just promoted its
-    key is about to start that run itself, and knows why it was started. What services have is asked
-    last, so that no function that cannot look delays what the secret tells. Where a run has ended,
-    that run alone is looked into: the frequent look judges the rest once it is settled.
+    Before it starts a run it waits and checks once more: a rotation that has just promoted its key
+    is about to start that run itself, with the reason of its start. The delivered key is checked
+    last, so that a slow function does not delay the facts of the secret. After the end of a run
+    only that run is checked; the frequent check judges the rest once the run has settled.
     """
     if call.kind == "ended":
         clock.sleep(SETTLED_SECONDS)
@@ -111,9 +112,9 @@ def handle_issues(
 
 
 def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Execution]:
-    """Those that Step Functions knows, without one that has done nothing for the current version.
+    """The executions in Step Functions, without one that did nothing for the current version.
 
-    It ended as overtaken, so it was started before the promotion, as a forged one may be.
+    It ended as overtaken, so it was started before the promotion, possibly forged.
     """
     known = watching.runs.executions()
     current = seen.holder(AWSCURRENT)
@@ -132,7 +133,7 @@ def _with_lost_run(
     issues: list[Issue],
     call: WatchTrigger,
 ) -> list[Issue]:
-    """The issues, and that the last run was lost if it was."""
+    """The issues, and that the last run was lost, if so."""
     last = key_health.last_to_look_into(executions, call.at)
     return key_health.lost(last, issues) if last and watching.runs.was_lost(last.arn) else issues
 
@@ -140,11 +141,11 @@ def _with_lost_run(
 def _would_be_refused(
     asked: drift.Questions, seen: key_health.Secret, call: WatchTrigger
 ) -> Issue | None:
-    """What would stop a scheduled rotation now; the next one may be days ahead."""
+    """The problems that would stop a scheduled rotation now; the next one may be days ahead."""
     try:
         problems = preflight.problems_in(asked.ask("preflight", preflight.WAIT_SECONDS))
     except errors.KeyturnError:
-        return None  # that nobody can be asked is a concern of its own
+        return None  # the missing answers are an issue too
     current = seen.holder(AWSCURRENT)
     if not problems or current is None:
         return None
@@ -153,7 +154,7 @@ def _would_be_refused(
 
 
 def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
-    """The answers; that nobody could be asked is told as if nobody had answered."""
+    """The answers; a failure to ask is reported as missing answers."""
     try:
         return asked.ask(drift.QUESTION, drift.WAIT_SECONDS) or []
     except errors.KeyturnError:
@@ -161,7 +162,7 @@ def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
 
 
 def _attend(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
-    """Do what a concern calls for; returns the facts of it."""
+    """Handle an issue; returns the facts of the action."""
     found = {"concern": issue.concern.name, "version": issue.version}
     run = watching.place.run_of(issue)
     if issue.concern is IssueKind.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
@@ -170,9 +171,9 @@ def _attend(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]
 
 
 def _carry(watching: Watch, run: Run) -> dict[str, Any]:
-    """Start the run of a version that no run has carried; its first state tells people.
+    """Start the run of a version that no run has delivered; its first state sends the message.
 
-    What an emergency has to mark and to unlabel is a state of that run.
+    In an emergency a state of that run marks the exposed version and removes its label.
     """
     return {"started": watching.runs.ensure_started(run), "mode": run.mode}
 
@@ -200,7 +201,7 @@ def _message(watching: Watch, issue: Issue, at: datetime) -> Message:
 
 
 def _users(watching: Watch) -> Mapping[str, Any] | None:
-    """How many sessions there are; an announcement does without where nobody can count them."""
+    """The number of sessions; None, without an error, if they cannot be counted."""
     try:
         return watching.users()
     except errors.KeyturnError:

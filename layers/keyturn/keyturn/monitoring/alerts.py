@@ -12,13 +12,14 @@ from keyturn.monitoring.message_text import MessageText, StackRefs
 from keyturn.reporting import commands
 from keyturn.reporting.messages import NOTHING_TO_DO
 from keyturn.reporting.notifications import Message, heading_of
+from keyturn.reporting.wording import count_of
 from keyturn.run.times import format_timestamp
 
 SUGGESTED = {"ScheduleExpression": "cron(0 3 2,16 * ? *)", "Duration": "2h"}
 
 
 def message_of(issue: Issue, place: StackRefs, at: datetime) -> Message:
-    """What people are told of a concern, but for those that need more than the judgement."""
+    """The message of an issue; those that need more than the issue have functions below."""
     words = {
         IssueKind.PUT_BACK: _put_back,
         IssueKind.RUN_ENDED: _run_ended,
@@ -36,24 +37,26 @@ def message_of(issue: Issue, place: StackRefs, at: datetime) -> Message:
 def announcement(
     issue: Issue, place: StackRefs, at: datetime, users: Mapping[str, Any] | None
 ) -> Message:
-    """The next rotation, before it comes: when, how many users it logs out, how to move it.
+    """The announcement of the next rotation: when, how many users it logs out, how to move it.
 
-    `users` is what `count_sessions` returns, or None where nobody could count them.
+    `users` is what `count_sessions` returns, or None if they could not be counted.
     """
     due = format_timestamp(issue.since)
     sessions = "an unknown number of sessions"
     if users:
-        sessions = f"{'' if users['counted'] else 'more than '}{users['sessions']} sessions"
+        count = count_of(users["sessions"], "session")
+        sessions = count if users["counted"] else f"more than {count}"
     rules = f"--no-rotate-immediately --rotation-rules '{json.dumps(SUGGESTED)}'"
     words = MessageText(
         kind="Session Key Rotation Announced",
         subject=f"Session key rotation by {due[:10]}: users will have to log in again",
         summary=f"The session encryption key is rotated on its schedule, by {due} at the latest.",
-        impact=f"If it were now, {sessions} would end. Users have to log in again.",
+        impact=f"At present {sessions} would end. Users have to log in again.",
         reason=f"the rotation schedule of {place.secret_arn}",
         next_steps=(
-            f"{NOTHING_TO_DO} To move it, give it other times, such as these (UTC), and set the"
-            " stack's parameter RotationSchedule to the same, or the next deployment sets it back:"
+            f"{NOTHING_TO_DO} To move it, set another schedule, such as this one (UTC), and set the"
+            " stack's parameter RotationSchedule to the same; otherwise the next deployment resets"
+            " it:"
         ),
         command=f"aws secretsmanager rotate-secret --secret-id {place.secret_arn} {rules}",
     )
@@ -61,15 +64,15 @@ def announcement(
 
 
 def invalid_version_id(issue: Issue, place: StackRefs, at: datetime) -> Message:
-    """A version that no run has carried, and whose id no execution can have."""
+    """A version that no run has delivered, and whose id cannot name an execution."""
     words = MessageText(
         kind="Session Key Not Carried",
-        subject="Session key was changed by hand and is NOT in use",
+        subject="Session key was changed manually and is NOT in use",
         summary=(
-            f"AWSCURRENT is version {issue.version}, which no rotation has made. It was not"
-            " carried to the services: what runs keeps the key that it has."
+            f"AWSCURRENT is version {issue.version}, which no rotation created. It was not"
+            " delivered to the services: running pods keep their key."
         ),
-        impact="None yet. A pod that reads the secret itself meets the new key when it restarts.",
+        impact="None yet. A pod that reads the secret itself gets the new key when it restarts.",
         reason="the version's id is not 32 to 64 letters, digits, hyphens or underscores, so that"
         " it cannot name a run",
         next_steps="Rotate the key; the new version has an id of the right form:",
@@ -104,19 +107,19 @@ def _message(issue: Issue, place: StackRefs, at: datetime, words: MessageText) -
 def _put_back(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
     return MessageText(
         kind="Session Key Put Back",
-        subject="Session key was put back by hand, and services may not know",
+        subject="Session key was rolled back manually; services may be out of sync",
         summary=(
             f"AWSCURRENT is version {issue.version} again, older than {issue.previous},"
-            " which had been carried to the services. No run has carried the older one back."
+            " which was delivered to the services. No run has delivered the older one since."
         ),
         impact=(
-            "Pods that restart may take the older key while others run the newer one: users may be"
-            " asked to log in again and again."
+            "Pods that restart may read the older key while others run the newer one: users may be"
+            " asked to log in repeatedly."
         ),
-        reason="a hand has moved AWSCURRENT; a rotation of ours does not go back after a success",
+        reason="AWSCURRENT was moved manually; a successful rotation is never rolled back",
         next_steps=(
-            "If the older key may be known to others, rotate (docs/operations.md, The commands). If"
-            " it is the one that you want, carry it to the services:"
+            "If the older key may be known to others, rotate (docs/operations.md, The commands). To"
+            " keep it, deliver it to the services:"
         ),
         command=commands.run_again(place.run_of(issue), place.state_machine_arn),
     )
@@ -125,14 +128,14 @@ def _put_back(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
 def _run_ended(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
     return MessageText(
         kind="Session Key Rotation Unfinished",
-        subject="Session key rotation is NOT FINISHED: its run has ended early",
+        subject="Session key rotation is NOT FINISHED: its run ended early",
         summary=(
-            f"The key of version {issue.version} is AWSCURRENT, and its run ended before it"
-            " was through. Services may run different keys, and old sessions may be left."
+            f"The key of version {issue.version} is AWSCURRENT, and its run ended before its"
+            " last step. Services may run different keys, and old sessions may remain."
         ),
-        impact="Users may be asked to log in again and again, until the run is through.",
+        impact="Users may be asked to log in repeatedly until the run completes.",
         reason=f"the run started at {format_timestamp(issue.since)} failed or was stopped",
-        next_steps="See its record for the error, mend the cause, then run it again:",
+        next_steps="See its record for the error, fix the cause, then retry the run:",
         command=commands.run_again_as(
             place.run_of(issue), issue.runs[-1].arn, place.state_machine_arn
         ),
@@ -145,17 +148,17 @@ def _run_lost(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
         kind="Session Key Rotation Lost",
         subject="Session key rotation was LOST: its run ended without a record",
         summary=(
-            f"The run {run.name} ended as {run.status} before its last states, so that no record"
-            " was kept and no message told how it ended. Services may run different keys, old"
-            " sessions may be left, and AWSCURRENT may be on either version."
+            f"The run {run.name} ended as {run.status} before its last states, so no record was"
+            " stored and no last message sent. Services may run different keys, old sessions may"
+            " remain, and AWSCURRENT may be on either version."
         ),
-        impact="Users may be asked to log in again and again, until a run is through.",
+        impact="Users may be asked to log in repeatedly until a run completes.",
         reason="the run was stopped, timed out or reached a limit, at"
         f" {format_timestamp(issue.since)}",
         next_steps=(
-            f"Deliver the version that {place.secret_arn} shows as AWSCURRENT to the services once"
-            " more (docs/operations.md, The commands), when the cause is mended. To see where the"
-            " run ended:"
+            f"Fix the cause, then deliver the version that {place.secret_arn} shows as AWSCURRENT"
+            " to"
+            " the services again (docs/operations.md, The commands). To see where the run ended:"
         ),
         command=commands.end_of_run(run.arn),
     )
@@ -167,13 +170,12 @@ def _refused(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
         kind="Session Key Rotation Would Be Refused",
         subject="Session key: the next scheduled rotation would be refused",
         summary=(
-            "The functions of a rotation were asked whether they could do their part now, and"
-            f" {len(issue.about)} problems were found. A scheduled rotation would stop before"
-            " anything changes. An emergency would go on, and fail where these matter."
+            f"The preflight found problems ({len(issue.about)}). A scheduled rotation would stop"
+            " before anything changes. An emergency would continue, and fail at these steps."
         ),
         impact="None now. The key is not rotated until the problems are solved.",
         reason="; ".join(issue.about),
-        next_steps=f"Solve them (docs/operations.md, {heading_of(first)}), then check again; this"
+        next_steps=f"Fix them (docs/operations.md, {heading_of(first)}), then check again; this"
         " changes nothing:",
         command=commands.dry_run(place.secret_arn),
     )
@@ -186,13 +188,13 @@ def _stuck(issue: Issue, place: StackRefs, age: timedelta) -> MessageText:
         subject="Session key rotation is stuck before its promotion",
         summary=(
             f"Version {issue.version} has carried AWSPENDING for {minutes} minutes and was not"
-            " promoted. Nothing has changed, and until it is gone every other rotation is refused."
+            " promoted. Nothing has changed. Every other rotation is refused until it is removed."
         ),
-        impact="None for users. A rotation that you need may not start.",
+        impact="None for users. An urgent rotation may not start.",
         reason="a step of rotate_secret fails; its log names the error",
         next_steps=(
-            "Mend the cause: Secrets Manager tries again while its rotation window is open. To give"
-            " this rotation up and be free for another:"
+            "Fix the cause: Secrets Manager retries while its rotation window is open. To cancel"
+            " this rotation and allow another:"
         ),
         command=(
             f"aws secretsmanager update-secret-version-stage --secret-id {place.secret_arn}"
@@ -202,20 +204,20 @@ def _stuck(issue: Issue, place: StackRefs, age: timedelta) -> MessageText:
 
 
 def _old(issue: Issue, place: StackRefs, age: timedelta) -> MessageText:
-    overdue = issue.concern is IssueKind.TOO_OLD
+    overdue, days = issue.concern is IssueKind.TOO_OLD, count_of(age.days, "day")
     return MessageText(
         kind="Session Key Overdue" if overdue else "Session Key Old",
-        subject=f"Session key is {'OVERDUE: ' if overdue else ''}{age.days} days old",
+        subject=f"Session key is {'OVERDUE: ' if overdue else ''}{days} old",
         summary=(
-            f"The session encryption key was made {age.days} days ago, at"
+            f"The session encryption key was created {days} ago, at"
             f" {format_timestamp(issue.since)}. It is older than"
-            f" {'allowed, and this is told every day' if overdue else 'recommended'}."
+            f" {'allowed, and this is reported every day' if overdue else 'recommended'}."
         ),
         impact="None now. When it is rotated, users have to log in again.",
         reason="the rotation schedule is off, too slow, or its rotations fail",
         next_steps=(
-            "See why it was not rotated (docs/operations.md, What watch_key tells you). To rotate"
-            " now, which logs users out:"
+            "Find out why it was not rotated (docs/operations.md, What watch_key reports). To"
+            " rotate now, which logs users out:"
         ),
         command=commands.rotate(place.secret_arn),
     )

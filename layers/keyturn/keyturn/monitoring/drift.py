@@ -1,13 +1,13 @@
-"""Whether services still have what was carried to them: the key that they read, and their pods.
+"""Whether services still have the delivered key: the value that they read, and their pods.
 
-`watch_key` holds no key and does not enter the cluster. It asks those who do: `deliver_key`, which
-compares what is delivered with the current key and with exposed ones, and `check_rollout`, which
-counts the stamps of the pods. They answer with ids, fingerprints and counts. These are judged here,
-which is pure.
+`watch_key` holds no key and does not access the cluster. It asks two functions that do:
+`deliver_key` compares the delivered key with the current key and with exposed ones, `check_rollout`
+counts the annotations of the pods. They answer with ids, fingerprints and counts, which are judged
+here. Pure.
 
-Nothing is judged while a rotation is under way, or a run of the current or the previous version,
-nor of a version that no run has carried. After a run that has ended early only an exposed key is
-told of: all else is what that run has left, of which `watch` tells.
+Nothing is judged while a rotation is in progress, or a run of the current or the previous version,
+nor for a version that no run has delivered. After a run that ended early only an exposed key is
+reported: `key_health` reports the rest.
 """
 
 import re
@@ -29,7 +29,7 @@ from keyturn.rotation.preflight import Question
 from keyturn.secret.staging_labels import AWSCURRENT, AWSPREVIOUS
 
 QUESTION: Literal["drift"] = "drift"
-# As long as the state machine gives a function, and the watch has two minutes.
+# The time that the state machine gives a function; `watch_key` has two minutes.
 WAIT_SECONDS = 60.0
 DELIVERY, ROLLOUT = "deliver_key", "check_rollout"
 AT_WORK = {"RUNNING", "PENDING_REDRIVE"}
@@ -38,18 +38,18 @@ Judged = Callable[..., Issue]
 
 
 class Questions(Protocol):
-    """Those who can look for the watch."""
+    """The functions that inspect the delivered key for `watch_key`."""
 
     def ask(self, question: Question, seconds: float) -> Sequence[Answer] | None:
-        """Ask all whom a question is for, at once, and wait; None where no answer comes in time.
+        """Ask every function, in parallel, and wait; None if no answer arrives in time.
 
-        There is one answer of each, with its `failure` in it if it failed. Raises
-        StateMachineUnavailable where they could not be asked.
+        There is one answer per function, with its `failure` if it failed. Raises
+        StateMachineUnavailable if they could not be asked.
         """
 
 
 def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: WatchTrigger) -> bool:
-    """Whether what services have is settled, so that a difference means something."""
+    """Whether the delivery is settled, so that a difference is drift."""
     current, previous = secret.holder(AWSCURRENT), secret.holder(AWSPREVIOUS)
     if current is None or secret.deleted:
         return False
@@ -68,7 +68,7 @@ def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: WatchT
 def find_drift(
     secret: Secret, executions: Sequence[Execution], answers: Sequence[Answer], call: WatchTrigger
 ) -> list[Issue]:
-    """What is the matter, the most urgent first."""
+    """The issues, the most urgent first."""
     current = secret.holder(AWSCURRENT)
     if current is None:
         return []
@@ -90,7 +90,7 @@ def find_drift(
 
 
 def _part(answer: Answer | None, name: str, current: str) -> Answer:
-    """What an answer says, if it is about the version that is current as far as we know."""
+    """The facts of an answer, if it is about the current version."""
     part = (answer or {}).get(name)
     about = (answer or {}).get("current", current)
     return part if isinstance(part, Mapping) and about == current else {}
@@ -108,7 +108,7 @@ def _of_delivered(
 
 
 def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Issue]:
-    """Pods without a stamp are of less weight where what they read when they start is right."""
+    """Pods without annotations are less urgent if the delivered key is right."""
     off = {
         str(service): counts
         for service, counts in pods.items()
@@ -124,13 +124,13 @@ def _of_pods(pods: Answer, judged: Judged, *, trusted: bool) -> Iterator[Issue]:
 def _counted(service: str, counts: Mapping[str, int]) -> str:
     number = sum(counts[name] for name in ("current", "others", "unstamped"))
     return (
-        f"{service}: of {number} pods {counts['others']} with another version's stamp,"
-        f" {counts['unstamped']} with none"
+        f"{service}: of {number} pods {counts['others']} annotated with another version,"
+        f" {counts['unstamped']} without annotations"
     )
 
 
 def _failures(given: Mapping[str, Answer]) -> Iterator[str]:
-    """Who has not answered, and with which error; of that its name alone."""
+    """The functions that did not answer, and the names of their errors."""
     for function in (DELIVERY, ROLLOUT):
         answer = given.get(function)
         if answer is None:

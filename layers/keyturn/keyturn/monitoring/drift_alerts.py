@@ -1,4 +1,4 @@
-"""What people read of `monitoring.drift`, and of an exposed key that is current."""
+"""The messages about `monitoring.drift`, and about an exposed key that is current."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -9,10 +9,8 @@ from keyturn.monitoring.message_text import MessageText, StackRefs
 from keyturn.reporting import commands
 from keyturn.run.times import format_timestamp
 
-RUN_AGAIN = "This runs the last run again: it delivers the current key, restarts every service and"
-BY_WHOM = (
-    "another writer (GitOps, a manifest that was applied again, an operator, a hand) has changed it"
-)
+RUN_AGAIN = "This retries the last run: it delivers the current key, restarts every service and"
+BY_WHOM = "another writer (GitOps, a reapplied manifest, an operator, a person) changed it"
 
 
 def _exposed_current(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
@@ -21,11 +19,11 @@ def _exposed_current(issue: Issue, place: StackRefs, _: timedelta) -> MessageTex
         subject="CRITICAL: the current session key is marked as exposed",
         summary=(
             f"AWSCURRENT is on version {issue.version}, which was marked as exposed at"
-            f" {format_timestamp(issue.since)}. No rotation that would replace it is under way."
+            f" {format_timestamp(issue.since)}. No rotation that would replace it is in progress."
         ),
         impact="Whoever has that key can read sessions, and make sessions that services accept.",
-        reason="a label was moved back by hand, or the rotation that the mark called for did not"
-        " take place",
+        reason="a label was moved back manually, or the rotation that should follow the mark did"
+        " not run",
         next_steps="Rotate as an emergency, which logs every user out:",
         command=commands.rotate(place.secret_arn, "emergency"),
     )
@@ -35,13 +33,13 @@ def _exposed_delivered(issue: Issue, place: StackRefs, _: timedelta) -> MessageT
     target, exposed = issue.about
     return MessageText(
         kind="Exposed Session Key Delivered",
-        subject="CRITICAL: services are given an exposed session key",
+        subject="CRITICAL: an exposed session key is delivered to services",
         summary=(
             f"{target} holds the key of version {exposed}, which is marked as exposed. The current"
-            f" version is {issue.version}. A pod that starts now takes the exposed key."
+            f" version is {issue.version}. A pod that starts now reads the exposed key."
         ),
         impact="Whoever has that key can read sessions of such pods, and make sessions that they"
-        " accept. Users may be asked to log in again and again.",
+        " accept. Users may be asked to log in repeatedly.",
         reason=BY_WHOM,
         next_steps=f"Stop the other writer first. {RUN_AGAIN} ends every session:",
         command=_again(issue, place),
@@ -55,9 +53,9 @@ def _delivered(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
         subject="Session key was overwritten where services read it",
         summary=(
             f"{target} does not hold the key of version {issue.version}, which is AWSCURRENT."
-            " A pod that starts now takes another key, or does not start."
+            " A pod that starts now reads another key, or does not start."
         ),
-        impact="Users may be asked to log in again and again, or cannot log in.",
+        impact="Users may be asked to log in repeatedly, or cannot log in.",
         reason=BY_WHOM,
         next_steps=f"Stop the other writer first. {RUN_AGAIN} ends every session:",
         command=_again(issue, place),
@@ -67,15 +65,15 @@ def _delivered(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
 def _pods(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
     return MessageText(
         kind="Session Key Pods Changed",
-        subject="Pods do not carry the stamp of the current session key",
+        subject="Pods are not annotated with the current session key",
         summary=(
-            f"Pods are not stamped with version {issue.version}, which is AWSCURRENT:"
-            f" {'; '.join(issue.about)}. Which key they run is not known."
+            f"Pods are not annotated with version {issue.version}, which is AWSCURRENT:"
+            f" {'; '.join(issue.about)}. The key that they run is unknown."
         ),
-        impact="Users may be asked to log in again and again, if pods run different keys.",
+        impact="Users may be asked to log in repeatedly, if pods run different keys.",
         reason="the pod template was changed after the last run: rolled back, or overwritten by"
         " GitOps",
-        next_steps=f"Have GitOps leave the pod template's annotations alone. {RUN_AGAIN} ends every"
+        next_steps=f"Exclude the pod template's annotations from GitOps. {RUN_AGAIN} ends every"
         " session:",
         command=_again(issue, place),
     )
@@ -84,20 +82,20 @@ def _pods(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
 def _unknown(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
     return MessageText(
         kind="Session Key Not Compared",
-        subject="Session key: what services are given could not be looked at",
+        subject="Session key: the delivered key could not be checked",
         summary=(
-            f"Version {issue.version} is AWSCURRENT. Whether services are given its key could"
-            f" not be found out ({'; '.join(issue.about)})."
+            f"Version {issue.version} is AWSCURRENT. Whether its key is delivered could not be"
+            f" checked ({'; '.join(issue.about)})."
         ),
-        impact="None now. If another key is written where services read it, nobody is told.",
-        reason="a function that looks failed; its log names the error",
-        next_steps="Look at the functions' errors and mend the cause:",
+        impact="None now. If another writer overwrites the delivered key, it is not detected.",
+        reason="a function that checks it failed; its log names the error",
+        next_steps="Find the functions' errors and fix the cause:",
         command=commands.recent_runs(place.state_machine_arn),
     )
 
 
 def _again(issue: Issue, place: StackRefs) -> str:
-    """Run the last run again; where Step Functions has forgotten it, rotate."""
+    """Retry the last run; if Step Functions no longer has it, rotate."""
     if not issue.runs:
         return commands.rotate(place.secret_arn, "emergency")
     return commands.run_again_as(place.run_of(issue), issue.runs[-1].arn, place.state_machine_arn)

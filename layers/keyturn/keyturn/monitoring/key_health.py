@@ -1,12 +1,10 @@
-"""What may be wrong with the key between two rotations, judged from facts that anyone can look up.
+"""Issues with the key between two rotations, judged from public facts.
 
-Every five minutes, once a day, whenever AWSCURRENT moves or a run ends badly. The judgement is
-pure; `monitoring.actions` acts upon it. What must not wait is judged at every call. The rest is
-judged at the daily call alone, which comes at the same time each day: an issue that is reported
-once is reported by the call in whose 24 hours it begins, and an issue that lasts is reported every
-day.
-
-A version that is marked as exposed is never carried to the services.
+Called every five minutes, once a day, whenever AWSCURRENT moves, and after a run that ended badly.
+The judgement is pure; `monitoring.actions` acts on it. Urgent issues are judged at every call. The
+others are judged at the daily call alone, which runs at the same time each day: an issue that is
+reported once is reported by the call in whose 24 hours it begins, and a lasting issue is reported
+every day. A version that is marked as exposed is never delivered to the services.
 """
 
 import re
@@ -23,20 +21,21 @@ from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING, AWSPREVIOUS, V
 from keyturn.secret.trigger import Mode, Schedule, classify
 
 DAY = timedelta(days=1)
-# A rotation that has not promoted its version by then is stuck: its steps take seconds.
+# A rotation that has not promoted its version after this time is stuck: its steps take seconds.
 UNDER_WAY = timedelta(minutes=30)
 # From a promotion to the start of its run: one call of rotate_secret, which ends after 120 seconds.
 PROMOTING = timedelta(minutes=2)
-# Step Functions forgets an execution 90 days after its end; that none is known means nothing then.
+# Step Functions forgets an execution 90 days after its end; then a missing execution proves
+# nothing.
 RUNS_ARE_KNOWN = timedelta(days=80)
 ENDED_BADLY = {"FAILED", "TIMED_OUT", "ABORTED"}
-# The name of a run: its rotation id, and what tells a later execution from the first.
+# The name of a run: its rotation id, and the suffix of a later execution.
 RUN = re.compile(rf"rot-({ROTATION_ID.pattern}?){LATER_EXECUTION}")
 
 
 @dataclass(frozen=True)
 class Secret:
-    """The secret as it is now. One that is `deleted` waits for its deletion at that time."""
+    """The current state of the secret; `deleted` is the time of its scheduled deletion."""
 
     versions: tuple[Version, ...]
     changed: datetime | None
@@ -46,7 +45,7 @@ class Secret:
 
     @property
     def next_rotation(self) -> datetime | None:
-        """When it is rotated next at the latest, while the schedule is on."""
+        """The latest time of the next rotation, while the schedule is on."""
         return self.schedule.next_rotation if self.schedule.enabled else None
 
     def holder(self, label: str) -> Version | None:
@@ -67,9 +66,9 @@ class Execution:
 
 @dataclass(frozen=True)
 class Limits:
-    """From which age on a key is a concern, and how long ahead a rotation is announced.
+    """The ages at which a key is an issue, and how long ahead a rotation is announced.
 
-    `manual_mode` is what a version is that neither the schedule nor its token accounts for.
+    `manual_mode` is the mode of a version that neither the schedule nor its token explains.
     """
 
     old: timedelta
@@ -80,10 +79,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Issue:
-    """One concern, the version that it is about, and the moment that matters.
+    """One issue, its version, and its time.
 
     `previous` is the version that carries AWSPREVIOUS; `runs` are those of the version so far;
-    `mode` is that of a run that carries it. `about` says more, for the message.
+    `mode` is the mode of a run that delivers it. `about` has details for the message.
     """
 
     concern: IssueKind
@@ -96,23 +95,23 @@ class Issue:
 
 
 class WatchedSecret(Protocol):
-    """The one secret, as it is looked at."""
+    """The operations on the secret that `watch_key` needs."""
 
     def seen(self) -> Secret:
-        """All of it but its values; also of one that is marked for deletion."""
+        """All of it but its values; also of a secret that is marked for deletion."""
 
 
 class WatchedRuns(Protocol):
     """The executions of the state machine."""
 
     def executions(self) -> Sequence[Execution]:
-        """All that Step Functions knows."""
+        """All executions in Step Functions."""
 
 
 def key_facts(secret: Secret, at: datetime) -> dict[str, float | None]:
     """How old the key is, how long another version has been pending, when the next rotation is due.
 
-    Pure. What nobody can tell is None. An event's time is in whole seconds; no age is below 0.
+    Pure. An unknown fact is None. An event's time is in whole seconds; no age is below 0.
     """
     current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
     made, waits, due = current and current.created, 0.0, secret.next_rotation
@@ -128,7 +127,7 @@ def key_facts(secret: Secret, at: datetime) -> dict[str, float | None]:
 def find_issues(
     secret: Secret, executions: Sequence[Execution], limits: Limits, call: WatchTrigger
 ) -> list[Issue]:
-    """What is the matter, the most urgent first. Pure."""
+    """The issues, the most urgent first. Pure."""
     current = secret.holder(AWSCURRENT)
     if current is None or current.created is None:
         return []
@@ -147,11 +146,11 @@ def _of_services(
     limits: Limits,
     call: WatchTrigger,
 ) -> Iterator[Issue]:
-    """Whether a run has carried the current version to the services; never that of an exposed one.
+    """Whether a run has delivered the current version; never that of an exposed one.
 
-    A secret's very first version came with the services, so none has to. Where no run has, the mode
-    is what the version's token and time give, as for any rotation: for a value that a hand has put
-    it is that of a bare rotate-secret at that moment.
+    A secret's first version was deployed with the services, so it needs no run. Without a run the
+    mode is that of the version's token and time, as for any rotation: a value that was stored
+    manually has the mode of a `rotate-secret` without a token at that moment.
     """
     previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
     runs = runs_of(current, executions)
@@ -176,12 +175,11 @@ def _of_services(
 def _put_back(
     secret: Secret, current: Version, executions: Sequence[Execution], call: WatchTrigger
 ) -> bool | None:
-    """Whether a hand has put back the version, which is older than the previous one.
+    """Whether the version was restored manually, which is older than the previous one.
 
-    None where it is not older, or was carried to the services since. It was put back by our own
-    recovery where the run of the previous one ended in failure or still goes on, by a hand where
-    that run had succeeded. One that was started once more since then has found itself overtaken
-    and says nothing of it.
+    None if it is not older, or was delivered since. If the run of the previous version ended in
+    failure or still runs, Keyturn's rollback restored it; if that run had succeeded, it was a
+    manual change. A run that was retried since then and ended as overtaken is not reported.
     """
     previous, created = secret.holder(AWSPREVIOUS), current.created or call.at
     if previous is None or previous.created is None or created >= previous.created:
@@ -196,8 +194,7 @@ def _put_back(
 def runs_of(version: Version, executions: Sequence[Execution]) -> list[Execution]:
     """The runs of a version by their start.
 
-    One that was started again has random digits in its name (`commands`), one whose name was taken
-    a number.
+    A retried run has random digits in its name (`commands`), one whose name was taken a number.
     """
     name = re.compile(rf"rot-{re.escape(version.id)}{LATER_EXECUTION}")
     own = (run for run in executions if name.fullmatch(run.name))
@@ -213,9 +210,9 @@ def last_to_look_into(executions: Sequence[Execution], at: datetime) -> Executio
 
 
 def lost(run: Execution, issues: Sequence[Issue]) -> list[Issue]:
-    """What is the matter where that run was lost: it says more than that it ended. Pure.
+    """The issue of a lost run, which is more specific than that it ended. Pure.
 
-    Its version may be another than the current one: a run may be lost on its way back.
+    Its version may not be the current one: a run may be lost during its rollback.
     """
     named = RUN.fullmatch(run.name)
     version, since = (named[1] if named else run.name), run.stopped or run.started
@@ -228,12 +225,12 @@ def _started(run: Execution) -> datetime:
 
 
 def under_way(secret: Secret, call: WatchTrigger, runs: Sequence[Execution]) -> bool:
-    """Whether a rotation is at work: it waits for its promotion, or is about to start its run.
+    """Whether a rotation is in progress: before its promotion, or about to start its run.
 
-    Before the promotion AWSPENDING shows it. The promotion may take that label away or leave it, so
-    that afterwards the time counts: the run is started within the same call of rotate_secret. Where
-    the current version has `runs` it was. The look upon the promotion comes too early to judge by
-    the time; `care` waits a moment instead.
+    Before the promotion AWSPENDING shows it. The promotion may remove that label or leave it, so
+    after the promotion the time decides: the run is started within the same call of rotate_secret.
+    If the current version has `runs`, it was started. The check at the promotion is too early to
+    judge by the time; `actions` waits a moment instead.
     """
     current, pending = secret.holder(AWSCURRENT), secret.holder(AWSPENDING)
     if pending and pending is not current:
@@ -245,7 +242,7 @@ def under_way(secret: Secret, call: WatchTrigger, runs: Sequence[Execution]) -> 
 
 
 def _begun(pending: Version, secret: Secret, at: datetime) -> datetime:
-    """When a rotation began at the latest: a version without a value has no date of its own."""
+    """The latest time at which a rotation began: a version without a value has no date."""
     return pending.created or secret.changed or at
 
 

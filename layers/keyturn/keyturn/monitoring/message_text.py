@@ -1,4 +1,4 @@
-"""What every message of the watch is made of: the place that it is about, and the words."""
+"""The common parts of the messages of `watch_key`: the stack's references, and the text."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from keyturn.run.times import format_timestamp
 
 @dataclass(frozen=True)
 class StackRefs:
-    """Which secret is watched, and which state machine carries its key to the services."""
+    """The secret that is watched, and the state machine that delivers its key to the services."""
 
     secret_arn: str
     state_machine_arn: str
 
     def run_of(self, issue: Issue) -> Run:
-        """The run that carries the version of a judgement to the services, for the first time.
+        """The first run that delivers the version of an issue.
 
-        Its mode is the one that the rotation would have had: never a milder one.
+        Its mode is the one that the rotation would have had, never a milder one.
         """
         return Run(
             issue.version,
@@ -30,7 +30,7 @@ class StackRefs:
 
 @dataclass(frozen=True)
 class MessageText:
-    """What differs from message to message."""
+    """The parts that differ between messages."""
 
     kind: str
     subject: str

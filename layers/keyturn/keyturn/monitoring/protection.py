@@ -1,7 +1,7 @@
-"""Whether what protects the key has changed: a mark of deletion, the schedule, policies. Pure.
+"""Whether the protection of the key has changed: a mark of deletion, the schedule, policies. Pure.
 
-What DescribeSecret shows is judged from that. It does not show policies: of those CloudTrail tells,
-where the account has a trail.
+DescribeSecret shows the first two. It does not show policies: CloudTrail reports those, if the
+account has a trail.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from keyturn.monitoring.key_health import Issue, Secret
 from keyturn.monitoring.watch_trigger import EVERY, WatchTrigger
 from keyturn.secret.staging_labels import AWSCURRENT
 
-# Seen in the state of the secret, which says more than the call does.
+# Read from the state of the secret, which has more details than the call.
 SEEN_ANYWAY = {
     "DeleteSecret": IssueKind.MARKED_FOR_DELETION,
     "CancelRotateSecret": IssueKind.ROTATION_OFF,
@@ -19,7 +19,7 @@ SEEN_ANYWAY = {
 
 
 def find_protection_issues(secret: Secret, call: WatchTrigger) -> list[Issue]:
-    """What is the matter, the most urgent first."""
+    """The issues, the most urgent first."""
     found = list(_of_state(secret, call))
     if call.change and SEEN_ANYWAY.get(call.change) not in {one.concern for one in found}:
         concern = IssueKind.PROTECTION_CHANGED
@@ -38,7 +38,7 @@ def _of_state(secret: Secret, call: WatchTrigger) -> Iterator[Issue]:
 
 
 def _is_new_or_daily(secret: Secret, call: WatchTrigger) -> bool:
-    """Told when it has come true since the look before this one, and then every day."""
+    """Reported when it has begun since the last daily check, and then every day."""
     if call.daily or call.change == "CancelRotateSecret":
         return True
     return secret.changed is not None and call.at - secret.changed <= EVERY

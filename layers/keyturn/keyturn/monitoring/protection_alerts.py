@@ -1,4 +1,4 @@
-"""What people read of `monitoring.protection`. Of a caller nothing is quoted: CloudTrail has it."""
+"""The messages about `monitoring.protection`. The caller is not quoted: CloudTrail has it."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -19,10 +19,10 @@ def _marked(_issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
             f"The secret {place.secret_arn} is marked for deletion. Until it is restored its value"
             " cannot be read and it cannot be rotated, not in an emergency either. Then it is gone."
         ),
-        impact="None for users now. A run under way fails, and so does a pod that reads the secret"
-        " itself.",
-        reason="somebody called DeleteSecret; CloudTrail names who",
-        next_steps="Take the deletion back, then find out who asked for it:",
+        impact="None for users now. A running rotation fails, and so does a pod that reads the"
+        " secret itself.",
+        reason="someone called DeleteSecret; CloudTrail names who",
+        next_steps="Cancel the deletion, then find out who requested it:",
         command=commands.restore_secret(place.secret_arn),
     )
 
@@ -33,11 +33,11 @@ def _rotation_off(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
         subject="Session key rotation is switched off",
         summary=(
             "The secret's rotation schedule is off, and the stack has it on. The key is no longer"
-            " rotated by itself. An emergency and a finding still rotate it."
+            " rotated automatically. An emergency and a finding still rotate it."
         ),
-        impact="None now. The key grows old.",
-        reason="somebody called CancelRotateSecret; CloudTrail names who",
-        next_steps="If nobody meant it, turn it on again; this rotates nothing:",
+        impact="None now. The key is not replaced.",
+        reason="someone called CancelRotateSecret; CloudTrail names who",
+        next_steps="If that was a mistake, turn it on again; this rotates nothing:",
         command=commands.schedule(place.secret_arn, *issue.about),
     )
 
@@ -46,13 +46,13 @@ def _changed(issue: Issue, _place: StackRefs, _: timedelta) -> MessageText:
     (name,) = issue.about
     return MessageText(
         kind="Session Key Protection Changed",
-        subject="Session key: what protects it was changed",
+        subject="Session key: its protection was changed",
         summary=(
             f"At {format_timestamp(issue.since)} {CHANGES[name]} ({name}). A deployment of this"
             " stack may have done that."
         ),
-        impact="None for users. The key may be read, changed or lost by whom the stack forbids it.",
-        reason=f"the call {name}, of which CloudTrail has told",
+        impact="None for users. Principals that the stack denies may now have access to the key.",
+        reason=f"the call {name}, which CloudTrail reported",
         next_steps="See who made the call. If it was no deployment, revert it and deploy the stack"
         " again:",
         command=commands.who_called(name, issue.since),

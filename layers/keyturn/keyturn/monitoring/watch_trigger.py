@@ -1,7 +1,7 @@
-"""Why `watch_key` was called: one of six rules of EventBridge. Pure.
+"""Why `watch_key` was called: one of six EventBridge rules. Pure.
 
-Of an event of CloudTrail, which quotes whoever made the call, the name of the call and the time are
-taken, and the name only if it is one of `CHANGES`.
+Of a CloudTrail event, which quotes the caller, only the name of the call and the time are used, and
+the name only if it is one of `CHANGES`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ KINDS: Mapping[str, Kind] = {
 }
 # Of the rule FrequentWatchRule.
 EVERY = timedelta(minutes=5)
-# Calls that change what protects the key, and what each has done.
+# Calls that change the protection of the key, and the effect of each.
 CHANGES: Mapping[str, str] = {
     "CancelRotateSecret": "the rotation schedule of the secret was turned off",
     "DeleteResourcePolicy": "the resource policy of the secret was removed",
@@ -37,7 +37,7 @@ CHANGES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class WatchTrigger:
-    """Which rule called, and the time of its event; `change` is a name of `CHANGES`."""
+    """The rule that called, and the time of its event; `change` is a name of `CHANGES`."""
 
     kind: Kind
     at: datetime
@@ -45,7 +45,7 @@ class WatchTrigger:
 
     @property
     def daily(self) -> bool:
-        """Whether it is the daily look."""
+        """Whether it is the daily check."""
         return self.kind == "daily"
 
 
@@ -64,7 +64,7 @@ def parse_trigger(event: Mapping[str, Any], secret_arn: str) -> WatchTrigger:
             kind, parse_timestamp(event["time"]), _change(event) if kind == "changed" else ""
         )
     except (KeyError, TypeError, ValueError):
-        raise errors.RequestRefused("The event says no time. Nothing was done.") from None
+        raise errors.RequestRefused("The event has no valid time. Nothing was done.") from None
 
 
 def _change(event: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The commands that messages give, for people to put into a shell."""
+"""The shell commands in messages."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ def rotate(secret_arn: str, why: str = "planned") -> str:
 
 
 def restore_secret(secret_arn: str) -> str:
-    """Take back the deletion of the secret."""
+    """Cancel the deletion of the secret."""
     return f"aws secretsmanager restore-secret --secret-id {secret_arn}"
 
 
@@ -51,7 +51,7 @@ def recent_runs(state_machine_arn: str) -> str:
 
 
 def end_of_run(execution_arn: str) -> str:
-    """Show the last events of an execution."""
+    """List the last events of an execution."""
     return (
         f"aws stepfunctions get-execution-history --execution-arn {execution_arn}"
         " --reverse-order --max-items 5"
@@ -59,7 +59,7 @@ def end_of_run(execution_arn: str) -> str:
 
 
 def dry_run(secret_arn: str) -> str:
-    """Ask whether a scheduled rotation would be refused; it is not rotated."""
+    """Check whether a scheduled rotation would be refused; nothing is rotated."""
     return f"aws secretsmanager rotate-secret --secret-id {secret_arn} --no-rotate-immediately"
 
 
@@ -73,22 +73,22 @@ def show_finding(finding_id: str, region: str) -> str:
 
 
 def run_again(run: Run, state_machine_arn: str) -> str:
-    """Run a run again, with the same input, as often as the command is given."""
+    """Retry a run with the same input; the command can be repeated."""
     return _start(run, state_machine_arn, shlex.quote(json.dumps(run.as_ledger())))
 
 
 def run_again_as(run: Run, execution_arn: str, state_machine_arn: str) -> str:
-    """Run a run again with the input of one of its executions, as often as it is given."""
+    """Retry a run with the input of one of its executions; the command can be repeated."""
     had = f"aws stepfunctions describe-execution --execution-arn {execution_arn}"
     return _start(run, state_machine_arn, f'"$({had} --query input --output text)"')
 
 
 def _start(run: Run, state_machine_arn: str, given: str) -> str:
-    """Start an execution anew; `given` is its input as a word of the shell.
+    """Start an execution again; `given` is its input as a word of the shell.
 
-    A name can be used once. So the shell adds ten random digits whenever the command is given: a
-    message is read days later, and the cause that was mended may not have been the only one. The
-    time would be the same twice in a second. A rotation id of 64 characters leaves room for eleven.
+    A name can be used once, so the shell adds ten random digits each time the command is entered: a
+    message may be read days later, and its cause may not be the only one. The time could be the
+    same twice within a second. A rotation id of 64 characters leaves room for eleven.
     """
     return (
         f"aws stepfunctions start-execution --state-machine-arn {state_machine_arn}"

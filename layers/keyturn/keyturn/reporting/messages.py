@@ -1,4 +1,4 @@
-"""What people are told of a run: when it starts, and however it ends; `channels` has the form."""
+"""The messages of a run: at its start and at its end, whatever its outcome."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,11 +6,12 @@ from datetime import datetime
 from keyturn.reporting import commands
 from keyturn.reporting.notifications import Message, heading_of
 from keyturn.reporting.record_types import Record, StepFailure
+from keyturn.reporting.wording import count_of
 from keyturn.run.ledger import SessionCount, Start
 from keyturn.run.run import Run
 from keyturn.run.times import format_timestamp
 
-NOTHING_TO_DO = "You need not do anything."
+NOTHING_TO_DO = "No action is needed."
 RESTART_OTHERS = (
     "Pods of another owner were not restarted, see Services: those that read the session key may"
     " still hold the old one. Restart or delete them."
@@ -18,8 +19,9 @@ RESTART_OTHERS = (
 
 
 def started_message(run: Run, start: Start, count: SessionCount, at: datetime) -> Message:
-    """What people are told when a run begins: when, what for, what it does to users."""
-    users = f"{'' if count['counted'] else 'more than '}{count['sessions']} sessions"
+    """The message when a run begins: when, why, and its effect on users."""
+    sessions = count_of(count["sessions"], "session")
+    users = sessions if count["counted"] else f"more than {sessions}"
     emergency = run.mode == "emergency"
     return Message(
         kind="Session Key Rotation Started",
@@ -48,7 +50,7 @@ def started_message(run: Run, start: Start, count: SessionCount, at: datetime) -
 
 
 def finished_message(run: Run, record: Record, state_machine_arn: str) -> Message:
-    """What people are told when a run is over: what is true now and what to do next."""
+    """The message when a run has ended: the current state and the next steps."""
     again = commands.run_again(run, state_machine_arn)
     tell_of = {
         "succeeded": _succeeded,
@@ -75,11 +77,13 @@ def _succeeded(run: Run, record: Record, _again: str) -> Message:
     if not _is_emergency(record):
         next_steps = RESTART_OTHERS if others else NOTHING_TO_DO
         return _ended(run, record, "succeeded", (summary, next_steps), fields)
-    summary += " The old key opens nothing here any more, and nobody can go back to it."
+    summary += " The old key no longer decrypts any session and cannot be restored."
     fields |= _other_fields(record)
     if vault := record["delivery"].get("says"):
         fields["Vault"] = vault
-    next_steps = "The key is safe. Go on with the incident: find out how the old one got out."
+    next_steps = (
+        "The key is safe. Continue the incident response: find out how the old key was exposed."
+    )
     next_steps = f"{RESTART_OTHERS} {next_steps}" if others else next_steps
     return _ended(
         run, record, "succeeded (emergency)", (summary, next_steps), fields | _timings(record)
@@ -88,7 +92,7 @@ def _succeeded(run: Run, record: Record, _again: str) -> Message:
 
 def _rolled_back(run: Run, record: Record, _again: str) -> Message:
     failure = _failure(record)
-    summary = f"The rotation stopped at {failure['step']} and was undone: " + (
+    summary = f"The rotation stopped at {failure['step']} and was rolled back: " + (
         "every service runs the previous session key again, and login works. All sessions ended."
         if record["rollback"] and record["rollback"]["restart"]
         else "no pod was restarted, and no session ended. Services run the previous session key."
@@ -97,7 +101,7 @@ def _rolled_back(run: Run, record: Record, _again: str) -> Message:
         "Key": f"AWSCURRENT is the previous version again, {_previous(record)}.",
     }
     next_steps = (
-        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then rotate again at"
+        f"Fix the cause (docs/operations.md, {heading_of(failure['error'])}), then rotate again at"
         " a time that suits your users:"
     )
     command = commands.rotate(run.secret_arn)
@@ -113,21 +117,21 @@ def _failed(run: Run, record: Record, again: str) -> Message:
         fields = _error(record) | _stays(record)
         return _ended(run, record, "FAILED", (summary, _mend(failure)), fields, again)
     summary += (
-        f" The way back to the previous key stopped too, at {stopped['step']}: services may run"
-        " different keys, and users may be asked to log in again and again."
+        f" The rollback to the previous key stopped too, at {stopped['step']}: services may run"
+        " different keys, and users may be asked to log in repeatedly."
     )
     fields = _error(record) | {
-        "Way back": f"{stopped['error']}: {stopped['says']}",
+        "Rollback": f"{stopped['error']}: {stopped['says']}",
         "Key": f"The new version is {_new(record)}, the old one {_previous(record)}. The command"
         " below shows which of them is AWSCURRENT.",
     }
     next_steps = (
-        f"Mend the cause (docs/operations.md, {heading_of(stopped['error'])}), see which version"
-        " is current, and carry that one to the services (docs/operations.md, The commands):"
+        f"Fix the cause (docs/operations.md, {heading_of(stopped['error'])}), see which version"
+        " is current, and deliver it to the services (docs/operations.md, The commands):"
     )
     command = f"aws secretsmanager describe-secret --secret-id {run.secret_arn}"
     return _ended(
-        run, record, "FAILED, and so did the way back", (summary, next_steps), fields, command
+        run, record, "FAILED, and the rollback failed", (summary, next_steps), fields, command
     )
 
 
@@ -135,13 +139,13 @@ def _failed_in_an_emergency(run: Run, record: Record, again: str) -> Message:
     failure = _failure(record)
     summary = (
         f"The emergency rotation stopped at {failure['step']}. The new session key stays: the old"
-        " one may be known to others and is never put back. A pod that was not restarted still runs"
+        " one may be known to others and is never restored. A pod that was not restarted still runs"
         " the old key."
     )
     if failure["step"] == "MarkExposed":
         summary = (
-            "Every step of the emergency rotation was made but MarkExposed: the version before may"
-            " still carry AWSPREVIOUS, or lack its mark of exposure."
+            "Every step of the emergency rotation succeeded but MarkExposed: the previous version"
+            " may still carry AWSPREVIOUS, or lack its mark of exposure."
         )
     fields = _error(record) | _stays(record) | _other_fields(record) | _timings(record)
     next_steps = f"Act now. {_mend(failure)}"
@@ -151,7 +155,7 @@ def _failed_in_an_emergency(run: Run, record: Record, again: str) -> Message:
 def _superseded(run: Run, record: Record, _again: str) -> Message:
     summary = (
         f"Version {_new(record)} is no longer AWSCURRENT: another rotation has overtaken this run,"
-        " which has stopped and undone nothing."
+        " which stopped and changed nothing more."
     )
     return _ended(run, record, "was overtaken by another", (summary, "Follow the other run."), {})
 
@@ -164,7 +168,7 @@ def _ended(
     fields: Mapping[str, str],
     command: str = "",
 ) -> Message:
-    """The message of a run that is over; `words` are what is true and what to do next."""
+    """The message of a run that has ended; `words` are the summary and the next steps."""
     summary, next_steps = words
     return Message(
         kind=f"Session Key Rotation {record['outcome'].replace('-', ' ').title()}",
@@ -203,10 +207,10 @@ def _previous(record: Record) -> str:
 
 
 def _checks(record: Record) -> dict[str, str]:
-    """What would have stopped a scheduled rotation, and did not stop an emergency."""
+    """The checks that would have stopped a scheduled rotation, and did not stop an emergency."""
     if not record["failedChecks"]:
         return {}
-    return {"Checks": f"failed, and did not stop it: {'; '.join(record['failedChecks'])}"}
+    return {"Checks": f"failed, and did not stop the rotation: {'; '.join(record['failedChecks'])}"}
 
 
 def _logs(record: Record) -> dict[str, str]:
@@ -215,15 +219,15 @@ def _logs(record: Record) -> dict[str, str]:
 
 
 def _impact(record: Record) -> str:
-    """What the run has done to users so far."""
+    """The effect of the run on users so far."""
     claim, deleted = record["sessions"]["claim"], record["sessions"]["deleted"]
     if claim:
         return f"Users have to log in again. Sessions: {claim}."
     if deleted:
-        return f"{deleted} sessions were ended so far. Their users have to log in again."
+        return f"Sessions ended so far: {deleted}. Their users have to log in again."
     if record["services"]:
         return "Users have to log in again where services run the new key; no session was deleted."
-    return "None that is known: no restart was finished, and no session was deleted."
+    return "None known: no restart completed, and no session was deleted."
 
 
 def _error(record: Record) -> dict[str, str]:
@@ -242,19 +246,19 @@ def _stays(record: Record) -> dict[str, str]:
 
 
 def _other_fields(record: Record) -> dict[str, str]:
-    """That an emergency has put back other fields of the secret, which held it up in nothing."""
+    """Whether an emergency has reverted other fields of the secret, which does not stop it."""
     if not record["exposure"] or not record["exposure"]["otherFieldsChanged"]:
         return {}
-    said = (
-        f"those of {_new(record)} differ from those of {_previous(record)}: they were changed while"
-        " the rotation was under way, or by the hand that stored the value. Compare both versions"
-        " and store again what has to stay"
+    difference = (
+        f"those of {_new(record)} differ from those of {_previous(record)}: they were changed"
+        " during the rotation, or by whoever stored the value. Compare both versions and store the"
+        " fields to keep again"
     )
-    return {"Other fields": said}
+    return {"Other fields": difference}
 
 
 def _timings(record: Record) -> dict[str, str]:
-    """How long after the trigger the old key was out of use; what was not reached is not over."""
+    """The time from the trigger until the old key was out of use, if that is confirmed."""
     timings = record["timings"]
     reached = {
         "Pods": ("the last old pod", timings["secondsToLastOldPod"]),
@@ -263,13 +267,13 @@ def _timings(record: Record) -> dict[str, str]:
     return {
         name: f"{what} was gone {seconds:g} s after the trigger"
         if seconds is not None
-        else f"not known yet to be rid of {what}"
+        else f"{what}: not yet confirmed gone"
         for name, (what, seconds) in reached.items()
     }
 
 
 def _mend(failure: StepFailure) -> str:
     return (
-        f"Mend the cause (docs/operations.md, {heading_of(failure['error'])}), then run it again;"
-        " what is done is not repeated:"
+        f"Fix the cause (docs/operations.md, {heading_of(failure['error'])}), then retry the run;"
+        " completed steps are not repeated:"
     )

@@ -1,9 +1,8 @@
-"""What is measured of runs, of the key and of findings: numbers with a name, a unit and a place.
+"""The metrics of runs, of the key and of findings: a name, a number, a unit, dimensions. Pure.
 
-Pure, from facts that are told elsewhere too: a run's measures say what its record says. Dimensions
-are few, since each combination is a metric of its own: a run is measured by its mode, a step by its
-name. `keyturn.telemetry` gives measures to CloudWatch; the dashboard and the alarms of the template
-read them.
+They are derived from facts that are reported elsewhere too: a run's metrics agree with its record.
+Dimensions are few, since each combination is another metric: a run has its mode, a step its name.
+`keyturn.telemetry` sends them to CloudWatch; the dashboard and the alarms of the template use them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ DRIFTED = {"EXPOSED_KEY_DELIVERED", "DELIVERED_DRIFTED", "PODS_DRIFTED", "PODS_U
 
 @dataclass(frozen=True)
 class Metric:
-    """One number, and what it is about."""
+    """One number, and its dimensions."""
 
     name: str
     value: float
@@ -31,10 +30,10 @@ class Metric:
 
 
 def run_metrics(record: Record) -> list[Metric]:
-    """How a run ended, how long it and its steps took, what it ended and replaced.
+    """How a run ended, how long it and its steps took, the sessions it ended and pods it replaced.
 
-    `record` is that of `reporting.record`. What a run did not come to is not measured; a zero is a
-    number that was found.
+    `record` is that of `reporting.record`. Steps that did not run emit no metric; 0 is a measured
+    zero.
     """
     by_mode = {"mode": record["mode"]}
     return [
@@ -49,7 +48,7 @@ def run_metrics(record: Record) -> list[Metric]:
 
 
 def log_fields(record: Record) -> dict[str, str | None]:
-    """What a search of the logs finds beside a run's measures: which run, why, how it ended."""
+    """The log fields beside a run's metrics: which run, why, how it ended."""
     failure = record["failure"]
     return {
         "rotationId": record["rotationId"],
@@ -61,7 +60,7 @@ def log_fields(record: Record) -> dict[str, str | None]:
 
 
 def key_metrics(key: Facts) -> list[Metric]:
-    """How old the key is, how long a rotation has been pending, and when the next one comes.
+    """How old the key is, how long a rotation has been pending, and when the next one is due.
 
     `key` is what `watch.facts` returns.
     """
@@ -74,9 +73,9 @@ def key_metrics(key: Facts) -> list[Metric]:
 
 
 def issue_metrics(found: Sequence[str], *, compared: bool) -> list[Metric]:
-    """How many things have drifted, and whether an exposed key is in use, by the watch's concerns.
+    """The number of drift issues, and whether an exposed key is in use.
 
-    Measured where what services have was compared, and where an exposed key was found in any case.
+    Emitted if the delivered key was compared; an exposed key that was found is always emitted.
     """
     exposed = sum(name in EXPOSED for name in found)
     drifted = [Metric("DriftFound", sum(name in DRIFTED for name in found))] if compared else []
@@ -84,7 +83,7 @@ def issue_metrics(found: Sequence[str], *, compared: bool) -> list[Metric]:
 
 
 def finding_metrics(answer: Facts, at: datetime) -> list[Metric]:
-    """What a finding came to, and how long after its last activity its rotation was started.
+    """The response to a finding, and how long after its last activity its rotation started.
 
     `answer` is what `response.respond` returns.
     """
@@ -97,7 +96,7 @@ def finding_metrics(answer: Facts, at: datetime) -> list[Metric]:
 
 
 def error_metrics(step: str) -> list[Metric]:
-    """A step ended in an error, which may be tried again."""
+    """A step ended in an error, which may be retried."""
     return [Metric("StepErrors", 1, dimensions={"step": step})]
 
 
@@ -110,7 +109,7 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None, Unit]]:
     ended = [n for n in (sessions["deleted"], sessions["endedFirst"]) if n is not None]
     yield "RotationTime", record["seconds"], "seconds"
     yield "SessionsEnded", sum(ended) if ended else None, "count"
-    # Only a purge that is through knows what it has left.
+    # Only a completed purge knows the number of remaining sessions.
     yield "SessionsLeft", sessions["left"] if sessions["claim"] else None, "count"
     replaced = sum(service["podsBefore"] for service in services)
     yield "PodsReplaced", replaced if services else None, "count"
@@ -119,7 +118,7 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None, Unit]]:
 
 
 def _steps(record: Record) -> Iterator[Metric]:
-    """The steps of the run; those of its rollback are in the record."""
+    """The steps before a rollback; those of the rollback are in the record."""
     for step in record["steps"]:
         if not step.get("rollback"):
             yield Metric("StepTime", step["seconds"], "seconds", {"step": step["name"]})

@@ -1,11 +1,11 @@
-"""A message, and the channels that it is told on.
+"""A message, and the channels that it is sent on.
 
-A message says what is true now, gives the facts that everyone asks for first (when, what it does to
-users, why), and ends with what to do next. It is one structure; each channel lays it out: e-mails
-take `text`, a chat takes the parts. It names ids, fingerprints, names and counts, never a key.
+A message states what is true now, the facts (when, the impact on users, why), and the next steps.
+It is one structure that each channel formats: e-mails take `text`, a chat takes the parts. It names
+ids, fingerprints, names and counts, never a key.
 
-All channels are told at the same time, and each of them ends by itself within seconds: people hear
-of it on one though the others are down, and a rotation does not wait for any.
+All channels are notified in parallel, each with a deadline of seconds: a channel that is down
+delays neither the others nor the rotation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ LABEL_WIDTH = 10
 
 @dataclass(frozen=True)
 class Message:
-    """What people are told. A subject fits an e-mail's: ASCII, below 100 characters."""
+    """A message. A subject fits an e-mail's: ASCII, below 100 characters."""
 
     kind: str
     subject: str
@@ -36,7 +36,7 @@ class Message:
     @property
     def text(self) -> str:
         """The message as plain text that reads well in an e-mail."""
-        lines = (f"{f'{name}:':<{LABEL_WIDTH - 1}} {said}" for name, said in self.fields.items())
+        lines = (f"{f'{name}:':<{LABEL_WIDTH - 1}} {text}" for name, text in self.fields.items())
         fields = "\n".join(lines)
         command = f"  {self.command}" if self.command else ""
         return "\n\n".join(
@@ -45,7 +45,7 @@ class Message:
 
 
 class Channel(Protocol):
-    """One way to tell people or other systems."""
+    """One way to notify people or other systems."""
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Channel(Protocol):
         """Send a message within 10 s. Raises NotificationFailed, or another KeyturnError."""
 
     def check_ready(self) -> None:
-        """See, within 10 s and without a message, that it is there. Raises as `send` does."""
+        """Verify within 10 s, without a message, that it is available. Raises as `send` does."""
 
 
 Act = Callable[[Channel], None]
@@ -63,15 +63,15 @@ Act = Callable[[Channel], None]
 
 @dataclass(frozen=True)
 class Notifications:
-    """The channels of one stack. `stack` says which: its name, its account and its Region."""
+    """The channels of one stack. `stack` is its name, account and Region."""
 
     channels: Sequence[Channel]
     stack: str
 
     def notify(self, message: Message) -> dict[str, str]:
-        """Send a message on every channel; what became of it on each is a fact of the record.
+        """Send a message on every channel; the record has the result of each.
 
-        A channel that fails keeps no other from being told, and fails no run.
+        A channel that fails affects neither the others nor the run.
         """
         placed = replace(message, fields={**message.fields, "Stack": self.stack})
         problems = self._at_once(lambda channel: channel.send(placed))
@@ -81,19 +81,19 @@ class Notifications:
         }
 
     def check_ready(self) -> str | None:
-        """See that people would be told; returns a note where one channel of several is down.
+        """Verify that messages can be sent; returns a note if one of several channels is down.
 
-        Raises NotificationFailed where all are: users would be logged out unannounced.
+        Raises NotificationFailed if all are: users would be logged out unannounced.
         """
         problems = self._at_once(lambda channel: channel.check_ready())
         down = {name: problem for name, problem in problems.items() if problem}
-        said = "; ".join(f"{name}: {problem}" for name, problem in down.items())
+        reasons = "; ".join(f"{name}: {problem}" for name, problem in down.items())
         if down and len(down) == len(problems):
-            raise errors.NotificationFailed(f"Nobody would be told of a rotation. {said}")
-        return f"A message would not be told on every channel. {said}" if down else None
+            raise errors.NotificationFailed(f"No channel can report a rotation. {reasons}")
+        return f"Not every channel can report a rotation. {reasons}" if down else None
 
     def _at_once(self, act: Act) -> dict[str, errors.KeyturnError | None]:
-        """Do something with every channel at the same time; returns what kept each from it."""
+        """Call every channel in parallel; returns the problem of each, if any."""
         if not self.channels:
             return {}
         with ThreadPoolExecutor(max_workers=len(self.channels)) as pool:

@@ -1,4 +1,4 @@
-"""What pods are stamped with: the answer of `check_rollout` to the watch's question about drift."""
+"""Count the pods' annotations: the answer of `check_rollout` to the drift check of `watch_key`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,9 +25,9 @@ def inspect_pods(store: LabelStore, cluster: Cluster, services: Iterable[str]) -
 def count_stamps(
     cluster: Cluster, services: Iterable[str], version: str | None
 ) -> dict[str, dict[str, int]]:
-    """How many of a service's own pods are stamped with a version, with others, and not at all.
+    """Count a service's pods that are annotated with a version, with others, and not at all.
 
-    The version alone counts: whatever was delivered later, `deliver_key` looks at.
+    The version alone counts: `deliver_key` checks later deliveries.
     """
     counted = {}
     for service in services:

@@ -1,9 +1,9 @@
-"""What a restart leaves on a pod template, and so on its pods: a key version, and its delivery.
+"""The annotations that a restart writes to a pod template: the key version, and its delivery.
 
-The delivery is the revision of what the pods read when they start (a Kubernetes Secret's
-`resourceVersion`), which every later write changes. A pod that carries the stamp has started after
-that delivery. Was the Secret written again since, by us or by anybody, then pods of the same
-version may hold another key: the next run's stamp is another one, and for it they are old.
+The delivery is the revision of the object that the pods read when they start (a Kubernetes Secret's
+`resourceVersion`), which every later write changes. A pod with the annotations has started after
+that delivery. If the Secret was written again since, by any writer, pods of the same version may
+hold another key: the next run has other annotations, and treats them as old.
 """
 
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ class Stamped(Protocol):
 
     @property
     def key_version(self) -> str | None:
-        """The version on it."""
+        """The annotated version."""
 
     @property
     def key_delivery(self) -> str | None:
-        """The delivery on it."""
+        """The annotated delivery."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """The same on every try of a run, and in every run until something is delivered again."""
+    """The same at every attempt of a run, and in every run until something is delivered again."""
 
     version: str
     delivery: str
 
     def is_on(self, seen: Stamped) -> bool:
-        """Whether a pod was made, or a template makes pods, for that delivery of that version."""
+        """Whether a pod, or a template's pods, were created for that delivery of that version."""
         return (seen.key_version, seen.key_delivery) == (self.version, self.delivery)
 
     def annotations(self) -> dict[str, str]:
-        """How it is written."""
+        """The annotations as text."""
         return {KEY_VERSION: self.version, KEY_DELIVERY: self.delivery}
 
 
 def stamp_of_run(run: Run, ledger: Ledger) -> Stamp:
-    """The stamp of a run that has delivered its key. Raises RequestRefused where it has not."""
+    """The annotations of a run that has delivered its key. Raises RequestRefused if it has not."""
     return Stamp(run.version, text(delivery_of(ledger), "delivery"))

@@ -1,12 +1,13 @@
-"""Restart a workload and look at its rollout.
+"""Restart a workload and check its rollout.
 
-A restart is one patch of the pod template, which stamps it with the run's key version and with the
-revision of what was delivered; a template that carries the stamp is not patched again, so that
-doing it twice starts one rollout. Where the key had to be delivered again, the stamp is another.
-An Argo Rollout is stamped itself, with the moment from which on its pods have to be created.
+A restart is one patch of the pod template, which annotates it with the run's key version and with
+the revision of the delivered object. A template that already has the annotations is not patched
+again, so a repeated restart starts one rollout. If the key had to be delivered again, the
+annotations differ. An Argo Rollout is annotated itself, with the moment after which its pods must
+be created.
 
-The ledger counts pods and never names them: its size does not grow with the fleet. The names are
-logged by the functions.
+The ledger counts pods and never names them: its size does not grow with the fleet. The functions
+log the names.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -53,43 +54,42 @@ class CountedPods(Generic[Entry]):
 
 
 class Cluster(Protocol):
-    """What a rollout needs of a Kubernetes cluster."""
+    """The operations on a Kubernetes cluster that a rollout needs."""
 
     def workload(self, service: str) -> Workload:
-        """Read a Deployment, or what `statefulset/name` or `rollout/name` is.
+        """Read a Deployment, or a `statefulset/name` or `rollout/name`.
 
         Raises ServiceNotFound, ServiceUnsupported.
         """
 
     def pods(self, service: str) -> Sequence[Pod]:
-        """Read the pods that a workload's selector matches, those of other owners marked."""
+        """Read the pods that a workload's selector matches; those of other owners are marked."""
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
     ) -> Workload:
-        """Patch the annotations of the pod template, if the workload is what it was when read.
+        """Patch the annotations of the pod template, if the workload is unchanged since the read.
 
         A Rollout is asked to restart the pods from before RESTARTED_AT, and annotated itself.
-        With `dry_run`, only ask whether it could. Raises DeliveryConflict.
+        With `dry_run`, only check whether that is possible. Raises DeliveryConflict.
         """
 
     def secret_matches_reloader(self) -> bool | None:
-        """Whether a Reloader that searches finds the Secret; None where that cannot be seen."""
+        """Whether a Reloader that searches finds the Secret; None if that cannot be determined."""
 
 
 def check_ready(cluster: Cluster, service: str) -> str | None:
-    """Prove that a service could be restarted and would read the key; change nothing.
+    """Verify that a service could be restarted and would read the key; change nothing.
 
-    Returns what does not stop a rotation and is worth a note: pods that a restart does not replace,
-    and a pause by Reloader. Raises ServiceNotFound, ServiceUnsupported, ServicePaused,
-    ServiceScaledToZero, ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied,
-    DeliveryConflict.
+    Returns notes, which do not stop a rotation: pods that a restart does not replace, and a pause
+    by Reloader. Raises ServiceNotFound, ServiceUnsupported, ServicePaused, ServiceScaledToZero,
+    ServiceKeepsOldPods, KeyNotInjected, RolloutFailed, AccessDenied, DeliveryConflict.
     """
     workload, pods = cluster.workload(service), cluster.pods(service)
     _refuse_unready(workload, now())
     if refusal := workload.pod_refusal:
         raise errors.RolloutFailed(
-            f"{workload.title} lacks pods that Kubernetes may not create ({refusal.reason}), so a"
+            f"{workload.title} cannot create its pods ({refusal.reason}), so a"
             " restart would not finish. Nothing was changed. See: kubectl describe replicasets;"
             " kubectl describe resourcequotas"
         )
@@ -105,10 +105,10 @@ def check_ready(cluster: Cluster, service: str) -> str | None:
 
 
 def check_in_time(cluster: Cluster, service: str, limit: timedelta) -> None:
-    """Prove that the rollout of a service can be looked at, and can be done in time.
+    """Verify that the rollout of a service can be checked, and can finish in time.
 
-    Raises ServiceNotFound, AccessDenied, and ServicePaused where Reloader would pause it as long
-    as the rollout may take.
+    Raises ServiceNotFound, AccessDenied, and ServicePaused if Reloader would pause it as long as
+    the rollout may take.
     """
     workload, _ = cluster.workload(service), cluster.pods(service)
     pause = workload.pause_period
@@ -130,14 +130,15 @@ def restart_workload(
 ) -> CountedPods[RestartServiceEntry]:
     """Start the rollout of one service, or find that this run has started it.
 
-    `begun` is when the run began: it makes the patch the same on every try. `confirm` sees that the
-    run is still on top, between the look and the patch: if a later run restarts the service in the
-    meantime, the patch meets another revision and is refused. The pods are read first, so that the
-    two are as close as can be: in the middle of a rollout a workload's status changes all the time.
-    `by_operator` are the workloads that an operator restarts after the delivery.
+    `begun` is when the run began: it makes the patch the same at every attempt. `confirm` verifies
+    between the read and the patch that the run's version is current: if a later run restarts the
+    service in the meantime, the patch finds another revision and is refused. The pods are read
+    first, so that the read and the patch of the workload are close together: during a rollout its
+    status changes continuously. `by_operator` are the workloads that an operator restarts after the
+    delivery.
 
     Returns the pods before, whether a restart was needed, and who restarts the service as well.
-    Raises Superseded, and as `check_ready` does.
+    Raises Superseded, and the errors of `check_ready`.
     """
     pods = cluster.pods(service)
     before = [pod for pod in own_pods(pods) if not stamp.is_on(pod)]
@@ -163,12 +164,10 @@ def restart_workload(
 def check_rollout(
     cluster: Cluster, stamp: Stamp, ledger: Ledger, limit: timedelta, at: datetime
 ) -> CountedPods[CheckRolloutEntry]:
-    """Look once at a rollout that `restart_workload` began.
+    """Check once a rollout that `restart_workload` started.
 
-    The ledger has its entry, the last look's, and when the run began.
-
-    Returns `state` 'waiting' or 'done' with a sentence, and the new pods. Raises the error of a
-    failed verdict.
+    The ledger has its entry, that of the last check, and when the run began. Returns `state`
+    'waiting' or 'done' with a sentence, and the new pods. Raises the error of a failed decision.
     """
     restarted, last = restart_of(ledger), ledger.get("check_rollout") or {}
     service, started = restarted["service"], parse_timestamp(restarted["startedAt"])
@@ -196,11 +195,11 @@ def check_rollout(
 
 
 def _after(pods: Iterable[Pod]) -> datetime:
-    """A whole second after every pod that there is: those that are created from then on are new.
+    """A whole second after the creation of every existing pod: pods created from then on are new.
 
-    A Rollout's pods are told by their creation, in whole seconds of the API server's clock. The
-    delivery was read back before the pods were read, so that a pod which is not among these read
-    the new key, whatever our clock says.
+    A Rollout's pods are recognised by their creation, in whole seconds of the API server's clock.
+    The delivery was read back before the pods were read, so a pod that is not among these has read
+    the new key, whatever this function's clock shows.
     """
     seen = [now(), *(pod.created for pod in pods if pod.created)]
     return max(seen).replace(microsecond=0) + timedelta(seconds=1)
@@ -209,7 +208,7 @@ def _after(pods: Iterable[Pod]) -> datetime:
 def _also_restarted_by(
     workload: Workload, by_operator: Collection[str], *, by_reloader: bool | None
 ) -> str | None:
-    """Who else restarts it when the Secret changes: it then rolls out twice, and ours counts."""
+    """The controller that also restarts it when the Secret changes: it rolls out twice."""
     reloader = {
         True: "Reloader",
         None: "perhaps Reloader (restart_service may not read the Secret's annotations)",

@@ -1,9 +1,9 @@
-"""A workload and its pods, and the verdict on its rollout. All of it is pure.
+"""A workload and its pods, and the judgement of its rollout. Pure.
 
-`verdict` follows kubectl's rules in kubectl's order (polymorphichelpers/rollout_status.go) and goes
-on where kubectl stops: "successfully rolled out" still leaves terminating pods that hold the old
-key, and "waiting" hides pods that can never start. A rollout is done when no old pod is left at
-all. A workload is a Deployment, a StatefulSet or an Argo Rollout.
+`judge_rollout` follows kubectl's rules in kubectl's order (polymorphichelpers/rollout_status.go),
+then stricter ones: for kubectl a rollout is complete while terminating pods still hold the old key,
+and it waits for pods that can never start. A rollout is done when no old pod is left at all. A
+workload is a Deployment, a StatefulSet or an Argo Rollout.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from keyturn import errors
 from keyturn.rollout.pod_annotations import Stamp
 from keyturn.run.times import format_timestamp
 
-# Why a new pod that waits will not start by itself (kubelet's waiting reasons).
+# Reasons for which a waiting pod will not start by itself (kubelet's waiting reasons).
 TERMINAL_WAITING_REASONS = {
     "ImagePullBackOff",
     "ErrImagePull",
@@ -26,23 +26,23 @@ TERMINAL_WAITING_REASONS = {
     "RunContainerError",
 }
 CRASHES_ALLOWED = 2
-# A refusal to create pods may pass: a webhook comes back, an old pod makes room in the quota.
+# A refusal to create pods may be transient: a webhook recovers, an old pod frees quota.
 REFUSAL_LIMIT = timedelta(minutes=1)
-# Reloader resumes by a timer, which a restart of its own loses until the next change.
+# Reloader resumes by a timer, which is lost until the next change if Reloader restarts.
 RESUME_LIMIT = timedelta(minutes=1)
 OTHER_PODS_NAMED = 5
-# By then the kubelet has tried a stuck pod again (MaxContainerBackOff, pkg/kubelet/kubelet.go).
+# By then the kubelet has retried a stuck pod (MaxContainerBackOff, pkg/kubelet/kubelet.go).
 LONGEST_BACK_OFF = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What matters of a pod: which key and delivery it was made for, and how it fares.
+    """The relevant fields of a pod: the key and delivery that it was created for, and its state.
 
-    The uid tells it from another pod of its name: those of a StatefulSet come back. `crashed` is
-    when a container of it ended last, as far as Kubernetes knows. `other_owner` names the owner of
-    a pod that the workload's selector matches and that is not its own, 'ReplicaSet worker-7d4b'.
-    A Rollout's pod has the stamp of the restart that it was created after.
+    The uid distinguishes pods of one name, as in a StatefulSet. `crashed` is when one of its
+    containers ended last, as far as Kubernetes knows. `other_owner` names the owner of a pod that
+    the workload's selector matches and that belongs to another owner, 'ReplicaSet worker-7d4b'. A
+    Rollout's pod has the annotations of the restart that it was created after.
     """
 
     name: str
@@ -68,14 +68,13 @@ class PodRefusal:
 
 @dataclass(frozen=True)
 class Workload:
-    """What matters of a Deployment, a StatefulSet (apps/v1) or a Rollout, and of its status.
+    """The relevant fields of a Deployment, a StatefulSet (apps/v1) or a Rollout, and its status.
 
-    `keeps_old` says why an update strategy would leave old pods; `settled` whether a StatefulSet's
+    `keeps_old` is why an update strategy would leave old pods; `settled` whether a StatefulSet's
     update revision is its current one, or a Rollout's controller has restarted its pods;
-    `restarts_itself` whether Reloader restarts it as well, None where the Secret's annotations
-    decide; `pause_period` how long Reloader then pauses it, and `resumes_at` when it ends such a
-    pause that is in force;
-    `resource_version` is another one after every change, its status included.
+    `restarts_itself` whether Reloader restarts it as well, None if the Secret's annotations decide;
+    `pause_period` how long Reloader then pauses it, and `resumes_at` when it ends a pause in force;
+    `resource_version` changes with every change, its status included.
     """
 
     name: str
@@ -101,12 +100,12 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """What people call it: 'Deployment web-console'."""
+        """Its name in messages: 'Deployment web-console'."""
         return f"{self.kind} {self.name}"
 
     @property
     def argument(self) -> str:
-        """What kubectl calls it: 'deployment/web-console'."""
+        """Its name in kubectl: 'deployment/web-console'."""
         return f"{self.kind.lower()}/{self.name}"
 
 
@@ -119,9 +118,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Not yet, and what for.
+    """Not done yet, and what is missing.
 
-    `stalled`: Kubernetes has given up, if that is not out of date.
+    `stalled`: Kubernetes reports no progress, unless its report is out of date.
     """
 
     summary: str
@@ -130,7 +129,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Failed:
-    """It will not get better by waiting."""
+    """Waiting cannot help."""
 
     error: type[errors.Stop]
     summary: str
@@ -141,7 +140,7 @@ Verdict = Done | Waiting | Failed
 
 @dataclass(frozen=True)
 class RolloutContext:
-    """When a rollout is looked at, by when it has to be done, whether it seemed stalled before.
+    """When a rollout is checked, its deadline, and whether it seemed stalled before.
 
     `begun` is when the run began: what happened to the pods of an earlier attempt does not count.
     """
@@ -152,11 +151,11 @@ class RolloutContext:
     stalled_before: bool = False
 
     def is_of_this_run(self, moment: datetime | None) -> bool:
-        """Whether a moment of Kubernetes', which are whole seconds, is not before the run."""
+        """Whether a time of Kubernetes, in whole seconds, is not before the run."""
         return moment is None or moment >= self.begun.replace(microsecond=0)
 
     def may_be_tried_again(self, pod: Pod) -> bool:
-        """Whether the kubelet may not have tried a stuck pod again since the run began."""
+        """Whether the kubelet may not have retried a stuck pod since the run began."""
         made_before = not self.is_of_this_run(pod.created)
         return made_before and self.at < self.begun + LONGEST_BACK_OFF
 
@@ -164,9 +163,9 @@ class RolloutContext:
 def judge_rollout(
     workload: Workload, pods: Sequence[Pod], stamp: Stamp, look: RolloutContext
 ) -> Verdict:
-    """Judge a rollout from what was seen of it. Pure.
+    """Judge a rollout from its observed state. Pure.
 
-    Pods of another owner are left out: a restart of the workload does not replace them.
+    Pods of another owner are ignored: a restart of the workload does not replace them.
     """
     own = own_pods(pods)
     old = [pod for pod in own if not stamp.is_on(pod)]
@@ -212,9 +211,9 @@ def not_restarted(pods: Iterable[Pod]) -> str | None:
 
 
 def restart_blocker(workload: Workload, at: datetime) -> Failed | None:
-    """Why a restart of the workload would not replace every pod, if it would not. Pure.
+    """Why a restart of the workload would not replace every pod, if so. Pure.
 
-    A pause that Reloader ends by itself is none of the reasons.
+    A pause that Reloader ends is not one of the reasons.
     """
     if workload.paused and not _resumes_by_itself(workload, at):
         late = workload.resumes_at
@@ -227,14 +226,14 @@ def restart_blocker(workload: Workload, at: datetime) -> Failed | None:
     if workload.desired == 0:
         return Failed(
             errors.ServiceScaledToZero,
-            f"{workload.title} asks for 0 replicas, so nothing runs the new key."
-            " Scale it up, or take it out of the stack's Services parameter.",
+            f"{workload.title} has 0 replicas, so nothing runs the new key."
+            " Scale it up, or remove it from the stack's Services parameter.",
         )
     if workload.keeps_old:
         return Failed(
             errors.ServiceKeepsOldPods,
             f"{workload.title} has {workload.keeps_old}, so old pods stay after a restart."
-            " Let it roll out to all its pods.",
+            " Set its update strategy to replace all pods.",
         )
     return None
 
@@ -254,9 +253,10 @@ def _waits(workload: Workload, new: Sequence[Pod], old: Sequence[Pod]) -> str | 
 
 
 def _blocked(workload: Workload, own: Sequence[Pod], look: RolloutContext) -> str | None:
-    """That Kubernetes is refused pods, and nothing is under way that could make room for one.
+    """Whether Kubernetes cannot create pods, and no pending change could make room for one.
 
-    A pod that ends, or one that becomes available so that an old one can end, may free a quota.
+    A pod that terminates, or that becomes available so that an old one can terminate, may free
+    quota.
     """
     refusal, under_way = workload.pod_refusal, any(pod.terminating for pod in own)
     if not refusal or under_way or workload.available < workload.updated:
@@ -266,7 +266,7 @@ def _blocked(workload: Workload, own: Sequence[Pod], look: RolloutContext) -> st
 
 
 def _where_to_look(workload: Workload) -> str:
-    """Where Kubernetes tells why: of a pod that was never created, no pod has an event."""
+    """The place where Kubernetes reports the cause: a pod that was never created has no events."""
     if workload.pod_refusal:
         return "kubectl describe replicasets; kubectl describe resourcequotas"
     if workload.updated < workload.desired:
@@ -277,7 +277,7 @@ def _where_to_look(workload: Workload) -> str:
 def _stalled(workload: Workload) -> bool:
     """Whether Kubernetes gave the rollout up.
 
-    The condition of an earlier rollout may still stand when a new one is observed, so one look
+    The condition of an earlier rollout may still be set when a new one is observed, so one check
     alone does not count.
     """
     observed = workload.generation <= workload.observed_generation
@@ -285,15 +285,15 @@ def _stalled(workload: Workload) -> bool:
 
 
 def _controller_waits(workload: Workload, new: Sequence[Pod]) -> str | None:
-    """What the workload's own controller has still to do."""
+    """The work that the workload's own controller still has to do."""
     return _argo_waits(workload, new) if workload.kind == "Rollout" else _kubectl_waits(workload)
 
 
 def _argo_waits(workload: Workload, new: Sequence[Pod]) -> str | None:
-    """What a restart waits for. An update that is under way or paused is not waited for.
+    """The reasons to wait for a restart.
 
-    `settled` is set with the last eviction, and the counters may be older than that. So the pods
-    themselves are counted as well.
+    An update in progress or paused is not waited for. `settled` is set with the last eviction, and
+    the counters may be older. So the pods themselves are counted as well.
     """
     ready = sum(pod.ready for pod in new)
     if workload.generation > workload.observed_generation:
@@ -325,19 +325,19 @@ def _kubectl_waits(workload: Workload) -> str | None:
 def _failure(
     workload: Workload, new: Sequence[Pod], stamp: Stamp, look: RolloutContext
 ) -> Failed | None:
-    """Why waiting is of no use, if it is."""
+    """Why waiting cannot help, if it cannot."""
     if not stamp.is_on(workload) and workload.kind == "Rollout":
         return Failed(
             errors.RestartOverwritten,
-            "spec.restartAt or the annotations are no longer this run's, so someone else changed"
-            " them after our restart. Find who:"
+            "spec.restartAt or the annotations are no longer this run's, so another writer"
+            " changed them after the restart. Find it:"
             f" kubectl get {workload.argument} -o yaml --show-managed-fields",
         )
     if not stamp.is_on(workload):
         return Failed(
             errors.RestartOverwritten,
-            "the pod template no longer carries this run's stamp, so someone else changed it"
-            f" after our restart. Find who: kubectl rollout history {workload.argument}",
+            "the pod template no longer has this run's annotations, so another writer changed"
+            f" it after the restart. Find it: kubectl rollout history {workload.argument}",
         )
     if blocker := restart_blocker(workload, look.at):
         return blocker
@@ -346,17 +346,18 @@ def _failure(
 
 def _pod_failure(pod: Pod, look: RolloutContext) -> Failed | None:
     """Why a new pod will not start by itself, if it will not."""
-    hopeless = TERMINAL_WAITING_REASONS.intersection(pod.waiting_reasons)
-    if hopeless and not look.may_be_tried_again(pod):
+    terminal = TERMINAL_WAITING_REASONS.intersection(pod.waiting_reasons)
+    if terminal and not look.may_be_tried_again(pod):
         return Failed(
             errors.RolloutFailed,
-            f"new pod {pod.name} cannot start: {', '.join(sorted(hopeless))}."
+            f"new pod {pod.name} cannot start: {', '.join(sorted(terminal))}."
             f" See: kubectl describe pod {pod.name}",
         )
     if pod.restarts > CRASHES_ALLOWED and look.is_of_this_run(pod.crashed):
         return Failed(
             errors.RolloutFailed,
-            f"new pod {pod.name} crashed {pod.restarts} times. See: kubectl logs -p {pod.name}",
+            f"new pod {pod.name} crashed (restarts: {pod.restarts})."
+            f" See: kubectl logs -p {pod.name}",
         )
     return None
 

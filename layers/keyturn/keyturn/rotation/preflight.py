@@ -1,12 +1,12 @@
-"""The preflight: what the functions of a rotation are asked, and what they answer.
+"""The preflight: the questions to the functions of a rotation, and their answers.
 
-A second state machine asks them side by side. Each answers from its own role and network, and
-changes nothing. "preflight": could you do your part of a rotation now? "drift": is what you can see
-of the delivered key still the current one?
+A second state machine asks them in parallel. Each answers from its own role and network, and
+changes nothing. "preflight": could the function do its part of a rotation now? "drift": is the
+delivered key that it can see still the current one?
 
-A "preflight" answer names what was checked and what would stop the function, by the error that it
-would raise; a function that does not answer at all is a problem too. Before a scheduled promotion a
-problem stops the rotation; in an emergency, and between rotations, problems are reported.
+A "preflight" answer names the checks and the problems, each by the error that the function would
+raise; a missing answer is a problem too. Before a scheduled promotion a problem stops the rotation;
+in an emergency, and between rotations, problems are reported.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from keyturn import errors
 
-# A check proves one thing about the environment, changes nothing, and raises if it is not so.
+# A check proves one fact about the environment, changes nothing, and raises if it is false.
 Check = Callable[[], object]
 Question = Literal["preflight", "drift"]
 Answer = Mapping[str, Any]
@@ -26,13 +26,13 @@ Answers = Sequence[Answer]
 # Longer than the state machine takes, and shorter than the function that waits for it may run.
 WAIT_SECONDS = 95.0
 SHOWN_LETTERS = 500
-# How long a function goes on with its checks; the one that is under way is bounded by its adapter.
+# The time after which a function starts no further check; its adapter limits the running one.
 PREFLIGHT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a check found, by the error that a rotation would meet."""
+    """A problem of a check, by the error that a rotation would raise."""
 
     error: str
     message: str
@@ -48,7 +48,7 @@ class Questions(Protocol):
         """Ask under a name, and do not wait."""
 
     def answers_of(self, name: str) -> Answers | None:
-        """What was answered under that name; None where it still is asked, or never was."""
+        """The answers under that name; None if it is still running, or never ran."""
 
 
 def find_problems(
@@ -56,8 +56,8 @@ def find_problems(
 ) -> tuple[list[Problem], list[str]]:
     """Make every check, so that all problems are known at once; returns problems and notes.
 
-    A text that a passed check returns is a note, which stops nothing. No defect of a check stops
-    the others, and an environment that does not answer is not waited for.
+    A text that a passed check returns is a note, which stops nothing. A bug in one check does not
+    stop the others, and a check of an environment that does not answer ends in time.
     """
     problems: list[Problem] = []
     notes: list[str] = []
@@ -66,7 +66,9 @@ def find_problems(
         if clock() >= ends:
             left = f"{len(checks) - number} of {len(checks)} checks"
             problems.append(
-                Problem("PreflightUnanswered", f"{left} were not made: those before took too long.")
+                Problem(
+                    "PreflightUnanswered", f"{left} were not run: the earlier ones took too long."
+                )
             )
             break
         try:
@@ -96,7 +98,7 @@ def answer_preflight(
 
 
 def problems_in(answers: Answers | None) -> list[Problem]:
-    """What would stop a rotation, in the order of the functions. Pure."""
+    """The problems that would stop a rotation, in the order of the functions. Pure."""
     if answers is None:
         return [Problem("PreflightUnanswered", "The functions did not answer in time.")]
     if not answers:
@@ -105,7 +107,7 @@ def problems_in(answers: Answers | None) -> list[Problem]:
 
 
 def notes_in(answers: Answers | None) -> list[str]:
-    """What the functions found worth a note, which stops nothing. Pure."""
+    """The functions' notes, which stop nothing. Pure."""
     return [str(note) for answer in answers or () for note in answer.get("notes", ())]
 
 
@@ -139,8 +141,8 @@ def _unanswered(function: str, failure: Mapping[str, Any]) -> Problem:
     """A function that failed: by an error of Keyturn's, or before its code could answer."""
     name = str(failure.get("Error"))
     if error_named(name) is errors.PreflightUnanswered:
-        said = f"{function} did not answer ({name}). Look at its log."
-        return Problem("PreflightUnanswered", said)
+        message = f"{function} did not answer ({name}). See its log."
+        return Problem("PreflightUnanswered", message)
     return Problem(name, f"{function}: {_message(str(failure.get('Cause', '')))}")
 
 

@@ -45,7 +45,7 @@ def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Rol
     """Decide whether the way back is open. Pure. Raises RollbackRefused, Superseded."""
     if run.mode != "scheduled":
         raise errors.RollbackRefused(
-            f"A run of mode {run.mode} has no way back. Version {run.rotation_id} stays current."
+            f"A run of mode {run.mode} has no rollback. Version {run.rotation_id} stays current."
         )
     current = labelled(labels, AWSCURRENT)
     mark = exposure.find_mark(marks, run.previous) if run.previous else None
@@ -63,12 +63,12 @@ def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> Rol
         )
     if run.previous is None or run.previous not in labels:
         raise errors.RollbackRefused(
-            f"The version before {run.rotation_id} is gone, so there is nothing to go back to."
+            f"The version before {run.rotation_id} is gone, so no rollback is possible."
             f" {current} stays current. Fix the cause and retry the run."
         )
     if AWSPREVIOUS not in labels[run.previous]:
         raise errors.RollbackRefused(
-            f"Version {run.previous} no longer carries AWSPREVIOUS: somebody ruled it out."
+            f"Version {run.previous} no longer carries AWSPREVIOUS: it was excluded."
             f" {current} stays current. Fix the cause and retry the run."
         )
     return RollbackAction.RESTORE

@@ -2,7 +2,7 @@
 
 Secrets Manager calls createSecret, setSecret, testSecret and finishSecret in turn, with the id of a
 new version that carries AWSPENDING and, at first, no value. It may repeat the whole rotation with
-the same token, also after a promotion. `next_move` decides from what the labels say; `take_step`
+the same token, also after a promotion. `next_move` decides from the labels; `take_step`
 does what was decided. Whatever is repeated ends in the same state and never in a second key.
 
 Two calls change the secret: PutSecretValue in createSecret, and the move of AWSCURRENT in
@@ -45,10 +45,10 @@ class StepAction(Enum):
     """What a step does, given the labels."""
 
     CREATE = "create the key of the pending version, unless it has one"
-    CHECK_CONSUMERS = "ask every function of the run whether it could do its part now"
+    CHECK_CONSUMERS = "run the preflight check of every function of the run"
     TEST = "prove that the pending key works"
     PROMOTE = "move AWSCURRENT to the pending version"
-    ENSURE_STARTED = "see that the run was started"
+    ENSURE_STARTED = "verify that the run was started"
     NOTHING = "nothing: the version is promoted already"
 
 
@@ -65,13 +65,13 @@ class Request:
 
 
 class SecretStore(LabelStore, finding_history.HistoryStore, Protocol):
-    """The one secret, as a rotation needs it."""
+    """The operations on the secret that a rotation needs."""
 
     def find(self, version: str) -> str | None:
-        """The document of a version, or None where it has no value."""
+        """The document of a version, or None if it has no value."""
 
     def read(self, version: str) -> str:
-        """The document of a version that has one; waits a little for a new version to be seen."""
+        """The document of a version that has one; waits briefly for a new version to be visible."""
 
     def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
         """Store the pending version's value; False where another value was stored first."""
@@ -83,19 +83,19 @@ class SecretStore(LabelStore, finding_history.HistoryStore, Protocol):
         """When the secret is rotated."""
 
     def created(self, version: str) -> datetime:
-        """When a version was made, which is when its rotation was asked for."""
+        """When a version was created, which is when its rotation was requested."""
 
 
 class Runs(Protocol):
     """Starts the state machine."""
 
     def ensure_started(self, run: Run) -> str:
-        """Start the run's execution, or find that it was started; returns its name."""
+        """Start the run's execution, or find it started; returns its name."""
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """All that the four steps work with."""
+    """The dependencies of the four steps."""
 
     secret_arn: str
     store: SecretStore
@@ -104,7 +104,7 @@ class Rotation:
     manual_mode: Literal["scheduled", "emergency"]
 
     def trigger(self, version: str, asked: datetime) -> Trigger:
-        """Why the version's rotation was started, and so how it goes; the same at every retry."""
+        """Why the version's rotation was started, and so its mode; the same at every retry."""
         started = self.store.started_rotations() if version.startswith(FINDING) else ()
         finding = finding_history.finding_of(started, version)
         return classify(version, self.store.schedule(), asked, self.manual_mode, finding)
@@ -152,7 +152,7 @@ def next_action(step: Step, version: str, labels: Labels) -> StepAction:
 
 
 def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
-    """Do what the labels call for; returns the facts for the log. The errors are in `errors`."""
+    """Act on the decision; returns the facts for the log. The errors are in `errors`."""
     labels = rotation.store.labels()
     move = next_action(request.step, request.version, labels)
     if move is StepAction.CREATE:
@@ -173,7 +173,7 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
 
 
 def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, Any]:
-    """Get before put: a value that is there already, ours or a racer's, is the key."""
+    """Get before put: an existing value, of this call or a concurrent one, is the key."""
     found = store.find(request.version)
     if found is None:
         current = labelled(labels, AWSCURRENT)
@@ -191,10 +191,11 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
 
 
 def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
-    """The key works.
+    """Test the key.
 
     It may equal the current key: `rotate-secret --no-rotate-immediately` runs this step alone, on a
-    copy of the current value, and is the dry run: it makes the preflight of a scheduled rotation.
+    copy of the current value. That is the dry run, which makes the preflight of a scheduled
+    rotation.
     """
     tested = key.parse_document(rotation.store.read(request.version)).key
     key.prove_key(tested)
@@ -211,14 +212,14 @@ def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> b
 
 
 def _preflight(rotation: Rotation, request: Request) -> dict[str, Any]:
-    """Stop a scheduled rotation that could not be finished; an emergency asks after it promoted."""
+    """Stop a scheduled rotation that could not finish; an emergency asks after its promotion."""
     trigger = rotation.trigger(request.version, rotation.store.created(request.version))
     facts = {} if trigger.mode == "emergency" else _ask(rotation)
     return {"mode": trigger.mode, **facts}
 
 
 def _ask(rotation: Rotation) -> dict[str, Any]:
-    """Ask every function, and raise what would stop the run. Nothing has changed by then."""
+    """Ask every function, and raise the first problem. Nothing has changed yet."""
     answers = rotation.functions.ask("preflight", preflight.WAIT_SECONDS)
     preflight.raise_first_problem(preflight.problems_in(answers))
     return {"asked": len(answers or ()), "notes": preflight.notes_in(answers)}
@@ -243,18 +244,18 @@ def _promote(rotation: Rotation, request: Request, labels: Labels) -> dict[str, 
 def _refuse_other_fields(
     rotation: Rotation, version: str, document: SecretDocument, current: str
 ) -> None:
-    """Raise OtherFieldsChanged where the promotion would undo a change of another field.
+    """Raise OtherFieldsChanged if the promotion would revert a change of another field.
 
-    A version's value never changes, and the promotion is refused where AWSCURRENT is elsewhere by
-    then, so that nothing comes between this look and the move. An emergency is not held up by it:
-    its run compares the same versions and reports it.
+    A version's value never changes, and the promotion is refused if AWSCURRENT has moved, so
+    nothing can change between this check and the move. It does not delay an emergency: the run
+    compares the same versions and reports the difference.
     """
     if key.parse_document(rotation.store.read(current)).others == document.others:
         return
     raise errors.OtherFieldsChanged(
         f"Other fields than {key.FIELD} differ between the current version {current} and the new"
         f" one, {version}: they were changed since {version} was made, and a promotion would undo"
-        " that. Nothing was promoted. Give this rotation up, then rotate again with another token:"
+        " that. Nothing was promoted. Cancel this rotation, then rotate again with another token:"
         f" aws secretsmanager update-secret-version-stage --secret-id {rotation.secret_arn}"
         f" --version-stage AWSPENDING --remove-from-version-id {version}"
     )
@@ -268,9 +269,9 @@ def _run(
     previous: str | None,
     older: str | None = None,
 ) -> Run:
-    """What is to be started: the same at every retry, so that its name and input make it one run.
+    """The run to start: the same at every retry, so that its name and input make it one run.
 
-    Only the try that promotes knows `older`; an execution with it is the run all the same.
+    Only the attempt that promotes knows `older`; an execution with it is still the run.
     """
     asked = rotation.store.created(request.version)
     trigger = rotation.trigger(request.version, asked)
@@ -286,7 +287,7 @@ def _run(
 
 
 def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
-    """Start the run, which does everything else; a retry comes here again and changes nothing."""
+    """Start the run, which does everything else; a retry repeats this and changes nothing."""
     execution = rotation.runs.ensure_started(run)
     if run.mode == "emergency":
         _ask_meanwhile(rotation, run)
@@ -294,9 +295,9 @@ def _ensure_started(rotation: Rotation, run: Run) -> dict[str, Any]:
 
 
 def _ask_meanwhile(rotation: Rotation, run: Run) -> None:
-    """Ask the functions while an emergency goes on; its record has what they answered by its end.
+    """Ask the functions during an emergency; its record has the answers that arrive before its end.
 
-    That they cannot be asked holds up nothing, and the record says that they did not answer.
+    A failure to ask stops nothing; the record has the missing answers.
     """
     with contextlib.suppress(errors.KeyturnError):
         rotation.functions.start("preflight", run.preflight_name)

@@ -1,10 +1,10 @@
-"""Who has called: a function changes something only for a running execution of the state machine.
+"""Verify the caller: a function changes something only for a running execution.
 
-Whoever holds lambda:InvokeFunction alone could otherwise move AWSCURRENT back, end all sessions or
-overwrite a record with one call. So the state machine gives each call the ARN of its execution, and
-the function looks the call up in that execution's history: it has to be scheduled there, for this
-function, with this very input, and not to be over. What the input says is then what the definition
-of the state machine has made of it.
+Otherwise a principal with only lambda:InvokeFunction could move AWSCURRENT back, end all sessions
+or overwrite a record with one call. So the state machine gives each call the ARN of its execution,
+and the function looks the call up in that execution's history: it must be scheduled there, for this
+function, with this input, and not be completed. The input is then the one that the definition of
+the state machine has created.
 
 Source: Step Functions API reference, GetExecutionHistory and HistoryEvent.
 """
@@ -35,17 +35,17 @@ class HistoryEvent:
 
 
 class Executions(Protocol):
-    """The executions of the state machine, as a function sees them that one of them has called."""
+    """The executions of the state machine, for a function that one of them has called."""
 
     @property
     def state_machine_arn(self) -> str:
         """The state machine of this stack."""
 
     def check_ready(self) -> None:
-        """Prove that the history of its executions can be read."""
+        """Verify that the history of its executions can be read."""
 
     def wait_for_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
-        """Whether `made_call` holds of the history; asks again while events may be on their way."""
+        """Whether `made_call` is true of the history; reads again while events may be missing."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Call:
 
 
 def confirm_caller(executions: Executions, run: Run, call: Call) -> None:
-    """See that a running execution of the run has made the call.
+    """Verify that a running execution of the run has made the call.
 
-    Raises RequestRefused where the input names no execution of the run, CallNotConfirmed where the
+    Raises RequestRefused if the input names no execution of the run, CallNotConfirmed if the
     execution has not made the call, or its history does not show it yet.
     """
     execution_arn = text(call.event, "execution")
@@ -74,7 +74,7 @@ def confirm_caller(executions: Executions, run: Run, call: Call) -> None:
     if not executions.wait_for_call(execution_arn, call.function_arn, call.event):
         raise errors.CallNotConfirmed(
             f"The execution {name} has not made this call, or does not show it yet. Nothing was"
-            " changed. The state machine repeats a call of its own; any other call is refused."
+            " changed. The state machine retries its own calls; any other call is refused."
         )
 
 
@@ -84,10 +84,9 @@ def arn_of_execution(state_machine_arn: str, name: str) -> str:
 
 
 def is_execution_of(run: Run, name: str) -> bool:
-    """Whether an execution of this name is one of the run: its first, or one that came after.
+    """Whether an execution of this name is one of the run: its first, or a later one.
 
-    A run that is started again has random digits in its name (`commands`); one whose name was taken
-    has a number.
+    A retried run has random digits in its name (`commands`); one whose name was taken has a number.
     """
     pattern = rf"{re.escape(run.execution_name)}{LATER_EXECUTION}"
     return re.fullmatch(pattern, name) is not None
@@ -96,8 +95,8 @@ def is_execution_of(run: Run, name: str) -> bool:
 def made_call(history: Sequence[HistoryEvent], function_arn: str, payload: Any) -> bool:
     """Whether a running execution is waiting for this call, or has queued it. Pure.
 
-    A call that is awaited is scheduled, started and ended by three events that follow each other. A
-    call that Lambda only queues (TaskScheduled) is over for the execution when the function runs.
+    A call that is awaited is scheduled, started and ended by three successive events. A call that
+    Lambda only queues (TaskScheduled) is completed for the execution when the function runs.
     """
     if any(EXECUTION_ENDED.fullmatch(event.kind) for event in history):
         return False

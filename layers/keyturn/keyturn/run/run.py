@@ -1,9 +1,9 @@
 """The run: one rotation on its way through the state machine.
 
 Its id is the secret's new `VersionId`, which is the rotation's `ClientRequestToken`. It names the
-execution, stamps the pods, and is in every log line, message and record. The state machine passes a
-ledger from state to state: what the run is, under `rotation`, and each state's result under the
-name of its function. A function gets the ledger and returns its own entry.
+execution, annotates the pods, and is in every log line, message and record. The state machine
+passes a ledger from state to state: the facts of the run under `rotation`, and each state's result
+under the name of its function. A function gets the ledger and returns its own entry.
 """
 
 import re
@@ -19,9 +19,8 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 # What may be a VersionId (Secrets Manager: 32 to 64 characters) and the name of an execution too.
 ROTATION_ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
-# What tells a later execution of a run from its first: the ten hexadecimal digits that the retry
-# command adds (commands given by earlier releases add the time, ten decimal digits), or a number
-# where names were taken.
+# The suffix of a later execution of a run: the ten hexadecimal digits that the retry command adds
+# (commands of earlier releases add the time, ten decimal digits), or a number if names were taken.
 LATER_EXECUTION = r"(-[0-9A-Fa-f]{10}|_\d{1,2})?"
 # The version before may be one that no rotation has made.
 ANY_VERSION_ID = re.compile(r"[\x21-\x7e]{1,64}")
@@ -29,18 +28,18 @@ FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
 
 
-# Why a run was started, by the kind of its trigger. An input names a kind and never brings a text
-# of its own: the sentence is what messages and the record show.
+# Why a run was started, by the kind of its trigger. An input has a kind and never a text: messages
+# and the record show the sentence from here.
 REASONS: Mapping[str, str] = {
     "schedule": "The rotation window of the secret's schedule was open.",
-    "planned": "A planned rotation was started by hand, with a token planned-...",
-    "emergency": "An emergency rotation was started by hand, with a token emergency-...",
-    "finding": "A GuardDuty finding can mean that the key is exposed.",
+    "planned": "A planned rotation was started manually, with a token planned-...",
+    "emergency": "An emergency rotation was started manually, with a token emergency-...",
+    "finding": "A GuardDuty finding may mean that the key is exposed.",
     "manual": "rotate-secret was called outside the rotation window, or without a schedule that"
     " shows one, and without a token planned-... or emergency-...",
     "watch": "AWSCURRENT was found on a version that no run had delivered to the services.",
 }
-# What is shown of a GuardDuty finding: forms in which no text of an attacker has room.
+# The facts of a GuardDuty finding that are shown, in forms that cannot hold an attacker's text.
 FINDING_TYPE = r"[A-Za-z]{1,40}:[A-Za-z0-9]{1,40}/[A-Za-z0-9.!&()-]{1,80}"
 FINDING_ID = r"[0-9a-f]{32}"
 
@@ -58,7 +57,7 @@ class Origin:
 
     @property
     def facts(self) -> dict[str, str]:
-        """As ledgers and records show it; a finding only where there is one."""
+        """The form in ledgers and records; a finding only if there is one."""
         shown = asdict(self)
         return shown if self.finding else {k: v for k, v in shown.items() if k != "finding"}
 
@@ -72,13 +71,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is: set once, when the execution is started.
+    """The facts of a run, set once, when the execution is started.
 
-    `version` is what it brings to the services: its own rotation's, or, in a
-    rollback, the one before. `previous` is the version that was current before it.
-    `fingerprint` names the key of its rotation: whoever cannot read the key cannot prepare an
-    execution with the same input before the promotion. `older` is the version that was previous
-    until an emergency was promoted: pods may run its key where a run was overtaken.
+    `version` is the version that it delivers to the services: its own rotation's, or, in a
+    rollback, the previous one. `previous` is the version that was current before it.
+    `fingerprint` identifies the key of its rotation: a principal that cannot read the key cannot
+    prepare an execution with the same input before the promotion. `older` is the version that was
+    previous until an emergency was promoted: pods may run its key if a run was overtaken.
     """
 
     rotation_id: str
@@ -95,12 +94,12 @@ class Run:
 
     @property
     def execution_name(self) -> str:
-        """The name that makes starting the run twice one run."""
+        """The execution name, so that starting the run twice makes one run."""
         return f"rot-{self.rotation_id}"
 
     @property
     def preflight_name(self) -> str:
-        """The name under which the functions are asked while an emergency goes on."""
+        """The name under which the functions are asked during an emergency."""
         return f"pre-{self.rotation_id}"
 
     def as_input(self) -> RotationInput:
@@ -125,7 +124,7 @@ class Run:
     def is_input(self, given: Mapping[str, Any]) -> bool:
         """Whether an execution's input is this run's.
 
-        A retry may not know the version before, and never the one before that. The watch starts a
+        A retry may not know the previous version, and never the one before it. The watch starts a
         run without reading the key, and names itself as the trigger.
         """
         found = given.get("rotation")
@@ -167,7 +166,7 @@ def parse_run(event: Mapping[str, Any], secret_arn: str) -> Run:
     version = rotation.get("version") or rotation_id
     if version != rotation_id and (mode != "rollback" or version != previous):
         raise errors.RequestRefused(
-            "The input's version is another than its rotation's, which only a rollback may have."
+            "`version` differs from `rotationId`, which only mode `rollback` permits."
             " Nothing was done."
         )
     fingerprint = rotation.get("fingerprint")
@@ -185,7 +184,7 @@ def parse_run(event: Mapping[str, Any], secret_arn: str) -> Run:
 
 
 def _origin(found: Any) -> Origin:
-    """Why the run was started, from known words alone. Raises RequestRefused for any other."""
+    """Why the run was started, from known kinds alone. Raises RequestRefused for any other."""
     kind, at = (found.get("kind", "schedule"), found.get("at", "")) if found else ("schedule", "")
     if kind not in REASONS:
         raise errors.RequestRefused("The input's trigger has an unknown kind. Nothing was done.")
@@ -199,6 +198,6 @@ def _is(form: re.Pattern[str], value: object) -> bool:
 
 
 def _finding(origin: Mapping[str, Any]) -> str:
-    """The finding of an origin, if it has its strict form: anything else is shown to nobody."""
+    """The finding of an origin, if it has its strict form; anything else is not shown."""
     found = str(origin.get("finding", ""))
     return found if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", found) else ""

@@ -2,11 +2,11 @@
 
 A mark is a tag on the secret, `keyturn:exposed:<VersionId>`, so that it is read with DescribeSecret
 and without the key, and outlives the version's staging labels, its run and its record. Its value
-says when, which key (its fingerprint, never the key) and why. The fingerprint recognises the same
-key under another version id. See docs/decisions/0016.
+has the time, the key's fingerprint (never the key) and the reason. The fingerprint recognises the
+same key under another version id. See docs/decisions/0016.
 
-Secrets Manager allows 50 tags on a secret. Of the marks at most `MARKS_KEPT` stay, and fewer where
-other tags need the room; the oldest mark of a version without a staging label is dropped first.
+Secrets Manager allows 50 tags on a secret. At most `MARKS_KEPT` marks stay, and fewer if other tags
+need the room; the oldest mark of a version without a staging label is dropped first.
 """
 
 import hashlib
@@ -55,38 +55,38 @@ class Mark:
 
     @property
     def tag_value(self) -> str:
-        """The tag's value, of characters that every AWS service allows in one."""
+        """The tag's value, in characters that every AWS service allows in tags."""
         return f"{format_timestamp(self.at)} {self.fingerprint or '-'} {self.reason}"
 
 
 class MarkStore(Protocol):
-    """The one secret, as it keeps marks."""
+    """The operations on the secret that marks need."""
 
     def marks(self) -> Sequence[Mark]:
         """Every mark, the oldest first."""
 
     def mark_exposed(self, mark: Mark) -> None:
-        """Write a mark, and drop what has to make room for it."""
+        """Write a mark, and drop the marks that must make room for it."""
 
 
 class KeyStore(MarkStore, Protocol):
-    """The one secret, as it keeps marks and keys."""
+    """The operations on the secret that marks and keys need."""
 
     def find(self, version: str) -> str | None:
-        """The document of a version, or None where there is none any more."""
+        """The document of a version, or None if there is none any more."""
 
 
 class ReplacedStore(LabelStore, KeyStore, Protocol):
-    """The one secret, as an emergency closes the way back on it."""
+    """The operations on the secret with which an emergency excludes the old version."""
 
     def drop_label(self, label: str, version: str) -> None:
-        """Take a label off a version, if it is there."""
+        """Remove a label from a version, if it is there."""
 
 
 def exposed_versions(tags: Mapping[str, str]) -> list[Mark]:
     """The marks among the tags of the secret, the oldest first. Pure.
 
-    The key alone marks a version: a value that nobody can read makes it no less exposed.
+    The tag's key alone marks a version: with an unreadable value it is still exposed.
     """
     found = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
     return sorted(found, key=lambda mark: mark.at)
@@ -108,22 +108,22 @@ def fingerprints(marks: Sequence[Mark]) -> frozenset[str]:
 
 
 def refuse_exposed(store: MarkStore, version: str, fingerprint: str | None = None) -> None:
-    """Raise KeyExposed where a version is marked, or its key is that of a marked one."""
+    """Raise KeyExposed if a version is marked, or its key is that of a marked one."""
     mark = find_mark(store.marks(), version, fingerprint)
     if mark:
         raise errors.KeyExposed(
             f"The key of version {version} is marked as exposed since {format_timestamp(mark.at)}"
-            f" ({mark.reason}), so it is delivered nowhere and made current by nothing. Rotate"
-            " with a token that begins with emergency- to replace it."
+            f" ({mark.reason}), so it is neither delivered nor made current. To replace it,"
+            " rotate with a token that begins with emergency-."
         )
 
 
 def replaced_versions(run: Run, labels: Labels) -> list[str]:
     """The versions whose keys services may have run before an emergency's promotion. Pure.
 
-    None where the labels do not show that the run's version was promoted. Never the current one,
-    nor one whose rotation is pending: an input can name any version. A run that does not name the
-    version before has replaced the one that carries AWSPREVIOUS.
+    None if the labels do not show that the run's version was promoted. Never the current one, nor
+    one whose rotation is pending: an input can name any version. A run that does not name the
+    previous version has replaced the one that carries AWSPREVIOUS.
     """
     own = labels.get(run.rotation_id, ())
     if AWSCURRENT not in own and AWSPREVIOUS not in own:
@@ -134,11 +134,11 @@ def replaced_versions(run: Run, labels: Labels) -> list[str]:
 
 
 def mark_replaced(store: ReplacedStore, run: Run, at: datetime) -> MarkExposedEntry:
-    """Mark what an emergency has replaced, and take AWSPREVIOUS off it; returns what came of it.
+    """Mark the versions that an emergency has replaced, and remove AWSPREVIOUS; returns the result.
 
-    The label goes even where a mark fails, since without it no run goes back to the version. What
-    failed is raised afterwards; a repeated call completes it. Raises SecretsManagerUnavailable,
-    AccessDenied, AwsRefused.
+    The label is removed even if a mark fails, since without it no run rolls back to the version.
+    The failure is raised afterwards; a repeated call completes it. Raises
+    SecretsManagerUnavailable, AccessDenied, AwsRefused.
     """
     if run.mode != "emergency":
         raise errors.RequestRefused(f"A run of mode {run.mode} exposes no key. Nothing was marked.")
@@ -156,7 +156,7 @@ def mark_replaced(store: ReplacedStore, run: Run, at: datetime) -> MarkExposedEn
 
 
 def fingerprint_of(store: KeyStore, version: str) -> str | None:
-    """The fingerprint of a version's key; None where the version is gone or holds no key."""
+    """The fingerprint of a version's key; None if the version is gone or holds no key."""
     document = store.find(version)
     try:
         return None if document is None else secret_key.parse_document(document).key.fingerprint
@@ -177,9 +177,9 @@ def tags_to_drop(mark: Mark, tags: Mapping[str, str], labels: Labels) -> list[st
 
 
 def _has_value(store: KeyStore, version: str) -> bool:
-    """Whether there is such a version; no mark of a made-up one takes the place of another's.
+    """Whether the version exists; a mark of an invented version must not displace another mark.
 
-    One that cannot be looked at is taken for one.
+    A version that cannot be read counts as existing.
     """
     try:
         return store.find(version) is not None
@@ -196,7 +196,7 @@ def _problem_of_mark(store: KeyStore, version: str, at: datetime) -> errors.Keyt
 
 
 def _other_fields_changed(store: KeyStore, run: Run) -> bool | None:
-    """Whether the promotion has changed other fields than the key; None where nobody can tell."""
+    """Whether the promotion has changed other fields than the key; None if it is unknown."""
     try:
         texts = [store.find(version) for version in (run.previous or "", run.rotation_id)]
         old, new = (secret_key.parse_document(text or "").others for text in texts)
@@ -215,9 +215,9 @@ def _mark(store: KeyStore, version: str, reason: Reason, at: datetime) -> None:
 
 
 def _name(version: str) -> str:
-    """How a tag names a version: by its id, or by a hash of an id that no run can have.
+    """The name of a version in a tag: its id, or a hash of an id that no run can have.
 
-    Whoever stores a version chooses its id, of any characters; tags allow few.
+    The writer of a version chooses its id, of any characters; tags allow few.
     """
     if ROTATION_ID.fullmatch(version):
         return version

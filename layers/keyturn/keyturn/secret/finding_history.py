@@ -1,8 +1,8 @@
-"""The rotations that findings have started, as `respond_to_finding` itself has recorded them.
+"""The rotations that findings have started, as recorded by `respond_to_finding`.
 
-A rotation's token says what its caller wants it to say. So the function writes a tag on the secret
-before it starts a rotation, `keyturn:finding:<token>`, which its role alone may write: when, and
-for which finding. Limits and reasons believe these tags and no token. See docs/decisions/0009.
+The caller of a rotation chooses its token. So the function writes a tag on the secret before it
+starts a rotation, `keyturn:finding:<token>`, which only its role may write: when, and for which
+finding. Limits and reasons rely on these tags and never on a token. See docs/decisions/0009.
 """
 
 import re
@@ -44,13 +44,13 @@ class StartedRotation:
 
     @property
     def finding(self) -> str:
-        """The finding as people are shown it."""
+        """The finding as messages show it."""
         return f"{self.finding_type} {self.finding_id}"
 
 
 @dataclass(frozen=True)
 class State:
-    """The secret as a finding meets it: its versions, and the rotations recorded as findings'."""
+    """The secret when a finding arrives: its versions, and the rotations recorded as findings'."""
 
     versions: Sequence[Version]
     started: Sequence[StartedRotation] = ()
@@ -61,26 +61,26 @@ class State:
 
 
 class HistoryStore(Protocol):
-    """The one secret, as it keeps what was started for findings."""
+    """The operations on the secret that the history of findings needs."""
 
     def started_rotations(self) -> Sequence[StartedRotation]:
-        """Every rotation that is recorded to be a finding's, the oldest first."""
+        """Every rotation that is recorded as a finding's, the oldest first."""
 
     def record_rotation(self, started: StartedRotation) -> None:
-        """Record that a rotation is a finding's, and drop what no longer counts."""
+        """Record that a rotation is a finding's, and drop records that no longer count."""
 
 
 def started_rotations(tags: Mapping[str, str]) -> list[StartedRotation]:
     """The rotations among the tags of the secret, the oldest first. Pure.
 
-    A value of another form was not written by us and says nothing.
+    A value of another form was not written by Keyturn and is ignored.
     """
     found = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
     return sorted((one for one in found if one), key=lambda one: one.at)
 
 
 def finding_of(started: Sequence[StartedRotation], token: str) -> str:
-    """The finding that a token's rotation is for; empty where none was recorded. Pure."""
+    """The finding that a token's rotation is for; empty if none was recorded. Pure."""
     return next((one.finding for one in started if one.token == token), "")
 
 

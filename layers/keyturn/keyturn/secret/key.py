@@ -2,12 +2,13 @@
 
 The document is a JSON object. Keyturn owns one field of it, `SESSION_ENCRYPTION_KEY`, and replaces
 its text in place: every other character of the document stays as it was stored, so that a long
-number, an escape or the layout means the same to every reader. Parsing is strict because the
-lenient ways all lose keys: `b64decode` drops characters that it does not know, 64 hex digits are
-valid base64 of 48 bytes, the last character of base64 may carry bits that nothing reads, and
-AES-GCM takes a 16-byte key without a word.
+number, an escape or the layout means the same to every reader.
 
-A key never shows itself: its `repr` is its fingerprint.
+Parsing is strict because lenient parsing loses keys: `b64decode` drops unknown characters, 64 hex
+digits are valid base64 of 48 bytes, the last character of base64 may carry unused bits, and AES-GCM
+accepts a 16-byte key silently.
+
+The `repr` of a key is its fingerprint.
 """
 
 import base64
@@ -36,7 +37,7 @@ SPACE = re.compile(r"[ \t\n\r]*")
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a document, as it is written: no reader's rounding enters a comparison."""
+    """A number of a document in its written form: no reader's rounding affects a comparison."""
 
     text: str
 
@@ -57,13 +58,13 @@ class SessionKey:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name the key and tell nothing of it; safe to show and to store."""
+        """16 hex digits that identify the key without revealing it; safe to show and to store."""
         return hashlib.sha256(FINGERPRINT_DOMAIN + self.raw).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 @dataclass(frozen=True)
 class SecretDocument:
-    """The secret's value: the key, its text as stored, and where in it the key's value stands.
+    """The secret's value: the key, its text as stored, and the position of the key's value in it.
 
     `others` are the other fields, for comparison alone: numbers are text, as they are written.
     """
@@ -85,13 +86,13 @@ class SecretDocument:
         return self.text
 
     def check_size(self) -> None:
-        """Raise SecretTooLarge where Secrets Manager would not store the document."""
+        """Raise SecretTooLarge if Secrets Manager would not store the document."""
         size = len(self.text.encode("utf-8", "surrogatepass"))
         if size > DOCUMENT_BYTES:
             raise errors.SecretTooLarge(
                 f"The secret's document with the new key has {size:,} bytes; Secrets Manager stores"
-                f" {DOCUMENT_BYTES:,}. Nothing was changed. Move other fields to a secret of their"
-                " own, then rotate again."
+                f" {DOCUMENT_BYTES:,}. Nothing was changed. Move other fields to another"
+                " secret, then rotate again."
             )
 
 
@@ -132,7 +133,7 @@ def parse_key(text: str) -> SessionKey:
 
 
 def fingerprint_of(value: str | None) -> str | None:
-    """The name of the key that a field holds, or None where it is no session key. Pure."""
+    """The fingerprint of the key in a field, or None if it is not a session key. Pure."""
     try:
         return None if value is None else parse_key(value).fingerprint
     except errors.KeyInvalid:
@@ -167,7 +168,7 @@ def parse_document(text: str) -> SecretDocument:
 
 
 def prove_key(key: SessionKey) -> None:
-    """Encrypt and decrypt with AES-256-GCM, and see a tampered copy refused.
+    """Encrypt and decrypt with AES-256-GCM, and verify that a tampered copy is refused.
 
     Raises KeyTestFailed. Follows NIST SP 800-38D: 96-bit nonce, 128-bit tag.
     """
@@ -194,7 +195,7 @@ def _looks_hex(text: str) -> bool:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a field stands twice")
+        raise ValueError("duplicate field")
     return fields
 
 

@@ -1,9 +1,9 @@
 """Whether a secret's rotation window is open at a moment, computed from its rotation rules.
 
 All times are UTC. A window opens on the hour. It closes after `Duration`; without one, after an
-hour for a schedule in hours and at midnight for a schedule in days. It never reaches into the next
+hour for a schedule in hours and at midnight for a schedule in days. It never extends into the next
 UTC day, nor into the next window. Secrets Manager rotates, and repeats a rotation that failed, at
-any time in an open window; a window that was missed is not made up for outside of one.
+any time in an open window; after a missed window it waits for the next one.
 
 Source: AWS Secrets Manager User Guide, "Schedule expressions in Secrets Manager rotation"; API
 reference, RotationRulesType.
@@ -36,11 +36,11 @@ class Window:
 def open_window(
     expression: str, duration: str | None, next_rotation: datetime | None, at: datetime
 ) -> Window | None:
-    """The window that is open at a moment, or None where none is.
+    """The window that is open at a moment, or None.
 
-    `next_rotation` is the secret's NextRotationDate, the last moment of its next window: where a
-    rate() stands is told by it alone. Raises ValueError, with the reason, where the rules do not
-    say for sure.
+    `next_rotation` is the secret's NextRotationDate, the last moment of its next window: only it
+    determines the phase of a rate(). Raises ValueError, with the reason, if the rules leave the
+    answer uncertain.
     """
     found = re.fullmatch(r"(cron|rate)\((.+)\)", expression.strip())
     if found is None:
@@ -60,12 +60,12 @@ def _hours_of(duration: str | None) -> int | None:
 
 
 def _of_cron(fields: list[str], duration: int | None, at: datetime) -> Window | None:
-    """No window reaches into the next day, so that those of the day of `at` are all to look at."""
+    """Check the windows of the day of `at` alone: no window extends into the next day."""
     if len(fields) != 6:
         raise ValueError("cron() does not have six fields")
     minutes, hours, month_day, month, week_day, year = fields
     if (minutes, year) != ("0", "*") or (month_day == "?") == (week_day == "?"):
-        raise ValueError("cron() is none that Secrets Manager documents")
+        raise ValueError("cron() is not a form that Secrets Manager documents")
     starts = sorted(_numbers(hours, 0, 23, {}))
     months = _numbers(month, 1, 12, MONTHS)
     day = at.date()
@@ -88,16 +88,18 @@ def _of_rate(
 ) -> Window | None:
     found = re.fullmatch(r"([1-9]\d{0,4}) (hour|day)s?", text.strip())
     if found is None:
-        raise ValueError("rate() is none that Secrets Manager documents")
+        raise ValueError("rate() is not a form that Secrets Manager documents")
     midnight = datetime.combine(at.date(), time(), UTC)
     if (found[1], found[2]) == ("1", "day"):
         window = Window(midnight, midnight + min(duration or 24, 24) * HOUR)
         return window if at < window.closes else None
     if next_rotation is None:
-        raise ValueError("where a rate() stands is not known without a NextRotationDate")
+        raise ValueError("the phase of a rate() is unknown without a NextRotationDate")
     window = _ending_with(next_rotation.astimezone(UTC), duration, in_hours=found[2] == "hour")
     if at >= window.closes:
-        raise ValueError("the NextRotationDate has passed, and a rate() does not tell what follows")
+        raise ValueError(
+            "the NextRotationDate has passed, and a rate() does not determine the next window"
+        )
     return window if window.opens <= at else None
 
 
@@ -162,5 +164,5 @@ def _numbers(text: str, low: int, high: int, names: Mapping[str, int]) -> set[in
 def _number(text: str, low: int, high: int, names: Mapping[str, int]) -> int:
     number = names.get(text, int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1)
     if not low <= number <= high:
-        raise ValueError("a field of cron() is none that Secrets Manager documents")
+        raise ValueError("a field of cron() is not a form that Secrets Manager documents")
     return number

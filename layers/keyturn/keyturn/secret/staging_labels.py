@@ -1,4 +1,4 @@
-"""The staging labels of the secret: which version is which, and whether a run is still on top."""
+"""The staging labels of the secret: which version is which, and whether a run is still current."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Labels = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the secret; one that has no value yet does not tell when it was made."""
+    """A version of the secret; one without a value has no creation date."""
 
     id: str
     created: datetime | None
@@ -22,19 +22,19 @@ class Version:
 
 
 class LabelStore(Protocol):
-    """The one secret, as those need it who only look where its labels are."""
+    """The operations on the secret for callers that only read its labels."""
 
     def labels(self) -> Labels:
         """Version ids and their staging labels, value-less versions included."""
 
 
 def confirm_current(store: LabelStore, version: str) -> None:
-    """See that a run's version still carries AWSCURRENT. Raises Superseded."""
+    """Verify that a run's version still carries AWSCURRENT. Raises Superseded."""
     current = labelled(store.labels(), AWSCURRENT)
     if current != version:
         raise errors.Superseded(
             f"AWSCURRENT is {current} and no longer {version}: another rotation has"
-            " overtaken this run, which does nothing more. Follow the other run."
+            " overtaken this run, which stops here. Follow the other run."
         )
 
 

@@ -1,13 +1,14 @@
 """Why a rotation started, and with it the mode of its run. Pure.
 
-Secrets Manager does not say who started a rotation. The token does, where the caller chose it:
-`emergency-…`, `emergency-gd-…` for a GuardDuty finding, `planned-…`. A finding's is one only if
-`respond_to_finding` has recorded it, and else somebody's by hand. Any other token is the schedule's
-if the rotation window was open, and somebody's bare `rotate-secret` if not: what that means is the
-parameter ManualRotationMode. A token is no authentication: whoever may rotate the secret may choose
-one, and it can only make a rotation more or less careful.
+Secrets Manager does not report who started a rotation. The token does, if the caller chose it:
+`emergency-…`, `emergency-gd-…` for a GuardDuty finding, `planned-…`. A finding's token counts as
+one only if `respond_to_finding` has recorded it, and otherwise as a manual emergency. Any other
+token is the schedule's if the rotation window was open, and otherwise that of a manual
+`rotate-secret`, whose mode is the parameter ManualRotationMode. A token is no authentication:
+anyone who may rotate the secret may choose one, and it can only make a rotation more or less
+careful.
 
-The answer is the same for the same facts. Since it goes into the execution's input, which has to be
+The answer is the same for the same facts. Since it is part of the execution's input, which must be
 the same bytes at every retry, `at` must be the time of the version and not the present time.
 """
 
@@ -24,7 +25,7 @@ EMERGENCY, FINDING, PLANNED = "emergency-", "emergency-gd-", "planned-"
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why: the kind for programs, the reason for people, the mode for the run, the finding."""
+    """Why a rotation started: its kind, its sentence for messages, its mode, its finding."""
 
     kind: str
     mode: Mode
@@ -32,11 +33,11 @@ class Trigger:
     finding: str = ""
 
 
-RECORDED = Trigger("finding", "emergency", "A GuardDuty finding means that the key is exposed.")
-# By the token's beginning.
+RECORDED = Trigger("finding", "emergency", "A GuardDuty finding may mean that the key is exposed.")
+# By the prefix of the token.
 CHOSEN = {
-    EMERGENCY: Trigger("emergency", "emergency", "Somebody started an emergency rotation."),
-    PLANNED: Trigger("planned", "scheduled", "Somebody started a planned rotation."),
+    EMERGENCY: Trigger("emergency", "emergency", "An emergency rotation was started manually."),
+    PLANNED: Trigger("planned", "scheduled", "A planned rotation was started manually."),
 }
 
 
@@ -53,9 +54,9 @@ class Schedule:
 def classify(
     token: str, schedule: Schedule, at: datetime, manual_mode: Mode, finding: str = ""
 ) -> Trigger:
-    """Say why the rotation of a token started. Where it cannot be told for sure it is manual.
+    """Why the rotation of a token started. If that is uncertain, it is manual.
 
-    `finding` is what was recorded of the finding that it is for.
+    `finding` is the recorded finding of the rotation.
     """
     if finding and token.startswith(FINDING):
         return replace(RECORDED, finding=finding)
@@ -69,11 +70,11 @@ def classify(
             schedule.expression, schedule.duration, schedule.next_rotation, at
         )
     except ValueError as unclear:
-        return _manual(f"Whether the schedule did it is not sure ({unclear}).", manual_mode)
+        return _manual(f"Whether the schedule started it is uncertain ({unclear}).", manual_mode)
     if found is None:
         return _manual(f"It was outside the rotation window of {schedule.expression}.", manual_mode)
     return Trigger("schedule", "scheduled", f"The rotation window was open: {found}.")
 
 
 def _manual(why: str, mode: Mode) -> Trigger:
-    return Trigger("manual", mode, f"Somebody called rotate-secret. {why}"[:300])
+    return Trigger("manual", mode, f"rotate-secret was called manually. {why}"[:300])

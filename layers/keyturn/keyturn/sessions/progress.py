@@ -1,8 +1,8 @@
-"""How far a purge has come: plain values that travel through the state machine, and what they mean.
+"""The progress of a purge: plain values in the ledger, and their meaning.
 
 Only deletions that the server acknowledged count as ended sessions. The very first entry holds the
-keyspace before anything was deleted: what it has lost besides is a number of its own, since keys
-expire, others delete, and the answer of a call that deleted may be lost.
+keyspace before anything was deleted. Other losses are a separate number, since keys expire, others
+delete, and the response of a call that deleted may be lost.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Pass = Literal["delete", "count", "finished"]
 
 @dataclass(frozen=True)
 class PrimaryProgress:
-    """How far the two passes over one primary have come."""
+    """The progress of the two passes over one primary."""
 
     primary: str
     identity: str
@@ -32,7 +32,7 @@ class PrimaryProgress:
 
 @dataclass(frozen=True)
 class PurgeProgress:
-    """How far a purge has come: plain values that travel through the state machine."""
+    """The progress of a purge: plain values in the ledger."""
 
     startedAt: str  # noqa: N815 - the name in the ledger and the record
     keysBefore: int  # noqa: N815
@@ -43,12 +43,12 @@ class PurgeProgress:
 
     @property
     def finished(self) -> bool:
-        """Whether both passes are through on every primary."""
+        """Whether both passes are complete on every primary."""
         return all(walk.phase == "finished" for walk in self.walks)
 
 
 def parse_progress(ledger: Ledger) -> PurgeProgress | None:
-    """Where the last call stopped; None before the first one. Raises RequestRefused."""
+    """The progress of the last call; None before the first one. Raises RequestRefused."""
     found = ledger.get("purge_sessions")
     if not found:
         return None
@@ -56,21 +56,26 @@ def parse_progress(ledger: Ledger) -> PurgeProgress | None:
         walks = tuple(PrimaryProgress(**_fields(PrimaryProgress, walk)) for walk in found["walks"])
         return PurgeProgress(**{**_fields(PurgeProgress, found), "walks": walks})
     except KeyError as missing:
-        raise errors.RequestRefused(f"The purge's progress has no {missing}.") from None
+        raise errors.RequestRefused(
+            f"The purge's progress has no {missing}. Nothing was done."
+        ) from None
     except TypeError:
-        raise errors.RequestRefused("The purge's progress is not one of ours.") from None
+        raise errors.RequestRefused(
+            "The purge's progress is malformed. Nothing was done."
+        ) from None
 
 
 def progress_entry(
     done: PurgeProgress, at: datetime, sessions: int | None = None
 ) -> PurgeSessionsEntry:
-    """The ledger's entry: the progress, and what it means so far.
+    """The ledger's entry: the progress, and its meaning so far.
 
-    `deleted` counts the deletions that the server acknowledged; a session that a restart brings
-    back is deleted, and counted, twice. `vanished` is what the database lost besides, of sessions
-    and other keys alike, known at the end: keys that expired, that others deleted, and that a call
-    deleted whose answer was lost. Keys that others create meanwhile make it smaller. `before` is
-    the sessions that the purge met. `sessions` is how many there were when the run began.
+    `deleted` counts the deletions that the server acknowledged; a session that a restart restores
+    is deleted, and counted, twice. `vanished` is the number of sessions and other keys that the
+    database lost in another way, known at the end: keys that expired, that others deleted, and that
+    a call deleted whose response was lost. Keys that others create meanwhile make it smaller.
+
+    `before` is the sessions that the purge found. `sessions` is their number when the run began.
     """
     seconds = (at - parse_timestamp(done.startedAt)).total_seconds()
     left = sum(walk.left for walk in done.walks)
@@ -101,12 +106,12 @@ def progress_entry(
 
 
 def purge_summary(purged: PurgeSessionsEntry) -> str:
-    """What a finished purge has proved, in words that are exactly true. Pure."""
+    """A sentence with exactly the facts that a finished purge has proved. Pure."""
     left, created, vanished = purged["left"], purged["createdSince"], purged["vanished"]
     kept = f"{left} could not be deleted" if left else "none is left"
     besides = (
-        f"; {vanished} other keys left the database (expired, deleted by others, or by a call whose"
-        " answer was lost)"
+        f"; {vanished} disappeared otherwise (expired, deleted by others, or by a call whose"
+        " response was lost)"
     )
     since = f"; {created} created since ({purged['createdPerSecond']:g} a second)"
     return (
@@ -118,7 +123,7 @@ def purge_summary(purged: PurgeSessionsEntry) -> str:
 def _outlook(
     done: PurgeProgress, deleted: int, seconds: float, sessions: int | None
 ) -> tuple[int | None, float | None]:
-    """How many sessions are still to go, and for how long; None where nobody counted them."""
+    """The number of sessions still to delete, and the expected time; None without a count."""
     if done.finished:
         return 0, 0.0
     if sessions is None:

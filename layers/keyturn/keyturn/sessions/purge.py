@@ -1,16 +1,16 @@
 """End the sessions of the old key, in bounded slices that can be lost, repeated and resumed.
 
-Two passes over each primary. The first deletes: SCAN returns every key that stays there from its
-start to its end at least once, so what existed when the pass began is gone when it ends. The second
-only counts: what it finds was created since, by pods that run the new key, or could not be deleted,
-which the first pass has counted. A restart, a failover or slots that move make cursors meaningless:
-that primary is walked anew; while slots are on their way nothing is counted, for keys move then
-without a sign of it. So the claim holds for all primaries as they are at the end.
+Two passes over each primary. The first deletes: SCAN returns every key that exists from its start
+to its end at least once, so every session that existed when the pass began is gone when it ends.
+The second only counts: its keys were created since, by pods that run the new key, or could not be
+deleted, which the first pass has counted. A restart, a failover or moving slots invalidate cursors:
+that primary is scanned again; while slots are moving nothing is counted, because keys move without
+notice. So the claim holds for all primaries as they are at the end.
 
 One call works for a bounded time and returns its progress; the state machine calls again. The very
-first call only looks, so that the keyspace before the purge is on record: what it loses without an
-acknowledged deletion is then a known number, and not taken for ended sessions. A call that met an
-error after it had done something returns what it did; the next one meets it too, if it lasts.
+first call only counts, so that the keyspace before the purge is on record: losses without an
+acknowledged deletion are then a known number, and do not count as ended sessions. A call that fails
+after it has deleted something returns its progress; if the error lasts, the next call raises it.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class PurgeOptions:
 
 @dataclass(frozen=True)
 class SliceResult:
-    """What one slice did on one primary, and what ended it before its time."""
+    """The result of one slice on one primary, and the error that ended it early."""
 
     walk: PrimaryProgress
     deleted: int = 0
@@ -56,17 +56,17 @@ class SliceResult:
 def next_slice(
     ledger: Ledger, store: SessionStore, options: PurgeOptions, clock: Clock, at: datetime
 ) -> PurgeProgress:
-    """Begin a purge, or go on where the last call stopped.
+    """Start a purge, or continue where the last call stopped.
 
     Raises SessionStoreUnavailable, SessionStoreRefused, SessionCommandRefused,
-    SessionDatabaseMissing, FlushRefused, and RequestRefused for progress that is not ours.
+    SessionDatabaseMissing, FlushRefused, and RequestRefused for malformed progress.
     """
     done = parse_progress(ledger)
     return purge_slice(store, done, options, clock) if done else begin_purge(store, at)
 
 
 def begin_purge(store: SessionStore, at: datetime) -> PurgeProgress:
-    """Look at every primary, and delete nothing yet."""
+    """Inspect every primary, and delete nothing yet."""
     primaries = store.primaries()
     keys = sum(primary.keys for primary in primaries)
     walks = tuple(PrimaryProgress(primary.name, primary.identity) for primary in primaries)
@@ -76,7 +76,7 @@ def begin_purge(store: SessionStore, at: datetime) -> PurgeProgress:
 def purge_slice(
     store: SessionStore, done: PurgeProgress, options: PurgeOptions, clock: Clock
 ) -> PurgeProgress:
-    """Work on for one slice."""
+    """Continue for one slice."""
     if done.finished:
         return done
     end = clock.monotonic() + SLICE_SECONDS
@@ -96,12 +96,12 @@ def purge_slice(
     problems = [stride.problem for stride in strides if stride.problem]
     if problems and worked == met:
         raise problems[0]
-    # A primary may have failed over while the last page was turned.
+    # A primary may have failed over during the last page.
     return reconcile_primaries(worked, store.primaries()) if worked.finished else worked
 
 
 def reconcile_primaries(done: PurgeProgress, primaries: Sequence[Primary]) -> PurgeProgress:
-    """Begin anew on each primary that is not the one it was. Pure."""
+    """Start again on each primary that was replaced. Pure."""
     known = {(walk.primary, walk.identity): walk for walk in done.walks}
     walks, restarts = [], done.restarts
     for primary in primaries:
@@ -110,9 +110,9 @@ def reconcile_primaries(done: PurgeProgress, primaries: Sequence[Primary]) -> Pu
         walks.append(walk or PrimaryProgress(primary.name, primary.identity))
     if restarts > RESTARTS_ALLOWED * len(primaries):
         raise errors.SessionStoreUnavailable(
-            f"Redis restarted, failed over or moved slots {restarts} times during the purge."
-            f" {done.acknowledged} sessions are deleted; the rest may still be there. See to Redis,"
-            " then run it again."
+            f"Redis restarted, failed over or moved slots too often during the purge ({restarts}"
+            f" times). Deleted sessions: {done.acknowledged}; others may remain. Repair Redis, then"
+            " retry the run."
         )
     keys = sum(primary.keys for primary in primaries)
     return replace(done, walks=tuple(walks), restarts=restarts, keysAfter=keys)
@@ -121,7 +121,7 @@ def reconcile_primaries(done: PurgeProgress, primaries: Sequence[Primary]) -> Pu
 def _walk_on(
     primary: Primary, walk: PrimaryProgress, options: PurgeOptions, clock: Clock, end: float
 ) -> SliceResult:
-    """Turn pages on one primary until the slice ends, both passes are through, or it fails."""
+    """Scan pages on one primary until the slice ends, both passes are complete, or it fails."""
     stride, keys = SliceResult(walk), options.pace.least_keys
     try:
         latency = primary.latency()

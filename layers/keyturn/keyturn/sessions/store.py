@@ -1,8 +1,8 @@
 """The sessions that were encrypted under the old key: where they are, and how many.
 
-A session store is one database on one primary, or on every primary of a cluster. This module says
-what the rest needs of it, looks whether a purge will be able to work, and counts. The purge itself
-is `sessions.purge`.
+A session store is one database on one primary, or on every primary of a cluster. This module
+defines its interface, verifies that a purge would be permitted, and counts. The purge itself is
+`sessions.purge`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from keyturn.run.ledger import SessionCount
 
 SLICE_SECONDS = 20.0
 EMERGENCY_COUNT_SECONDS = 1.0
-START_CURSOR = "0"  # the cursor at which a SCAN begins, and the one that says that it is through
+START_CURSOR = "0"  # a SCAN begins with this cursor, and ends when the server returns it
 SAMPLES = 1000
 
 Given = TypeVar("Given")
@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class ScanPage:
-    """What one SCAN, and its UNLINK where it deletes, did. `cursor` is where the next begins."""
+    """The result of one SCAN and, if it deletes, its UNLINK. `cursor` is that of the next SCAN."""
 
     cursor: str
     matched: int
@@ -34,10 +34,10 @@ class ScanPage:
 
 @dataclass(frozen=True)
 class Pace:
-    """How hard a purge works a primary, which does nothing else while it works on a page.
+    """The load of a purge on a primary, which does nothing else during a page.
 
-    A page is halved when it took longer than `page_seconds` and doubled when it took less than half
-    of that. After each page the primary is left alone for `rest` times as long as the page took.
+    A page is halved if it took longer than `page_seconds` and doubled if it took less than half of
+    that. After each page the purge pauses for `rest` times as long as the page took.
     """
 
     page_seconds: float
@@ -54,7 +54,7 @@ class Pace:
         return keys
 
 
-# The server's work is the bound: more than 1,000 keys a page win nothing, and others wait longer.
+# The server's work is the limit: more than 1,000 keys a page gain nothing, and others wait longer.
 PACES = {
     "fast": Pace(page_seconds=0.01, least_keys=100, most_keys=1000, rest=0.0),
     "gentle": Pace(page_seconds=0.00025, least_keys=16, most_keys=128, rest=1.0),
@@ -80,7 +80,7 @@ class Primary(Protocol):
         """Raise SessionStoreUnavailable while keys are moving between primaries."""
 
     def latency(self) -> float:
-        """Seconds that a call takes which does nothing."""
+        """The seconds that a call takes which does nothing."""
 
     def count_page(self, cursor: str, keys: int) -> ScanPage:
         """One SCAN of about `keys` keys, deleting none."""
@@ -89,7 +89,7 @@ class Primary(Protocol):
         """One SCAN of about `keys` keys, deleting those that match."""
 
     def has_foreign_keys(self, samples: int) -> bool:
-        """Whether a key that is no session is among so many keys at random."""
+        """Whether one of so many random keys is not a session."""
 
     def flush(self) -> None:
         """Empty the whole database, at once and in the background."""
@@ -110,7 +110,7 @@ class SessionStore(Protocol):
 
 
 class Clock(Protocol):
-    """The module `time`; tests have one that they move."""
+    """The module `time`; tests replace it."""
 
     def monotonic(self) -> float:
         """Seconds that only grow."""
@@ -130,16 +130,16 @@ def check_ready(store: SessionStore, *, flush: bool) -> None:
 
 
 def refuse_foreign_keys(primary: Primary) -> None:
-    """Raise FlushRefused where the database holds more than sessions."""
+    """Raise FlushRefused if the database holds keys other than sessions."""
     if primary.has_foreign_keys(SAMPLES):
         raise errors.FlushRefused(
-            f"The database on {primary.name} holds keys that are no sessions. Nothing was flushed."
-            " Set PurgeMode to scan, or give the sessions a database of their own."
+            f"The database on {primary.name} holds keys that are not sessions. Nothing was flushed."
+            " Set PurgeMode to scan, or move the sessions to a separate database."
         )
 
 
 def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> SessionCount:
-    """Count as a run of this mode can afford: an emergency does not wait for a number."""
+    """Count for as long as a run of this mode permits: an emergency does not wait for a number."""
     if mode != "emergency":
         return count_sessions(store, pace, clock)
     try:
@@ -151,9 +151,9 @@ def count_for(mode: str, store: SessionStore, pace: Pace, clock: Clock) -> Sessi
 def count_sessions(
     store: SessionStore, pace: Pace, clock: Clock, seconds: float = SLICE_SECONDS
 ) -> SessionCount:
-    """How many sessions there are now: the number of users that a rotation logs out.
+    """The current number of sessions, which is the number of users that a rotation logs out.
 
-    Counts for so long at the most; `counted` is false where the database is larger than that.
+    Counts for a limited time; `counted` is false if the database is larger than that.
     """
     end = clock.monotonic() + seconds
 
@@ -174,9 +174,9 @@ def count_sessions(
 
 
 def throttle(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock) -> int:
-    """Rest as the pace asks for after a page, and return the size of the next one.
+    """Pause as the pace requires after a page, and return the size of the next one.
 
-    The way to the server and back is not its work: `latency` is taken off what the page took.
+    The round trip is not the server's work: `latency` is subtracted from the page's time.
     """
     worked = max(0.0, seconds - latency)
     if pace.rest:
@@ -185,7 +185,7 @@ def throttle(pace: Pace, keys: int, seconds: float, latency: float, clock: Clock
 
 
 def map_concurrently(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
-    """Work on all items at the same time: each waits for a server of its own."""
+    """Process all items in parallel: each waits for another server."""
     if len(items) == 1:
         return [work(items[0])]
     with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:

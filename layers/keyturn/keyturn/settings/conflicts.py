@@ -1,4 +1,4 @@
-"""Settings that are well-formed by themselves and wrong together. Pure."""
+"""Settings that are well-formed alone and conflict with each other. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Values = Mapping[str, Any]
 
 
 def find(values: Values) -> list[str]:
-    """Each contradiction in words; `values` are the settings that could be read, by field."""
+    """Each conflict as a sentence; `values` are the settings that could be read, by field."""
     return [*_of_delivery(values), *_of_vault(values), *_of_redis(values), *_of_urls(values)]
 
 
@@ -30,7 +30,7 @@ def _of_vault(values: Values) -> Iterator[str]:
         yield f"{needed.upper()} is missing (VAULT_AUTHENTICATION is {authentication})"
     address = values.get("vault_address", "")
     if address.startswith("http:") and not is_loopback(address):
-        yield f"VAULT_ADDRESS {address} is not https, and not this machine itself"
+        yield f"VAULT_ADDRESS {address} is not https, and not a loopback address"
 
 
 def _of_redis(values: Values) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The environment, read once: the only module that looks at `os.environ`.
+"""The environment, read once: the only module that reads `os.environ`.
 
 A function's settings are one frozen dataclass; a field's name in capitals is the variable's name.
-All problems are reported at once, at init, so that a deployment is mended in one go.
+All problems are reported at once, at init, so that one deployment can correct them all.
 """
 
 import os
@@ -79,7 +79,7 @@ class PodKeySettings:
 
 @dataclass(frozen=True)
 class VaultSettings:
-    """Which secret of which Vault the pods read, and how we log in there (DeliveryMode vault)."""
+    """Which secret of which Vault the pods read, and how Keyturn logs in (DeliveryMode vault)."""
 
     vault_address: OptionalUrl
     vault_namespace: str
@@ -95,7 +95,7 @@ class VaultSettings:
 
 @dataclass(frozen=True)
 class DeliverySettings(PodKeySettings):
-    """How the key gets to where the pods read it."""
+    """How the key is delivered to the pods."""
 
     external_secret: str
 
@@ -110,7 +110,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class SessionSettings(TrustSettings):
-    """Where the sessions are, and how hard to work there. Database and prefixes: never guessed."""
+    """The session store, and the pace of a purge. Database and prefixes are never guessed."""
 
     redis_host: str
     redis_port: Port
@@ -126,7 +126,7 @@ class SessionSettings(TrustSettings):
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """What has to answer before and after a rotation."""
+    """The URLs that must answer before and after a rotation."""
 
     health_urls: Urls
     login_url: Url
@@ -135,7 +135,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class NotificationSettings:
-    """Who is told, and of which stack. Empty means nobody."""
+    """The channels, and the stack's name. Empty means no channel."""
 
     topic_arn: str
     event_bus: str
@@ -210,7 +210,7 @@ class FinishRotationSettings(CalledSettings, NotificationSettings):
 
 @dataclass(frozen=True)
 class RespondToFindingSettings(SecretSettings, NotificationSettings):
-    """Of `respond_to_finding`: what is ours, and how often a finding may log everybody out."""
+    """Of `respond_to_finding`: the stack's resources, and how often findings may rotate."""
 
     cluster_name: str
     namespace: str

@@ -1,4 +1,4 @@
-"""The kinds of values that an environment variable may have, and how each is read.
+"""The types of environment variables, and how each is read.
 
 A reader raises ValueError with words that follow the variable's name: "PORT is not a port ...".
 """
@@ -14,7 +14,7 @@ MANUAL_ROTATION_MODES = ("emergency", "scheduled")
 REDIS_AUTHENTICATIONS = ("none", "password", "iam")
 PURGE_MODES = ("scan", "flush")
 PURGE_PACES = ("fast", "gentle")
-MOST_PREFIXES, PREFIX_CHARACTERS = 8, 64  # they are compared with each key that is scanned
+MOST_PREFIXES, PREFIX_CHARACTERS = 8, 64  # each scanned key is compared with them
 SERVICE = r"((deployment|statefulset|rollout)/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 LOOPBACK = re.compile(
     r"http://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?(/[^\s\\]*)?", re.ASCII
@@ -62,7 +62,7 @@ class Urls(tuple[Url, ...]):
 
 
 class Prefixes(tuple[str, ...]):
-    """What names of session keys begin with, separated by commas; at least one."""
+    """Prefixes of session keys, separated by commas; at least one."""
 
     __slots__ = ()
 
@@ -80,13 +80,13 @@ class Roles(tuple[str, ...]):
 
 
 class DeliveryMode(str):
-    """How the key gets to where the pods read it."""
+    """How the key is delivered to the pods."""
 
     __slots__ = ()
 
 
 class VaultAuthentication(str):
-    """How we log in to Vault."""
+    """How Keyturn logs in to Vault."""
 
     __slots__ = ()
 
@@ -98,7 +98,7 @@ class VaultPath(str):
 
 
 class ManualRotationMode(str):
-    """What a rotation is that somebody starts outside the window without saying so."""
+    """Mode of a manual rotation outside the window with no `planned-` or `emergency-` token."""
 
     __slots__ = ()
 
@@ -109,7 +109,7 @@ class ManualRotationMode(str):
 
 
 class RedisAuthentication(str):
-    """How we log in to Redis."""
+    """How Keyturn logs in to Redis."""
 
     __slots__ = ()
 
@@ -121,13 +121,13 @@ class PurgeMode(str):
 
 
 class PurgePace(str):
-    """How hard a purge works the server."""
+    """The pace of a purge."""
 
     __slots__ = ()
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL is plain http to this machine itself, where nobody can listen in."""
+    """Whether a URL is plain http to a loopback address."""
     return LOOPBACK.fullmatch(url) is not None
 
 
@@ -194,7 +194,7 @@ def _prefixes(text: str) -> Prefixes:
                 f" {prefix!r}"
             )
     if len(prefixes) > MOST_PREFIXES:
-        raise ValueError(f"has {len(prefixes)} prefixes; {MOST_PREFIXES} are the most")
+        raise ValueError(f"has {len(prefixes)} prefixes; at most {MOST_PREFIXES} are allowed")
     # In order, what begins with a prefix comes right after it.
     for shorter, longer in itertools.pairwise(sorted(prefixes)):
         if longer.startswith(shorter):

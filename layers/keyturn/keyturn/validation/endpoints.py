@@ -1,7 +1,7 @@
 """Prove that users can log in with the new key.
 
 Three proofs: every health URL answers 200; the login URL answers 2xx, or redirects to an allowed
-host; every pod that exists is of this run's restart, and none of them has a key error that decides
+host; every existing pod belongs to this run's restart, and none of them has a decisive key error
 (see `log_report`).
 """
 
@@ -24,7 +24,7 @@ HOST = re.compile(
 
 @dataclass(frozen=True)
 class Answer:
-    """What a URL answered. `location` is where a redirect leads."""
+    """The response of a URL. `location` is the target of a redirect."""
 
     url: str
     status: int
@@ -32,14 +32,14 @@ class Answer:
 
 
 class Web(Protocol):
-    """Looks at a URL without following redirects."""
+    """Requests a URL without following redirects."""
 
     def look(self, url: str) -> Answer:
-        """Raises ServiceUnhealthy where nothing answers."""
+        """Raises ServiceUnhealthy if there is no response."""
 
 
 def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
-    """See every health URL answer 200. Raises ServiceUnhealthy that names all that do not."""
+    """Verify that every health URL answers 200. Raises ServiceUnhealthy with all that do not."""
 
     def look(url: str) -> Answer | errors.ServiceUnhealthy:
         try:
@@ -47,7 +47,7 @@ def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
         except errors.ServiceUnhealthy as silent:
             return silent
 
-    looks = map_concurrently(look, urls)  # one that is silent keeps none of the others waiting
+    looks = map_concurrently(look, urls)  # a slow one does not delay the others
     answers = [one for one in looks if isinstance(one, Answer)]
     sick = [
         f"{one.url} answers {one.status}, not 200." if isinstance(one, Answer) else str(one)
@@ -55,12 +55,15 @@ def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
         if not (isinstance(one, Answer) and one.status == 200)
     ]
     if sick:
-        raise errors.ServiceUnhealthy(f"{' '.join(sick)} See to the service, then rotate again.")
+        raise errors.ServiceUnhealthy(f"{' '.join(sick)} Repair the service, then rotate again.")
     return answers
 
 
 def check_login(web: Web, url: str, allowed_hosts: Sequence[str]) -> Answer:
-    """See the login URL answer. Raises ServiceUnhealthy for 5xx, LoginBroken for the rest."""
+    """Verify that the login URL answers.
+
+    Raises ServiceUnhealthy for 5xx, LoginBroken for other failures.
+    """
     answer = web.look(url)
     if answer.status >= 500:
         raise errors.ServiceUnhealthy(f"The login URL {url} answers {answer.status}.")
@@ -74,7 +77,7 @@ def check_login(web: Web, url: str, allowed_hosts: Sequence[str]) -> Answer:
 
 
 def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
-    """What is wrong with a login URL's answer, if anything. Pure."""
+    """The problem with a login URL's response, if any. Pure."""
     if 200 <= answer.status < 300:
         return None
     if not 300 <= answer.status < 400:
@@ -82,7 +85,7 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
     try:
         parts = urlsplit(answer.location.replace("\\", "/"))  # as browsers read it
     except ValueError:
-        return "redirects to what is not a URL"
+        return "redirects to an invalid URL"
     if not parts.netloc and parts.path.startswith("/"):
         return None
     if parts.netloc not in allowed_hosts:
@@ -93,7 +96,7 @@ def login_problem(answer: Answer, allowed_hosts: Sequence[str]) -> str | None:
 
 
 def quotable_host(netloc: str) -> str:
-    """What may be quoted of the host in a redirect, which whoever answers has chosen. Pure.
+    """The host of a redirect, chosen by the server, in a form that may be quoted. Pure.
 
     A host and its port in their strict forms; never a user or a password.
     """

@@ -1,9 +1,9 @@
-"""What the logs of the new pods have shown, and whether it is about all pods that exist.
+"""The findings in the logs of the new pods, and whether all existing pods were read.
 
-A key error is decisive only where three things agree: the line is of a container that gets the key
-itself, its whole message is the error (`log_lines`), and Kubernetes reports that the container
-crashed in this run or that its pod is not ready. What else mentions a key error is counted and
-reported: nobody can end a rotation by writing into a log. Pure.
+A key error is decisive only if three facts agree: the container gets the key itself, the error is
+the whole message of a line (`log_rules`), and Kubernetes reports that the container crashed in this
+run or that its pod is not ready. Other lines that mention a key error are counted and reported:
+text that an outsider can write into a log cannot end a rotation. Pure.
 """
 
 from collections import Counter
@@ -14,14 +14,14 @@ from keyturn import errors
 from keyturn.run.ledger import LogsEntry
 from keyturn.validation.log_rules import KEY_RULES
 
-# Whoever writes into every pod's log must not outgrow the state machine's 256 KiB.
+# Writing into every pod's log must not exceed the state machine's 256 KiB.
 MOST_FINDINGS = 50
 MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
 class LogMatch:
-    """How often one rule matched in one container's log, when first, and why it decides nothing."""
+    """How often one rule matched in one container's log, when first, and why it is not decisive."""
 
     pod: str
     container: str
@@ -38,7 +38,7 @@ class LogMatch:
 
 @dataclass(frozen=True)
 class PodCount:
-    """How many pods of a service exist, carry the run's stamp, and had their logs read."""
+    """How many pods of a service exist, carry the run's annotations, and had their logs read."""
 
     service: str
     pods: int
@@ -47,20 +47,22 @@ class PodCount:
 
     @property
     def shortfall(self) -> str:
-        """What the logs do not show, '' where they show every pod."""
+        """The reason why the logs do not cover every pod, '' if they do."""
         unstamped, unread = self.pods - self.stamped, self.stamped - self.read
         parts = (
             "no pod exists" if not self.pods else "",
-            f"{unstamped} of {self.pods} pods do not carry the run's stamp" if unstamped else "",
+            f"{unstamped} of {self.pods} pods do not carry the run's annotations"
+            if unstamped
+            else "",
             f"{unread} of {self.stamped} pods were not read" if unread else "",
         )
-        told = ", ".join(filter(None, parts))
-        return f"{self.service}: {told}" if told else ""
+        missing = ", ".join(filter(None, parts))
+        return f"{self.service}: {missing}" if missing else ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, in how many logs, and of which pods.
+    """The matches, in how many logs, and of which pods.
 
     A run that is rolled back before its restart has no new pods, and so no new logs: `restarted`.
     """
@@ -72,7 +74,7 @@ class Report:
 
     @property
     def reason(self) -> str:
-        """Why the report is incomplete, '' where it is about every pod that exists."""
+        """Why the report is incomplete, '' if it covers every existing pod."""
         if not self.restarted:
             return "no pod was restarted, so there are no new logs"
         return "; ".join(filter(None, (count.shortfall for count in self.services)))
@@ -87,13 +89,13 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """What people are told of it, if there is anything."""
+        """The sentence about it in messages; empty where there is nothing to report."""
         if not self.restarted:
             return ""
         mentions = sum(self.lines.get(rule, 0) for rule in KEY_RULES)
         counted = (
-            f"{mentions} log lines mention a key error and prove none: no container that gets the"
-            " key logged one as its whole message and crashed or was not ready."
+            f"Log lines that mention a key error without proving one: {mentions}. No container that"
+            " gets the key logged one as its whole message and crashed or was not ready."
             if mentions
             else ""
         )
@@ -115,7 +117,7 @@ class Report:
 
 
 def refuse_decisive(findings: Sequence[LogMatch]) -> None:
-    """Raise KeyErrorsInLogs where it is proved that a pod has no usable key."""
+    """Raise KeyErrorsInLogs if it is proved that a pod has no usable key."""
     decisive = [finding for finding in findings if finding.decisive]
     if decisive:
         shown = [f"{f.pod}/{f.container}: {f.rule} x{f.count}" for f in decisive[:MOST_NAMED]]
@@ -128,7 +130,7 @@ def refuse_decisive(findings: Sequence[LogMatch]) -> None:
 
 
 def refuse_unstamped(report: Report) -> None:
-    """Raise RestartOverwritten where pods exist that this run's restart did not make."""
+    """Raise RestartOverwritten if pods exist that this run's restart did not create."""
     others = [
         f"{count.pods - count.stamped} of {count.pods} pods of {count.service}"
         for count in report.services
@@ -136,7 +138,7 @@ def refuse_unstamped(report: Report) -> None:
     ]
     if others:
         raise errors.RestartOverwritten(
-            f"{', '.join(others)} do not carry this run's stamp: something replaced them after the"
-            " restart, and a login does not show which key they run. Find out what it was:"
+            f"{', '.join(others)} do not carry this run's annotations: they were replaced after the"
+            " restart, and a login does not show which key they run. Find the other writer:"
             " kubectl rollout history; kubectl describe pods"
         )

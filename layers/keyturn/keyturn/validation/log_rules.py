@@ -1,10 +1,10 @@
-"""What a log line says about the session key. Pure, and linear in the line's length.
+"""Key errors in a log line. Pure, and linear in the line's length.
 
-Whoever can reach a service can write into its logs: an access log holds a path and a User-Agent.
-So a line that mentions a key error is only counted. A line states a key error where the error's
-sentence is its whole message: all that follows the usual prefix of a logger (time, level, thread,
-logger, exception), or the `message` or `msg` of a JSON line. What follows from a statement is
-decided in `logs`.
+Anyone who can reach a service can write into its logs: an access log holds a path and a User-Agent.
+So a line that mentions a key error is only counted. A line states a key error if the error's
+sentence is its whole message: the text after the usual prefix of a logger (time, level, thread,
+logger, exception), or the `message` or `msg` of a JSON line. `log_report` decides what follows from
+a statement.
 """
 
 import json
@@ -34,8 +34,8 @@ SENTENCES = {
 _DATE = r"\d{4}[-/]\d\d[-/]\d\d"
 _TIME = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?"
 _LEVEL = "TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERR|ERROR|FATAL|SEVERE|CRITICAL|PANIC|ALERT|EMERG"
-# Every repetition is bounded, and each piece begins where the one before has ended: no line makes
-# the search go back and forth.
+# Every repetition is bounded, and each part begins where the last one ended: no line causes
+# backtracking.
 PREFIX = re.compile(
     rf"(?:\[?(?:{_DATE}(?:[T ]{_TIME})?|{_TIME})\]?"  # a time
     rf"|[\[(<]?(?:{_LEVEL})[\])>]?(?![\w.])"  # a level
@@ -49,7 +49,7 @@ PREFIX = re.compile(
 
 
 def mentioned_rules(text: str) -> Iterator[str]:
-    """The rules whose words are anywhere in a line."""
+    """The rules whose words occur anywhere in a line."""
     lowered = text[:MAX_LINE].lower()
     name = lowered.find("session_encryption_key")
     if name >= 0 and lowered.find("not set", name) >= 0:
@@ -67,17 +67,17 @@ def states_key_error(text: str, rule: str) -> bool:
 
 
 def message(text: str) -> str:
-    """What a line says, without the prefix that loggers put before it."""
-    said = text[:MAX_LINE].strip()
-    if said.startswith("{"):
-        said = _message_of_json(said)
+    """The message of a line, without the prefix of the logger."""
+    message = text[:MAX_LINE].strip()
+    if message.startswith("{"):
+        message = _message_of_json(message)
     at = 0
     for _ in range(MAX_PREFIXES):
-        found = PREFIX.match(said, at)
+        found = PREFIX.match(message, at)
         if not found:
             break
         at = found.end()
-    return said[at:]
+    return message[at:]
 
 
 def _message_of_json(text: str) -> str:

@@ -1,9 +1,9 @@
-"""The logs of the pods that run the new key: how they are read.
+"""Read the logs of the pods that run the new key.
 
-Matched lines stay in the function, since a stack trace may hold anything; the pod, the container,
-the rule, the count and the time leave it (`log_report`). Reading is bounded in bytes (by the
-adapter), in time, and in the length of a line. The pods that exist are counted with those whose
-logs were read: a clean report could otherwise be one about no pod at all.
+Matched lines stay in the function, since a stack trace may contain anything; only the pod, the
+container, the rule, the count and the time leave it (`log_report`). Reading is bounded in bytes (by
+the adapter), in time, and in the length of a line. The existing pods are compared with those whose
+logs were read: otherwise a clean report could be one about no pod at all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,12 +27,12 @@ from keyturn.validation.log_report import (
 )
 
 READ_SECONDS = 60.0
-CRASH_LOG_SECONDS = 5.0  # within a look at a rollout, which is repeated
+CRASH_LOG_SECONDS = 5.0  # within one check of a rollout, which is repeated
 
 
 @dataclass(frozen=True)
 class Line:
-    """A log line with the stamp that the kubelet gave it; `text` may hold anything."""
+    """A log line with the timestamp of the kubelet; `text` may contain anything."""
 
     at: datetime | None
     text: str = field(repr=False)
@@ -42,9 +42,9 @@ class Line:
 class ContainerLog:
     """The log of one container; its lines are never shown.
 
-    `gets_key`: the container gets the key itself. `trouble` is what Kubernetes reports of it, as
-    'the container crashed', or ''. Reading the lines raises ServiceNotFound for a pod that is gone
-    by now, and ClusterRefused for a container that has not written yet.
+    `gets_key`: the container gets the key itself. `trouble` is the report of Kubernetes, such as
+    'the container crashed', or ''. Reading the lines raises ServiceNotFound for a pod that no
+    longer exists, and ClusterRefused for a container that has not written yet.
     """
 
     pod: str
@@ -56,7 +56,7 @@ class ContainerLog:
 
 @dataclass(frozen=True)
 class ServiceLogs:
-    """The pods of a service that exist, those that carry the stamp, and the logs of the latter."""
+    """The existing pods of a service, the annotated ones, and the logs of the latter."""
 
     service: str
     pods: Sequence[str]
@@ -65,18 +65,18 @@ class ServiceLogs:
 
 
 class Logs(Protocol):
-    """The logs of the pods that a restart made."""
+    """The logs of the pods that a restart created."""
 
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> ServiceLogs:
-        """Every container of every pod that carries the stamp, from `since` on."""
+        """Every container of every annotated pod, from `since` on."""
 
 
 def validate(
     logs: Logs, services: Sequence[str], run: Run, ledger: Ledger, watch: Callable[[], float]
 ) -> Report:
-    """Read the logs of all pods that a run's restart made, and see that no other pods exist.
+    """Read the logs of all pods that a run's restart created; verify that no other pods exist.
 
     Raises KeyErrorsInLogs and RestartOverwritten.
     """
@@ -101,9 +101,9 @@ def of_services(
 def read_logs(
     services: Iterable[ServiceLogs], watch: Callable[[], float], seconds: float = READ_SECONDS
 ) -> Report:
-    """Search logs until they or the time are through. Raises KeyErrorsInLogs on a decisive match.
+    """Search logs until the end or the deadline. Raises KeyErrorsInLogs on a decisive match.
 
-    The pods of every service are counted, also when the time is through.
+    The pods of every service are counted, also after the deadline.
     """
     end, number = watch() + seconds, 0
     found: list[LogMatch] = []
@@ -126,7 +126,7 @@ def read_logs(
 
 
 def search(log: ContainerLog) -> list[LogMatch] | None:
-    """Count each rule's matches in one log; None where the log cannot be read."""
+    """Count each rule's matches in one log; None if the log cannot be read."""
     matched: dict[str, list[datetime | None]] = {}
     stated: set[str] = set()
     try:
@@ -151,7 +151,7 @@ def search(log: ContainerLog) -> list[LogMatch] | None:
 
 
 def _note(log: ContainerLog, rule: str, *, stated: bool) -> str:
-    """Why a key error in a log decides nothing, if it does not."""
+    """Why a key error in a log is not decisive, if so."""
     if rule not in log_rules.KEY_RULES:
         return ""
     if not log.gets_key:

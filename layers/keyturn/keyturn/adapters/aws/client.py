@@ -1,4 +1,4 @@
-"""What all AWS adapters share: clients whose every call has an end, and AWS's errors made ours."""
+"""Shared by all AWS adapters: clients with deadlines, and the translation of AWS's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ from keyturn.adapters import deadline
 from keyturn.adapters.aws import errors as aws_errors
 from keyturn.adapters.bounded_pools import bound
 
-# A call with all of its tries and the pauses between them: within every function's time-out.
+# A call with all of its attempts and pauses: less than every function's time-out.
 SECONDS = 25.0
-# More than the largest answers: 1,000 executions, 100 versions of a secret, a value of 64 KiB.
+# More than the largest responses: 1,000 executions, 100 versions of a secret, a value of 64 KiB.
 ANSWER_BYTES = 8 * 1024 * 1024
 CONFIG = Config(
     connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3}
@@ -26,7 +26,7 @@ CONFIG = Config(
 
 
 def client(service: str, seconds: float | None = None) -> Any:
-    """A client of one service, in the function's own region; a call takes so long at most."""
+    """A client of one service, in the function's own Region, with a limited time for each call."""
     made = boto3.client(service, config=CONFIG)
     _bound_connections(made)
     return _Client(made, SECONDS if seconds is None else seconds)
@@ -49,10 +49,10 @@ class _Client:
 
 
 def _bound_connections(client: Any) -> None:
-    """Have the connections of a client keep to the deadline of the call that uses them.
+    """Make the connections of a client keep the deadline of the call that uses them.
 
-    botocore has no public way to its pool manager, and its version is the runtime's. Where another
-    version keeps it elsewhere, a call still ends in time; what it leaves behind ends later.
+    botocore has no public access to its pool manager, and the runtime determines its version. If
+    another version keeps it elsewhere, a call still ends in time, but its connection ends later.
     """
     session = getattr(getattr(client, "_endpoint", None), "http_session", None)
     manager = getattr(session, "_manager", None)
@@ -62,9 +62,9 @@ def _bound_connections(client: Any) -> None:
 
 @contextmanager
 def translate_errors(doing: str, unavailable: type[errors.KeyturnError]) -> Iterator[None]:
-    """Turn AWS's errors into ours; `doing` says what was tried, with the action's name.
+    """Translate AWS's errors; `doing` describes the call, with the action's name.
 
-    `unavailable` is what passes by itself: throttling and time-outs foremost. Else raises
+    `unavailable` is for transient failures, such as throttling and time-outs. Otherwise raises
     AccessDenied, AwsResourceNotFound, KmsKeyUnusable, AwsRefused.
     """
     try:

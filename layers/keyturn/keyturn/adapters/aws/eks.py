@@ -1,6 +1,6 @@
 """The bearer token of an EKS cluster: a presigned STS call, minted for each request.
 
-EKS sends the presigned `GetCallerIdentity` to STS and so learns which role we are.
+EKS sends the presigned `GetCallerIdentity` to STS and so learns the role of the caller.
 Source: aws-cli `eks get-token`; aws-iam-authenticator, "API Authorization from Outside a Cluster".
 """
 
@@ -21,7 +21,7 @@ class EksTokens:
         self._presigner = Presigner("sts")
 
     def mint(self) -> str:
-        """A token that the cluster takes for 15 minutes. Raises AccessDenied."""
+        """A token that the cluster accepts for 15 minutes. Raises AccessDenied."""
         url = self._presigner.sign(
             f"{sts_endpoint(self._presigner.region)}/?Action=GetCallerIdentity&Version=2011-06-15",
             URL_LIFETIME_SECONDS,

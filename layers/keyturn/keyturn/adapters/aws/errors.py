@@ -1,9 +1,10 @@
-"""The errors of AWS, each put into a family on purpose; a code that is not listed is a stop.
+"""The errors of AWS, each assigned to a family; an unlisted code is a stop.
 
-The codes are those of the operations that the adapters call, as botocore's service models have
-them (a test names those that nobody has placed), and those that every service may answer with. A
-code of digits is the status of an answer that names no error: a HEAD's, or a page of what stands in
-between, which is what a 400 is.
+The codes are those of the operations that the adapters call, as botocore's service models have them
+(a test names those without a family), and the common errors of every service. A code of digits is
+the HTTP status of a response without an error name: that of a HEAD, or a page of a proxy, as a 400
+usually is.
+
 Sources: botocore's service models; each service's API reference, "Common Errors"; Amazon S3 API
 reference, "Error responses".
 """
@@ -18,7 +19,7 @@ from keyturn import errors
 
 
 class Family(Enum):
-    """What an error means for whoever made the call."""
+    """The meaning of an error for the caller."""
 
     PASSING = "the same call may succeed a little later"
     DENIED = "a permission is missing"
@@ -70,7 +71,7 @@ _CODES: Mapping[Family, str] = {
 FAMILY_OF: Mapping[str, Family] = {
     code: family for family, codes in _CODES.items() for code in codes.split()
 }
-# What kept an answer from coming, or made it one that nobody can read.
+# The response did not arrive, or cannot be parsed.
 PASSING_FAULTS = (
     exceptions.ChecksumError,
     exceptions.ConnectionError,
@@ -81,12 +82,12 @@ NO_CREDENTIALS = (exceptions.NoCredentialsError, exceptions.PartialCredentialsEr
 
 
 def code_of(error: ClientError) -> str:
-    """AWS's name of an error."""
+    """The name of an error in AWS's response."""
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
 def family_of(error: ClientError) -> Family:
-    """The family of an error: by its code, else by the kind of its HTTP status."""
+    """The family of an error: by its code, else by the class of its HTTP status."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     unlisted = Family.PASSING if status >= 500 or status == 429 else Family.REFUSED
     return FAMILY_OF.get(code_of(error), unlisted)
@@ -95,23 +96,23 @@ def family_of(error: ClientError) -> Family:
 def translate(
     error: ClientError, doing: str, unavailable: type[errors.KeyturnError]
 ) -> errors.KeyturnError:
-    """Keyturn's own error for one of AWS's, without its text: it may quote what was sent. Pure."""
+    """Keyturn's error for one of AWS's, without its text, which may quote the request. Pure."""
     family, code = family_of(error), code_of(error)
     if family is Family.PASSING:
         return unavailable(f"{doing} failed: {code}. It is safe to try again.")
     if family is Family.DENIED:
         return _denied(doing)
-    stays = "Nothing was changed by this call, and another would end the same."
+    stays = "Nothing was changed by this call, and a retry would fail too."
     if family is Family.MISSING:
         return errors.AwsResourceNotFound(
-            f"{doing} failed: {code}. What it names does not exist. {stays} See whether it was"
-            " deleted, or the stack's parameter names another."
+            f"{doing} failed: {code}. The resource does not exist. {stays} It was deleted, or the"
+            " stack's parameter names another."
         )
     if family is Family.KMS_KEY:
         return errors.KmsKeyUnusable(
-            f"{doing} failed: {code}. Its KMS key cannot be used: it is disabled, waits for its"
-            f" deletion, or is gone. {stays} Find its state with aws kms describe-key; enable it,"
-            " or take its deletion back with aws kms cancel-key-deletion."
+            f"{doing} failed: {code}. Its KMS key cannot be used: it is disabled, pending"
+            f" deletion, or deleted. {stays} Find its state with aws kms describe-key; enable it,"
+            " or cancel the deletion with aws kms cancel-key-deletion."
         )
     return errors.AwsRefused(
         f"{doing} was refused: {code}. {stays} See docs/operations.md, AwsRefused."
@@ -121,16 +122,16 @@ def translate(
 def translate_fault(
     error: Exception, doing: str, unavailable: type[errors.KeyturnError]
 ) -> errors.KeyturnError:
-    """Keyturn's own error where no answer of AWS came: on the way, or before the call. Pure."""
+    """Keyturn's error for a call without a response: lost on the way, or never sent. Pure."""
     if isinstance(error, NO_CREDENTIALS):
         return _denied(doing)
     name = type(error).__name__
     if isinstance(error, BotoCoreError) and not isinstance(error, PASSING_FAULTS):
         return errors.AwsRefused(
-            f"{doing} was not sent: {name}. Nothing was changed by this call, and another would end"
-            " the same. See docs/operations.md, AwsRefused."
+            f"{doing} was not sent: {name}. Nothing was changed by this call, and a retry would"
+            " fail too. See docs/operations.md, AwsRefused."
         )
-    return unavailable(f"{doing} got no sound answer ({name}). It is safe to try again.")
+    return unavailable(f"{doing} got no valid response ({name}). It is safe to try again.")
 
 
 def _denied(doing: str) -> errors.AccessDenied:

@@ -1,4 +1,4 @@
-"""Tells people through an SNS topic, and other systems through an event on an EventBridge bus."""
+"""Sends messages to an SNS topic, and events to an EventBridge bus."""
 
 import json
 
@@ -31,7 +31,7 @@ class SnsTopic:
 
 
 class EventBridgeBus:
-    """The bus on which other systems listen; it gets the facts and no prose."""
+    """The bus for other systems; it gets the facts and no prose."""
 
     name = "bus"
 
@@ -50,7 +50,7 @@ class EventBridgeBus:
         with client.translate_errors("events:PutEvents", errors.NotificationFailed):
             answer = self._client.put_events(Entries=[event])
         if answer["FailedEntryCount"]:
-            raise errors.NotificationFailed(f"The bus {self._bus} did not take the event.")
+            raise errors.NotificationFailed(f"The bus {self._bus} did not accept the event.")
 
     def check_ready(self) -> None:
         """Describe the bus."""

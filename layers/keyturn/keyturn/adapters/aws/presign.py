@@ -1,4 +1,4 @@
-"""A signed AWS request that another service sends: proof of who we are.
+"""A signed AWS request that another service sends: proof of the caller's identity.
 
 Signing is offline and takes about a millisecond, so nothing is cached that could outlive its
 credentials.
@@ -28,11 +28,11 @@ class Presigner:
 
     @property
     def region(self) -> str:
-        """The function's own region."""
+        """The function's own Region."""
         return str(self._session.get_config_variable("region"))
 
     def sign(self, url: str, seconds: int, headers: Mapping[str, str] | None = None) -> str:
-        """The URL with a signature that is good for so many seconds. Raises AccessDenied."""
+        """The URL with a signature that is valid for so many seconds. Raises AccessDenied."""
         signer = RequestSigner(
             ServiceId(self._service),
             self.region,
@@ -60,7 +60,7 @@ class Presigner:
         return dict(request.headers.items())
 
     def _credentials(self) -> Credentials:
-        """Not `session.get_credentials()`, which keeps what it found first."""
+        """Not `session.get_credentials()`, which keeps its first result."""
         try:
             credentials = self._session.get_component("credential_provider").load_credentials()
         except BotoCoreError as error:
@@ -74,8 +74,8 @@ class Presigner:
 def sts_endpoint(region: str) -> str:
     """The URL of the Security Token Service in a Region, from botocore's endpoint data.
 
-    A Region that is newer than the data is taken for one of the partition `aws`, as botocore's
-    clients do. The data is read, and not a client asked: `AWS_ENDPOINT_URL` names another host.
+    A Region that is newer than the data is assumed to be in the partition `aws`, as in botocore's
+    clients. The data is used instead of a client, because `AWS_ENDPOINT_URL` names another host.
     """
     loader = botocore.session.get_session().get_component("data_loader")
     resolver = EndpointResolver(loader.load_data("endpoints"))

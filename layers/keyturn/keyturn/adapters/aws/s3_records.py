@@ -1,7 +1,7 @@
 """Keeps the records of runs in a bucket: an object for each execution, written once.
 
-A conditional write never replaces an object. Where the name is taken, by a try of ours whose answer
-was lost or by anybody else, the document gets a second name, and both stay.
+A conditional write never replaces an object. If the name is taken, by an earlier attempt whose
+response was lost or by another writer, the document gets a second name, and both stay.
 Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional writes".
 """
 
@@ -31,13 +31,13 @@ class S3Records:
             if self._put(key, document):
                 return f"s3://{self._bucket}/{key}"
         raise errors.RecordNotStored(
-            f"The bucket {self._bucket} has {NAMES_TRIED} records named {name} already. None was"
-            " replaced, and this one was not stored: the execution's output has it. See who writes"
-            " to the bucket."
+            f"The bucket {self._bucket} already has {NAMES_TRIED} records named {name}. None was"
+            " replaced and this one was not stored; it is in the execution's output. Find out who"
+            " writes to the bucket."
         )
 
     def check_ready(self) -> None:
-        """See that the bucket exists, belongs to the account, and can be reached."""
+        """Verify that the bucket exists, belongs to the account, and can be reached."""
         if not self._bucket:
             return
         with client.translate_errors(f"s3:ListBucket on {self._bucket}", errors.RecordNotStored):

@@ -1,4 +1,4 @@
-"""What Secrets Manager answers, read. Pure."""
+"""Secrets Manager's responses, parsed. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,7 +18,7 @@ def versions(labels: Labels, created: Mapping[str, datetime]) -> list[Version]:
 
 
 def schedule(described: Mapping[str, Any]) -> Schedule:
-    """The rotation rules; a number of days is the rate() that it is short for."""
+    """The rotation rules; a number of days is short for a rate()."""
     rules = described.get("RotationRules", {})
     days = rules.get("AutomaticallyAfterDays")
     return Schedule(
@@ -35,7 +35,7 @@ def tags(described: Mapping[str, Any]) -> dict[str, str]:
 
 
 def document(answer: Mapping[str, Any]) -> str:
-    """The text of a version. Raises SecretNotJson where it is binary."""
+    """The text of a version. Raises SecretNotJson if it is binary."""
     text = answer.get("SecretString")
     if not isinstance(text, str):
         raise errors.SecretNotJson(

@@ -1,8 +1,8 @@
 """The one secret in AWS Secrets Manager.
 
 Always addressed by `VersionId`: a label may move between two calls. A version that was just written
-may not be readable at once (eventual consistency), so `read` asks again for a short while; that is
-the one retry in Python, since Secrets Manager's own retry of a rotation is minutes away.
+may not be readable at once (eventual consistency), so `read` retries for a short time; that is the
+only retry in Python, since Secrets Manager's own retry of a rotation is minutes away.
 """
 
 import random
@@ -41,12 +41,12 @@ class SecretsManager:
         return labels
 
     def created(self, version: str) -> datetime:
-        """When a version that has a value was made."""
+        """When a version that has a value was created."""
         created: datetime = self._wait_for(version)["CreatedDate"]
         return created
 
     def schedule(self) -> Schedule:
-        """The rotation rules; a number of days is the rate() that it is short for."""
+        """The rotation rules; a number of days is short for a rate()."""
         return secret_description.schedule(self._describe())
 
     def seen(self) -> Secret:
@@ -77,7 +77,7 @@ class SecretsManager:
         return secret_description.versions(self.labels(), created)
 
     def _created(self) -> dict[str, datetime]:
-        """When each version that has a value was made."""
+        """When each version that has a value was created."""
         created: dict[str, datetime] = {}
         further: dict[str, str] = {}
         with self._translated("ListSecretVersionIds"):
@@ -91,7 +91,7 @@ class SecretsManager:
                 further = {"NextToken": page["NextToken"]}
 
     def start_rotation(self, token: str) -> bool:
-        """Start a rotation, or find it under way; False where a pending version is in its way."""
+        """Start a rotation, or find it in progress; False if a pending version blocks it."""
         with self._translated("RotateSecret"):
             try:
                 self._client.rotate_secret(**self._secret, ClientRequestToken=token)
@@ -103,12 +103,12 @@ class SecretsManager:
         return True
 
     def find(self, version: str) -> str | None:
-        """The document of a version, or None where it has no value yet."""
+        """The document of a version, or None if it has no value yet."""
         found = self._get(version)
         return None if found is None else secret_description.document(found)
 
     def read(self, version: str) -> str:
-        """The document of a version. Raises SecretsManagerUnavailable where it stays unseen."""
+        """The document of a version. Raises SecretsManagerUnavailable if it stays invisible."""
         return secret_description.document(self._wait_for(version))
 
     def write_pending(self, version: str, document: str, rotation_token: str | None) -> bool:
@@ -130,7 +130,7 @@ class SecretsManager:
         return True
 
     def move_current(self, to_version: str, from_version: str) -> None:
-        """Compare and swap AWSCURRENT. Raises LabelMoved where it is elsewhere by now."""
+        """Compare and swap AWSCURRENT. Raises LabelMoved if it has moved."""
         with self._translated("UpdateSecretVersionStage"):
             try:
                 self._client.update_secret_version_stage(
@@ -147,12 +147,12 @@ class SecretsManager:
                     self._refuse_marked(error)
                     raise errors.LabelMoved(
                         f"AWSCURRENT is no longer on {from_version}, so {to_version} was not"
-                        " promoted. Look who changed it, then rotate again."
+                        " promoted. Find out who changed it, then rotate again."
                     ) from error
                 raise
 
     def drop_label(self, label: str, version: str) -> None:
-        """Take a label off a version, if it is there: Secrets Manager may have done so."""
+        """Remove a label from a version, if it is there: Secrets Manager may have done so."""
         with self._translated("UpdateSecretVersionStage"):
             try:
                 self._client.update_secret_version_stage(
@@ -167,18 +167,18 @@ class SecretsManager:
         return exposure.exposed_versions(secret_description.tags(self._describe()))
 
     def mark_exposed(self, mark: Mark) -> None:
-        """Write a mark of exposure, once what has to make room for it is gone."""
+        """Write a mark of exposure, after deleting the marks that must make room for it."""
         described = self._describe()
         labels = described.get("VersionIdsToStages", {})
         dropped = exposure.tags_to_drop(mark, secret_description.tags(described), labels)
         self._write_tag(mark.tag_key, mark.tag_value, dropped)
 
     def started_rotations(self) -> list[StartedRotation]:
-        """Every rotation that is recorded to be a finding's, the oldest first."""
+        """Every rotation that is recorded as a finding's, the oldest first."""
         return finding_history.started_rotations(secret_description.tags(self._describe()))
 
     def record_rotation(self, started: StartedRotation) -> None:
-        """Record that a rotation is a finding's, once what no longer counts is gone."""
+        """Record that a rotation is a finding's, after deleting records that no longer count."""
         dropped = finding_history.tags_to_drop(started, secret_description.tags(self._describe()))
         self._write_tag(started.tag_key, started.tag_value, dropped)
 
@@ -195,7 +195,7 @@ class SecretsManager:
         return described
 
     def _get(self, version: str) -> dict[str, Any] | None:
-        """GetSecretValue, or None where the version has no value yet."""
+        """GetSecretValue, or None if the version has no value yet."""
         with self._translated("GetSecretValue"):
             try:
                 found: dict[str, Any] = self._client.get_secret_value(
@@ -208,13 +208,13 @@ class SecretsManager:
         return found
 
     def _wait_for(self, version: str) -> dict[str, Any]:
-        """GetSecretValue of a version that has a value; asks again while it is not to be seen."""
+        """GetSecretValue of a version that has a value; retries while it is not visible."""
         end, delay = time.monotonic() + CONSISTENCY_SECONDS, FIRST_DELAY_SECONDS
         while (found := self._get(version)) is None:
             if time.monotonic() > end:
                 raise errors.SecretsManagerUnavailable(
-                    f"Version {version} has no value that can be read yet. Nothing was changed."
-                    " Secrets Manager repeats the rotation by itself."
+                    f"Version {version} has no readable value yet. Nothing was changed."
+                    " Secrets Manager retries the rotation."
                 )
             time.sleep(delay * random.uniform(0.5, 1.0))  # nosec B311  # noqa: S311 - jitter
             delay *= 2
@@ -232,15 +232,15 @@ class SecretsManager:
                 raise
 
     def _refuse_marked(self, error: ClientError) -> None:
-        """See whether a request is invalid because the secret waits for its deletion.
+        """Check whether a request is invalid because the secret is marked for deletion.
 
-        The error does not say so but in words. Raises SecretMarkedForDeletion.
+        Only the error's message shows it. Raises SecretMarkedForDeletion.
         """
         deleted = self._describe().get("DeletedDate")
         if deleted:
             raise errors.SecretMarkedForDeletion(
                 f"The secret {self._secret['SecretId']} is marked for deletion (date:"
                 f" {deleted:%Y-%m-%d}), so its value cannot be read, changed or rotated. Nothing"
-                " was changed by this call. Take the deletion back: aws secretsmanager"
+                " was changed by this call. Cancel the deletion: aws secretsmanager"
                 f" restore-secret --secret-id {self._secret['SecretId']}"
             ) from error

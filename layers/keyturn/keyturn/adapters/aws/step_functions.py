@@ -1,4 +1,4 @@
-"""The two state machines: executions that are started, listed, looked into, and asked."""
+"""The two state machines: start, list and inspect executions, and run the preflight."""
 
 import json
 import time
@@ -32,12 +32,12 @@ class StepFunctionsRuns:
         self._client = client.client("stepfunctions")
 
     def ensure_started(self, run: Run) -> str:
-        """Start the run's execution, or find that it was started; returns its name.
+        """Start the run's execution, or find it started; returns its name.
 
-        The name makes it one: a repeated start with the same input answers with the same execution
-        while it runs; after its end, or with another input, with ExecutionAlreadyExists. An
-        execution that took the name beforehand, with another input or before the promotion, is not
-        the run's: then the next name is used, which is the same at every retry.
+        The name makes it one: a repeated start with the same input returns the same execution while
+        it runs; after its end, or with another input, ExecutionAlreadyExists. An execution that
+        took the name beforehand, with another input or before the promotion, is not the run's: then
+        the next name is used, which is the same at every retry.
         """
         given = json.dumps(run.as_ledger(), sort_keys=True)
         for number in range(1, NAMES_TRIED + 1):
@@ -45,13 +45,14 @@ class StepFunctionsRuns:
             if self._start(name, given) or self._is_execution(run, name):
                 return name
         raise errors.StateMachineUnavailable(
-            f"{NAMES_TRIED} executions named after {run.execution_name} exist already, and none of"
-            f" them is the run. Version {run.version} is current and was not delivered. See who may"
+            f"{NAMES_TRIED} executions named {run.execution_name}_... already exist, and none of"
+            f" them is the run. Version {run.version} is current and was not delivered. Check who"
+            " may"
             " start executions of the state machine: docs/operations.md, A run that was forged."
         )
 
     def executions(self) -> Sequence[Execution]:
-        """The executions that Step Functions knows: it forgets one 90 days after its end."""
+        """The executions in Step Functions, which forgets one 90 days after its end."""
         with self._translated("ListExecutions", self.state_machine_arn):
             answer = self._client.list_executions(
                 stateMachineArn=self.state_machine_arn, maxResults=MOST_EXECUTIONS
@@ -77,19 +78,19 @@ class StepFunctionsRuns:
     def was_lost(self, execution_arn: str) -> bool:
         """Whether an execution that ended badly did not reach its Fail state.
 
-        Its last event is its end, and the one before that of the state in which it ended. While the
-        history does not show the end yet, it was not lost.
+        Its last event is its end, and the one before is that of the state in which it ended. While
+        the history does not show the end yet, the execution does not count as lost.
         """
         kinds = [str(event["type"]) for event in self._page(execution_arn, {})["events"]]
         ended = bool(kinds) and caller.EXECUTION_ENDED.fullmatch(kinds[0]) is not None
         return ended and kinds[1:2] != ["FailStateEntered"]
 
     def check_ready(self) -> None:
-        """Read the history of an execution that there is not: allowed, and answered."""
+        """Read the history of an execution that does not exist: permitted, and answered."""
         self._page(caller.arn_of_execution(self.state_machine_arn, "preflight"), {})
 
     def wait_for_call(self, execution_arn: str, function_arn: str, payload: Any) -> bool:
-        """Whether the execution waits for this call; its history may lag behind by a moment."""
+        """Whether the execution waits for this call; its history may lag behind."""
         end, delay = time.monotonic() + HISTORY_SECONDS, FIRST_DELAY_SECONDS
         while not self._shows_call(execution_arn, function_arn, payload):
             if time.monotonic() > end:
@@ -137,9 +138,10 @@ class StepFunctionsRuns:
         return True
 
     def _is_execution(self, run: Run, name: str) -> bool:
-        """Whether an execution that exists has the run's input, and did not end as overtaken.
+        """Whether an existing execution has the run's input, and did not end as overtaken.
 
-        One that ended so has looked before the promotion: it did nothing, and never will.
+        One that ended as overtaken checked the labels before the promotion: it did nothing, and
+        never will.
         """
         execution_arn = caller.arn_of_execution(self.state_machine_arn, name)
         with self._translated("DescribeExecution", name):
@@ -161,7 +163,7 @@ class StepFunctionsQuestions:
         self._client = client.client("stepfunctions")
 
     def ask(self, question: Question, seconds: float) -> Answers | None:
-        """Ask, and wait for the answers; None where they do not come in time."""
+        """Ask, and wait for the answers; None if they do not arrive in time."""
         with self._translated("StartExecution"):
             started = self._client.start_execution(
                 stateMachineArn=self._arn, input=json.dumps({"question": question})
@@ -174,7 +176,7 @@ class StepFunctionsQuestions:
         return answers
 
     def start(self, question: Question, name: str) -> None:
-        """Ask under a name, and do not wait; that it was asked already is success."""
+        """Ask under a name, and do not wait; a repeated question is a success."""
         with self._translated("StartExecution"):
             try:
                 self._client.start_execution(
@@ -185,7 +187,7 @@ class StepFunctionsQuestions:
                     raise
 
     def answers_of(self, name: str) -> Answers | None:
-        """What the execution of that name was answered; None where it still asks, or never did."""
+        """The answers in the execution of that name; None if it still runs, or never did."""
         return self._answers(caller.arn_of_execution(self._arn, name))
 
     def _answers(self, execution_arn: str) -> Answers | None:

@@ -1,6 +1,7 @@
-"""Logins that are kept in a secret of their own: for Redis, and for Vault.
+"""Credentials in separate secrets: for Redis, and for Vault.
 
-Read whenever one is needed, so that a change is followed; never kept, logged or put into an error.
+Read whenever they are needed, so that a change takes effect; never kept, logged or put into an
+error.
 """
 
 from typing import Any
@@ -15,8 +16,8 @@ from keyturn.adapters.aws import errors as aws_errors
 def read_credentials(client: Any, secret_arn: str, missing: errors.KeyturnError) -> str:
     """The text of the secret, read with a client of Secrets Manager.
 
-    Raises `missing` where the secret does not exist or has no value, else SecretsManagerUnavailable
-    and what `aws.translated` does.
+    Raises `missing` if the secret does not exist or has no value, else SecretsManagerUnavailable
+    and the errors of `aws.translated`.
     """
     doing = f"secretsmanager:GetSecretValue on {secret_arn}"
     with aws_client.translate_errors(doing, errors.SecretsManagerUnavailable):

@@ -1,7 +1,7 @@
 """The Kubernetes API, through the official client's generic part.
 
 The typed API classes cost five times the start-up of the generic client (docs/decisions/0005), and
-five paths are all that a rotation needs. Nothing is retried here; the state machine does that.
+a rotation needs only five paths. Nothing is retried here; the state machine does that.
 """
 
 import json
@@ -29,7 +29,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
 DRY_RUN = [("dryRun", "All")]
 JSON = "application/json"
-# Who wrote a field, in `metadata.managedFields`; the default is the client library's user agent.
+# The writer of a field in `metadata.managedFields`; the default is the client library's user agent.
 FIELD_MANAGER = ("fieldManager", "keyturn")
 # Kubernetes API concepts, "Metadata-only fetches": without the object's spec, status or data.
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -56,7 +56,7 @@ class KubernetesApi:
         return self._parsed(self.request("GET", path, [], accept=METADATA))
 
     def patch(self, path: str, body: dict[str, Any], kind: str, *, dry_run: bool) -> Any:
-        """PATCH a path; with `dry_run` the server checks and keeps nothing."""
+        """PATCH a path; with `dry_run` the server validates and stores nothing."""
         query = DRY_RUN if dry_run else []
         return self._parsed(self.request("PATCH", path, query, body, kind))
 
@@ -69,7 +69,7 @@ class KubernetesApi:
         kind: str = JSON,
         accept: str = JSON,
     ) -> bytes:
-        """One request. Raises the error that the answer's status stands for, see `_refusal`."""
+        """One request. Raises the error of the response's status, see `_refusal`."""
         client = self._connected()
         parameters = query if method == "GET" else [FIELD_MANAGER, *query]
 
@@ -90,7 +90,7 @@ class KubernetesApi:
         except (ApiException, urllib3.exceptions.HTTPError, OSError) as silent:
             if _is_untrusted(silent):
                 raise errors.ClusterNotTrusted(
-                    f"What answers as the API server of {self._where} has no certificate of the"
+                    f"The certificate of the API server of {self._where} is not signed by the"
                     " configured authority for that address. Nothing was sent. Check"
                     " ClusterEndpoint and ClusterCertificateAuthority."
                 ) from silent
@@ -100,7 +100,7 @@ class KubernetesApi:
         return content
 
     def _connected(self) -> ApiClient:
-        """The client, which trusts the cluster's own authority as it is now, and nothing else."""
+        """The client, which trusts the cluster's authority as it is now, and nothing else."""
         pem = self._authority()
         if not pem:
             raise certificate_authorities.invalid("ClusterCertificateAuthority")
@@ -116,7 +116,7 @@ class KubernetesApi:
         try:
             return json.loads(content)
         except ValueError as malformed:
-            raise self._unavailable("answers with something that is not JSON") from malformed
+            raise self._unavailable("returned a response that is not JSON") from malformed
 
     def _unavailable(self, what: str) -> errors.ClusterUnavailable:
         return errors.ClusterUnavailable(
@@ -124,7 +124,7 @@ class KubernetesApi:
         )
 
     def _refusal(self, status: int, content: bytes, method: str, path: str) -> errors.KeyturnError:
-        """Our error for a status; the server's text stays out, it may quote the object."""
+        """Keyturn's error for a status, without the server's text, which may quote the object."""
         what = f"{method} {path.rsplit('/namespaces/', 1)[-1]} in {self._where}"
         if status == 401:
             return errors.AccessDenied(
@@ -140,23 +140,27 @@ class KubernetesApi:
         if status == 404:
             return self._missing(content, what, path)
         if status == 409:
-            return errors.DeliveryConflict(f"{what}: someone else wrote it first. Trying again.")
-        if status in {410, 429} or status >= 500:  # 410: a list's page came too late
+            return errors.DeliveryConflict(
+                f"{what}: the object was changed by another writer. Retrying."
+            )
+        if status in {410, 429} or status >= 500:  # 410: a list's page was requested too late
             return errors.ClusterUnavailable(f"{what} answers {status}. It is safe to try again.")
         return errors.ClusterRefused(f"The cluster refuses {what} ({status}). Nothing was changed.")
 
     def _missing(self, content: bytes, what: str, path: str) -> errors.KeyturnError:
         if _names_object(content):
-            return errors.ServiceNotFound(f"{what}: there is no such object. Nothing was changed.")
+            return errors.ServiceNotFound(
+                f"{what}: the object does not exist. Nothing was changed."
+            )
         served, _, place = path.partition("/namespaces/")
         return errors.ResourceNotServed(
             f"{self._where} does not serve {place.split('/')[1]} at {served} (404). Nothing was"
-            " changed. Install what brings them, in a version that serves that one."
+            " changed. Install the operator that provides them, in a version that serves this API."
         )
 
 
 def _permission(method: str, path: str) -> str:
-    """Return what RBAC calls a request: '`get pods/log` (web-1)' or '`list pods`'."""
+    """Return RBAC's name of a request: '`get pods/log` (web-1)' or '`list pods`'."""
     plural, name, subresource = [*path.rsplit("/namespaces/", 1)[-1].split("/")[1:], "", ""][:3]
     verb = "list" if method == "GET" and not name else method.lower()
     resource = f"{plural}/{subresource}" if subresource else plural
@@ -166,7 +170,7 @@ def _permission(method: str, path: str) -> str:
 def _names_object(content: bytes) -> bool:
     """Whether a 404 is about an object: then it names it.
 
-    A 404 about the API itself is a Status without a name, or of an unknown group plain text.
+    A 404 about the API itself is a Status without a name, or, for an unknown group, plain text.
     """
     try:
         return bool(json.loads(content)["details"]["name"])

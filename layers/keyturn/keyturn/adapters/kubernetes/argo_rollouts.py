@@ -1,10 +1,11 @@
-"""Argo Rollouts' Rollout (argoproj.io/v1alpha1): its restart, and what its status means. Pure.
+"""Argo Rollouts' Rollout (argoproj.io/v1alpha1): its restart, and the meaning of its status. Pure.
 
 A patch of a Rollout's pod template starts a canary or blue-green update. So it is restarted by
-`spec.restartAt`: its controller evicts every pod that was created before that moment, also in the
-middle of an update. The template stays as it is, so its pods carry no stamp. The stamp is on the
-Rollout's own metadata, with the moment that was asked for, and a pod has the stamp if it was
-created at that moment or later. The controller compares the same two times.
+`spec.restartAt`: its controller evicts every pod that was created before that moment, also during
+an update. The template stays as it is, so its pods have no annotations. The annotations are on the
+Rollout's own metadata, with the requested moment, and count for a pod that was created at that
+moment or later. The controller compares the same two times.
+
 Source: argo-rollouts, `rollout/restart.go`, `utils/rollout/rolloututil.go`, and its guide
 (`docs/features/restart.md`).
 """
@@ -51,11 +52,10 @@ def workload(
     *,
     restarts_itself: bool | None = False,
 ) -> Workload:
-    """A Rollout with a template of its own.
+    """A Rollout that contains its pod template. A pause stops an update, but not a restart.
 
-    A pause holds an update, and no restart. `updated` is every pod: a restart leaves the template.
-    The counters and conditions of a restart are those of its status; a condition from before the
-    restart says nothing of it.
+    `updated` is every pod: a restart leaves the template. The counters and conditions of a restart
+    are those of its status; a condition from before the restart does not apply to it.
     """
     metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
     asked, restarted = _asked_at(found), _moment(status.get("restartedAt"))
@@ -85,7 +85,7 @@ def workload(
 
 
 def pod(rollout: objects.Object, found: objects.Object) -> Pod:
-    """A Pod of a Rollout, with the stamp of the restart that it was created after."""
+    """A Pod of a Rollout, with the annotations of the restart that it was created after."""
     seen, asked = objects.pod(found, rollout), _asked_at(rollout)
     notes = rollout["metadata"].get("annotations") or {}
     if asked is None or seen.created is None or seen.created < asked:
@@ -94,7 +94,7 @@ def pod(rollout: objects.Object, found: objects.Object) -> Pod:
 
 
 def _asked_at(rollout: objects.Object) -> datetime | None:
-    """The moment of the last restart that was asked for by `restart_patch`."""
+    """The moment of the last restart that `restart_patch` requested."""
     text = (rollout["metadata"].get("annotations") or {}).get(RESTART_AT, "")
     try:
         return datetime.strptime(text, WHOLE_SECONDS).replace(tzinfo=UTC)
@@ -123,7 +123,7 @@ def _progress_reason(status: objects.Object, asked: datetime | None) -> str | No
 
 
 def _keeps_old(status: objects.Object) -> str | None:
-    """Why its controller would restart no pod: it does nothing with a specification it refuses."""
+    """Why its controller would restart no pod: it ignores a specification that it refuses."""
     invalid = objects.condition(status, "InvalidSpec").get("status", "False") != "False"
     return "an invalid specification (condition InvalidSpec)" if invalid else None
 

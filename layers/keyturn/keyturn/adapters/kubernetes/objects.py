@@ -1,4 +1,4 @@
-"""What Kubernetes objects (as JSON) say, in the nouns' own terms. Pure."""
+"""Kubernetes objects (as JSON) parsed into the types of the phases. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Object = Mapping[str, Any]
 
-# "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1", as the admission says it.
+# The admission's text: "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1".
 _QUOTA = re.compile(
     r"exceeded quota: [a-z0-9.-]{1,253}(, (requested|used|limited): [A-Za-z0-9./=,_-]{1,200}){3}"
 )
-# The label by which a workload's ReplicaSets tell their pods, and which ends their names.
+# The label that distinguishes the pods of a workload's ReplicaSets, and that ends their names.
 TEMPLATE_HASHES = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-template-hash"}
 
 
@@ -123,7 +123,7 @@ def is_of(workload: Object, found: Object) -> bool:
 
 
 def selector_text(selector: Object) -> str:
-    """A LabelSelector as the API's `labelSelector` parameter wants it."""
+    """A LabelSelector in the form of the API's `labelSelector` parameter."""
     parts = [f"{name}={value}" for name, value in (selector.get("matchLabels") or {}).items()]
     for rule in selector.get("matchExpressions") or ():
         values = ",".join(rule.get("values") or ())
@@ -139,7 +139,7 @@ def selector_text(selector: Object) -> str:
 
 
 def owner(found: Object) -> str | None:
-    """Who else writes a Secret: 'ExternalSecret web-console', or what labelled it as its own."""
+    """Other writers of a Secret: 'ExternalSecret web-console', or the operator in its labels."""
     for reference in found["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             return f"{reference['kind']} {reference['name']}"
@@ -174,7 +174,7 @@ def condition(status: Object, kind: str) -> Object:
 
 
 def _controller(found: Object) -> str:
-    """What makes and ends a pod: 'ReplicaSet web-7d4b', or 'no controller'."""
+    """The controller of a pod: 'ReplicaSet web-7d4b', or 'no controller'."""
     references = found["metadata"].get("ownerReferences") or ()
     controller: Object | None = next((one for one in references if one.get("controller")), None)
     return f"{controller['kind']} {controller['name']}" if controller else "no controller"
@@ -183,7 +183,7 @@ def _controller(found: Object) -> str:
 def _pod_refusal(status: Object) -> PodRefusal | None:
     """Why a Deployment lacks pods that could not be created.
 
-    Of the message only the quota's part is taken: an admission webhook may write anything.
+    Only the quota's part of the message is used: an admission webhook may write anything.
     """
     failure = condition(status, "ReplicaFailure")
     since = _moment(failure.get("lastTransitionTime"))

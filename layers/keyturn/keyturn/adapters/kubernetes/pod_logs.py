@@ -1,10 +1,10 @@
-"""The logs of a pod: which there are, which container gets the key, what Kubernetes reports. Pure.
+"""The logs of a pod: which exist, which container gets the key, the report of Kubernetes. Pure.
 
-Which container gets the key itself: where the pods read a Kubernetes Secret, each container of the
-pod template that refers to it, init containers included. Where nothing in the template refers to
-the key (Vault, Secrets Manager), the template's only container; of several, the one that the
-annotation `kubectl.kubernetes.io/default-container` names; without it all but the well-known
-sidecars. What a webhook injects into the pods alone is in no template, and so is never one.
+Which container gets the key itself: if the pods read a Kubernetes Secret, each container of the pod
+template that refers to it, init containers included. If nothing in the template refers to the key
+(Vault, Secrets Manager), the template's only container; of several, the one that the annotation
+`kubectl.kubernetes.io/default-container` names; without it all but the well-known sidecars. A
+container that a webhook injects into the pods is in no template, and so never counts.
 """
 
 import re
@@ -23,7 +23,7 @@ Object = Mapping[str, Any]
 Started = tuple[str, list[bool], str]
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-# Proxies and web servers, whose access logs hold what visitors send, agents, and shippers.
+# Proxies and web servers, whose access logs hold visitors' input, agents, and shippers.
 SIDECARS = frozenset(
     {
         "aws-otel-collector",
@@ -65,11 +65,11 @@ def containers_with_key(workload: Object, delivery: "PodKeySettings | None") -> 
 
 
 def started_containers(pod: Object, since: datetime) -> Iterator[Started]:
-    """Every started container of a pod: its name, its logs, what Kubernetes reports of it.
+    """Every started container of a pod: its name, its logs, the report of Kubernetes.
 
     The logs are whether each is the `previous` one. While a crashed container waits to start again,
     the kubelet's current log is that of the crash as well (`validateContainerLogStatus`). It is
-    asked for as the previous one, which it stays if the container starts meanwhile.
+    requested as the previous one, which it stays if the container starts meanwhile.
     """
     for status in objects.container_statuses(pod):
         current = [] if "waiting" in status.get("state", {}) else [False]
@@ -79,7 +79,7 @@ def started_containers(pod: Object, since: datetime) -> Iterator[Started]:
 
 
 def log_line(text: str) -> Line:
-    """A log line as the API gives it with `timestamps=true`: RFC 3339 with nanoseconds, a space."""
+    """A log line of the API with `timestamps=true`: RFC 3339 with nanoseconds, a space."""
     stamp, _, rest = text.partition(" ")
     found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
     if not found:
@@ -87,15 +87,15 @@ def log_line(text: str) -> Line:
     fraction = (found[2] or ".0")[:7]
     try:
         at = datetime.fromisoformat(f"{found[1]}{fraction.ljust(7, '0')}{found[3]}")
-    except ValueError:  # the shape of a stamp, and no moment: the pod's own text
+    except ValueError:  # the form of a timestamp, but no time: the pod's own text
         return Line(None, text)
     return Line(at, rest)
 
 
 def _trouble(pod: Object, status: Object, since: datetime) -> str:
-    """What Kubernetes reports of a container since a moment, which has whole seconds there.
+    """The report of Kubernetes about a container since a moment, in whole seconds.
 
-    A pod that is being ended is not ready either, which says nothing of its key.
+    A terminating pod is not ready either, which proves nothing about its key.
     """
     code = (status.get("state", {}).get("terminated") or {}).get("exitCode", 0)
     ended = objects.ended_at(status)

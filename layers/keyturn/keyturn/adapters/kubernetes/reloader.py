@@ -1,8 +1,8 @@
 """Stakater's Reloader: whether it restarts a workload when a Secret changes. Pure.
 
-As its `ShouldReload` decides (pkg/common/common.go), and for how long it then pauses a Deployment
-(internal/pkg/handler/pause_deployment.go), by the annotations that it looks for unless it
-is told others. What only its own command line says (`--auto-reload-all`) cannot be seen from here.
+Follows its `ShouldReload` (pkg/common/common.go), and its pause of a Deployment
+(internal/pkg/handler/pause_deployment.go), with the default names of its annotations. Its command
+line (`--auto-reload-all`) cannot be read from here.
 """
 
 import re
@@ -24,7 +24,7 @@ PAUSED_AT = "deployment.reloader.stakater.com/paused-at"
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 LENGTH = r"(\d+\.?\d*|\.\d+)(h|ms|us|µs|ns|m|s)"
 
-# What Go's strconv.ParseBool takes for true.
+# The true values of Go's strconv.ParseBool.
 TRUE = {"1", "t", "T", "true", "TRUE", "True"}
 
 
@@ -40,9 +40,9 @@ NO_PAUSE = Pause()
 
 
 def pause(workload: Object) -> Pause:
-    """Whether Reloader pauses a Deployment that it restarts; only the workload's own notes count.
+    """Whether Reloader pauses a Deployment that it restarts; only the workload's annotations count.
 
-    A pause is Reloader's where it has noted when it began (`IsPausedByReloader`).
+    A pause is Reloader's if it has recorded its start (`IsPausedByReloader`).
     """
     own = _annotations(workload)
     period = _duration(own.get(PAUSE_PERIOD, "")) if workload["kind"] == "Deployment" else None
@@ -55,7 +55,7 @@ def pause(workload: Object) -> Pause:
 def restarts(workload: Object, secret: str) -> bool | None:
     """Whether Reloader restarts a Deployment or StatefulSet when the Secret of that name changes.
 
-    None where the workload's annotations tell Reloader to search: then the Secret's decide, see
+    None if the workload's annotations make Reloader search: then the Secret's decide, see
     `matches`.
     """
     own = _annotations(workload)
@@ -71,7 +71,7 @@ def restarts(workload: Object, secret: str) -> bool | None:
 
 
 def matches(secret: Object) -> bool:
-    """Whether a Secret's annotations make Reloader restart what searches for it."""
+    """Whether a Secret's annotations make Reloader restart the workloads that search for it."""
     notes = _annotations(secret)
     return notes.get(MATCH) == "true" and notes.get(IGNORE) != "true"
 
@@ -81,7 +81,7 @@ def _listed(notes: Object, name: str) -> list[str]:
 
 
 def _fits(pattern: str, secret: str) -> bool:
-    """Whether a name of the list, a regular expression, is the Secret's; a malformed one is none.
+    """Whether a name in the list, a regular expression, matches the Secret; never if malformed.
 
     The anchors are put around it as Reloader puts them, so that `a|b` is `^a` or `b$`.
     """
@@ -92,7 +92,7 @@ def _fits(pattern: str, secret: str) -> bool:
 
 
 def _duration(text: str) -> timedelta | None:
-    """A Go duration such as '1m30s' that is longer than nothing; None for anything else."""
+    """A Go duration such as '1m30s' above zero; None for anything else."""
     if not re.fullmatch(f"(?:{LENGTH})+", text) or len(text) > 30:
         return None
     seconds = sum(float(number) * UNITS[unit] for number, unit in re.findall(LENGTH, text))

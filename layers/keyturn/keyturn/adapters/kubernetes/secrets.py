@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 FORCE_SYNC = "force-sync"
 
-# What the operator serves: v1 since its 0.16, v1beta1 until then. All fields used are in both.
+# The versions that the operator serves: v1 since its 0.16, v1beta1 until then. All fields used are
+# in both.
 GROUP, VERSIONS = "external-secrets.io", ("v1", "v1beta1")
 
-# Versions of a remoteRef that go with the promotion: none, and the label itself (the operator's
-# AWS provider takes it for the default).
+# Versions of a remoteRef that follow the promotion: none, and the label itself (the operator's AWS
+# provider treats it as the default).
 FOLLOWS_THE_KEY = {None, "", "AWSCURRENT"}
 
 
@@ -35,7 +36,7 @@ class KubernetesSecret:
         self.name = f"Kubernetes Secret {api.namespace}/{settings.kubernetes_secret}"
 
     def read(self) -> SecretContent:
-        """Read the Secret's field, and what decides whether we may write it."""
+        """Read the Secret's field, and the facts that decide whether Keyturn may write it."""
         found = self._api.get(self._path)
         return SecretContent(
             value=_decoded((found.get("data") or {}).get(self._field)),
@@ -64,7 +65,7 @@ class KubernetesExternalSecret:
         self.name = f"ExternalSecret {api.namespace}/{settings.external_secret}"
 
     def read(self) -> ExternalSecret:
-        """Read its specification and how its last sync went."""
+        """Read its specification and the result of its last sync."""
         return external_secret(self._ask(self._api.get), self._field)
 
     def force_sync(self, token: str, *, dry_run: bool) -> None:
@@ -73,9 +74,9 @@ class KubernetesExternalSecret:
         self._ask(lambda path: self._api.patch(path, body, MERGE, dry_run=dry_run))
 
     def _ask(self, call: Callable[[str], Any]) -> Any:
-        """Call with its path in a version that the cluster serves; the one that was found first.
+        """Call with its path in a version that the cluster serves, the first one found.
 
-        Raises ResourceNotServed where it serves none of them.
+        Raises ResourceNotServed if it serves none of them.
         """
         for version in sorted(VERSIONS, key=lambda one: one != self._version):
             try:
@@ -94,7 +95,7 @@ class KubernetesExternalSecret:
 def external_secret(found: objects.Object, field: str) -> ExternalSecret:
     """An ExternalSecret (external-secrets.io), with the operator's own defaults. Pure.
 
-    `field` is the key of the Kubernetes Secret that it is to bring.
+    `field` is the key of the Kubernetes Secret that it must fill.
     """
     spec, status = found["spec"], found.get("status") or {}
     target = spec.get("target") or {}
@@ -112,11 +113,11 @@ def external_secret(found: objects.Object, field: str) -> ExternalSecret:
 
 
 def _sources(spec: objects.Object, field: str) -> list[Any]:
-    """The references to the provider that may bring a field.
+    """The references to the provider that may fill a field.
 
     As the operator merges them (`GetProviderSecretData`, `ApplyTemplate`): the last of `data` that
-    names the field wins over all of `dataFrom`, of which any may hold it. A template of its own may
-    make the field of any of them.
+    names the field overrides all of `dataFrom`, of which any may hold it. A template may use the
+    field of any of them.
     """
     data, extracts = spec.get("data") or [], spec.get("dataFrom") or []
     template = (spec.get("target") or {}).get("template") or {}

@@ -25,7 +25,7 @@ RESOURCES = {
 
 
 class KubernetesCluster:
-    """The workloads of one namespace; `delivery` says which key their pods should refer to."""
+    """The workloads of one namespace; `delivery` names the key that their pods should refer to."""
 
     def __init__(self, api: KubernetesApi, delivery: "PodKeySettings | None" = None) -> None:
         self._api = api
@@ -33,7 +33,7 @@ class KubernetesCluster:
         self._core = f"/api/v1/namespaces/{api.namespace}"
 
     def workload(self, service: str) -> Workload:
-        """Read a Deployment, or what `statefulset/name` or `rollout/name` is.
+        """Read a Deployment, or a `statefulset/name` or `rollout/name`.
 
         Raises ServiceNotFound, ServiceUnsupported.
         """
@@ -60,7 +60,7 @@ class KubernetesCluster:
     def of_restart(
         self, service: str, stamp: Stamp, since: datetime, *, crashed_only: bool = False
     ) -> ServiceLogs:
-        """Every container of every pod that carries the stamp, its last crash's log included."""
+        """Every container of every annotated pod, its last crash's log included."""
         workload = self._read(service)
         pods: list[str] = []
         stamped: dict[str, list[pod_logs.Started]] = {}
@@ -77,7 +77,7 @@ class KubernetesCluster:
     def secret_matches_reloader(self) -> bool | None:
         """Whether the Secret's annotations let a Reloader that searches restart its workloads.
 
-        Of the Secret, only its metadata is read. None where the role may not even do that.
+        Only the Secret's metadata is read. None if the role may not do that.
         """
         if self._delivery is None or not self._delivery.reads_kubernetes_secret:
             return False
@@ -103,7 +103,7 @@ class KubernetesCluster:
         if _is_rollout(found) and not argo_rollouts.has_template(found):
             raise errors.ServiceUnsupported(
                 f"Rollout {found['metadata']['name']} has its pod template in another object"
-                " (workloadRef), so it cannot be seen which pods read the key. Nothing was changed."
+                " (workloadRef), so its pods cannot be judged. Nothing was changed."
                 " Move the template and the selector into the Rollout."
             )
         return found
@@ -116,8 +116,8 @@ class KubernetesCluster:
     def _pods(self, workload: objects.Object) -> Iterator[objects.Object]:
         """The pods that a workload's selector matches and that may hold a key.
 
-        They are read page by page, so that thousands of them fit an answer's bound; a caller that
-        keeps none of them needs the memory of one page.
+        They are read page by page, so that thousands of them fit the limit of a response; a caller
+        that keeps none of them needs the memory of one page.
         """
         selector = objects.selector_text(workload["spec"]["selector"])
         query, following = [("labelSelector", selector), ("limit", str(PAGE_PODS))], ""
@@ -146,7 +146,7 @@ class KubernetesCluster:
                     yield ContainerLog(name, container, lines, container in with_key, trouble)
 
     def _log(self, pod: str, container: str, since: datetime, *, previous: bool) -> Iterator[Line]:
-        """The lines of one log from `since` on, by their own stamps, each cut at its bound.
+        """The lines of one log from `since` on, by their own timestamps, each cut at its limit.
 
         The kubelet's `sinceTime` has whole seconds.
         """

@@ -1,7 +1,6 @@
-"""A connection to one Redis or Valkey server: each command ends in time, its errors are made ours.
+"""A connection to one Redis or Valkey server, with deadlines and translated errors.
 
-An error's text is never repeated: it may quote the name of a key, and a session's name is what a
-browser holds.
+An error's text is never repeated: it may quote the name of a key, which may be a session id.
 """
 
 import re
@@ -81,7 +80,7 @@ def connect(
 
 
 class _Socket:
-    """A socket that waits, and reads, as far as the limit of the command goes."""
+    """A socket that waits, and reads, within the limit of the command."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket, self._wait = connected, connected.gettimeout()
@@ -92,12 +91,12 @@ class _Socket:
         return getattr(self._socket, name)
 
     def settimeout(self, seconds: float | None) -> None:
-        """How long to wait for one read, unless less is left; 0 is not at all."""
+        """The time to wait for one read, unless less is left; 0 means not at all."""
         self._wait = seconds
         self._socket.settimeout(seconds)
 
     def recv(self, most: int) -> bytes:
-        """Read what is there. Raises TimeoutError, TooMuch."""
+        """Read the available bytes. Raises TimeoutError, TooMuch."""
         limit = self._keep_to_limit()
         read = self._socket.recv(most)
         if limit:
@@ -128,7 +127,7 @@ class _RefusedAtStart(redis.RedisError):
 
 
 class _Line(redis.Connection):
-    """Names the command that a new connection failed at, which is not the one it was made for."""
+    """The command at which a new connection failed, which is not the one that it was made for."""
 
     _sent = ""
 
@@ -142,7 +141,7 @@ class _Line(redis.Connection):
         try:
             super().on_connect_check_health(*args, **options)
         except redis.ResponseError as no:
-            if type(no) is redis.ResponseError:  # its subclasses say enough by themselves
+            if type(no) is redis.ResponseError:  # its subclasses are specific enough
                 raise _RefusedAtStart(self._sent, no) from no
             raise
 
@@ -151,7 +150,7 @@ class _PlainLine(_Line):
     """redis-py's connection over such a socket."""
 
     def _connect(self) -> Any:
-        """Connect within the limit, the look-up of the name included."""
+        """Connect within the limit, including the name resolution."""
         return _Socket(deadline.within(SECONDS, REPLY_BYTES, super()._connect))
 
 
@@ -186,7 +185,7 @@ class Connection:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Send commands together; a reply that says "on another node" is left in the list."""
+        """Send commands together; a reply that redirects to another node is left in the list."""
         with self._translated(str(commands[0][0])), deadline.limited(SECONDS, REPLY_BYTES):
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
@@ -202,34 +201,34 @@ class Connection:
         try:
             yield
         except errors.KeyturnError:
-            # Of the credentials, while a connection was made. redis-py keeps such a connection: it
-            # would not log in any more, nor choose the database.
+            # For the credentials, while a connection was made. redis-py keeps such a connection: it
+            # would not log in any more, nor select the database.
             self._client.connection_pool.disconnect()
             raise
         except (AuthenticationError, AuthorizationError) as no:
             raise errors.SessionStoreRefused(
-                f"{self.where} refuses our user or password. Nothing was deleted by this call."
+                f"{self.where} refuses the user or password. Nothing was deleted by this call."
                 " Check RedisPasswordSecret or RedisIamUser."
             ) from no
         except NoPermissionError as no:
             raise errors.SessionCommandRefused(
-                f"{self.where} does not permit {_named(no) or command} to our user. No other"
+                f"{self.where} does not permit {_named(no) or command} to the user. No other"
                 " database was touched. Grant it in the server's ACL, for all sessions"
                 " (docs/operations.md, SessionCommandRefused)."
             ) from no
         except PASSING as down:
             if isinstance(down.__cause__ or down.__context__, ssl.SSLError):
                 raise errors.SessionStoreRefused(
-                    f"{self.where} and we do not agree on TLS: it does not speak it, or its"
-                    " certificate is not one that we trust. Nothing was deleted by this call. Check"
-                    " RedisUrl and RedisCertificateAuthority."
+                    f"TLS handshake with {self.where} failed: the port does not speak TLS, or its"
+                    " certificate is not trusted. Nothing was deleted by this call. Check RedisUrl"
+                    " and RedisCertificateAuthority."
                 ) from down
             kind = type(down).__name__
             if "handshake" in str(down.__cause__ or down.__context__):
-                kind = "it did not answer in TLS: it may be busy, or speak no TLS (RedisUrl)"
+                kind = "the TLS handshake timed out: the server is busy, or RedisUrl is wrong"
             raise errors.SessionStoreUnavailable(
-                f"{self.where} cannot do it now ({kind}). Sessions already deleted"
-                " stay deleted; the purge goes on where it stopped."
+                f"{self.where} is unavailable ({kind}). Sessions already deleted"
+                " stay deleted; the purge continues where it stopped."
             ) from down
         except _RefusedAtStart as no:
             raise self._refusal(no.command, no.error) from no
@@ -240,17 +239,17 @@ class Connection:
         kind = _kind(error)
         if kind in PASSING_CODES:
             return errors.SessionStoreUnavailable(
-                f"{self.where} cannot do it now ({kind}). Sessions already deleted stay deleted;"
-                " the purge goes on where it stopped."
+                f"{self.where} is unavailable ({kind}). Sessions already deleted stay deleted;"
+                " the purge continues where it stopped."
             )
         if command == "SELECT" and "unknown command" in str(error):
             return errors.SessionStoreUnsupported(
-                f"{self.where} knows no SELECT: it is a Sentinel, or a proxy with one database."
-                f" {ADVICE}"
+                f"{self.where} does not know SELECT: it is a Sentinel, or a proxy with one"
+                f" database. {ADVICE}"
             )
         if any(words in str(error) for words in NO_SUCH_DATABASE):
             return errors.SessionDatabaseMissing(
-                f"{self.where} does not exist: a cluster has database 0 alone, unless it is Valkey"
+                f"{self.where} does not exist: a cluster has only database 0, unless it is Valkey"
                 " 9 with cluster-databases. Nothing was deleted anywhere. Check RedisUrl."
             )
         return errors.SessionCommandRefused(

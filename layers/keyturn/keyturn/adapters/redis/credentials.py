@@ -1,7 +1,7 @@
-"""Where the password for Redis comes from: a secret of its own, or the function's role.
+"""The password for Redis: from a secret, or a token of the function's role.
 
-Asked for whenever a connection is made, so that a password that was changed is followed. The
-password and the token are not kept, logged or put into an error.
+Read for each connection, so that a changed password takes effect. The password and the token are
+not kept, logged or put into an error.
 """
 
 import json
@@ -13,7 +13,7 @@ from keyturn import errors
 from keyturn.adapters.aws import client, stored_credentials
 from keyturn.adapters.aws.presign import Presigner
 
-# AWS takes a token for 15 minutes; a connection that is open stays so for 12 hours.
+# AWS accepts a token for 15 minutes; an open connection stays open for 12 hours.
 TOKEN_SECONDS = 900
 
 
@@ -21,7 +21,7 @@ def is_serverless(host: str) -> bool:
     """Whether a host is the endpoint of an ElastiCache serverless cache.
 
     It is `<name>-<id>.serverless.<region code>.cache.<suffix>`; a replication group's has one label
-    more before `cache`, so that a group named "serverless" is not taken for one.
+    more before `cache`, so that a group named "serverless" is not mistaken for one.
     """
     match host.lower().split("."):
         case [_, "serverless", _, "cache", *_]:
@@ -37,7 +37,7 @@ class StoredPassword(CredentialProvider):
         self._client = client.client("secretsmanager")
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """The user, where one is configured or in the secret, and the password."""
+        """The user, if one is configured or in the secret, and the password."""
         stored = self._read()
         try:
             fields = json.loads(stored)

@@ -1,7 +1,8 @@
-"""What one Redis or Valkey server reports about itself, of which any part may be missing.
+"""The report of one Redis or Valkey server about itself, of which any part may be missing.
 
-A Sentinel and many proxies answer INFO too, and answer it in part. What a purge has to know before
-it may claim anything (the role, the process, whether there are more primaries) is never assumed.
+A Sentinel and many proxies answer INFO too, and answer it in part. The facts on which a purge
+relies (the role, the process, whether there are more primaries) are never assumed.
+
 Fields: https://redis.io/docs/latest/commands/info/
 """
 
@@ -40,7 +41,7 @@ class ServerFacts:
 
 
 def read_server_info(server: Server, database: int) -> ServerFacts:
-    """Ask the server. Raises SessionStoreUnsupported where it is none that can be purged."""
+    """Ask the server. Raises SessionStoreUnsupported if it cannot be purged."""
     info = server.call("INFO")
     if "sentinel" in {info.get("redis_mode"), info.get("server_mode")}:
         raise errors.SessionStoreUnsupported(f"{server.where} is a Sentinel. {ADVICE}")

@@ -2,9 +2,11 @@
 
 Deleting runs as one script a page, exactly one SCAN in each: TIME is frozen inside scripts, so a
 script cannot stop itself by the clock, and the caller adapts the page to the time it took. In a
-cluster a script may not name keys of two slots in one command, so there it unlinks one by one.
-Where scripts are refused (by an ACL, or by a server that wants keys declared) SCAN and UNLINK are
-sent one after the other. Nothing is retried here; the state machine does that.
+cluster a script may not name keys of two slots in one command, so there it unlinks one by one. If
+scripts are refused (by an ACL, or by a server that wants keys declared) SCAN and UNLINK are sent
+one after the other.
+
+Nothing is retried here; the state machine does that.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 ALL_SLOTS = 16384
 PINGS = 3
 
-# What is scanned for is what all prefixes have in common; where there are several, they follow it.
+# The pattern of a scan is the common prefix of all prefixes; several prefixes follow it.
 SCAN_PAGE = """
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 local keys = page[2]
@@ -45,10 +47,10 @@ if #ARGV > 3 then
 end
 """
 
-# Returns the next cursor, and how many match: their names stay in the server.
+# Returns the next cursor, and the number of matches: their names stay in the server.
 COUNT_PAGE = f"{SCAN_PAGE}return {{page[1], #keys}}"
 
-# Returns the next cursor, how many were deleted, and how many of the page are still there.
+# Returns the next cursor, the number of deleted keys, and the number that still exist.
 DELETE_PAGE = f"""{SCAN_PAGE}
 if #keys == 0 then return {{page[1], 0, 0}} end
 local deleted = redis.call('UNLINK', unpack(keys))
@@ -57,7 +59,7 @@ if deleted < #keys then left = redis.call('EXISTS', unpack(keys)) end
 return {{page[1], deleted, left}}
 """
 
-# In a cluster. A key that is of another node by now is not ours to delete: it is counted as left.
+# In a cluster. A key that moved to another node is not deleted here: it is counted as left.
 DELETE_PAGE_OF_SLOTS = f"""{SCAN_PAGE}
 local deleted, left = 0, 0
 for _, key in ipairs(keys) do
@@ -95,10 +97,10 @@ class RedisSessions:
         return [RedisPrimary(self._connection(*at), self._settings) for at in _addresses(seed)]
 
     def check_permissions(self, *, flush: bool) -> None:
-        """Do what a purge does, to names that no session has, one for each prefix.
+        """Run the commands of a purge with names that no session has, one for each prefix.
 
-        Scripts may be refused: there is another way. Flushing cannot be tried; where the server
-        has ACL DRYRUN, and we may use it, it says.
+        Scripts may be refused: there is an alternative. Flushing cannot be tried; if the server has
+        ACL DRYRUN, and the user may use it, that is used.
         """
         for primary in self.primaries():
             primary.latency()
@@ -127,7 +129,7 @@ class RedisPrimary:
         if not facts.is_primary:
             raise errors.SessionStoreUnavailable(
                 f"{connection.where} is a replica, and sessions are deleted on primaries alone."
-                " Either it has just failed over, which passes, or RedisUrl names a reader."
+                " It has just failed over, which is retried, or RedisUrl names a reader endpoint."
             )
         self._in_slots = facts.in_cluster
         own = _itself(connection) if self._in_slots else {}
@@ -136,7 +138,7 @@ class RedisPrimary:
         self.keys = facts.keys
 
     def latency(self) -> float:
-        """The quickest of a few PINGs, in seconds."""
+        """The time of the fastest of a few PINGs, in seconds."""
         return min(self._ping() for _ in range(PINGS))
 
     def count_page(self, cursor: str, keys: int) -> ScanPage:
@@ -170,21 +172,21 @@ class RedisPrimary:
         return deleted, there + of_others
 
     def has_foreign_keys(self, samples: int) -> bool:
-        """Whether a key that is no session is among so many keys at random."""
+        """Whether one of so many random keys is not a session."""
         names = self._connection.pipeline([("RANDOMKEY",)] * samples)
         return any(name is not None and not name.startswith(self._prefixes) for name in names)
 
     def flush(self) -> None:
-        """Empty the database in the background; without the word it might be done at once."""
+        """Empty the database in the background; without ASYNC the server might block."""
         self._connection.call("FLUSHDB", "ASYNC")
 
     def check_settled(self) -> None:
-        """Raise SessionStoreUnavailable where slots were on their way when this was made."""
+        """Raise SessionStoreUnavailable if slots were moving when this was created."""
         if self._moving:
             raise errors.SessionStoreUnavailable(
-                f"{self._connection.where} has {self._moving} slots on their way to or from it:"
-                " whether a session was missed cannot be told. What is deleted stays deleted. Let"
-                " the move end, then run the rotation again."
+                f"{self._connection.where} is migrating {self._moving} slots, so the purge may have"
+                " missed sessions. Deleted sessions stay deleted. Wait for the migration to end,"
+                " then retry the run."
             )
 
     def check_unlink(self) -> None:
@@ -194,24 +196,24 @@ class RedisPrimary:
                 self.unlink([b"%b%b" % (prefix, f"keyturn-{secrets.token_hex(16)}".encode())])
             except errors.SessionCommandRefused as no:
                 raise errors.SessionCommandRefused(
-                    f"{no} This was asked for names that begin with {prefix.decode()!r}."
+                    f"{no} The permission was checked for keys that begin with {prefix.decode()!r}."
                 ) from no
 
     def check_flush(self) -> None:
-        """Ask whether we may flush. Raises SessionCommandRefused where it says no."""
+        """Check the permission to flush. Raises SessionCommandRefused if it is missing."""
         try:
             user = self._connection.call("ACL WHOAMI")
-            told = self._connection.call("ACL", "DRYRUN", user, "FLUSHDB", "ASYNC")
+            answer = self._connection.call("ACL", "DRYRUN", user, "FLUSHDB", "ASYNC")
         except errors.SessionCommandRefused:
             return
-        if told not in {b"OK", "OK"}:
+        if answer not in {b"OK", "OK"}:
             raise errors.SessionCommandRefused(
-                f"{self._connection.where} does not permit FLUSHDB to us. Nothing was deleted."
-                " Grant it to the user, or set PurgeMode to scan."
+                f"{self._connection.where} does not permit FLUSHDB to the user. Nothing was"
+                " deleted. Grant it to the user, or set PurgeMode to scan."
             )
 
     def _run(self, script: str, cursor: str, keys: int) -> Any:
-        """Run a script on a page; None where scripts are refused, as from then on."""
+        """Run a script on a page; None if scripts are refused, and from then on."""
         if not self._scripts_work:
             return None
         try:
@@ -247,8 +249,9 @@ def _addresses(seed: Connection) -> list[tuple[str, int]]:
         addresses.add((host.decode() if host else seed.host, port))
     if slots < ALL_SLOTS:
         raise errors.SessionStoreUnavailable(
-            f"{seed.where} is of a cluster in which {ALL_SLOTS - slots} of {ALL_SLOTS} slots are"
-            " served by nobody: their sessions cannot be deleted now. See to the cluster."
+            f"{seed.where} belongs to a cluster in which {ALL_SLOTS - slots} of {ALL_SLOTS} slots"
+            " are"
+            " not served: their sessions cannot be deleted now. Repair the cluster, then retry."
         )
     return sorted(addresses)
 
@@ -260,12 +263,12 @@ def _itself(connection: Connection) -> Mapping[str, Any]:
 
 
 def _slots(own: Mapping[str, Any]) -> str:
-    """What tells one set of slots from another, those on their way included.
+    """A digest of a set of slots, migrating ones included.
 
-    The epoch tells it from itself after slots went and came back.
+    The epoch changes it after slots left and returned.
     """
-    told = repr((own["slots"], own["migrations"], own["epoch"]))
-    return f"/{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    slots = repr((own["slots"], own["migrations"], own["epoch"]))
+    return f"/{hashlib.sha256(slots.encode()).hexdigest()[:12]}"
 
 
 def _shared_start(prefixes: Sequence[bytes]) -> bytes:
@@ -276,5 +279,5 @@ def _shared_start(prefixes: Sequence[bytes]) -> bytes:
 
 
 def _literal(prefix: bytes) -> bytes:
-    """The prefix with SCAN's wildcards escaped: it stands for itself."""
+    """The prefix with SCAN's wildcards escaped: it matches itself."""
     return re.sub(rb"[*?\[\]^\\]", rb"\\\g<0>", prefix)

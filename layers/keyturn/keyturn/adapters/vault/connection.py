@@ -1,8 +1,8 @@
-"""A connection to Vault: hvac over a session of our own.
+"""A connection to Vault: hvac over a hardened session.
 
-hvac and requests would by themselves take an address, a token, certificates, proxies and passwords
-from the environment and from files, and follow a redirect with the token in hand. Here nothing is
-taken from anywhere but the settings, a redirect is an error, and a call has an end.
+By default hvac and requests would read an address, a token, certificates, proxies and passwords
+from the environment and from files, and follow a redirect with the token. Here only the settings
+are used, a redirect is an error, and each call has a deadline.
 """
 
 import ssl
@@ -62,9 +62,9 @@ def connect(settings: "VaultSettings", authority: Authority) -> hvac.Client:
 
 @contextmanager
 def translate_errors(where: str, capability: str, path: str) -> Iterator[None]:
-    """Turn the failures of one request into ours; what the caller knows better it catches itself.
+    """Translate the failures of one request; the caller catches those that it can name better.
 
-    Errors of requests are not chained: they carry the request, and so its token and its body.
+    Errors of requests are not chained: they contain the request, and so its token and its body.
     """
     try:
         yield
@@ -72,19 +72,19 @@ def translate_errors(where: str, capability: str, path: str) -> Iterator[None]:
         raise _unanswered(failed, where) from None
     except Forbidden as error:
         raise errors.AccessDenied(
-            f"Vault {where} does not let our token `{capability}` {path} (403). Nothing was changed"
-            " by this call. Give the role the policy of vault/policy.hcl, with your names."
+            f"Vault {where} does not permit the token to `{capability}` {path} (403). Nothing was"
+            " changed by this call. Give the role the policy of vault/policy.hcl, with your names."
         ) from error
     except InvalidPath as error:
         raise errors.VaultSecretNotFound(
-            f"Vault {where} has nothing at {path}. Nothing was changed by this call."
+            f"Vault {where} has no secret at {path}. Nothing was changed by this call."
         ) from error
     except VaultDown as error:
         raise _down(error, where) from error
     except (InvalidRequest, Unauthorized) as error:
         raise errors.VaultRefused(
-            f"Vault {where} refuses our request to `{capability}` {path}. Nothing was changed by"
-            " this call. Vault's own log says why."
+            f"Vault {where} refuses the request to `{capability}` {path}. Nothing was changed by"
+            " this call. Vault's log has the reason."
         ) from error
     except VaultError as error:
         raise errors.VaultUnavailable(
@@ -95,13 +95,14 @@ def translate_errors(where: str, capability: str, path: str) -> Iterator[None]:
 def _unanswered(failed: Exception, where: str) -> errors.KeyturnError:
     if isinstance(failed, requests.exceptions.SSLError):
         return errors.VaultNotTrusted(
-            f"What answers at {where} has no certificate that we trust for that address. No token"
+            f"The certificate of the server at {where} is not trusted for that address. No token"
             " and no key was sent. Check VaultAddress and VaultCertificateAuthority."
         )
     if isinstance(failed, _Elsewhere):
         return errors.VaultUnavailable(
-            f"Vault {where} is a standby that sends us elsewhere, where no token of ours goes."
-            f" {SAFE} Name the active node, or a balancer that finds it, in VaultAddress."
+            f"Vault {where} is a standby and redirected the request; redirects are not followed, so"
+            f" that the token stays with the configured host. {SAFE} Set VaultAddress to the active"
+            " node, or to a load balancer that finds it."
         )
     if isinstance(failed, deadline.DeadlineExpired):
         return errors.VaultUnavailable(
@@ -115,10 +116,10 @@ def _unanswered(failed: Exception, where: str) -> errors.KeyturnError:
 def _down(error: VaultDown, where: str) -> errors.KeyturnError:
     if any("sealed" in str(one) for one in error.errors or ()):
         return errors.VaultSealed(
-            f"Vault {where} is sealed and serves nobody. Nothing was changed by this call. Unseal"
-            " it: vault operator unseal"
+            f"Vault {where} is sealed and serves no requests. Nothing was changed by this call."
+            " Unseal it: vault operator unseal"
         )
-    return errors.VaultUnavailable(f"Vault {where} answers that it is down (503). {SAFE}")
+    return errors.VaultUnavailable(f"Vault {where} is unavailable (503). {SAFE}")
 
 
 class _Elsewhere(requests.RequestException):  # type: ignore[misc]
@@ -126,10 +127,10 @@ class _Elsewhere(requests.RequestException):  # type: ignore[misc]
 
 
 class _Here(JSONAdapter):  # type: ignore[misc]
-    """hvac's own adapter; a request has a deadline, and a redirect does not pass for an answer."""
+    """hvac's own adapter; a request has a deadline, and a redirect is never a response."""
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer's JSON, or nothing; what is neither is no answer of Vault's."""
+        """The response's JSON, or nothing; anything else is not a response of Vault."""
         answer = deadline.within(SECONDS, ANSWER_BYTES, partial(super().request, *args, **kwargs))
         if not isinstance(answer, requests.Response):
             return answer
@@ -141,7 +142,7 @@ class _Here(JSONAdapter):  # type: ignore[misc]
 
 
 class _Bounded(HTTPAdapter):  # type: ignore[misc]
-    """HTTP whose connections keep to the deadline of the request that uses them."""
+    """HTTP whose connections keep the deadline of the request that uses them."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager, as requests asks for it."""
@@ -150,7 +151,7 @@ class _Bounded(HTTPAdapter):  # type: ignore[misc]
 
 
 class _Trusting(_Bounded):
-    """HTTPS with a context of ours, to which requests adds no authorities of its own."""
+    """HTTPS with a given context, to which requests adds no authorities."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -166,4 +167,4 @@ class _Trusting(_Bounded):
         return host, {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to set: the context says it all."""
+        """Nothing to set: the context is complete."""

@@ -1,7 +1,7 @@
 """One secret of Vault's KV version 2 engine, by its mount and path.
 
-Which requests these are, and so which rights they need, is in vault/policy.hcl. Nothing is retried
-here. A login is good for a minute; then, and in the next invocation for sure, there is another.
+vault/policy.hcl lists the requests, and so the permissions they need. Nothing is retried here. A
+login is valid for a minute; then, and always in the next invocation, there is another.
 """
 
 import time
@@ -37,9 +37,9 @@ class KvSecret:
         self._logged_in_until = 0.0
 
     def check_access(self) -> None:
-        """See that the engine keeps versions, and that we may do what a delivery does.
+        """Verify that the engine keeps versions, and that the token permits a delivery.
 
-        Raises VaultNotVersioned, VaultSecretNotFound, AccessDenied and what every call raises.
+        Raises VaultNotVersioned, VaultSecretNotFound, AccessDenied and the errors of every call.
         """
         self._check_versioned()
         needed = [
@@ -59,8 +59,8 @@ class KvSecret:
         ]
         if missing:
             raise errors.AccessDenied(
-                f"Vault {self._where} does not let our token {', '.join(missing)}. Nothing was"
-                " changed. Give the role the policy of vault/policy.hcl, with your names."
+                f"Vault {self._where} does not permit the token to {', '.join(missing)}. Nothing"
+                " was changed. Give the role the policy of vault/policy.hcl, with your names."
             )
 
     def read(self) -> SecretVersion:
@@ -77,9 +77,9 @@ class KvSecret:
         )
 
     def write(self, kept: SecretVersion, value: str) -> None:
-        """Write the field on top of the version that was read, and every other as it was in it.
+        """Write the field on top of the version that was read, with every other field unchanged.
 
-        Raises DeliveryConflict where that version is not the latest any more.
+        Raises DeliveryConflict if that version is no longer the latest.
         """
         fields = {**kept.fields, self._field: value}
         with translate_errors(self._where, "update", self._api("data")):
@@ -91,11 +91,11 @@ class KvSecret:
                 if not any("check-and-set" in str(one) for one in error.errors or ()):
                     raise
                 raise errors.DeliveryConflict(
-                    f"{self.name}: someone else wrote it after version {kept.version}. Trying again"
+                    f"{self.name}: another writer changed it after version {kept.version}. Retrying"
                 ) from error
 
     def versions(self) -> Sequence[VersionMetadata]:
-        """Every version that the engine still knows, the oldest first."""
+        """Every version that the engine still has, the oldest first."""
         with translate_errors(self._where, "read", self._api("metadata")):
             found = self._client().secrets.kv.v2.read_secret_metadata(
                 self._path, mount_point=self._mount
@@ -110,7 +110,7 @@ class KvSecret:
         ]
 
     def value_of(self, version: int) -> str | None:
-        """The field in a version; None where it is not there, or the version is gone."""
+        """The field in a version; None if it is not there, or the version is gone."""
         with translate_errors(self._where, "read", self._api("data")):
             try:
                 found = self._get(version)
@@ -119,7 +119,7 @@ class KvSecret:
         return SecretVersion(version, self._field, found["data"]).value
 
     def destroy(self, versions: Sequence[int]) -> None:
-        """Destroy versions: what they held cannot be read or brought back any more."""
+        """Destroy versions: their content can neither be read nor restored afterwards."""
         with translate_errors(self._where, "update", self._api("destroy")):
             self._client().secrets.kv.v2.destroy_secret_versions(
                 self._path, list(versions), mount_point=self._mount
@@ -143,10 +143,10 @@ class KvSecret:
         return f"{self._mount}/{kind}/{self._path}"
 
     def _check_versioned(self) -> None:
-        """Ask as Vault's own command line does before it reads; it needs no right of its own.
+        """Ask as Vault's command line does before it reads; this needs no permission.
 
-        To a mount that does not exist it is denied as to one that we may not see: then a read
-        tells which of the two it is.
+        Vault denies it both for a missing mount and for one that is not permitted: a read then
+        distinguishes the two.
         """
         with translate_errors(self._where, "read", f"sys/internal/ui/mounts/{self._mount}"):
             try:
@@ -159,23 +159,23 @@ class KvSecret:
         options = found.get("options") or {}
         if found.get("type") != "kv" or options.get("version") != "2":
             raise errors.VaultNotVersioned(
-                f"The mount {self._mount} in Vault {self._where} is no KV version 2 engine, so what"
-                " others write at the same moment could be lost. Nothing was changed. Turn it into"
-                f" one: vault kv enable-versioning {self._mount}"
+                f"The mount {self._mount} in Vault {self._where} is not a KV version 2 engine, so a"
+                " concurrent write could be lost. Nothing was changed. Enable versions:"
+                f" vault kv enable-versioning {self._mount}"
             )
 
     def _missing(self, error: InvalidPath) -> errors.KeyturnError:
-        """What a 404 is about: the answer of a deleted version has its metadata."""
+        """The subject of a 404: the response for a deleted version has its metadata."""
         data = (error.json or {}).get("data") or {}
         if metadata := data.get("metadata"):
             return errors.VaultVersionDeleted(
-                f"Version {metadata.get('version')}, the latest of {self.name}, is deleted. Which"
-                " other fields belong there is not known, so nothing was written. Bring it back"
-                f" (vault kv undelete), or write one with all fields (vault kv put)."
+                f"Version {metadata.get('version')}, the latest of {self.name}, is deleted, so its"
+                " other fields are unknown. Nothing was written. Restore it (vault kv undelete),"
+                f" or write a version with all fields (vault kv put)."
             )
         if any("no handler for route" in str(one) for one in error.errors or ()):
             return errors.VaultSecretNotFound(
-                f"Vault {self._where} has nothing mounted at {self._mount}. Nothing was changed."
+                f"Vault {self._where} has no mount at {self._mount}. Nothing was changed."
                 " Correct VaultPath or VaultNamespace."
             )
         return errors.VaultSecretNotFound(

@@ -1,9 +1,10 @@
-"""How the function logs in to Vault: with its own role (AWS IAM), an AppRole, or a token.
+"""The function's login to Vault: with its own role (AWS IAM), an AppRole, or a token.
 
-IAM: the function signs a GetCallerIdentity call and hands it to Vault, which sends it to AWS and so
-learns which role we are. Nothing that Vault or a listener could use elsewhere goes over the wire;
-the header X-Vault-AWS-IAM-Server-ID, signed too, ties the call to this one Vault. It is signed for
-the function's own region, which the auth method has to be told (docs/vault.md).
+IAM: the function signs a GetCallerIdentity call and sends it to Vault, which sends it to AWS and so
+learns the caller's role. Nothing on the wire can be used elsewhere by Vault or a listener; the
+header X-Vault-AWS-IAM-Server-ID, signed too, binds the call to this one Vault. It is signed for the
+function's own Region, which the auth method must be configured for (docs/vault.md).
+
 Source: Vault, "AWS auth method" and its HTTP API, `auth/aws/login`.
 """
 
@@ -29,7 +30,7 @@ SERVER_ID = "X-Vault-AWS-IAM-Server-ID"
 
 
 class Login(Protocol):
-    """One way in."""
+    """One login method."""
 
     def log_in(self, client: hvac.Client) -> None:
         """Give the client a token. Raises VaultLoginRefused."""
@@ -55,7 +56,7 @@ class IamLogin:
         self._presigner = Presigner("sts")
 
     def log_in(self, client: hvac.Client) -> None:
-        """Hand Vault a signed GetCallerIdentity call."""
+        """Send Vault a signed GetCallerIdentity call."""
         url = f"{sts_endpoint(self._presigner.region)}/"
         signed = {"Content-Type": FORM, **({SERVER_ID: self._server_id} if self._server_id else {})}
         headers = self._presigner.sign_post(url, CALL, signed)
@@ -81,32 +82,32 @@ class AppRoleLogin:
         )
 
     def log_in(self, client: hvac.Client) -> None:
-        """Show both ids."""
+        """Send both ids."""
         role_id, secret_id = self._stored.read("role_id", "secret_id")
         call = {"role_id": role_id, "secret_id": secret_id}
         _log_in(client, self._where, self._mount, call)
 
 
 class StoredToken:
-    """With the `token` of a secret in Secrets Manager, which somebody else keeps alive."""
+    """With the `token` of a secret in Secrets Manager, which another system renews."""
 
     def __init__(self, stored: "StoredCredentials") -> None:
         self._stored = stored
 
     def log_in(self, client: hvac.Client) -> None:
-        """Take the token; whether it is good is seen at the first call."""
+        """Use the token; the first call shows whether it is valid."""
         (client.token,) = self._stored.read("token")
 
 
 class StoredCredentials:
-    """A JSON object in Secrets Manager; read at every login, so that a change is followed."""
+    """A JSON object in Secrets Manager; read at every login, so that a change takes effect."""
 
     def __init__(self, secret_arn: str) -> None:
         self._secret_arn = secret_arn
         self._client = aws_client.client("secretsmanager")
 
     def read(self, *names: str) -> list[str]:
-        """Those fields. Raises VaultLoginRefused where one is missing."""
+        """Those fields. Raises VaultLoginRefused if one is missing."""
         try:
             fields = json.loads(self._document())
         except ValueError:
@@ -114,8 +115,8 @@ class StoredCredentials:
         found = [fields.get(name) for name in names] if isinstance(fields, dict) else [None]
         if not all(isinstance(one, str) and one for one in found):
             raise errors.VaultLoginRefused(
-                f"The secret {self._secret_arn} is no JSON object with texts in {', '.join(names)},"
-                " so Vault was not asked. Nothing was changed. Store them there."
+                f"The secret {self._secret_arn} is not a JSON object with text fields"
+                f" {', '.join(names)}. Nothing was changed. Store them there."
             )
         return [str(one) for one in found]
 
@@ -136,7 +137,7 @@ def _log_in(client: hvac.Client, where: str, mount: str, call: dict[str, str]) -
             raise errors.VaultLoginRefused(
                 f"Vault {where} refuses the login at auth/{mount}. Nothing was changed. Check"
                 " VaultAuthMount, VaultRole, VaultServerId and VaultNamespace"
-                " against the auth method and its role; Vault's own log says which it was."
+                " against the auth method and its role; Vault's log has the reason."
             ) from error
 
 
