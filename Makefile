@@ -26,7 +26,7 @@ AUDIT  := .audit
 # Where `sam deploy` looks for what is deployed; what is built for this machine is kept apart from it.
 BUILD  ?= $(if $(filter here,$(PLATFORM)),out/here,.aws-sam)
 TEMPLATES := template.yaml monitoring.yaml
-SOURCE := layers/keyturn functions local deployment tests
+SOURCE := layers/keyturn functions local deployment bench tests
 STACK  := keyturn$(if $(filter-out default,$(ENV)),-$(ENV))
 # Compiled tests are kept: to compile them again takes longer than to run those of `tests/unit`.
 RUN    := PYTHONDONTWRITEBYTECODE= PYTHONPATH=layers/keyturn:functions:.
@@ -79,7 +79,7 @@ CHECKS := check-policy check-template $(QUICK) check-weaknesses check-dependenci
 .PHONY: $(CHECKS)
 
 check-types:
-	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local deployment tests
+	@$(BIN)/mypy layers/keyturn/keyturn functions/*.py local deployment bench tests
 
 check-template:
 	@$(SAM)/bin/cfn-lint $(TEMPLATES)
@@ -127,7 +127,7 @@ lock: ## Lock the dependencies after a change of a requirements file (UPGRADE=1:
 		layers/keyturn/requirements.in -o layers/keyturn/requirements.txt >/dev/null
 
 bench: $(VENV)/.dev $(SAM)/.sam ## Speed and size, as ratios against named baselines
-	@$(RUN) $(BIN)/python -m tests.bench
+	@$(RUN) $(BIN)/python -m bench
 
 build: $(SAM)/.sam | $(BIN)/python ## The artefacts that are deployed (PLATFORM=here: for this machine)
 	@echo "Building $(BUILD)/build for $(if $(filter here,$(PLATFORM)),this machine,python3.13 on arm64)."

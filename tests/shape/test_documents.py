@@ -9,7 +9,7 @@ import pytest
 from local.deployment.deploy import NESTED
 from tests.project import DOCUMENTS, ROOT, document, template
 
-FOLDERS = {"docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
+FOLDERS = {"bench", "docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests"}
 DEPLOY = document(ROOT / "docs" / "deploy.md")
 THREATS = document(ROOT / "docs" / "threat-model.md")
 

@@ -22,7 +22,7 @@ from tests.project import FUNCTION_FILES, PACKAGE, ROOT, event, parsed, resource
 from tests.stage import SERVICES, Context, Stage, handler_of
 
 SOURCES = [*sorted(PACKAGE.rglob("*.py")), *FUNCTION_FILES]
-FOLDERS = ("docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests")
+FOLDERS = ("bench", "docs", "functions", "kubernetes", "layers", "local", "statemachine", "tests")
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 

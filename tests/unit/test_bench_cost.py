@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from tests.bench import cost, cost_report
-from tests.bench.artefacts import calls_of
-from tests.bench.cost import Calls, Size, Usage
-from tests.bench.figures import Import, Invocation
+from bench import cost, cost_report
+from bench.artefacts import calls_of
+from bench.cost import Calls, Size, Usage
+from bench.figures import Import, Invocation
 
 SMALL = Size(services=2, pods=3, sessions=0, poll_seconds=30)
 CALLS = {

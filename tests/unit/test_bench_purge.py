@@ -5,9 +5,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.bench import latency as probe_process
-from tests.bench import purge, purge_chart, purge_report
-from tests.bench.purge_figures import (
+from bench import latency as probe_process
+from bench import purge, purge_chart, purge_report
+from bench.purge_figures import (
     FAST,
     FLUSH,
     GENTLE,

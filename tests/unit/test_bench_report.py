@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from local.lambda_invocation import Report
-from tests.bench import delete_sessions, documents, layer, report
-from tests.bench.figures import (
+from bench import delete_sessions, documents, layer, report
+from bench.figures import (
     KEYTURN,
     RUNBOOK,
     WARM,
@@ -24,8 +23,9 @@ from tests.bench.figures import (
     parse_report,
     ratio,
 )
-from tests.bench.imports import BARE, BASELINE, BYTES_AN_EVENT, Reports
-from tests.bench.rollouts import Change, Rollouts, is_rolled_out, rollouts_of
+from bench.imports import BARE, BASELINE, BYTES_AN_EVENT, Reports
+from bench.rollouts import Change, Rollouts, is_rolled_out, rollouts_of
+from local.lambda_invocation import Report
 
 MB = report.MEGABYTE
 COSTS = {

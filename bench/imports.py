@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.commands import Command, run
+from bench.figures import Import, Invocation, median_import, parse_report
 from local.aws import REGION
 from local.functions import FunctionSettings
 from local.lambda_environment import platform_variables
 from local.stack import LocalStack
-from tests.bench.commands import Command, run
-from tests.bench.figures import Import, Invocation, median_import, parse_report
 
 ROUNDS = 5
 IMPORT_SECONDS = 60.0

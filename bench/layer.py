@@ -10,11 +10,11 @@ import tempfile
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from bench.commands import Command, CommandFailed, run
+from bench.figures import Layer
 from local.processes import Processes
-from tests.bench.commands import Command, CommandFailed, run
-from tests.bench.figures import Layer
 
-LAYER = Path(__file__).parent.parent.parent / "layers" / "keyturn"
+LAYER = Path(__file__).parent.parent / "layers" / "keyturn"
 BUILD_SECONDS = 120.0
 # An index that does not answer is given up soon.
 PATIENCE = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "15"}

@@ -16,10 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from local.processes import Child, Processes
-from tests.bench.commands import Command, CommandFailed, run
-from tests.bench.figures import median
-from tests.bench.purge_figures import (
+from bench.commands import Command, CommandFailed, run
+from bench.figures import median
+from bench.purge_figures import (
     FAST,
     FLUSH,
     LIMIT,
@@ -34,15 +33,16 @@ from tests.bench.purge_figures import (
     Work,
     latency,
 )
-from tests.bench.purge_servers import (
+from bench.purge_servers import (
     Target,
     keys_left,
     prepare,
     settings,
     wait_until_freed,
 )
+from local.processes import Child, Processes
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 OTHERS_EVERY = 10
 LOOPED = 20_000  # more would take minutes and tell the same
 IDLE_SECONDS = (2.0, 10.0)
@@ -106,7 +106,7 @@ class Bench:
 
     def _work(self, way: str) -> dict[str, Any]:
         """Purge in a fresh process; returns what it says of that."""
-        argv = [sys.executable, "-m", "tests.bench.purge_work", way]
+        argv = [sys.executable, "-m", "bench.purge_work", way]
         argv.append(json.dumps(settings(self._target)))
         command = Command(f"purge, {way}", argv, environment(), LONGEST_SECONDS, ROOT)
         said: dict[str, Any] = json.loads(run(self._processes, command)[-1])
@@ -135,12 +135,12 @@ class Bench:
 
 
 class ProbeProcess:
-    """A client that asks at a steady rate (`tests.bench.latency`), from the start to `end`."""
+    """A client that asks at a steady rate (`bench.latency`), from the start to `end`."""
 
     def __init__(self, processes: Processes, target: Target) -> None:
         self._lines: list[str] = []
         self._ready, self._ended = threading.Event(), threading.Event()
-        argv = [sys.executable, "-m", "tests.bench.latency", *map(str, target.probe)]
+        argv = [sys.executable, "-m", "bench.latency", *map(str, target.probe)]
         self._child = processes.start(
             "probe",
             argv,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tests.bench.figures import RUNBOOK as BASELINE
-from tests.bench.purge_figures import (
+from bench.figures import RUNBOOK as BASELINE
+from bench.purge_figures import (
     FAST,
     FLUSH,
     GENTLE,
@@ -19,7 +19,7 @@ from tests.bench.purge_figures import (
     Purges,
     goals,
 )
-from tests.bench.report import table
+from bench.report import table
 
 LABELS = {
     FAST: "Keyturn, fast",

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from types import FrameType
 
-from tests.bench.delete_sessions import command
+from bench.delete_sessions import command
 
 PER_SECOND = 500
 SECONDS = 30.0

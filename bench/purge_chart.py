@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tests.bench.purge_figures import FLUSH, LIMIT, OURS, PROBED, RUNBOOK, WAYS, Purges
-from tests.bench.purge_report import LABELS
+from bench.purge_figures import FLUSH, LIMIT, OURS, PROBED, RUNBOOK, WAYS, Purges
+from bench.purge_report import LABELS
 
 WIDTH, ROW, TOP, GAP = 880, 20, 62, 34
 NAMES, PANEL, BAR = 160, 350, 190  # widths: of the names, of a panel, of its longest bar

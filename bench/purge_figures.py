@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tests.bench.figures import median, ratio
+from bench.figures import median, ratio
 
 FAST, GENTLE, FLUSH = "fast", "gentle", "flush"
 RUNBOOK, PIPELINED, LOOP, LIMIT = "runbook", "pipelined", "loop", "limit"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench.figures import (
+from bench.figures import (
     KEYTURN,
     RUNBOOK,
     WARM,

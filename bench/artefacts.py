@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import imports
+from bench.commands import Command, run
+from bench.cost import Calls, Usage
+from bench.figures import Import, Invocation, median
+from bench.rotation import Bench
 from local import artefacts
 from local.cloud import access_key_of
 from local.deployment.template import read_template
 from local.processes import Child, Processes
 from local.stack import Listeners, LocalStack
 from tests import monitoring
-from tests.bench import imports
-from tests.bench.commands import Command, run
-from tests.bench.cost import Calls, Usage
-from tests.bench.figures import Import, Invocation, median
-from tests.bench.rotation import Bench
 
 BUILD_SECONDS = 300.0
 ROUNDS = 3

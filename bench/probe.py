@@ -1,4 +1,4 @@
-"""Imports what a subject of `tests.bench.imports` names, and says in JSON what that cost.
+"""Imports what a subject of `bench.imports` names, and says in JSON what that cost.
 
 Runs in a fresh process. Peak memory is VmHWM of the process itself: ru_maxrss would start from the
 parent's size.

@@ -17,13 +17,13 @@ from typing import Any
 from redis import Redis
 from redis.cluster import RedisCluster
 
+from bench.probe import peak_rss_mb
 from keyturn.adapters.redis.sessions import RedisPrimary, RedisSessions
 from keyturn.run.ledger import Ledger, PurgeSessionsEntry
 from keyturn.sessions import progress as purge_progress
 from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
 from keyturn.settings.loading import SessionSettings
-from tests.bench.probe import peak_rss_mb
 
 PATTERN = "session:*"
 PAGE = 1000

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tests.bench.cost import (
+from bench.cost import (
     ENDPOINT,
     KEYS_A_SECOND,
     PRICES_SEEN,
@@ -14,8 +14,8 @@ from tests.bench.cost import (
     grown,
     month,
 )
-from tests.bench.figures import Import, Invocation, median
-from tests.bench.report import table
+from bench.figures import Import, Invocation, median
+from bench.report import table
 
 ROTATIONS_A_MONTH = 2
 SIZES = (

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from bench.commands import Command, run
+from bench.figures import KEYTURN, RUNBOOK, WARM, Rotation, Ways
+from bench.rollouts import RolloutWatch
 from keyturn.secret import key
 from local import console
 from local.cluster.resources import SECRETS
 from local.stack import SESSION_DATABASE, LocalStack
 from local.users import Bulk, can_open_page, log_in
-from tests.bench.commands import Command, run
-from tests.bench.figures import KEYTURN, RUNBOOK, WARM, Rotation, Ways
-from tests.bench.rollouts import RolloutWatch
 
 RUNS = 5
 OVER_HTTP = 50  # enough to see that login works; the others are written as the auth service does

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tests.bench.cost import PRICES_SEEN, REGION_OF_PRICES, Usage
-from tests.bench.figures import RUNBOOK, Import, Invocation, Layer, Ways, median, over, ratio
-from tests.bench.report import LAYER_BUDGET_MB, LAYER_LIMIT_MB, MEGABYTE, STAGES
+from bench.cost import PRICES_SEEN, REGION_OF_PRICES, Usage
+from bench.figures import RUNBOOK, Import, Invocation, Layer, Ways, median, over, ratio
+from bench.report import LAYER_BUDGET_MB, LAYER_LIMIT_MB, MEGABYTE, STAGES
 
 Document = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """`make bench`: speed and size of Keyturn, as ratios against named baselines of the same run.
 
-`python -m tests.bench` measures everything; `rotation`, `artefacts` (what they cost to start and to
+`python -m bench` measures everything; `rotation`, `artefacts` (what they cost to start and to
 run) or `purge` behind it only that. Prints
 tables and writes the figures to out/bench/, and the chart of the purges to docs/ when it has their
 default number of sessions. SESSIONS changes that number, ROUNDS the rounds of the purges. Exits
@@ -23,11 +23,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from local.browser import UnexpectedAnswerError
-from local.processes import Processes
-from local.redis_server import RedisServerError
-from local.stack import Listeners, LocalStack, StackProblem
-from tests.bench import (
+from bench import (
     artefacts,
     cost_report,
     documents,
@@ -39,9 +35,13 @@ from tests.bench import (
     report,
     rotation,
 )
-from tests.bench.commands import CommandFailed
-from tests.bench.purge_figures import Purges
-from tests.bench.purge_servers import Cluster, Standalone, Target
+from bench.commands import CommandFailed
+from bench.purge_figures import Purges
+from bench.purge_servers import Cluster, Standalone, Target
+from local.browser import UnexpectedAnswerError
+from local.processes import Processes
+from local.redis_server import RedisServerError
+from local.stack import Listeners, LocalStack, StackProblem
 
 OUT = Path("out") / "bench"
 CHART = Path("docs") / "purge.svg"
