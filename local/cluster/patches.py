@@ -1,4 +1,4 @@
-"""The three patches of the Kubernetes API, as pure functions: object and patch in, new object out.
+"""The two merge patches of the Kubernetes API, as pure functions: each returns a new object.
 
 A strategic merge patch merges some lists by a key of their elements, where a plain merge patch
 replaces them: the difference between restarting a pod and dropping its sidecar. Source: Kubernetes,
@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from local.cluster.errors import bad_request, unprocessable
+from local.cluster.errors import bad_request
 from local.cluster.resources import Json
 
 MERGE_KEYS = {
@@ -108,97 +108,8 @@ def _merge_key(field: str, items: list[Any]) -> str | None:
     return MERGE_KEYS.get(field)
 
 
-def json_patch(target: Json, operations: Any) -> Json:
-    """Apply a JSON patch (RFC 6902).
-
-    Raises `StatusError` 400 for what is no JSON patch, 422 when an operation does not fit the
-    object.
-    """
-    if not isinstance(operations, list):
-        raise bad_request("a JSON patch is a list of operations")
-    document: dict[str, Any] = {"": copy.deepcopy(target)}
-    for operation in operations:
-        try:
-            _OPERATIONS[operation["op"]](document, operation)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise unprocessable(
-                "the server rejected our request due to an error in our request"
-            ) from error
-    patched: Json = document[""]
-    return patched
-
-
-def _steps(pointer: str) -> list[str]:
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")]
-
-
-def _place(document: Any, pointer: str) -> tuple[Any, Any]:
-    """Return the container that holds what the pointer names, and its key or index in it."""
-    *path, last = _steps(pointer)
-    for step in path:
-        document = document[int(step)] if isinstance(document, list) else document[step]
-    if not isinstance(document, list):
-        return document, last
-    return document, len(document) if last == "-" else int(last)
-
-
-def _read(document: Any, operation: Json, field: str = "path") -> Any:
-    holder, key = _place(document, operation[field])
-    return holder[key]
-
-
-def _write(document: Any, pointer: str, value: Any) -> None:
-    holder, key = _place(document, pointer)
-    if isinstance(holder, list):
-        if key > len(holder):
-            raise IndexError(key)
-        holder.insert(key, copy.deepcopy(value))
-    else:
-        holder[key] = copy.deepcopy(value)
-
-
-def _add(document: Json, operation: Json) -> None:
-    _write(document, operation["path"], operation["value"])
-
-
-def _remove(document: Json, operation: Json) -> None:
-    holder, key = _place(document, operation["path"])
-    del holder[key]
-
-
-def _replace(document: Json, operation: Json) -> None:
-    _read(document, operation)
-    holder, key = _place(document, operation["path"])
-    holder[key] = copy.deepcopy(operation["value"])
-
-
-def _move(document: Json, operation: Json) -> None:
-    value = _read(document, operation, "from")
-    _remove(document, {"path": operation["from"]})
-    _write(document, operation["path"], value)
-
-
-def _copy(document: Json, operation: Json) -> None:
-    _write(document, operation["path"], _read(document, operation, "from"))
-
-
-def _test(document: Json, operation: Json) -> None:
-    if _read(document, operation) != operation["value"]:
-        raise ValueError(operation["path"])
-
-
-_OPERATIONS: dict[str, Callable[[Json, Json], None]] = {
-    "add": _add,
-    "remove": _remove,
-    "replace": _replace,
-    "move": _move,
-    "copy": _copy,
-    "test": _test,
-}
-
 STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES: dict[str, Callable[[Json, Any], Any]] = {
-    "application/json-patch+json": json_patch,
     "application/merge-patch+json": merge_patch,
     STRATEGIC: strategic_merge_patch,
 }

@@ -118,11 +118,10 @@ def _scope(
         "AWS::URLSuffix": "amazonaws.com",
     }
     known = {**values, **pseudo}
-    mappings = template.get("Mappings", {})
-    decided = conditions(template.get("Conditions", {}), Scope(known, mappings))
+    decided = conditions(template.get("Conditions", {}), Scope(known))
     physical_ids: dict[str, str] = {}
     attributes: dict[str, Mapping[str, Any]] = {}
-    return Scope(known, mappings, decided, physical_ids, attributes), physical_ids, attributes
+    return Scope(known, decided, physical_ids, attributes), physical_ids, attributes
 
 
 def _wanted(entries: Mapping[str, Any], decided: Mapping[str, bool]) -> dict[str, Any]:

@@ -27,7 +27,6 @@ class Scope:
     """
 
     parameters: Mapping[str, ParameterValue]
-    mappings: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, bool] = field(default_factory=dict)
     physical_ids: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -148,16 +147,6 @@ def _select(argument: list[Any], scope: Scope) -> Any:
     return items[index]
 
 
-def _find_in_map(argument: list[Any], scope: Scope) -> Any:
-    path = [text(_resolve(key, scope)) for key in argument]
-    found: Any = scope.mappings
-    for key in path:
-        if key not in found:
-            raise DeploymentError(f"Fn::FindInMap: there is no {'.'.join(path)}")
-        found = found[key]
-    return found
-
-
 def _if(argument: list[Any], scope: Scope) -> Any:
     return _resolve(_branch(argument, scope.conditions), scope)
 
@@ -193,6 +182,5 @@ _FUNCTIONS: Mapping[str, Callable[[Any, Scope], Any]] = {
     "Fn::Join": _join,
     "Fn::Split": _split,
     "Fn::Select": _select,
-    "Fn::FindInMap": _find_in_map,
     "Fn::If": _if,
 }

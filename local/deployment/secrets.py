@@ -1,24 +1,17 @@
 """Creates secrets, their rotation schedules and their resource policies."""
 
-import json
-import secrets
-import string
-from typing import Any
-
 from local.deployment.errors import DeploymentError
-from local.deployment.parameters import text
 from local.deployment.stack import Created, Properties, Stack, is_true, policy_document, present
 
 
 def create_secret(logical_id: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::SecretsManager::Secret`, its value generated where the template says so."""
-    value = properties.get("SecretString")
+    """Create an `AWS::SecretsManager::Secret`."""
     if "GenerateSecretString" in properties:
-        value = generated(properties["GenerateSecretString"])
+        raise DeploymentError("GenerateSecretString is not done locally")
     answer = stack.cloud.client("secretsmanager").create_secret(
         Name=properties.get("Name", stack.name_of(logical_id)),
         **present(
-            SecretString=value,
+            SecretString=properties.get("SecretString"),
             Description=properties.get("Description"),
             KmsKeyId=properties.get("KmsKeyId"),
             Tags=properties.get("Tags"),
@@ -63,40 +56,3 @@ def create_resource_policy(_: str, properties: Properties, stack: Stack) -> Crea
         BlockPublicPolicy=is_true(properties.get("BlockPublicPolicy", False)),
     )
     return Created(properties["SecretId"])
-
-
-def generated(rules: Properties) -> str:
-    """Generate a secret string by `GenerateSecretString`.
-
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-secretsmanager-secret-generatesecretstring.html
-    """
-    password = _password(rules)
-    if "SecretStringTemplate" not in rules:
-        return password
-    document: dict[str, Any] = json.loads(rules["SecretStringTemplate"])
-    return json.dumps({**document, rules["GenerateStringKey"]: password})
-
-
-def _password(rules: Properties) -> str:
-    kinds = {
-        "ExcludeLowercase": string.ascii_lowercase,
-        "ExcludeUppercase": string.ascii_uppercase,
-        "ExcludeNumbers": string.digits,
-        "ExcludePunctuation": string.punctuation,
-    }
-    excluded = set(text(rules.get("ExcludeCharacters", "")))
-    allowed = [
-        "".join(character for character in characters if character not in excluded)
-        for rule, characters in kinds.items()
-        if not is_true(rules.get(rule, False))
-    ]
-    if is_true(rules.get("IncludeSpace", False)):
-        allowed.append(" ")
-    length = int(rules.get("PasswordLength", 32))
-    one_of_each = [secrets.choice(characters) for characters in allowed if characters]
-    if not is_true(rules.get("RequireEachIncludedType", True)):
-        one_of_each = []
-    rest = [secrets.choice("".join(allowed)) for _ in range(length - len(one_of_each))]
-    password = one_of_each + rest
-    secrets.SystemRandom().shuffle(password)
-    return "".join(password)

@@ -95,11 +95,7 @@ TEMPLATE = """
         Type: AWS::SecretsManager::Secret
         Properties:
           KmsKeyId: !GetAtt Key.Arn
-          GenerateSecretString:
-            SecretStringTemplate: '{"owner": "platform"}'
-            GenerateStringKey: SESSION_ENCRYPTION_KEY
-            PasswordLength: 44
-            ExcludePunctuation: true
+          SecretString: '{"owner": "platform"}'
       Schedule:
         Type: AWS::SecretsManager::RotationSchedule
         DependsOn: MayRotate
@@ -298,15 +294,12 @@ def test_a_deployed_state_machine_calls_the_deployed_function(
     assert show["Parameters"] == {"pause": "30"}
 
 
-def test_a_deployed_secret_is_generated_and_scheduled_but_not_rotated(
+def test_a_deployed_secret_is_stored_and_scheduled_but_not_rotated(
     deployed: Deploy, cloud: Cloud
 ) -> None:
     secret = deployed(TEMPLATE, Days="7").physical_ids["SessionKey"]
     client = cloud.client("secretsmanager")
-    document = json.loads(client.get_secret_value(SecretId=secret)["SecretString"])
-    assert document["owner"] == "platform"
-    assert len(document["SESSION_ENCRYPTION_KEY"]) == 44
-    assert document["SESSION_ENCRYPTION_KEY"].isalnum()
+    assert client.get_secret_value(SecretId=secret)["SecretString"] == '{"owner": "platform"}'
     described = client.describe_secret(SecretId=secret)
     assert described["RotationRules"] == {"AutomaticallyAfterDays": 7}
     assert described["RotationLambdaARN"].endswith(":keyturn-RotateFunction")

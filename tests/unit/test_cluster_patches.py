@@ -1,4 +1,4 @@
-"""The three patches and the selectors, as pure functions."""
+"""The two merge patches and the selectors, as pure functions."""
 
 import copy
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.cluster.errors import StatusError
-from local.cluster.patches import json_patch, merge_patch, strategic_merge_patch
+from local.cluster.patches import merge_patch, strategic_merge_patch
 from local.cluster.resources import Json
 from local.cluster.selectors import label_selector, selected_name
 
@@ -100,41 +100,6 @@ def test_merged_values_can_be_added_and_deleted() -> None:
 def test_an_element_without_its_key_is_refused() -> None:
     with pytest.raises(StatusError, match="does not contain declared merge key: name"):
         strategic({"containers": [{"image": "new"}]})
-
-
-@pytest.mark.parametrize(
-    ("operation", "result"),
-    [
-        ({"op": "add", "path": "/b", "value": 2}, {"a": [1, 2], "b": 2}),
-        ({"op": "add", "path": "/a/0", "value": 0}, {"a": [0, 1, 2]}),
-        ({"op": "add", "path": "/a/-", "value": 3}, {"a": [1, 2, 3]}),
-        ({"op": "remove", "path": "/a/0"}, {"a": [2]}),
-        ({"op": "replace", "path": "/a/1", "value": 9}, {"a": [1, 9]}),
-        ({"op": "copy", "from": "/a/0", "path": "/b"}, {"a": [1, 2], "b": 1}),
-        ({"op": "move", "from": "/a", "path": "/x~1y"}, {"x/y": [1, 2]}),
-        ({"op": "test", "path": "/a/0", "value": 1}, {"a": [1, 2]}),
-        ({"op": "replace", "path": "", "value": {"c": 1}}, {"c": 1}),
-    ],
-)
-def test_json_patch_does_what_rfc_6902_says(operation: Json, result: Json) -> None:
-    assert json_patch({"a": [1, 2]}, [operation]) == result
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        {"op": "test", "path": "/a/0", "value": 2},
-        {"op": "remove", "path": "/missing"},
-        {"op": "replace", "path": "/missing", "value": 1},
-        {"op": "add", "path": "/a/9", "value": 1},
-        {"op": "add", "path": "/missing/b", "value": 1},
-        {"op": "unknown", "path": "/a"},
-    ],
-)
-def test_a_json_patch_that_does_not_fit_is_refused(operation: Json) -> None:
-    with pytest.raises(StatusError) as caught:
-        json_patch({"a": [1, 2]}, [operation])
-    assert caught.value.code == 422
 
 
 @pytest.mark.parametrize(
