@@ -44,7 +44,7 @@ def test_secrets_manager_takes_every_schedule_of_the_form_and_no_window_is_cut_o
     for schedule in TAKEN:
         emulated = parse_rules({"ScheduleExpression": schedule, "Duration": duration})
         opens = emulated.window_after(START).opens
-        found = rotation_window.open_window(schedule, duration, None, opens)
+        found = rotation_window.open_window(schedule, duration, opens)
         assert found == rotation_window.Window(opens, opens + timedelta(hours=int(duration[0])))
 
 
@@ -67,4 +67,4 @@ def test_the_demo_has_a_window_at_every_hour(hour: int) -> None:
     assert stack(**given)
     schedule, duration = given["RotationSchedule"], given["RotationWindow"]
     assert parse_rules({"ScheduleExpression": schedule, "Duration": duration})
-    assert rotation_window.open_window(schedule, duration, None, at) is not None
+    assert rotation_window.open_window(schedule, duration, at) is not None

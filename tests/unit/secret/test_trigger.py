@@ -107,9 +107,6 @@ WINDOWS = [
     ("cron(0 3 MONL * ? *)", "1h", ["2026-12-28T03:30"], True),
     ("cron(0 3 1 1/3 ? *)", "1h", ["2027-01-01T03:30", "2027-04-01T03:30"], True),
     ("cron(0 3 1 FEB,MAR ? *)", "1h", ["2027-01-01T03:30"], False),
-    # every day, whatever the last rotation was
-    ("rate(1 day)", None, ["2026-12-01T00:00", "2026-12-01T23:59:59"], True),
-    ("rate(1 day)", "4h", ["2026-12-01T04:00"], False),
 ]
 
 
@@ -118,31 +115,13 @@ def test_whether_a_window_is_open(
     expression: str, duration: str | None, moments: list[str], expected: bool
 ) -> None:
     for moment in moments:
-        found = rotation_window.open_window(expression, duration, None, utc(moment))
+        found = rotation_window.open_window(expression, duration, utc(moment))
         assert (found is not None) == expected, moment
 
 
 def test_a_moment_is_compared_in_utc() -> None:
     berlin = datetime.fromisoformat("2026-12-01T04:30+01:00")
     assert classify(NEW, on(CRON, "1h"), berlin, "emergency").kind == "schedule"
-
-
-@pytest.mark.parametrize(
-    ("expression", "duration", "following", "inside", "outside"),
-    [
-        ("rate(10 days)", None, "2026-12-11T23:59:59", "2026-12-11T00:00", "2026-12-10T23:59"),
-        ("rate(10 days)", "3h", "2026-12-11T02:59:59", "2026-12-11T02:59", "2026-12-10T12:00"),
-        ("rate(10 days)", None, "2026-12-12T00:00", "2026-12-11T12:00", "2026-12-10T12:00"),
-        ("rate(4 hours)", None, "2026-12-01T08:59:59", "2026-12-01T08:00", "2026-12-01T07:59"),
-        ("rate(12 hours)", "2h", "2026-12-01T13:59:59", "2026-12-01T12:00", "2026-12-01T11:59"),
-    ],
-)
-def test_where_a_rate_stands_is_told_by_its_next_date(
-    expression: str, duration: str | None, following: str, inside: str, outside: str
-) -> None:
-    schedule = on(expression, duration, following)
-    assert kind(schedule, inside) == "schedule"
-    assert kind(schedule, outside) == "manual"
 
 
 def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
@@ -155,10 +134,8 @@ def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
 @pytest.mark.parametrize(
     ("schedule", "summary"),
     [
-        (on("rate(10 days)"), "unknown without a NextRotationDate"),
-        (on("rate(10 days)", None, "2026-11-01T23:59:59"), "NextRotationDate has passed"),
-        (on("rate(5 weeks)"), "rate() is not a form"),
-        (on("at(2026-12-01)"), "neither cron() nor rate()"),
+        (on("rate(10 days)"), "not a cron() expression"),
+        (on("at(2026-12-01)"), "not a cron() expression"),
         (on("cron(15 3 * * ? *)"), "cron() is not a form"),
         (on("cron(0 3 * * ? 2026)"), "cron() is not a form"),
         (on("cron(0 3 * * * *)"), "cron() is not a form"),
@@ -227,7 +204,7 @@ def test_it_agrees_with_the_secrets_manager_that_rotates_locally(
         return
     due = emulated.window_due(at - timedelta(days=1) - SECOND, at)
     expected = rotation_window.Window(due.opens, due.closes) if due.opens <= at else None
-    assert rotation_window.open_window(expression, duration, None, at) == expected
+    assert rotation_window.open_window(expression, duration, at) == expected
 
 
 @given(st.text(), st.none() | st.text(), st.none() | MOMENTS, MOMENTS, st.booleans())

@@ -33,22 +33,16 @@ class Window:
         return f"{self.opens:%Y-%m-%d %H:%M} to {self.closes:%Y-%m-%d %H:%M} UTC"
 
 
-def open_window(
-    expression: str, duration: str | None, next_rotation: datetime | None, at: datetime
-) -> Window | None:
-    """The window that is open at a moment, or None.
+def open_window(expression: str, duration: str | None, at: datetime) -> Window | None:
+    """The window that is open at a moment, or None where none is.
 
-    `next_rotation` is the secret's NextRotationDate, the last moment of its next window: only it
-    determines the phase of a rate(). Raises ValueError, with the reason, if the rules leave the
-    answer uncertain.
+    Raises ValueError, with the reason, for a schedule other than the documented cron() expressions,
+    rate() among them: the template does not accept it.
     """
-    found = re.fullmatch(r"(cron|rate)\((.+)\)", expression.strip())
+    found = re.fullmatch(r"cron\((.+)\)", expression.strip())
     if found is None:
-        raise ValueError("the schedule is neither cron() nor rate()")
-    at, hours = at.astimezone(UTC), _hours_of(duration)
-    if found[1] == "cron":
-        return _of_cron(found[2].upper().split(), hours, at)
-    return _of_rate(found[2], hours, next_rotation, at)
+        raise ValueError("the schedule is not a cron() expression")
+    return _of_cron(found[1].upper().split(), _hours_of(duration), at.astimezone(UTC))
 
 
 def _hours_of(duration: str | None) -> int | None:
@@ -81,36 +75,6 @@ def _of_cron(fields: list[str], duration: int | None, at: datetime) -> Window | 
         if opens <= at < closes:
             return Window(opens, closes)
     return None
-
-
-def _of_rate(
-    text: str, duration: int | None, next_rotation: datetime | None, at: datetime
-) -> Window | None:
-    found = re.fullmatch(r"([1-9]\d{0,4}) (hour|day)s?", text.strip())
-    if found is None:
-        raise ValueError("rate() is not a form that Secrets Manager documents")
-    midnight = datetime.combine(at.date(), time(), UTC)
-    if (found[1], found[2]) == ("1", "day"):
-        window = Window(midnight, midnight + min(duration or 24, 24) * HOUR)
-        return window if at < window.closes else None
-    if next_rotation is None:
-        raise ValueError("the phase of a rate() is unknown without a NextRotationDate")
-    window = _ending_with(next_rotation.astimezone(UTC), duration, in_hours=found[2] == "hour")
-    if at >= window.closes:
-        raise ValueError(
-            "the NextRotationDate has passed, and a rate() does not determine the next window"
-        )
-    return window if window.opens <= at else None
-
-
-def _ending_with(last: datetime, duration: int | None, *, in_hours: bool) -> Window:
-    """The window of a rate() whose last moment is known; one in days opens at midnight."""
-    last -= timedelta(microseconds=1)  # a date on the hour is the end of a window, not a beginning
-    if in_hours:
-        closes = last.replace(minute=0, second=0, microsecond=0) + HOUR
-        return Window(closes - (duration or 1) * HOUR, closes)
-    opens = datetime.combine(last.date(), time(), UTC)
-    return Window(opens, opens + min(duration or 24, 24) * HOUR)
 
 
 def _month_days(text: str, day: date) -> bool:

@@ -66,9 +66,7 @@ def classify(
     if not schedule.enabled or schedule.expression is None:
         return _manual("The secret has no rotation schedule that is on.", manual_mode)
     try:
-        found = rotation_window.open_window(
-            schedule.expression, schedule.duration, schedule.next_rotation, at
-        )
+        found = rotation_window.open_window(schedule.expression, schedule.duration, at)
     except ValueError as unclear:
         return _manual(f"Whether the schedule started it is uncertain ({unclear}).", manual_mode)
     if found is None:
