@@ -1,11 +1,7 @@
 """Creates functions, layers and state machines."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from local.async_invocation import OLDEST_EVENT_SECONDS, Patience
 from local.deployment.errors import DeploymentError
@@ -67,7 +63,8 @@ def create_state_machine(logical_id: str, properties: Properties, stack: Stack) 
     """Create an `AWS::StepFunctions::StateMachine`."""
     name = properties.get("StateMachineName", stack.name_of(logical_id))
     substitutions = properties.get("DefinitionSubstitutions", {})
-    definition = substitute(_definition(properties, stack.root), substitutions)
+    path = local_path(properties["DefinitionS3Location"], stack.root)
+    definition = substitute(path.read_text(encoding="utf-8"), substitutions)
     arn = stack.cloud.client("stepfunctions").create_state_machine(
         name=name,
         definition=definition,
@@ -85,19 +82,6 @@ def substitute(definition: str, substitutions: Properties) -> str:
         return text(substitutions[match[1]])
 
     return re.sub(r"\$\{([A-Za-z0-9_]+)\}", replace, definition)
-
-
-def _definition(properties: Properties, root: Path) -> str:
-    if "DefinitionString" in properties:
-        return str(properties["DefinitionString"])
-    if "DefinitionS3Location" not in properties:
-        return json.dumps(properties["Definition"])
-    path = local_path(properties["DefinitionS3Location"], root)
-    definition = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        return definition
-    parsed: Any = yaml.safe_load(definition)
-    return json.dumps(parsed)
 
 
 def _layer(arn: str, stack: Stack) -> Path:

@@ -10,36 +10,17 @@ from local.deployment.parameters import text
 from local.deployment.stack import Created, Properties, Stack, policy_document, present
 from local.events import DELIVERABLE
 
-_QUEUE_ATTRIBUTES = (
-    "DelaySeconds", "MessageRetentionPeriod", "VisibilityTimeout", "ReceiveMessageWaitTimeSeconds",
-    "KmsMasterKeyId", "SqsManagedSseEnabled", "FifoQueue", "RedrivePolicy",
-)  # fmt: skip
+_QUEUE_ATTRIBUTES = ("MessageRetentionPeriod", "VisibilityTimeout", "SqsManagedSseEnabled")
 
 
 def create_topic(logical_id: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::SNS::Topic` with the subscriptions it lists."""
+    """Create an `AWS::SNS::Topic`. Its subscriptions are made by whoever reads its messages."""
     name = properties.get("TopicName", stack.name_of(logical_id))
     attributes = _texts(properties, ("KmsMasterKeyId", "DisplayName"))
     arn = stack.cloud.client("sns").create_topic(Name=name, Attributes=attributes)["TopicArn"]
-    for subscription in properties.get("Subscription", []):
-        create_subscription(logical_id, {**subscription, "TopicArn": arn}, stack)
+    if "Subscription" in properties:
+        raise DeploymentError("the subscriptions of a topic are not made locally")
     return Created(arn, {"TopicArn": arn, "TopicName": name})
-
-
-def create_subscription(_: str, properties: Properties, stack: Stack) -> Created:
-    """Create an `AWS::SNS::Subscription`."""
-    if properties["Protocol"] == "lambda":
-        raise DeploymentError("a topic cannot call a function locally; use an event rule")
-    answer = stack.cloud.client("sns").subscribe(
-        TopicArn=properties["TopicArn"],
-        Protocol=properties["Protocol"],
-        Endpoint=properties["Endpoint"],
-        Attributes=_texts(
-            properties, ("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy")
-        ),
-        ReturnSubscriptionArn=True,
-    )
-    return Created(answer["SubscriptionArn"], {"Arn": answer["SubscriptionArn"]})
 
 
 def create_topic_policy(logical_id: str, properties: Properties, stack: Stack) -> Created:
@@ -81,11 +62,9 @@ def create_rule(logical_id: str, properties: Properties, stack: Stack) -> Create
     pattern = properties.get("EventPattern")
     if pattern is not None:
         event_patterns.check(pattern)
-    bus = present(EventBusName=properties.get("EventBusName"))
     client = stack.cloud.client("events")
     arn = client.put_rule(
         Name=name,
-        **bus,
         **present(
             EventPattern=None if pattern is None else json.dumps(pattern),
             ScheduleExpression=properties.get("ScheduleExpression"),
@@ -94,7 +73,7 @@ def create_rule(logical_id: str, properties: Properties, stack: Stack) -> Create
         ),
     )["RuleArn"]
     if targets:
-        client.put_targets(Rule=name, Targets=[_target(target) for target in targets], **bus)
+        client.put_targets(Rule=name, Targets=[_target(target) for target in targets])
     return Created(name, {"Arn": arn})
 
 

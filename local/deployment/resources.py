@@ -8,7 +8,7 @@ from local.deployment.stack import Create, Created, Properties, Stack
 
 
 def record(logical_id: str, properties: Properties, stack: Stack) -> Created:
-    """Keep a resource that has no effect locally, such as a schedule, on which nothing fires.
+    """Keep a resource that has no effect locally, such as a permission.
 
     Its properties can be read from the deployment, as those of every resource.
     """
@@ -20,8 +20,6 @@ CREATE: Mapping[str, Create] = {
     "AWS::CloudWatch::Alarm": monitoring.create_alarm,
     "AWS::CloudWatch::Dashboard": monitoring.create_dashboard,
     "AWS::Events::Rule": messaging.create_rule,
-    "AWS::IAM::ManagedPolicy": foundations.create_managed_policy,
-    "AWS::IAM::Policy": foundations.create_policy,
     "AWS::IAM::Role": foundations.create_role,
     "AWS::KMS::Alias": foundations.create_key_alias,
     "AWS::KMS::Key": foundations.create_key,
@@ -30,15 +28,10 @@ CREATE: Mapping[str, Create] = {
     "AWS::Lambda::LayerVersion": compute.create_layer,
     "AWS::Lambda::Permission": record,
     "AWS::Logs::LogGroup": foundations.create_log_group,
-    "AWS::Logs::MetricFilter": record,
-    "AWS::S3::Bucket": foundations.create_bucket,
-    "AWS::S3::BucketPolicy": foundations.create_bucket_policy,
-    "AWS::SNS::Subscription": messaging.create_subscription,
     "AWS::SNS::Topic": messaging.create_topic,
     "AWS::SNS::TopicPolicy": messaging.create_topic_policy,
     "AWS::SQS::Queue": messaging.create_queue,
     "AWS::SQS::QueuePolicy": messaging.create_queue_policy,
-    "AWS::Scheduler::Schedule": record,
     "AWS::SecretsManager::ResourcePolicy": secrets.create_resource_policy,
     "AWS::SecretsManager::RotationSchedule": secrets.create_rotation_schedule,
     "AWS::SecretsManager::Secret": secrets.create_secret,

@@ -34,15 +34,9 @@ def _holds(expression: Mapping[str, Any], values: Values) -> bool:
     if name == "Fn::Equals":
         left, right = (_value(side, values) for side in argument)
         return left == right
-    if name == "Fn::Contains":
-        members, wanted = (_value(side, values) for side in argument)
-        return wanted in members
     if name == "Fn::EachMemberEquals":
         members, wanted = (_value(side, values) for side in argument)
         return all(member == wanted for member in members)
-    if name == "Fn::EachMemberIn":
-        members, allowed = (_value(side, values) for side in argument)
-        return all(member in allowed for member in members)
     raise DeploymentError(f"{name} cannot be used in a rule locally")
 
 

@@ -30,9 +30,7 @@ def create_rotation_schedule(_: str, properties: Properties, stack: Stack) -> Cr
     client = stack.cloud.client("secretsmanager")
     if client.describe_secret(SecretId=properties["SecretId"]).get("RotationEnabled"):
         raise DeploymentError(f"{properties['SecretId']} has a rotation schedule already")
-    rules = dict(properties.get("RotationRules", {}))
-    if "AutomaticallyAfterDays" in rules:
-        rules["AutomaticallyAfterDays"] = int(rules["AutomaticallyAfterDays"])
+    rules = properties.get("RotationRules", {})
     client.rotate_secret(
         SecretId=properties["SecretId"],
         RotateImmediately=is_true(properties.get("RotateImmediatelyOnUpdate", True)),

@@ -36,7 +36,6 @@ OPERATIONS = (
     "RotateSecret",
     "TagResource",
     "UntagResource",
-    "UpdateSecret",
     "UpdateSecretVersionStage",
 )
 

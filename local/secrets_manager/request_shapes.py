@@ -15,7 +15,6 @@ from botocore.model import ListShape, ServiceModel, Shape, StructureShape
 from local.secrets_manager.errors import AwsError, invalid_request
 
 TOKENS_REQUIRED = frozenset({"PutSecretValue", "RotateSecret"})
-TOKENS_REQUIRED_WITH_VALUE = frozenset({"CreateSecret", "UpdateSecret"})
 TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
     "boolean": bool,
@@ -37,9 +36,7 @@ def check_request(operation: str, request: Mapping[str, Any]) -> None:
         text = f"{len(problems)} validation {noun} detected: {'; '.join(problems)}"
         raise AwsError("ValidationException", text)
     has_value = not {"SecretString", "SecretBinary"}.isdisjoint(request)
-    needs_token = operation in TOKENS_REQUIRED or (
-        operation in TOKENS_REQUIRED_WITH_VALUE and has_value
-    )
+    needs_token = operation in TOKENS_REQUIRED or (operation == "CreateSecret" and has_value)
     if needs_token and "ClientRequestToken" not in request:
         raise invalid_request(
             "You must provide a ClientRequestToken value. We recommend a UUID-type value."

@@ -1,10 +1,10 @@
 """How secrets look in responses: DescribeSecret, ListSecrets and the pages of lists."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from typing import Any, TypeVar
 
-from local.secrets_manager.errors import AwsError, invalid_parameter
+from local.secrets_manager.errors import AwsError
 from local.secrets_manager.secret import Secret
 
 DEFAULT_PAGE = 100
@@ -32,15 +32,8 @@ def describe(secret: Secret) -> Response:
 
 
 def page_of_secrets(secrets: Sequence[Secret], request: Mapping[str, Any]) -> Response:
-    """Return the response of ListSecrets."""
-    chosen = [
-        secret
-        for secret in secrets
-        if (request.get("IncludePlannedDeletion") or secret.deleted is None)
-        and all(_matches(secret, each) for each in request.get("Filters") or [])
-    ]
-    chosen.sort(key=_sort_key(request), reverse=request.get("SortOrder") == "desc")
-    shown, token = page(chosen, request)
+    """Return the response of ListSecrets, which is emulated without filters and sorting."""
+    shown, token = page([secret for secret in secrets if secret.deleted is None], request)
     return {"SecretList": [_list_entry(secret) for secret in shown]} | token
 
 
@@ -94,37 +87,3 @@ def _list_entry(secret: Secret) -> Response:
     entry = _shared_members(secret)
     versions = secret.labelled_versions()
     return entry | ({"SecretVersionsToStages": versions} if versions else {})
-
-
-def _matches(secret: Secret, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a secret passes one filter: any value is a prefix, `!` turns a value round."""
-    return any(
-        not _has_prefix(secret, wanted["Key"], value[1:])
-        if value.startswith("!")
-        else _has_prefix(secret, wanted["Key"], value)
-        for value in wanted.get("Values") or []
-    )
-
-
-def _has_prefix(secret: Secret, key: str, value: str) -> bool:
-    match key:
-        case "name":
-            return secret.name.startswith(value)
-        case "description":
-            return (secret.description or "").lower().startswith(value.lower())
-        case "tag-key":
-            return any(tag.startswith(value) for tag in secret.tags)
-        case "tag-value":
-            return any(tag.startswith(value) for tag in secret.tags.values())
-        case _:
-            raise invalid_parameter(f"The filter {key} is not emulated locally.")
-
-
-def _sort_key(request: Mapping[str, Any]) -> Callable[[Secret], Any]:
-    keys: dict[str, Callable[[Secret], Any]] = {
-        "name": lambda secret: secret.name,
-        "created-date": lambda secret: secret.created,
-        "last-changed-date": lambda secret: secret.changed,
-        "last-accessed-date": lambda secret: secret.accessed or secret.created,
-    }
-    return keys[request.get("SortBy") or "created-date"]

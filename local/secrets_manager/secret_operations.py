@@ -1,4 +1,4 @@
-"""Operations on secrets as a whole: create, describe, list, update, delete, tags and policy."""
+"""Operations on secrets as a whole: create, describe, list, delete, tags and policy."""
 
 import json
 from datetime import datetime, timedelta
@@ -10,7 +10,6 @@ from local.secrets_manager.errors import (
     AwsError,
     invalid_parameter,
     invalid_request,
-    token_in_use,
 )
 from local.secrets_manager.rotation import Rotations
 from local.secrets_manager.secret import Secret, Value
@@ -74,39 +73,21 @@ class SecretOperations:
         return secret_listing.describe(self._store.find(request["SecretId"]))
 
     def list_secrets(self, request: Request, now: datetime) -> Response:
-        """List secrets by name filters and the like, a page at a time."""
+        """List the secrets that are not marked for deletion, a page at a time."""
         del now
+        refuse_unemulated(request, ("Filters", "IncludePlannedDeletion", "SortBy", "SortOrder"))
         return secret_listing.page_of_secrets(self._store.all(), request)
 
-    def update_secret(self, request: Request, now: datetime) -> Response:
-        """Change a secret's description or key, and its value if one is given."""
-        refuse_unemulated(request, NOT_EMULATED)
-        secret, value = self._store.find_active(request["SecretId"]), Value.read(request)
-        if value is not None and request["ClientRequestToken"] in secret.versions:
-            raise token_in_use(request["ClientRequestToken"], secret.arn)
-        secret.description = request.get("Description", secret.description)
-        secret.kms_key_id = request.get("KmsKeyId", secret.kms_key_id) or None
-        secret.changed = now
-        if value is None:
-            return identity(secret)
-        self._versions.add(secret, request["ClientRequestToken"], value, [label_rules.CURRENT], now)
-        return identity(secret) | {"VersionId": request["ClientRequestToken"]}
-
     def delete_secret(self, request: Request, now: datetime) -> Response:
-        """Delete a secret at once or after a recovery window of 7 to 30 days."""
-        days, force = request.get("RecoveryWindowInDays"), request.get("ForceDeleteWithoutRecovery")
-        if days is not None and force:
-            raise invalid_parameter(
-                "You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays."
-            )
-        if days is not None and not MIN_RECOVERY_DAYS <= days <= DEFAULT_RECOVERY_DAYS:
+        """Delete a secret after a recovery window of 7 to 30 days."""
+        refuse_unemulated(request, ("ForceDeleteWithoutRecovery",))
+        days = request.get("RecoveryWindowInDays", DEFAULT_RECOVERY_DAYS)
+        if not MIN_RECOVERY_DAYS <= days <= DEFAULT_RECOVERY_DAYS:
             raise invalid_parameter(
                 "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."
             )
-        if force:
-            return self._delete_at_once(request["SecretId"], now)
         secret = self._store.find_active(request["SecretId"])
-        secret.deleted = now + timedelta(days=days or DEFAULT_RECOVERY_DAYS)
+        secret.deleted = now + timedelta(days=days)
         self._rotations.drop_stale(secret, now)
         return identity(secret) | {"DeletionDate": secret.deleted.timestamp()}
 
@@ -153,18 +134,6 @@ class SecretOperations:
         secret = self._store.find_active(request["SecretId"])
         policy = {} if secret.policy is None else {"ResourcePolicy": secret.policy}
         return identity(secret) | {"PolicyName": "default"} | policy
-
-    def _delete_at_once(self, secret_id: str, now: datetime) -> Response:
-        """Delete without recovery; a secret that does not exist is no error, as on AWS."""
-        date = {"DeletionDate": now.timestamp()}
-        try:
-            secret = self._store.find(secret_id)
-        except AwsError:
-            return {"ARN": secret_id, "Name": secret_id} | date
-        secret.deleted = now
-        self._rotations.drop_stale(secret, now)
-        self._store.remove(secret)
-        return identity(secret) | date
 
     def _create_again(self, existing: Secret, request: Request, value: Value | None) -> Response:
         if existing.deleted is not None:

@@ -49,9 +49,9 @@ TEMPLATE = """
       Mode: {Type: String, Default: scheduled, AllowedValues: [scheduled, emergency]}
       Services: {Type: CommaDelimitedList, Default: "web-console,auth-service"}
       Days: {Type: Number, Default: 30}
-      Bucket: {Type: String, Default: ""}
+      RecordsName: {Type: String, Default: ""}
     Conditions:
-      KeepsRecords: !Not [!Equals [!Ref Bucket, ""]]
+      KeepsRecords: !Not [!Equals [!Ref RecordsName, ""]]
     Globals:
       Function:
         Runtime: python3.13
@@ -80,7 +80,7 @@ TEMPLATE = """
                 - {Effect: Allow, Action: "sns:Publish", Resource: !Ref Topic}
                 - !If
                   - KeepsRecords
-                  - {Effect: Allow, Action: "s3:PutObject", Resource: !Sub "${Records.Arn}/*"}
+                  - {Effect: Allow, Action: "sqs:SendMessage", Resource: !Sub "${Records.Arn}"}
                   - !Ref AWS::NoValue
           Events:
             Daily: {Type: Schedule, Properties: {Schedule: rate(1 day)}}
@@ -102,7 +102,7 @@ TEMPLATE = """
         Properties:
           SecretId: !Ref SessionKey
           RotationLambdaARN: !GetAtt RotateFunction.Arn
-          RotationRules: {AutomaticallyAfterDays: !Ref Days}
+          RotationRules: {ScheduleExpression: !Sub "cron(0 3 ${Days} * ? *)"}
           RotateImmediatelyOnUpdate: false
       MayRotate:
         Type: AWS::Lambda::Permission
@@ -126,10 +126,7 @@ TEMPLATE = """
       KeyAlias:
         Type: AWS::KMS::Alias
         Properties: {AliasName: alias/session-key, TargetKeyId: !Ref Key}
-      Topic:
-        Type: AWS::SNS::Topic
-        Properties:
-          Subscription: [{Protocol: sqs, Endpoint: !GetAtt Queue.Arn}]
+      Topic: {Type: AWS::SNS::Topic}
       TopicPolicy:
         Type: AWS::SNS::TopicPolicy
         Properties:
@@ -147,20 +144,16 @@ TEMPLATE = """
         Type: AWS::Logs::LogGroup
         Properties: {RetentionInDays: !Ref Days}
       Records:
-        Type: AWS::S3::Bucket
+        Type: AWS::SQS::Queue
         Condition: KeepsRecords
-        Properties: {BucketName: !Ref Bucket, VersioningConfiguration: {Status: Enabled}}
-      RecordsPolicy:
-        Type: AWS::S3::BucketPolicy
+        Properties: {QueueName: !Ref RecordsName}
+      QueuePolicy:
+        Type: AWS::SQS::QueuePolicy
         Condition: KeepsRecords
         Properties:
-          Bucket: !Ref Records
+          Queues: [!Ref Records]
           PolicyDocument:
-            Statement:
-              - Effect: Deny
-                Principal: "*"
-                Action: "s3:DeleteObject"
-                Resource: !Sub "${Records.Arn}/*"
+            Statement: [{Effect: Deny, Principal: "*", Action: "sqs:*", Resource: "*"}]
       TooOld:
         Type: AWS::CloudWatch::Alarm
         Properties:
@@ -301,7 +294,7 @@ def test_a_deployed_secret_is_stored_and_scheduled_but_not_rotated(
     client = cloud.client("secretsmanager")
     assert client.get_secret_value(SecretId=secret)["SecretString"] == '{"owner": "platform"}'
     described = client.describe_secret(SecretId=secret)
-    assert described["RotationRules"] == {"AutomaticallyAfterDays": 7}
+    assert described["RotationRules"] == {"ScheduleExpression": "cron(0 3 7 * ? *)"}
     assert described["RotationLambdaARN"].endswith(":keyturn-RotateFunction")
     policy = json.loads(client.get_resource_policy(SecretId=secret)["ResourcePolicy"])
     assert policy["Statement"][0]["Action"] == "secretsmanager:DeleteSecret"
@@ -310,16 +303,19 @@ def test_a_deployed_secret_is_stored_and_scheduled_but_not_rotated(
 def test_a_condition_decides_over_resources_outputs_and_statements(
     deployed: Deploy, cloud: Cloud
 ) -> None:
-    deployment = deployed(TEMPLATE, Bucket="keyturn-records")
-    assert deployment.outputs["RecordsArn"] == "arn:aws:s3:::keyturn-records"
-    versioning = cloud.client("s3").get_bucket_versioning(Bucket="keyturn-records")
-    assert versioning["Status"] == "Enabled"
+    deployment = deployed(TEMPLATE, RecordsName="records")
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:records"
+    assert deployment.outputs["RecordsArn"] == arn
+    queue = cloud.client("sqs").get_queue_attributes(
+        QueueUrl=deployment.physical_ids["Records"], AttributeNames=["Policy"]
+    )["Attributes"]
+    assert json.loads(queue["Policy"])["Statement"][0]["Effect"] == "Deny"
     policy = cloud.client("iam").get_role_policy(
         RoleName="keyturn-ShowFunctionRole", PolicyName="ShowFunctionRolePolicy0"
     )["PolicyDocument"]
     assert [each["Resource"] for each in policy["Statement"]] == [
         deployment.physical_ids["Topic"],
-        "arn:aws:s3:::keyturn-records/*",
+        arn,
     ]
 
 
@@ -327,7 +323,7 @@ def test_what_a_condition_leaves_out_is_not_there(deployed: Deploy, cloud: Cloud
     deployment = deployed(TEMPLATE)
     assert "RecordsArn" not in deployment.outputs
     assert "Records" not in deployment.physical_ids
-    assert cloud.client("s3").list_buckets()["Buckets"] == []
+    assert len(cloud.client("sqs").list_queues()["QueueUrls"]) == 1
     role = deployment.resources["ShowFunctionRole"].properties
     assert len(role["Policies"][0]["PolicyDocument"]["Statement"]) == 1
 
@@ -338,9 +334,8 @@ def test_other_resources_are_created_as_the_template_says(deployed: Deploy, clou
     key = cloud.client("kms").describe_key(KeyId="alias/session-key")["KeyMetadata"]
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     queue = cloud.client("sqs").get_queue_attributes(
-        QueueUrl=ids["Queue"], AttributeNames=["VisibilityTimeout", "QueueArn"]
+        QueueUrl=ids["Queue"], AttributeNames=["VisibilityTimeout"]
     )["Attributes"]
-    topics = cloud.client("sns").list_subscriptions_by_topic(TopicArn=ids["Topic"])
     rules = {rule["Name"]: rule for rule in cloud.client("events").list_rules()["Rules"]}
     assert key["KeyId"] == ids["Key"] == deployment.outputs["KeyId"]
     assert cloud.client("kms").get_key_rotation_status(KeyId=ids["Key"])["KeyRotationEnabled"]
@@ -348,7 +343,6 @@ def test_other_resources_are_created_as_the_template_says(deployed: Deploy, clou
         ("keyturn-Logs", 30)
     ]
     assert queue["VisibilityTimeout"] == "30"
-    assert [each["Endpoint"] for each in topics["Subscriptions"]] == [queue["QueueArn"]]
     assert rules["keyturn-ShowFunctionDaily"]["ScheduleExpression"] == "rate(1 day)"
     assert json.loads(rules["keyturn-ShowFunctionFinding"]["EventPattern"]) == {
         "source": ["aws.guardduty"]
@@ -458,6 +452,8 @@ def test_resources_come_after_those_they_wait_for(deployed: Deploy) -> None:
              EventPattern: {source: [x]}
              Targets: [{Id: q, Arn: "arn:aws:sqs:eu-west-1:111122223333:q"}]
          """, "events are not delivered to arn:aws:sqs"),
+        ("A: {Type: AWS::SNS::Topic, Properties: {Subscription: []}}",
+         "subscriptions of a topic are not made"),
         ("A: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{\"widgets\": [}'}}",
          "the body is not JSON with widgets"),
         ("A: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '{}'}}",

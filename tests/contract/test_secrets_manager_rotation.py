@@ -24,6 +24,7 @@ from tests.contract.secrets_manager_account import (
 
 STEPS = ["createSecret", "setSecret", "testSecret", "finishSecret"]
 DAILY = {"ScheduleExpression": "cron(0 3 * * ? *)", "Duration": "2h"}
+WEEKLY = {"ScheduleExpression": "cron(0 3 ? * TUE *)"}
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_second_rotation_is_refused_while_one_is_pending(account: Account, gat
     account.function.before["setSecret"] = gate
     version = account.rotate(RotationRules=DAILY)
     gate.wait()
-    error = account.rotation_refusal(RotationRules={"AutomaticallyAfterDays": 9})
+    error = account.rotation_refusal(RotationRules=WEEKLY)
     assert error.code == "InvalidRequestException"
     assert error.message == (
         "A previous rotation isn't complete. That rotation will be reattempted."
@@ -135,8 +136,7 @@ def test_the_same_token_starts_one_rotation_only(account: Account, gate: Gate) -
     account.function.before["setSecret"] = gate
     version = account.rotate(RotationRules=DAILY)
     gate.wait()
-    other_rules = {"AutomaticallyAfterDays": 9}
-    assert account.rotate(ClientRequestToken=version, RotationRules=other_rules) == version
+    assert account.rotate(ClientRequestToken=version, RotationRules=WEEKLY) == version
     assert account.describe()["RotationRules"] == DAILY
     gate.opened.set()
     account.ended(version)

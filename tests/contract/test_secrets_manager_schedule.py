@@ -15,7 +15,6 @@ from local.secrets_manager import AwsError, RotationReport
 from local.secrets_manager.rotation import ATTEMPTS
 from tests.contract.secrets_manager_account import (
     FUNCTION_ARN,
-    START,
     Account,
     open_account,
     some_value,
@@ -91,21 +90,18 @@ def test_the_next_date_is_the_latest_second_of_the_next_window(account: Account)
     # has a window that "closes at the end of the UTC day".
     configure(account, DAILY)
     assert account.describe()["NextRotationDate"] == datetime(2026, 11, 25, 4, 59, 59, tzinfo=UTC)
-    configure(account, {"AutomaticallyAfterDays": 30})
+    configure(account, {"ScheduleExpression": "cron(0 3 24 * ? *)"})
     assert account.describe()["NextRotationDate"] == datetime(2026, 12, 24, 23, 59, 59, tzinfo=UTC)
 
 
-def test_days_count_from_the_last_rotation_and_from_a_value_put_by_hand(account: Account) -> None:
-    # AutomaticallyAfterDays: "Secrets Manager calculates the next rotation date based on the
-    # previous rotation. Manually updating the secret value by calling PutSecretValue or
+def test_a_value_put_by_hand_counts_as_a_rotation(account: Account) -> None:
+    # RotationRulesType: "Manually updating the secret value by calling PutSecretValue or
     # UpdateSecret is considered a valid rotation."
-    configure(account, {"AutomaticallyAfterDays": 10})
-    account.clock.advance(4 * DAY_SECONDS)
+    configure(account, DAILY)
+    go_to(account, TOMORROW_3 + timedelta(hours=5))
+    assert account.describe()["NextRotationDate"] < account.clock.now()
     account.put(some_value())
-    assert account.describe()["NextRotationDate"].date() == (START + timedelta(days=14)).date()
-    account.clock.advance(3 * DAY_SECONDS)
-    account.ended(account.rotate())
-    assert account.describe()["NextRotationDate"].date() == (START + timedelta(days=17)).date()
+    assert account.describe()["NextRotationDate"] > account.clock.now()
 
 
 def test_the_days_to_the_next_rotation_are_derived_from_the_schedule(account: Account) -> None:
@@ -178,12 +174,10 @@ def test_no_rotation_starts_once_rotation_is_off(account: Account) -> None:
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        (
-            {"AutomaticallyAfterDays": 9, "ScheduleExpression": "rate(9 days)"},
-            "both rotation frequency and schedule expression",
-        ),
-        ({"Duration": "2h"}, "needs AutomaticallyAfterDays or ScheduleExpression"),
-        ({"ScheduleExpression": "rate(3 hours)"}, "every 4 hours at most"),
+        ({"AutomaticallyAfterDays": 9}, "not emulated"),
+        ({"Duration": "2h"}, "not emulated"),
+        ({"ScheduleExpression": "rate(9 days)"}, "not emulated"),
+        ({"ScheduleExpression": "cron(0 /3 * * ? *)"}, "every 4 hours at most"),
         ({"ScheduleExpression": "cron(30 3 * * ? *)"}, "minutes of cron"),
         ({"ScheduleExpression": "cron(0 22 * * ? *)", "Duration": "3h"}, "next UTC day"),
     ],
@@ -198,11 +192,3 @@ def test_rules_that_break_the_schedule_are_refused_and_change_nothing(
     assert refused.value.code == "InvalidParameterException"
     assert "RotationEnabled" not in account.describe()
     assert account.labels() == {account.first: ["AWSCURRENT"]}
-
-
-def test_the_days_of_a_schedule_are_1_to_1000(account: Account) -> None:
-    # AutomaticallyRotateAfterDaysType in the service model: min 1, max 1000.
-    for days in (0, 1001):
-        with pytest.raises(AwsError, match="automaticallyAfterDays") as refused:
-            account.rotate(RotationRules={"AutomaticallyAfterDays": days})
-        assert refused.value.code == "ValidationException"

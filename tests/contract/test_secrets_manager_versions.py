@@ -47,21 +47,6 @@ def test_the_same_token_with_another_value_is_refused(account: Account) -> None:
     assert account.read() == account.value
 
 
-def test_updating_a_secret_with_a_known_token_is_refused_even_for_the_same_value(
-    account: Account,
-) -> None:
-    # UpdateSecret: "If you call this operation with a ClientRequestToken that matches an existing
-    # version's VersionId, the operation results in an error."
-    with pytest.raises(AwsError) as refused:
-        account.call(
-            "UpdateSecret",
-            SecretId="app",
-            ClientRequestToken=account.first,
-            SecretString=account.value,
-        )
-    assert refused.value.code == "ResourceExistsException"
-
-
 @pytest.mark.parametrize("length", [31, 65])
 def test_a_token_has_32_to_64_characters(account: Account, length: int) -> None:
     # ClientRequestTokenType in the service model: min 32, max 64.

@@ -38,13 +38,6 @@ EVENT = {
         ({"detail": {"type": [{"prefix": "Recon:"}]}}, True),
         ({"detail": {"type": [{"prefix": "recon:"}]}}, False),
         ({"detail": {"count": [{"prefix": "1"}]}}, False),
-        ({"detail": {"severity": [{"numeric": [">=", 5.5]}]}}, True),
-        ({"detail": {"severity": [{"numeric": [">", 5, "<=", 5.4]}]}}, False),
-        ({"detail": {"type": [{"numeric": [">", 0]}]}}, False),
-        ({"detail": {"archived": [{"numeric": ["=", 0]}]}}, False),
-        ({"detail": {"type": [{"anything-but": "x"}]}}, True),
-        ({"detail": {"count": [{"anything-but": [1, 2]}]}}, False),
-        ({"detail": {"gone": [{"anything-but": "x"}]}}, False),
         ({"detail": {"type": [{"exists": True}]}}, True),
         ({"detail": {"gone": [{"exists": False}]}}, True),
         ({"detail": {"gone": [{"exists": True}]}}, False),
@@ -54,6 +47,8 @@ EVENT = {
         ({"detail": {"keys": {"ARN": ["b"]}}}, True),
         ({"detail": {"keys": {"ARN": ["c"]}}}, False),
         ({"detail": {"none": {"ARN": ["a"]}}}, False),
+        ({"detail": {"keys": {"ARN": ["a"], "type": ["key"]}}}, True),
+        ({"detail": {"keys": {"ARN": ["b"], "type": ["key"]}}}, False),
     ],
 )
 def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool) -> None:
@@ -76,10 +71,9 @@ def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool)
         {"source": [{"prefix": "a", "exists": True}]},
         {"source": [{"prefix": {"equals-ignore-case": "a"}}]},
         {"source": [{"exists": "true"}]},
-        {"source": [{"anything-but": {"prefix": "a"}}]},
-        {"source": [{"numeric": ["~", 1]}]},
-        {"source": [{"numeric": [">", "1"]}]},
-        {"source": [{"numeric": [">"]}]},
+        {"source": [{"anything-but": "a"}]},
+        {"source": [{"numeric": [">", 1]}]},
+        {"source": [{"prefix": 1}]},
     ],
 )
 def test_a_pattern_that_is_not_understood_is_refused(pattern: Any) -> None:

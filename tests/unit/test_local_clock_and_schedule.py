@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from local.clock import MovableClock, SystemClock
-from local.secrets_manager.schedule import Schedule, Window, parse_rules
+from local.secrets_manager.schedule import Schedule, parse_rules
 
 START = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)  # a Tuesday
 PATIENCE_SECONDS = 10.0
@@ -98,9 +98,6 @@ def test_the_system_clock_tells_utc_and_ends_waits() -> None:
         ("cron(0 3 ? JAN,JUL L *)", ["2027-01-02 03", "2027-01-09 03", "2027-01-16 03"]),
         ("cron(0 3 1/10 DEC ? *)", ["2026-12-01 03", "2026-12-11 03", "2026-12-21 03"]),
         ("cron(0 3 29 2 ? *)", ["2028-02-29 03", "2032-02-29 03", "2036-02-29 03"]),
-        ("rate(10 days)", ["2026-12-04 00", "2026-12-14 00", "2026-12-24 00"]),
-        ("rate(1 day)", ["2026-11-25 00", "2026-11-26 00", "2026-11-27 00"]),
-        ("rate(4 hours)", ["2026-11-24 14", "2026-11-24 18", "2026-11-24 22"]),
     ],
 )
 def test_windows_open_as_the_user_guide_says(expression: str, expected: list[str]) -> None:
@@ -113,11 +110,7 @@ def test_windows_open_as_the_user_guide_says(expression: str, expected: list[str
         # User guide: one hour for a schedule in hours, to the end of the day for one in days.
         ("cron(0 8/8 * * ? *)", None, 1),
         ("cron(0 18 * * ? *)", None, 6),
-        ("rate(10 days)", None, 24),
-        ("rate(6 hours)", None, 1),
-        ("rate(6 hours)", "3h", 3),
         ("cron(0 18 * * ? *)", "6h", 6),
-        ("rate(10 days)", "5h", 5),
     ],
 )
 def test_windows_close_as_the_user_guide_says(
@@ -125,22 +118,6 @@ def test_windows_close_as_the_user_guide_says(
 ) -> None:
     window = schedule(expression, duration).window_after(START)
     assert window.closes - window.opens == timedelta(hours=hours)
-
-
-def test_a_window_never_reaches_into_the_next_day() -> None:
-    # RotationRulesType, Duration: "must not extend into the next rotation window or the next UTC
-    # day": a rate in hours may open a window late in the day.
-    late = START.replace(hour=18)
-    window = schedule("rate(4 hours)", "4h").window_after(late)
-    assert window == Window(
-        late.replace(hour=22, minute=0), START.replace(day=25, hour=0, minute=0)
-    )
-
-
-def test_the_days_of_the_rules_are_a_rate_in_days() -> None:
-    # RotationRulesType, AutomaticallyAfterDays: "the number of days between rotations".
-    by_days = parse_rules({"AutomaticallyAfterDays": 30}).window_after(START)
-    assert by_days == schedule("rate(30 days)").window_after(START)
 
 
 def test_the_window_that_is_due_is_open_or_ahead() -> None:
@@ -153,7 +130,7 @@ def test_the_window_that_is_due_is_open_or_ahead() -> None:
 
 
 def test_windows_follow_one_another_without_overlap() -> None:
-    for expression in ("cron(0 /4 * * ? *)", "cron(0 0 ? * MON,THU *)", "rate(5 hours)"):
+    for expression in ("cron(0 /4 * * ? *)", "cron(0 0 ? * MON,THU *)"):
         plan, moment, windows = schedule(expression), START, []
         for _ in range(20):
             windows.append(plan.window_after(moment))
@@ -164,11 +141,8 @@ def test_windows_follow_one_another_without_overlap() -> None:
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        ("every day", "must be rate"),
-        ("rate(0 days)", "positive number"),
-        ("rate(5 weeks)", "positive number"),
-        ("rate(3 hours)", "every 4 hours"),
-        ("rate(1000 days)", "999 days"),
+        ("every day", "not emulated"),
+        ("rate(10 days)", "not emulated"),
         ("cron(0 3 * * ?)", "six fields"),
         ("cron(15 3 * * ? *)", "minutes"),
         ("cron(0 3 * * ? 2027)", "year"),
@@ -193,9 +167,8 @@ def test_expressions_outside_the_restrictions_are_refused(expression: str, words
 @pytest.mark.parametrize(
     ("expression", "duration", "words"),
     [
-        ("rate(10 days)", "0h", "1h to 24h"),
-        ("rate(10 days)", "25h", "1h to 24h"),
-        ("rate(4 hours)", "5h", "next rotation window"),
+        ("cron(0 3 * * ? *)", "0h", "1h to 24h"),
+        ("cron(0 3 * * ? *)", "25h", "1h to 24h"),
         ("cron(0 2/10 * * ? *)", "11h", "next rotation window"),
         ("cron(0 2/10 * * ? *)", "3h", "next UTC day"),
         ("cron(0 20 * * ? *)", "5h", "next UTC day"),
