@@ -39,12 +39,9 @@ class ClusterClient:
         namespace: str = "",
         *,
         label_selector: str = "",
-        field_selector: str = "",
     ) -> Objects:
-        """Return the objects of a namespace ('': of all) that fit the selectors."""
-        return self.list_with_version(
-            resource, namespace, label_selector=label_selector, field_selector=field_selector
-        )[0]
+        """Return the objects of a namespace ('': of all) that fit the selector."""
+        return self.list_with_version(resource, namespace, label_selector=label_selector)[0]
 
     def list_with_version(
         self,
@@ -52,10 +49,9 @@ class ClusterClient:
         namespace: str = "",
         *,
         label_selector: str = "",
-        field_selector: str = "",
     ) -> tuple[Objects, str]:
         """Return the objects and the resource version to watch from."""
-        query = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        query = {"labelSelector": label_selector} if label_selector else {}
         found = self._json("GET", resource.path(namespace), query=query)
         return found["items"], str(found["metadata"]["resourceVersion"])
 
@@ -105,7 +101,7 @@ class ClusterClient:
         return self._json("DELETE", resource.path(namespace, name), options)
 
     def log(self, namespace: str, pod: str, container: str = "", **options: str) -> str:
-        """Return a container's log; options as in the API: sinceTime, tailLines, previous."""
+        """Return a container's log; options as in the API: sinceTime, previous."""
         query = {"container": container, **options}
         answer = self._send("GET", PODS.path(namespace, pod, "log"), query=query)
         return answer.data.decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from local.cluster import timestamps
 
@@ -38,20 +38,16 @@ class LogOptions:
     """Kubernetes' PodLogOptions, as far as they choose lines."""
 
     since: datetime | None = None
-    tail_lines: int | None = None
     limit_bytes: int | None = None
     timestamps: bool = False
     previous: bool = False
 
     @classmethod
-    def of(cls, query: Mapping[str, str], now: datetime) -> "LogOptions":
+    def of(cls, query: Mapping[str, str]) -> "LogOptions":
         """Read them from a query. Raises `ValueError`."""
         since = timestamps.parse(query["sinceTime"]) if "sinceTime" in query else None
-        if "sinceSeconds" in query:
-            since = now - timedelta(seconds=int(query["sinceSeconds"]))
         return cls(
             since=since,
-            tail_lines=int(query["tailLines"]) if "tailLines" in query else None,
             limit_bytes=int(query["limitBytes"]) if "limitBytes" in query else None,
             timestamps=query.get("timestamps", "").lower() in {"1", "true"},
             previous=query.get("previous", "").lower() in {"1", "true"},
@@ -61,8 +57,6 @@ class LogOptions:
 def render(lines: Iterable[LogLine], options: LogOptions) -> bytes:
     """Return the chosen lines as text, cut at `limit_bytes`."""
     chosen = [line for line in lines if options.since is None or line.at >= options.since]
-    if options.tail_lines is not None:
-        chosen = chosen[max(0, len(chosen) - options.tail_lines) :]
     stamped = (
         f"{timestamps.to_nanoseconds(line.at)} {line.text}\n"
         if options.timestamps

@@ -108,7 +108,7 @@ class Controllers:
     def _reconcile_deployment(self, deployment: Json, now: datetime) -> datetime | None:
         namespace, _ = _place(deployment)
         family = family_of(deployment, self._all(REPLICA_SETS, namespace))
-        step = plan_deployment(family, self._all(PODS, namespace))
+        step = plan_deployment(family)
         self._carry_out(step, namespace)
         if not step.empty:  # status is judged on what is there: the next pass has it
             return now

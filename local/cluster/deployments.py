@@ -2,7 +2,7 @@
 
 A rolling update never has more than `replicas + maxSurge` pods that do not terminate, and never
 fewer than `replicas - maxUnavailable` available ones. Source: Kubernetes, `pkg/controller/
-deployment` (`rolling.go`, `recreate.go`, `sync.go`). One thing differs: a change of `replicas` in
+deployment` (`rolling.go`, `sync.go`). One thing differs: a change of `replicas` in
 the middle of a rollout is not spread over old and new pods in proportion, the rollout just goes on
 towards the new number.
 """
@@ -106,7 +106,7 @@ def bounds_of(deployment: Json) -> Bounds:
     """Return the deployment's bounds; percentages round up for surge, down for unavailable."""
     spec = deployment["spec"]
     replicas = int(spec["replicas"])
-    rolling = spec["strategy"].get("rollingUpdate") or {"maxSurge": 0, "maxUnavailable": replicas}
+    rolling = spec["strategy"]["rollingUpdate"]
     surge = _count(rolling["maxSurge"], replicas, round_up=True)
     unavailable = _count(rolling["maxUnavailable"], replicas, round_up=False)
     if surge == 0 and unavailable == 0:  # rounding down must not stop every rollout
@@ -121,15 +121,11 @@ def _count(value: int | str, replicas: int, *, round_up: bool) -> int:
     return math.ceil(share) if round_up else math.floor(share)
 
 
-def plan_deployment(family: Family, pods: Objects) -> Step:
-    """Decide the next step from the deployment, its replica sets, and the pods of its namespace."""
+def plan_deployment(family: Family) -> Step:
+    """Decide the next step from the deployment and its replica sets."""
     spec, bounds = family.deployment["spec"], bounds_of(family.deployment)
     if spec.get("paused"):
         return _scaled_while_paused(family, bounds)
-    if spec["strategy"]["type"] == "Recreate":
-        waiting = _old_pods_first(family, pods)
-        if waiting is not None:
-            return waiting
     if family.new is None:
         return Step(create=_new_replica_set(family, bounds))
     return _rolled(family, family.new, bounds)
@@ -145,15 +141,6 @@ def _rolled(family: Family, new: Json, bounds: Bounds) -> Step:
         return Step(scale={name: up})
     down = _old_replicas(family, new, bounds)
     return Step(scale=down) if down else Step(delete=_forgotten(family))
-
-
-def _old_pods_first(family: Family, pods: Objects) -> Step | None:
-    """Recreate: end all old pods, wait until they are gone, then let new ones start."""
-    active = {one["metadata"]["name"]: 0 for one in family.old if one["spec"]["replicas"]}
-    if active:
-        return Step(scale=active)
-    old = {one["metadata"]["uid"] for one in family.old}
-    return Step() if any(owner_uid(pod) in old for pod in pods) else None
 
 
 def _scaled_while_paused(family: Family, bounds: Bounds) -> Step:
@@ -172,7 +159,7 @@ def _total(replica_sets: Objects, part: str, field_name: str) -> int:
 def _new_replicas(family: Family, new: Json, bounds: Bounds) -> int:
     """How many pods the new replica set may have now."""
     current = int(new["spec"]["replicas"])
-    if family.deployment["spec"]["strategy"]["type"] == "Recreate" or current > bounds.replicas:
+    if current > bounds.replicas:
         return bounds.replicas
     room = bounds.at_most - _total(family.replica_sets, "spec", "replicas")
     return current + max(0, min(room, bounds.replicas - current))

@@ -145,7 +145,7 @@ class _Handler(HttpsHandler):
             self.answer(404, b"404 page not found", "text/plain")
             return
         try:
-            options = LogOptions.of(dict(parse_qsl(url.query)), timestamps.now())
+            options = LogOptions.of(dict(parse_qsl(url.query)))
             text = self.kubelet.log_of(match[1], match[2], match[3], options)
         except KeyError:
             self.answer(404, b"the pod does not run here", "text/plain")

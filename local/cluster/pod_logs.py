@@ -9,7 +9,7 @@ from local.cluster.objects import ObjectStore
 from local.cluster.requests import Request
 from local.cluster.resources import NODES, PODS, Json
 
-_OPTIONS = ("sinceTime", "sinceSeconds", "tailLines", "limitBytes", "timestamps", "previous")
+_OPTIONS = ("sinceTime", "limitBytes", "timestamps", "previous")
 _TIMEOUT = urllib3.Timeout(connect=2, read=10)
 
 
@@ -17,12 +17,12 @@ def read_log(store: ObjectStore, kubelets: urllib3.PoolManager, request: Request
     """Return the lines that the request asks for, as text.
 
     A pod that has no node yet has an empty log. Raises `StatusError` 400 (no or a wrong container,
-    not started yet), 404, 422 (two starts, or a limit of 0), 500 (no answer from the kubelet).
+    not started yet), 404, 422 (a limit of 0), 500 (no answer from the kubelet).
     """
     pod = store.get(PODS, request.namespace, request.name)
     container = _container(pod, request.query.get("container", ""))
     options = {key: request.query[key] for key in _OPTIONS if request.query.get(key)}
-    _check(options, request)
+    _check(request)
     node_name = pod["spec"].get("nodeName")
     if not node_name:
         return b""
@@ -58,15 +58,13 @@ def _container(pod: Json, asked: str) -> str:
     return str(containers[0])
 
 
-def _check(options: dict[str, str], request: Request) -> None:
+def _check(request: Request) -> None:
     if request.flag("follow"):
         raise bad_request("follow is not served: ask again with sinceTime")
-    for field in ("sinceSeconds", "tailLines", "limitBytes"):
-        if request.number(field) == 0 and field != "tailLines":
-            raise _invalid(request, f"{field}: Invalid value: 0: must be greater than 0")
-    if "sinceTime" in options and "sinceSeconds" in options:
-        why = "at most one of `sinceTime` or `sinceSeconds` may be specified"
-        raise _invalid(request, f"[]: Forbidden: {why}")
+    if unserved := request.query.keys() & {"sinceSeconds", "tailLines"}:
+        raise bad_request(f"{', '.join(sorted(unserved))}: not served: use sinceTime")
+    if request.number("limitBytes") == 0:
+        raise _invalid(request, "limitBytes: Invalid value: 0: must be greater than 0")
 
 
 def _invalid(request: Request, why: str) -> StatusError:

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from local.cluster.errors import bad_request, method_not_allowed, unknown_path
 from local.cluster.rbac import Attributes
 from local.cluster.resources import RESOURCES, Json, Resource
-from local.cluster.selectors import selected_name
 
 _PATH = re.compile(
     r"^/(?:api|apis/(?P<group>[^/]+))/(?P<version>v[0-9a-z]+)"
@@ -55,9 +54,8 @@ class Request:
     @property
     def attributes(self) -> Attributes:
         """What a permission for this request must cover."""
-        name = self.name or selected_name(self.query.get("fieldSelector", ""))
         group = self.resource.group
-        return Attributes(self.verb, group, self.qualified_resource, self.namespace, name)
+        return Attributes(self.verb, group, self.qualified_resource, self.namespace, self.name)
 
     @property
     def dry_run(self) -> bool:

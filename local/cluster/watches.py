@@ -1,13 +1,12 @@
-"""A watch: the changes of a resource as the events that a client sees through its selectors."""
+"""A watch: the changes of a resource as the events that a client sees."""
 
 import time
 from collections.abc import Iterator
 
-from local.cluster.errors import StatusError
+from local.cluster.errors import StatusError, bad_request
 from local.cluster.objects import Change, ObjectStore
 from local.cluster.requests import Request
 from local.cluster.resources import Json
-from local.cluster.selectors import Predicate, field_selector, label_selector
 
 _DEFAULT_SECONDS = 300
 
@@ -19,29 +18,17 @@ def watch(store: ObjectStore, request: Request) -> Iterator[Json]:
     history is gone ends the watch with an ERROR event of code 410, as the real server's does.
     Raises `StatusError` 400 before the first event for a request that cannot be read.
     """
-    fits = _filter(request)
+    if request.query.keys() & {"labelSelector", "fieldSelector"}:
+        raise bad_request("a watch with selectors is not served")
     start = request.number("resourceVersion") or 0
     seconds = request.number("timeoutSeconds") or _DEFAULT_SECONDS
-    return _events(store, request, fits, start, time.monotonic() + seconds)
+    return _events(store, request, start, time.monotonic() + seconds)
 
 
-def _filter(request: Request) -> Predicate:
-    fits_labels = label_selector(request.query.get("labelSelector", ""))
-    fits_fields = field_selector(request.resource.plural, request.query.get("fieldSelector", ""))
-
-    def fits(item: Json) -> bool:
-        here = request.namespace in {"", item["metadata"].get("namespace", "")}
-        return here and fits_labels(item) and fits_fields(item)
-
-    return fits
-
-
-def _events(
-    store: ObjectStore, request: Request, fits: Predicate, version: int, deadline: float
-) -> Iterator[Json]:
+def _events(store: ObjectStore, request: Request, version: int, deadline: float) -> Iterator[Json]:
     if not version:
         items, version = store.list(request.resource, request.namespace)
-        yield from ({"type": "ADDED", "object": item} for item in items if fits(item))
+        yield from ({"type": "ADDED", "object": item} for item in items)
     while (left := deadline - time.monotonic()) > 0 and not store.closed:
         try:
             changes = store.changes_since(version, left)
@@ -49,18 +36,15 @@ def _events(
             yield {"type": "ERROR", "object": error.body()}
             return
         for change in changes:
-            version = change.version
-            if change.resource is request.resource and (found := event(change, fits)):
-                yield found
+            version, item = change.version, change.after or change.before or {}
+            here = request.namespace in {"", item["metadata"].get("namespace", "")}
+            if change.resource is request.resource and here:
+                yield event(change, item)
 
 
-def event(change: Change, fits: Predicate) -> Json | None:
-    """Return what a filter shows of a change: an object may come into view, or leave."""
-    before = change.before is not None and fits(change.before)
-    after = change.after is not None and fits(change.after)
-    if after:
-        return {"type": "MODIFIED" if before else "ADDED", "object": change.after}
-    if not before or change.before is None:
-        return None
-    version = {**change.before["metadata"], "resourceVersion": str(change.version)}
-    return {"type": "DELETED", "object": {**change.before, "metadata": version}}
+def event(change: Change, item: Json) -> Json:
+    """Return a change as the event of a watch; a deleted object has the version of its deletion."""
+    if change.after is not None:
+        return {"type": "MODIFIED" if change.before else "ADDED", "object": item}
+    version = {**item["metadata"], "resourceVersion": str(change.version)}
+    return {"type": "DELETED", "object": {**item, "metadata": version}}

@@ -38,16 +38,14 @@ def complete_pod(pod: Json, current: Json | None) -> None:
 
 
 def _complete_strategy(name: str, strategy: Json) -> None:
-    field = "spec.strategy.rollingUpdate"
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        rolling = strategy.setdefault("rollingUpdate", {})
-        surge = rolling.setdefault("maxSurge", _QUARTER)
-        if rolling.setdefault("maxUnavailable", _QUARTER) in _NONE and surge in _NONE:
-            why = "Invalid value: may not be 0 when `maxSurge` is 0"
-            raise invalid(DEPLOYMENTS, name, f"{field}.maxUnavailable", why)
-    elif "rollingUpdate" in strategy:
-        why = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
-        raise invalid(DEPLOYMENTS, name, field, why)
+    if strategy.setdefault("type", "RollingUpdate") != "RollingUpdate":
+        why = f'Unsupported value: "{strategy["type"]}": the only strategy served is RollingUpdate'
+        raise invalid(DEPLOYMENTS, name, "spec.strategy.type", why)
+    rolling = strategy.setdefault("rollingUpdate", {})
+    surge = rolling.setdefault("maxSurge", _QUARTER)
+    if rolling.setdefault("maxUnavailable", _QUARTER) in _NONE and surge in _NONE:
+        why = "Invalid value: may not be 0 when `maxSurge` is 0"
+        raise invalid(DEPLOYMENTS, name, "spec.strategy.rollingUpdate.maxUnavailable", why)
 
 
 def _complete_workload(resource: Resource, workload: Json, current: Json | None) -> None:

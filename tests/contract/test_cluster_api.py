@@ -231,20 +231,14 @@ def test_selectors_choose_what_a_list_holds(cluster: ClusterUnderTest, namespace
         manifest = {"metadata": {"name": name, "labels": labels}}
         cluster.admin.create(SECRETS, namespace, manifest)
 
-    def names(label_selector: str = "", field_selector: str = "") -> list[str]:
-        found = cluster.admin.list(
-            SECRETS, namespace, label_selector=label_selector, field_selector=field_selector
-        )
+    def names(label_selector: str = "") -> list[str]:
+        found = cluster.admin.list(SECRETS, namespace, label_selector=label_selector)
         return sorted(one["metadata"]["name"] for one in found)
 
     assert names("app=a") == ["one"]
     assert names("app in (a, b),!old") == ["one"]
     assert names("app!=a,old") == ["two"]
-    assert names(field_selector="metadata.name=two") == ["two"]
     assert names() == ["one", "two"]
-    with pytest.raises(StatusError) as caught:
-        names(field_selector="spec.colour=red")
-    assert caught.value.code == 400
 
 
 def test_a_watch_tells_what_happens_after_its_version(

@@ -139,13 +139,3 @@ def test_a_pod_is_not_available_before_its_min_ready_seconds(
     )
     assert "availableReplicas" not in ready["status"]
     assert condition(ready, "Available")["reason"] == "MinimumReplicasUnavailable"
-
-
-def test_recreate_ends_the_old_pods_before_new_ones_start(
-    cluster: ClusterUnderTest, namespace: str
-) -> None:
-    roll_out(cluster, namespace, container(), replicas=1, strategy={"type": "Recreate"})
-    (old,) = names(pods_of(cluster, namespace))
-    cluster.admin.patch(DEPLOYMENTS, namespace, "web", restart("one"))
-    seen = until(lambda: names(pods_of(cluster, namespace)), lambda now: bool(now - {old}))
-    assert old not in seen

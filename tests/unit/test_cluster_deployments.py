@@ -40,7 +40,7 @@ def settled(replica_set: Json, available: int) -> Json:
 
 
 def old_replica_set(item: Json) -> Json:
-    created = plan_deployment(Family(item, []), []).create
+    created = plan_deployment(Family(item, [])).create
     assert created
     metadata = {**created["metadata"], "name": "web-old"}
     replica_set = {**created, "metadata": metadata}
@@ -50,7 +50,7 @@ def old_replica_set(item: Json) -> Json:
 def play(item: Json, sets: Objects) -> tuple[int, int, int]:
     """Play a rollout in which every pod becomes available at once; (most, fewest, steps)."""
     most, fewest, steps = 0, item["spec"]["replicas"], 0
-    while not (step := plan_deployment(Family(item, sets), [])).empty:
+    while not (step := plan_deployment(Family(item, sets))).empty:
         steps += 1
         assert steps < 100, "the rollout does not end"
         if step.create:
@@ -102,7 +102,7 @@ def test_surge_rounds_up_and_unavailable_rounds_down(
 
 def test_a_rollout_without_progress_times_out_and_stays_so() -> None:
     item = deployment(2, 1, 0)
-    created = plan_deployment(Family(item, []), []).create
+    created = plan_deployment(Family(item, [])).create
     assert created
     family = Family(item, [settled(created, 0)])
     reasons = []
