@@ -81,7 +81,7 @@ class EventBus:
     def _deliver_to(self, rule: Any, event: Event) -> None:
         for target in rule.targets:
             try:
-                self._deliver(target["Arn"], target_input(target, event, rule.arn))
+                self._deliver(target["Arn"], target_input(target, event))
             except Exception as error:
                 log.exception("%s was not delivered to %s", event["detail-type"], target["Arn"])
                 if queue := target.get("DeadLetterConfig", {}).get("Arn"):
@@ -144,25 +144,17 @@ def scheduled_event(rule_arn: str, account: str, region: str, at: datetime) -> E
     }
 
 
-def target_input(target: Mapping[str, Any], event: Event, rule_arn: str) -> str:
-    """Return the text a target receives: its own, a part of the event, or the whole of it."""
-    if "Input" in target:
-        return str(target["Input"])
-    if "InputPath" in target:
-        return json.dumps(_find(target["InputPath"], event))
+def target_input(target: Mapping[str, Any], event: Event) -> str:
+    """Return the text a target receives: the event, or what an input transformer makes of it."""
+    if unserved := target.keys() & {"Input", "InputPath"}:
+        raise ValueError(f"{unserved.pop()} of a target is not emulated")
     if "InputTransformer" not in target:
         return json.dumps(event)
     transformer = target["InputTransformer"]
     paths = transformer.get("InputPathsMap", {})
-    values = {name: _find(path, event) for name, path in paths.items()}
-    values |= {
-        "aws.events.rule-arn": rule_arn,
-        "aws.events.rule-name": rule_arn.rpartition("/")[2],
-        "aws.events.event": event,
-        "aws.events.event.json": event,
-        "aws.events.event.ingestion-time": event["time"],
-    }
-    return fill(transformer["InputTemplate"], values)
+    return fill(
+        transformer["InputTemplate"], {name: _find(path, event) for name, path in paths.items()}
+    )
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:

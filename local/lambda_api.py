@@ -3,7 +3,6 @@
 https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 """
 
-import base64
 import json
 import uuid
 from collections.abc import Mapping
@@ -32,17 +31,13 @@ def invoke(functions: Functions, name: str, headers: Mapping[str, str], body: by
 
 def _invoke(functions: Functions, name: str, headers: Mapping[str, str], body: bytes) -> Response:
     kind = headers.get("x-amz-invocation-type", "RequestResponse")
-    if kind == "DryRun":
-        functions.arn(name)
-        return Response(status=204, headers=_request_id())
     if kind == "Event":
         functions.invoke_async(name, body)
         return Response(status=202, headers=_request_id())
-    with_log = headers.get("x-amz-log-type") == "Tail"
-    return _result(functions.invoke(name, body), with_log=with_log)
+    return _result(functions.invoke(name, body))
 
 
-def _result(invocation: Invocation, *, with_log: bool) -> Response:
+def _result(invocation: Invocation) -> Response:
     headers = {
         "X-Amz-Executed-Version": "$LATEST",
         "x-amzn-RequestId": invocation.request_id,
@@ -50,8 +45,6 @@ def _result(invocation: Invocation, *, with_log: bool) -> Response:
     }
     if invocation.function_error:
         headers["X-Amz-Function-Error"] = invocation.function_error
-    if with_log:
-        headers["X-Amz-Log-Result"] = base64.b64encode(invocation.log_tail.encode()).decode()
     return Response(invocation.payload, headers=headers)
 
 

@@ -93,7 +93,7 @@ def test_what_must_not_wait_is_looked_for_every_few_minutes_and_never_beside_the
     assert 0 < first < every
     (target,) = rule["Targets"]
     event = {"id": "1", "detail-type": "Scheduled Event", "time": "2026-11-24T12:02:00Z"}
-    given = json.loads(target_input(target, event, "arn:rule"))
+    given = json.loads(target_input(target, event))
     call = watch_trigger.parse_trigger(given, "arn:secret")
     assert (call.kind, call.at.isoformat()) == ("frequent", "2026-11-24T12:02:00+00:00")
 
