@@ -4,7 +4,6 @@ Source: RFC 9112.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 MAX_HEAD = 64 * 1024
@@ -44,13 +43,13 @@ class Head:
         return self.get("connection") != "close"
 
     @property
-    def chunked(self) -> bool:
-        """Whether the body comes in chunks."""
-        return self.get("transfer-encoding") == "chunked"
-
-    @property
     def length(self) -> int | None:
-        """The body's length in bytes, None if the head does not say. Raises `MessageError`."""
+        """The body's length in bytes, None if the head does not say.
+
+        Raises `MessageError`, also for a body in chunks, which neither users nor services send.
+        """
+        if self.get("transfer-encoding"):
+            raise MessageError("a body in chunks is not passed on")
         text = self.get("content-length")
         if text and not text.isdigit():
             raise MessageError("Content-Length is not a number")
@@ -81,9 +80,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 async def read_body(reader: asyncio.StreamReader, head: Head) -> bytes:
-    """Read a request's whole body as it came, chunks included. Raises `MessageError`."""
-    if head.chunked:
-        return b"".join([piece async for piece in chunks(reader)])
+    """Read a request's whole body. Raises `MessageError`."""
     length = head.length or 0
     if length > MAX_BODY:
         raise MessageError("the body is too long")
@@ -91,20 +88,3 @@ async def read_body(reader: asyncio.StreamReader, head: Head) -> bytes:
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError:
         raise MessageError("the body breaks off") from None
-
-
-async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the parts of a chunked body as they came. Raises `MessageError`."""
-    try:
-        while True:
-            line = await reader.readuntil(b"\r\n")
-            size = int(line.split(b";", 1)[0], 16)
-            if size == 0:
-                break
-            yield line + await reader.readexactly(size + 2)
-        while line != b"\r\n":  # trailer fields, and the empty line that ends them
-            yield line
-            line = await reader.readuntil(b"\r\n")
-        yield line
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-        raise MessageError("the chunks break off") from None

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 
 from local.cluster.client import ClusterClient
 from local.cluster.endpoints import Endpoint, Endpoints
-from local.cluster.http_messages import MAX_HEAD, Head, MessageError, chunks, read_body, read_head
+from local.cluster.http_messages import MAX_HEAD, Head, MessageError, read_body, read_head
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
@@ -150,7 +150,7 @@ async def _pass_on(
 ) -> bool:
     """Pass an answer on; returns whether the client's connection can serve another request."""
     bodiless = bodiless or answer.status in {"204", "304"}
-    framed = bodiless or answer.chunked or answer.length is not None
+    framed = bodiless or answer.length is not None
     keep = framed and request.keeps_alive
     client.write(answer.for_next_hop("keep-alive" if keep else "close"))
     if not bodiless:
@@ -167,10 +167,6 @@ async def _pass_on(
 
 async def _body(answer: Head, pod: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Yield the parts of an answer's body. Raises `MessageError` if it breaks off."""
-    if answer.chunked:
-        async for piece in chunks(pod):
-            yield piece
-        return
     left = answer.length
     while left is None or left > 0:
         piece = await pod.read(65536 if left is None else min(left, 65536))

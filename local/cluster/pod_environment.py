@@ -26,27 +26,18 @@ class ConfigError(Exception):
 
 
 def environment_of(container: Json, pod: Json, secret: SecretLookup) -> dict[str, str]:
-    """Return the variables of a container's spec; `env` wins over `envFrom`.
+    """Return the variables of a container's spec, those of `env`: `envFrom` is not served.
 
     `secret` returns a Secret of the pod's namespace by name, or None. Raises `ConfigError`.
     """
     variables: dict[str, str] = {}
-    for source in container.get("envFrom", []):
-        variables.update(_all_of(source, secret))
+    if container.get("envFrom"):
+        raise ConfigError("envFrom is not served by this kubelet")
     for variable in container.get("env", []):
         value = _value_of(variable, pod, secret)
         if value is not None:
             variables[variable["name"]] = value
     return variables
-
-
-def _all_of(source: Json, secret: SecretLookup) -> dict[str, str]:
-    reference = source.get("secretRef")
-    if reference is None:
-        raise ConfigError("envFrom: only secretRef is served by this kubelet")
-    found = _secret(reference, secret)
-    data = (found or {}).get("data") or {}
-    return {source.get("prefix", "") + key: _decoded(value) for key, value in data.items()}
 
 
 def _value_of(variable: Json, pod: Json, secret: SecretLookup) -> str | None:

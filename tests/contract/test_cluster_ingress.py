@@ -1,5 +1,6 @@
 """The ingress: one address for a service, whatever its pods do."""
 
+import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -98,6 +99,12 @@ def test_a_body_reaches_the_pod_whole(
     with urllib3.PoolManager() as pool:
         answer = pool.request("POST", address, body=body, timeout=10)
     assert answer.data == body
+
+
+def test_a_body_in_chunks_is_refused(address: str) -> None:
+    with contextlib.closing(http.client.HTTPConnection(address.removeprefix("http://"))) as client:
+        client.request("POST", "/", body=iter([b"x"]), encode_chunked=True)
+        assert client.getresponse().status == 400
 
 
 def test_no_request_fails_during_a_rollout(

@@ -85,9 +85,9 @@ def test_a_container_reads_a_secret_when_it_starts_and_only_then(
     gate = tmp_path / "gate"
     manifest = {"metadata": {"name": "settings"}, "stringData": {"VALUE": "first"}}
     cluster.admin.create(SECRETS, namespace, manifest)
-    sources = [{"secretRef": {"name": "settings"}}]
-    env = [{"name": "GATE", "value": str(gate)}]
-    create(cluster, namespace, container(code, env=env, envFrom=sources))
+    source = {"secretKeyRef": {"name": "settings", "key": "VALUE"}}
+    env = [{"name": "GATE", "value": str(gate)}, {"name": "VALUE", "valueFrom": source}]
+    create(cluster, namespace, container(code, env=env))
     wait_for_line(cluster, namespace, "value=first")
     data = {"VALUE": base64.b64encode(b"second").decode()}
     cluster.admin.patch(SECRETS, namespace, "settings", {"data": data})
