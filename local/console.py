@@ -1,8 +1,8 @@
 """The web console that is rotated: its two services, their key, and their place in the cluster.
 
 Written as the manifests that a team would apply. The services read `SESSION_ENCRYPTION_KEY` at
-start-up and never again, which is why a rotation has to restart them. Where from, `local.places`
-knows.
+start-up and never again, which is why a rotation has to restart them. Where from,
+`local.key_sources` knows.
 """
 
 import base64

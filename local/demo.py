@@ -20,22 +20,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from local import fault_account, ways
-from local import wish as wishes
-from local.account import Evidence, take_account
+from local import demo_options, failure_checks, triggers
 from local.browser import UnexpectedAnswerError
-from local.claims import Claim
+from local.checks import Claim
 from local.cluster import ControlPlaneError
+from local.demo_options import Wish
+from local.execution_tracker import ROTATION_STEPS, Ended, follow, listen
 from local.faults import Fault
-from local.follow import ROTATION_STEPS, Ended, follow, listen
-from local.gauges import Gauges
-from local.places import PlaceProblem
+from local.key_sources import PlaceProblem
 from local.redis_server import RedisServerError
+from local.sampler import Gauges
 from local.screen import Screen, open_screen
 from local.stack import SESSION_DATABASE, Listeners, LocalStack, StackProblem
+from local.success_checks import Evidence, take_account
+from local.traffic import Visitors
 from local.users import Bulk, Logins, log_in
-from local.visitors import Visitors
-from local.wish import Wish
 
 OUT = Path("out") / "demo"
 RECORD = OUT / "record.json"
@@ -48,7 +47,7 @@ def main() -> int:
     """Run the demo; returns the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        wish = wishes.read(os.environ)
+        wish = demo_options.read(os.environ)
     except ValueError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
@@ -95,21 +94,21 @@ def _rotate(local_stack: LocalStack, wish: Wish, screen: Screen) -> int:
 def _rotate_and_look(stack: LocalStack, wish: Wish, screen: Screen) -> tuple[Ended, list[Claim]]:
     """Rotate while visitors visit; how it ended, and what is to be said of that."""
     logins = _log_in(stack, wish.sessions, screen)
-    before = fault_account.look(stack, logins.cookies[-1])
+    before = failure_checks.look(stack, logins.cookies[-1])
     on_state = _order(stack, wish.fault, screen)
     old_version = next(v for v, labels in stack.labels().items() if "AWSCURRENT" in labels)
     with Visitors(stack.urls["web-console"], logins.cookies[:VISITORS]) as visitors:
         screen.plan([*ROTATION_STEPS, *wish.states])
         listen(stack, screen)
         with Gauges(stack, visitors, screen.reading) as gauges:
-            screen.stage(ways.SAYS[wish.mode])
-            rotation_id = ways.WAYS[wish.mode](stack)
+            screen.stage(triggers.SAYS[wish.mode])
+            rotation_id = triggers.WAYS[wish.mode](stack)
             gauges.rotation_id = rotation_id
             screen.stage(f"The rotation's version is {rotation_id}")
             ended = follow(stack, rotation_id, screen, on_state)
         seen = visitors.report()
     if wish.fault and wish.fault.error:
-        return ended, fault_account.take_account(stack, wish.fault, wish.mode, before, ended)
+        return ended, failure_checks.take_account(stack, wish.fault, wish.mode, before, ended)
     if ended.record is None or ended.status != "SUCCEEDED":
         return ended, []
     evidence = Evidence(ended.record, old_version, before.pods, logins.cookies, seen)

@@ -2,7 +2,7 @@
 
 Each fault breaks one real thing at the moment when it hurts, and names the error that the rotation
 has to stop with and how the run ends: a scheduled run turns back where it can, an emergency never
-does. What is true afterwards, `fault_account` looks up. A fault without an error is one that a
+does. What is true afterwards, `failure_checks` looks up. A fault without an error is one that a
 rotation has to withstand: it succeeds, and what the fault claims besides is looked up as well.
 """
 
@@ -21,10 +21,10 @@ import yaml
 
 from local import console, forged_run, hostile_checks, returning_key
 from local.artefacts import ROOT
-from local.claims import Claim
+from local.checks import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
 from local.http_client import HttpClient
-from local.places import PLACES
+from local.key_sources import PLACES
 from local.plural import count
 from local.stack import LocalStack
 

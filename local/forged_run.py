@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from local import console
-from local.claims import Claim
+from local.checks import Claim
 from local.plural import count
 from local.stack import LocalStack
 

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from local.claims import Claim
+from local.checks import Claim
 from local.stack import LocalStack
 
 SERVICE = "auth-service"

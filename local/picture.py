@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from local.claims import Claim
-from local.gauges import Countdown, PodCounts, Reading
+from local.checks import Claim
 from local.layout import Block, fold, hanging
 from local.plural import count
+from local.sampler import Countdown, PodCounts, Reading
 from local.step_rows import MARKS, StepRow, with_row
 
 

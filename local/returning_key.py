@@ -11,7 +11,7 @@ from typing import Any
 
 from keyturn.secret import exposure
 from local import console
-from local.claims import Claim
+from local.checks import Claim
 from local.cluster.client import MERGE
 from local.cluster.resources import DEPLOYMENTS
 from local.stack import LocalStack

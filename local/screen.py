@@ -11,9 +11,9 @@ from typing import Protocol
 
 from rich.console import Console
 
-from local.claims import Claim
-from local.gauges import Countdown, PodCounts, Reading
+from local.checks import Claim
 from local.picture import Picture
+from local.sampler import Countdown, PodCounts, Reading
 from local.step_rows import ENDED, MARKS, StepRow
 
 

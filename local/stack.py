@@ -21,7 +21,11 @@ from local.clock import Clock, LaggingClock, SystemClock
 from local.cluster import AccessEntry, Cluster, RealCluster, RunningCluster
 from local.cluster.resources import PODS
 from local.deployment import deploy
-from local.installation import (
+from local.key_sources import PLACES, Ground
+from local.processes import Processes
+from local.redis_server import RedisServer
+from local.running_console import RunningConsole
+from local.stack_parameters import (
     access_entry,
     cluster_parameters,
     permissions,
@@ -29,10 +33,6 @@ from local.installation import (
     redis_parameters,
     validation_parameters,
 )
-from local.places import PLACES, Ground
-from local.processes import Processes
-from local.redis_server import RedisServer
-from local.running_console import RunningConsole
 
 CLUSTER_NAME = "laptop"
 RECORD_BUCKET = "keyturn-records"

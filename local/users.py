@@ -2,7 +2,7 @@
 
 Thousands log in so within seconds. Above `over_http` of them, the rest of the sessions are made by
 the auth service's own code and written to Redis in pipelines; the result says how many came which
-way. `local.visitors` are the users who stay and keep requesting pages.
+way. `local.traffic` are the users who stay and keep requesting pages.
 """
 
 import asyncio

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from local.browser import UnexpectedAnswerError
+from local.traffic import Visitors
 from local.users import Bulk, can_open_page, log_in, log_in_once
-from local.visitors import Visitors
 from tests.local_services import Stack, free_port, new_key, running_stack, wait_for
 
 

@@ -7,9 +7,9 @@ import pytest
 from local import console
 from local.cluster.resources import SECRETS
 from local.external_secrets import SecretsOperator
-from local.installation import cluster_groups
-from local.places.external_secret import NAME, ExternalSecretPlace
+from local.key_sources.external_secret import NAME, ExternalSecretPlace
 from local.redis_server import find_binary
+from local.stack_parameters import cluster_groups
 from tests.e2e.site import Site, running_site
 
 pytestmark = pytest.mark.skipif(

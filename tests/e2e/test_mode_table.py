@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from keyturn.secret import key
-from local import console, ways
+from local import console, triggers
 from local.cluster.resources import SECRETS
 from tests.choice import cases
 from tests.e2e import outages
@@ -54,7 +54,7 @@ def test_whoever_starts_it_chooses_the_mode(
 @pytest.fixture
 def before_the_window() -> Iterator[Site]:
     """A stack whose Secrets Manager is a minute before its window; bare calls are scheduled."""
-    options = dict(ways.options("scheduled", datetime.now(UTC)))
+    options = dict(triggers.options("scheduled", datetime.now(UTC)))
     parameters = {**options.pop("parameters"), "ManualRotationMode": "scheduled"}
     with running_site(**options, parameters=parameters) as site:
         yield site

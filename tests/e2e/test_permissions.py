@@ -16,7 +16,7 @@ import pytest
 from keyturn.run.times import format_timestamp
 from keyturn.secret.exposure import MARKS_KEPT, Mark
 from keyturn.secret.finding_history import StartedRotation
-from local.installation import cluster_groups
+from local.stack_parameters import cluster_groups
 from tests import cluster_roles
 from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e import findings

@@ -12,8 +12,8 @@ from local import console
 from local.cluster.audit import AuditEntry
 from local.cluster.control_plane_binaries import ASSETS, REMEDY
 from local.cluster.resources import PODS
-from local.installation import cluster_groups
 from local.stack import LocalStack
+from local.stack_parameters import cluster_groups
 from tests import cluster_roles
 from tests.e2e.site import FUNCTIONS, LOAN
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 from redis.exceptions import NoPermissionError
 
-from local.installation import REDIS_SECRET, REDIS_USER
 from local.stack import SESSION_DATABASE
+from local.stack_parameters import REDIS_SECRET, REDIS_USER
 from local.users import can_open_page, log_in
 from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e.key_forms import found, pieces_of

@@ -11,7 +11,7 @@ from hvac.exceptions import InvalidRequest
 
 from keyturn.secret import key
 from local import console
-from local.places.vault import PATH, VaultPlace
+from local.key_sources.vault import PATH, VaultPlace
 from local.redis_server import find_binary
 from local.vault_server import MOUNT
 from local.vault_server import find_binary as find_vault

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from local.argo_rollouts import ROLLOUTS
-from local.places import PLACES
+from local.key_sources import PLACES
 from tests import cluster_roles
 from tests.project import FUNCTIONS, ROOT, document, environment, logical_id, template
 

@@ -13,7 +13,7 @@ import pytest
 from keyturn.secret import rotation_window
 from local.deployment import DeploymentError
 from local.secrets_manager.schedule import parse_rules
-from local.ways import options
+from local.triggers import options
 from tests.project import stack, template
 
 FORM = re.compile(template()["Parameters"]["RotationSchedule"]["AllowedPattern"])

@@ -5,12 +5,12 @@ import re
 import pytest
 from rich.console import Console
 
-from local.claims import Claim
-from local.gauges import PodCounts, Reading
+from local.checks import Claim
 from local.picture import Picture
+from local.sampler import PodCounts, Reading
 from local.screen import Lines, Screen, open_screen
 from local.step_rows import StepRow, StepState, with_row
-from local.visitors import VisitorsReport
+from local.traffic import VisitorsReport
 
 READING = Reading(
     {"web-console": PodCounts(3, 1, 1, 1)},

@@ -14,7 +14,7 @@ import pytest
 from local.browser import MAX_REDIRECTS, Browser, LoginLoopError, UnexpectedAnswerError
 from local.http_client import HttpClient
 from local.services.session_store import COOKIE
-from local.visitors import Visitors
+from local.traffic import Visitors
 from tests.local_services import wait_for
 
 

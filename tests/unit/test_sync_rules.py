@@ -8,7 +8,7 @@ import pytest
 
 from local.cluster.custom_resources import loses_custom_resources
 from local.external_secrets import sync_rules
-from local.places.external_secret import external_secret
+from local.key_sources.external_secret import external_secret
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, 500_000, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -17,7 +17,7 @@ from keyturn.rollout.pod_annotations import KEY_VERSION
 from local import console
 from local.cluster import StatusError
 from local.stack import SESSION_DATABASE, LocalStack
-from local.visitors import Visitors, VisitorsReport
+from local.traffic import Visitors, VisitorsReport
 
 POLL_SECONDS = 0.15
 

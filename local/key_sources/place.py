@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keyturn.secret.key import SessionKey
-from local.claims import Claim
+from local.checks import Claim
 from local.cloud import Cloud
 from local.cluster import RunningCluster
 from local.cluster.resources import Json, Objects

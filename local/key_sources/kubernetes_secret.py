@@ -7,10 +7,10 @@ from typing import Any
 from keyturn.secret import key as secret_key
 from keyturn.secret.key import FIELD, SessionKey
 from local import console
-from local.claims import Claim
+from local.checks import Claim
 from local.cluster.resources import SECRETS, Json
 from local.console import Injection
-from local.places.place import Ground, Place
+from local.key_sources.place import Ground, Place
 
 
 class KubernetesSecretPlace(Place):

@@ -16,7 +16,7 @@ from local.cloud import Cloud, access_key_of
 from local.cluster import AccessEntry, RunningCluster
 from local.deployment import Deployment
 from local.functions import Functions
-from local.places import Place
+from local.key_sources import Place
 from local.redis_server import RedisServer
 from local.tls_relay import TlsRelay
 

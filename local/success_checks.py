@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from local import console
-from local.claims import Claim
+from local.checks import Claim
 from local.plural import count
 from local.stack import RECORD_BUCKET, SESSION_DATABASE, LocalStack
+from local.traffic import VisitorsReport
 from local.users import can_open_page, log_in_once
-from local.visitors import VisitorsReport
 
 
 @dataclass(frozen=True)

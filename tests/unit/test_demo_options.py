@@ -1,18 +1,18 @@
-"""`local.wish`: what the demo is asked for, and what it answers to a wish that is none."""
+"""`local.demo_options`: what the demo is asked for, and what it answers to a wish that is none."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from keyturn.run import ledger
-from local import demo, faults, ways, wish
-from local.places import PLACES
+from local import demo, demo_options, faults, triggers
+from local.key_sources import PLACES
 
 EARLY = {"AnnounceEmergency", "PurgeBeforeRestart", "MarkExposed"}
 
 
 def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -> None:
-    found = wish.read({})
+    found = demo_options.read({})
     assert (found.sessions, found.mode, found.delivery) == (2000, "scheduled", "kubernetes-secret")
     assert not found.real_cluster
     assert found.fault is None
@@ -20,7 +20,7 @@ def test_without_any_wish_it_is_the_scheduled_story_with_a_kubernetes_secret() -
 
 @pytest.mark.parametrize("delivery", PLACES)
 def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
-    fault = wish.read({"DELIVERY": delivery, "FAIL": "delivery"}).fault
+    fault = demo_options.read({"DELIVERY": delivery, "FAIL": "delivery"}).fault
     assert fault
     assert (fault.says, fault.error) == PLACES[delivery].refusal
 
@@ -33,9 +33,9 @@ def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) ->
         named["MODE"] = "emergency"
     if fault in {"key-crash", "old-key-put-back"} and delivery == "external-secrets":
         with pytest.raises(ValueError, match="External Secrets Operator mends that at once"):
-            wish.read(named)
+            demo_options.read(named)
     else:
-        assert wish.read(named).delivery == delivery
+        assert demo_options.read(named).delivery == delivery
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
 def test_the_states_are_shown_that_such_a_run_can_enter(
     named: dict[str, str], also: set[str]
 ) -> None:
-    states = wish.read(named).states
+    states = demo_options.read(named).states
     assert {*states} - {*ledger.STEPS} == {*also, "FinishRotation"}
     assert states[-1] == "FinishRotation"
 
 
 def test_a_stack_that_takes_minutes_to_start_is_there_before_the_window_opens() -> None:
     at = datetime.now(UTC)
-    found = ways.options("scheduled", at)
+    found = triggers.options("scheduled", at)
     hour = int(found["parameters"]["RotationSchedule"].split()[1])
     opens = at.replace(hour=hour, minute=0, second=0, microsecond=0)
     assert opens - found["clock"].now() > timedelta(minutes=5)

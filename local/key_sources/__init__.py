@@ -7,10 +7,10 @@ real server that the pods ask when they start.
 
 from collections.abc import Mapping
 
-from local.places.external_secret import ExternalSecretPlace
-from local.places.kubernetes_secret import KubernetesSecretPlace
-from local.places.place import Ground, Place, PlaceProblem
-from local.places.vault import VaultPlace
+from local.key_sources.external_secret import ExternalSecretPlace
+from local.key_sources.kubernetes_secret import KubernetesSecretPlace
+from local.key_sources.place import Ground, Place, PlaceProblem
+from local.key_sources.vault import VaultPlace
 
 PLACES: Mapping[str, type[Place]] = {
     "kubernetes-secret": KubernetesSecretPlace,

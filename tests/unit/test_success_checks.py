@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from local import account, faults
-from local.account import Evidence
-from local.visitors import VisitorsReport
+from local import faults, success_checks
+from local.success_checks import Evidence
+from local.traffic import VisitorsReport
 
 ONE = VisitorsReport(pages=1, logged_out=1, logged_in_again=1, login_loops=1, failed=1)
 MANY = VisitorsReport(pages=2000, logged_out=2, logged_in_again=2, login_loops=2, failed=0)
@@ -21,7 +21,7 @@ NOTHING: Any = None  # these claims look at no stack
     ],
 )
 def test_visitors_are_told_in_their_number(seen: VisitorsReport, says: str) -> None:
-    claim = account._visitors_served(NOTHING, Evidence({}, "v1", frozenset(), (), seen))
+    claim = success_checks._visitors_served(NOTHING, Evidence({}, "v1", frozenset(), (), seen))
     assert claim.says == f"visitors: {says} otherwise"
 
 

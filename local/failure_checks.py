@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local import console
-from local.claims import Claim
+from local.checks import Claim
+from local.execution_tracker import NOT_PROMOTED, Ended
 from local.faults import SERVICE, Fault
-from local.follow import NOT_PROMOTED, Ended
 from local.plural import count
 from local.stack import LocalStack
 from local.users import can_open_page, log_in_once

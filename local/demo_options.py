@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local import artefacts, faults, ways
+from local import artefacts, faults, triggers
+from local.execution_tracker import states_of
 from local.faults import Fault
-from local.follow import states_of
-from local.places import PLACES
+from local.key_sources import PLACES
 from local.stack import Listeners, LocalStack
 
 FEWEST_SESSIONS, MOST_SESSIONS = 4, 5_000_000
@@ -28,7 +28,7 @@ class Wish:
 
     def stack(self, listeners: Listeners) -> LocalStack:
         """The stack to rotate on; a fault need not wait for Secrets Manager's patience."""
-        way = ways.options(self.mode, datetime.now(UTC))
+        way = triggers.options(self.mode, datetime.now(UTC))
         wanted = self.fault.options() if self.fault else {}
         patience = {"rotation_retry_seconds": 0.5} if self.fault else {}
         parameters = {**way.get("parameters", {}), **wanted.get("parameters", {})}
@@ -56,7 +56,7 @@ class Wish:
 def read(environ: Mapping[str, str]) -> Wish:
     """Read the wish from the variables; raises ValueError, in a sentence, for one that is none."""
     delivery = _one_of(PLACES, "DELIVERY", environ.get("DELIVERY", "")) or "kubernetes-secret"
-    mode = _one_of(ways.WAYS, "MODE", environ.get("MODE", "")) or "scheduled"
+    mode = _one_of(triggers.WAYS, "MODE", environ.get("MODE", "")) or "scheduled"
     return Wish(
         _sessions(environ.get("SESSIONS", "")),
         _real_cluster(environ.get("CLUSTER", "")),

@@ -7,8 +7,8 @@ import pytest
 
 from keyturn.rollout.pod_annotations import KEY_VERSION
 from local import console
-from local.gauges import Countdown, Gauges, PodCounts, Reading, count_pods
-from local.visitors import Visitors, VisitorsReport
+from local.sampler import Countdown, Gauges, PodCounts, Reading, count_pods
+from local.traffic import Visitors, VisitorsReport
 
 RUN = "11111111-1111-4111-8111-111111111111"
 

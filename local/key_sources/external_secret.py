@@ -8,13 +8,13 @@ from keyturn.rollout.pod_annotations import KEY_VERSION
 from keyturn.secret.key import FIELD, SessionKey
 from local import console
 from local.aws import ACCOUNT
-from local.claims import Claim
+from local.checks import Claim
 from local.cluster import Cluster
 from local.cluster.custom_resources import CustomResourcesLost, install
 from local.cluster.resources import PODS, Json, Objects
 from local.external_secrets import EXTERNAL_SECRETS, SecretsManagerProvider, SecretsOperator
-from local.places.kubernetes_secret import KubernetesSecretPlace
-from local.places.place import Ground, PlaceProblem, controller_of, is_about_secrets
+from local.key_sources.kubernetes_secret import KubernetesSecretPlace
+from local.key_sources.place import Ground, PlaceProblem, controller_of, is_about_secrets
 
 NAME = "web-session"
 OPERATOR_ROLE = f"arn:aws:iam::{ACCOUNT}:role/external-secrets"
