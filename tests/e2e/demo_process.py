@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import nursery
+from tests.e2e import subreaper
 
 ROOT = Path(__file__).parents[2]
-NURSERY = Path(nursery.__file__)
+SUBREAPER = Path(subreaper.__file__)
 WISHES = ("CLUSTER", "FAULT", "MODE", "FAIL", "DELIVERY", "BUILT")
 NO_WISH = {"SESSIONS": "50", **dict.fromkeys(WISHES, "")}
 WAIT_SECONDS = 280.0  # less than a test may take
@@ -34,7 +34,7 @@ class Demo:
         self._changed = threading.Condition()
         self._report = folder / "report.json"
         path = os.pathsep.join(map(str, (ROOT, ROOT / "layers" / "keyturn")))
-        command = [sys.executable, str(NURSERY), str(self._report), sys.executable]
+        command = [sys.executable, str(SUBREAPER), str(self._report), sys.executable]
         self._process = subprocess.Popen(
             [*command, "-m", "local.demo"],
             cwd=folder,
@@ -71,7 +71,9 @@ class Demo:
     def part(self, word: str) -> int:
         """Wait for one of its processes, by a word of its command line; returns the pid."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while not (found := [p for p in nursery.children(self.pid) if word in nursery.words(p)]):
+        while not (
+            found := [p for p in subreaper.children(self.pid) if word in subreaper.words(p)]
+        ):
             assert time.monotonic() < deadline, f"no process {word!r}"
             time.sleep(0.01)
         return found[0]
@@ -109,13 +111,13 @@ class Demo:
         try:
             self._process.wait(LEFT_SECONDS)
         except subprocess.TimeoutExpired:
-            left = [nursery.words(pid) for pid in nursery.children(self._process.pid)]
+            left = [subreaper.words(pid) for pid in subreaper.children(self._process.pid)]
             raise AssertionError(f"still running: {left}") from None
 
     def close(self) -> None:
         """End whatever is left, however the test has ended."""
         while self._process.poll() is None:
-            for pid in nursery.children(self._process.pid):
+            for pid in subreaper.children(self._process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
