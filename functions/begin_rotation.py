@@ -25,5 +25,5 @@ def handler(event: Event, context: Any) -> Result:
     counted = session_store.count_for(this.mode, parts.sessions, parts.pace, time)
     start = ledger.start_of(ledger.parse_ledger(event))
     message = messages.started_message(this, start, counted, times.now())
-    told = parts.notifications.notify(message)
-    return {"startedAt": start["startedAt"], **counted, "announced": told}
+    announced = parts.notifications.notify(message)
+    return {"startedAt": start["startedAt"], **counted, "announced": announced}

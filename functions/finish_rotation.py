@@ -25,6 +25,6 @@ def handler(event: Event, context: Any) -> Result:
         name = record.name_of(this, given)
         document["keptAt"] = parts.records.keep(name, json.dumps(document, indent=2))
     arn = parts.settings.state_machine_arn
-    told = parts.notifications.notify(messages.finished_message(this, document, arn))
+    announced = parts.notifications.notify(messages.finished_message(this, document, arn))
     emit(metrics.run_metrics(document), metrics.log_fields(document))
-    return {**document, "announced": told}
+    return {**document, "announced": announced}

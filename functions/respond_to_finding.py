@@ -15,8 +15,8 @@ parts = wiring.respond_to_finding()
 @step("RespondToFinding")
 def handler(event: Event, _context: Any) -> Result:
     """Judge the finding, start at most one rotation for it, and send notifications."""
-    found = finding_event.parse_finding(event)
+    finding = finding_event.parse_finding(event)
     at = times.now()
-    answer = response.respond(parts.secret, parts.notifications, found, parts.scope, at)
+    answer = response.respond(parts.secret, parts.notifications, finding, parts.scope, at)
     emit(metrics.finding_metrics(answer, at), {"rotationId": answer["rotationId"]})
     return answer

@@ -19,5 +19,5 @@ def handler(event: Event, _context: Any) -> Result:
     key = key_health.key_facts(seen, call.at)
     emit(metrics.key_metrics(key))
     done = actions.handle_issues(parts, call, seen, time)
-    emit(metrics.issue_metrics([one["concern"] for one in done.found], compared=done.compared))
+    emit(metrics.issue_metrics([issue["concern"] for issue in done.found], compared=done.compared))
     return {"look": call.kind, "change": call.change or None, "key": key, "found": done.found}

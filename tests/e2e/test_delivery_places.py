@@ -137,7 +137,7 @@ def test_a_delivery_that_fails_is_turned_back(
             f"the rotation stopped with {error}",
             r"AWSCURRENT is [0-9a-f-]{36} again",
             rf"{place} holds key \w{{16}} again",
-            r"the record says: restored after (DeliverKey|RestartServices)",
+            r"the record says: rolled-back after (DeliverKey|RestartServices)",
             "a new login works",
         ],
     )

@@ -55,7 +55,7 @@ CANNOT_START = (
 
 
 def restored(step: str) -> list[str]:
-    return [*BACK, f"the record says: restored after {step}", "a new login works"]
+    return [*BACK, f"the record says: rolled-back after {step}", "a new login works"]
 
 
 def failed(step: str) -> list[str]:

@@ -103,7 +103,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
     return decorate
 
 
-def emit(found: Iterable[Metric], facts: Mapping[str, str | None] | None = None) -> None:
+def emit(measured: Iterable[Metric], facts: Mapping[str, str | None] | None = None) -> None:
     """Send metrics to CloudWatch, with facts for a search of the logs beside them.
 
     One line for each set of dimensions, written immediately and not at the end of the call: a step
@@ -111,7 +111,7 @@ def emit(found: Iterable[Metric], facts: Mapping[str, str | None] | None = None)
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
-    for dimensions, group in itertools.groupby(found, key=lambda measure: measure.dimensions):
+    for dimensions, group in itertools.groupby(measured, key=lambda measure: measure.dimensions):
         metrics = EphemeralMetrics(namespace=NAMESPACE)
         for name, value in dimensions.items():
             metrics.add_dimension(name, value)
@@ -168,17 +168,19 @@ def _rotation_id(event: object) -> str | None:
     """The run's id from a ledger or from Secrets Manager's event; never any other text of it."""
     fields: Mapping[str, Any] = event if isinstance(event, Mapping) else {}
     rotation = fields.get("rotation")
-    found = rotation.get("rotationId") if isinstance(rotation, Mapping) else None
-    found = found or fields.get("ClientRequestToken")
-    return found if isinstance(found, str) and ROTATION_ID.fullmatch(found) else None
+    rotation_id = rotation.get("rotationId") if isinstance(rotation, Mapping) else None
+    rotation_id = rotation_id or fields.get("ClientRequestToken")
+    return (
+        rotation_id if isinstance(rotation_id, str) and ROTATION_ID.fullmatch(rotation_id) else None
+    )
 
 
 def _unexpected(name: str, fault: Exception) -> errors.UnexpectedFault:
     """The fault's type and its place: the last line of this package, else of the handler."""
     called, *frames = traceback.extract_tb(fault.__traceback__)
     package = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
-    found = (package[-1:] or frames[:1] or [called])[0]
-    place = f"{Path(found.filename).name}:{found.lineno}"
+    place_of_fault = (package[-1:] or frames[:1] or [called])[0]
+    place = f"{Path(place_of_fault.filename).name}:{place_of_fault.lineno}"
     return errors.UnexpectedFault(
         f"Unexpected {type(fault).__name__} in {name} at {place}: a bug in Keyturn. Completed work"
         " is kept; retrying is safe. Please report this line."

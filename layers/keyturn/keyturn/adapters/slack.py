@@ -75,8 +75,8 @@ class Slack:
         """The webhook's URL, which is the secret's text or `url` of its JSON object."""
         doing = f"secretsmanager:GetSecretValue on {self._webhook_secret}"
         with client.translate_errors(doing, errors.NotificationFailed):
-            found = self._client.get_secret_value(SecretId=self._webhook_secret)
-        url = _read(found.get("SecretString", ""))
+            stored = self._client.get_secret_value(SecretId=self._webhook_secret)
+        url = _read(stored.get("SecretString", ""))
         if not (WEBHOOK.fullmatch(url) or is_loopback(url)):
             raise errors.NotificationFailed(
                 f"The secret {self._webhook_secret} does not hold the URL of a Slack webhook"
@@ -173,10 +173,10 @@ def _text(text: str, letters: int, *, before: str = "", after: str = "") -> Bloc
 
 def _read(stored: str) -> str:
     try:
-        found = json.loads(stored)
+        fields = json.loads(stored)
     except ValueError:
         return stored.strip()
-    return str(found.get("url", "")) if isinstance(found, dict) else ""
+    return str(fields.get("url", "")) if isinstance(fields, dict) else ""
 
 
 def _word(body: bytes) -> str:

@@ -68,8 +68,8 @@ class ExternalSecretsDelivery:
 
         Raises ServiceNotFound, SyncImpossible, DeliveryRefused, AccessDenied.
         """
-        found = self.operator.read()
-        problem = sync_blocker(found, self.secret_name)
+        external = self.operator.read()
+        problem = sync_blocker(external, self.secret_name)
         if problem:
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
         self._refuse_immutable(self.target.read())
@@ -134,17 +134,17 @@ class ExternalSecretsDelivery:
         return progress
 
 
-def sync_blocker(found: ExternalSecret, secret_name: str) -> str | None:
+def sync_blocker(external: ExternalSecret, secret_name: str) -> str | None:
     """Why the ExternalSecret would never deliver the new key, if so. Pure."""
-    if found.writes != secret_name:
-        return f"writes the Secret {found.writes}, but the pods read {secret_name}."
-    if found.refresh_policy == "CreatedOnce":
+    if external.writes != secret_name:
+        return f"writes the Secret {external.writes}, but the pods read {secret_name}."
+    if external.refresh_policy == "CreatedOnce":
         return "has refreshPolicy CreatedOnce: it ignores every request. Make it Periodic."
-    if found.refresh_policy == "Periodic" and not _is_positive(found.refresh_interval):
+    if external.refresh_policy == "Periodic" and not _is_positive(external.refresh_interval):
         return "has refreshInterval 0: once synced, it ignores every request. Give it an interval."
-    if found.immutable:
+    if external.immutable:
         return "makes its Secret immutable. Remove target.immutable."
-    if found.pinned:
+    if external.pinned:
         return "is pinned to one version of the secret. Remove remoteRef.version."
     return None
 

@@ -40,7 +40,7 @@ def inspect(
         return {"holds": "unknown", "version": None, "fingerprint": None, "target": None}
     promoted = key.parse_document(source.read(current)).key.fingerprint
     exposed = _exposed(source, marks)
-    worst = min(places, key=lambda one: ORDER[_holds(one, promoted, exposed)])
+    worst = min(places, key=lambda place: ORDER[_holds(place, promoted, exposed)])
     return {
         "holds": _holds(worst, promoted, exposed),
         "version": exposed.get(worst.fingerprint or ""),
@@ -60,9 +60,9 @@ def _holds(place: KeyLocation, promoted: str, exposed: Mapping[str, str]) -> str
 
 def _exposed(source: KeySource, marks: Sequence[Mark]) -> dict[str, str]:
     """The marked version of each exposed key's fingerprint."""
-    found = {}
+    versions = {}
     for mark in marks:
         fingerprint = mark.fingerprint or fingerprint_of(source, mark.version)
         if fingerprint:
-            found[fingerprint] = mark.version
-    return found
+            versions[fingerprint] = mark.version
+    return versions

@@ -50,9 +50,9 @@ class KubernetesSecretDelivery:
         The dry run writes the present value, so that no key is sent. Raises ServiceNotFound,
         DeliveryRefused, AccessDenied, DeliveryConflict.
         """
-        found = self.target.read()
-        self._refuse_foreign(found)
-        self.target.write(found.value or "", found.resource_version, dry_run=True)
+        content = self.target.read()
+        self._refuse_foreign(content)
+        self.target.write(content.value or "", content.resource_version, dry_run=True)
 
     def deliver(
         self, promoted: PromotedKey, last: DeliverKeyEntry, at: datetime
@@ -63,14 +63,14 @@ class KubernetesSecretDelivery:
         delivers its key in the meantime, the write finds another revision and is refused. Raises
         Superseded, DeliveryConflict, DeliveryRefused, DeliveryNotProven.
         """
-        found = self.target.read()
-        written = not found.contains(promoted.key)
+        content = self.target.read()
+        written = not content.contains(promoted.key)
         if written:
-            self._refuse_foreign(found)
+            self._refuse_foreign(content)
             promoted.confirm()
-            self.target.write(promoted.key.base64, found.resource_version, dry_run=False)
-            found = self.target.read()
-            if not found.contains(promoted.key):
+            self.target.write(promoted.key.base64, content.resource_version, dry_run=False)
+            content = self.target.read()
+            if not content.contains(promoted.key):
                 raise errors.DeliveryNotProven(
                     f"{self.target.name} was written, but the value read back is not the promoted"
                     " key. No pod was restarted. Find the other writer (an operator, GitOps)."
@@ -79,7 +79,7 @@ class KubernetesSecretDelivery:
             "state": "done",
             "target": self.target.name,
             "written": written,
-            "delivery": found.resource_version,
+            "delivery": content.resource_version,
         }
 
     def contains(self, promoted: PromotedKey) -> bool:
@@ -90,15 +90,15 @@ class KubernetesSecretDelivery:
         """The one field."""
         return [location_of(self.target)]
 
-    def _refuse_foreign(self, found: SecretContent) -> None:
-        if found.immutable:
+    def _refuse_foreign(self, content: SecretContent) -> None:
+        if content.immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the new key cannot be written into it."
                 " Replace it with a mutable one."
             )
-        if found.owner:
+        if content.owner:
             raise errors.DeliveryRefused(
-                f"{self.target.name} belongs to {found.owner}, which would overwrite the new key."
+                f"{self.target.name} belongs to {content.owner}, which would overwrite the new key."
                 " Use DeliveryMode external-secrets, or remove the Secret from that owner."
             )
 

@@ -76,8 +76,8 @@ def deliver(
     Returns the ledger's entry: the strategy's progress, both fingerprints, when it began, and how
     long it took if it took several calls. Raises KeyInvalid and the errors of the strategy.
     """
-    found = ledger.get("deliver_key")
-    last: DeliverKeyEntry = found if found and found.get("state") == "waiting" else {}
+    entry = ledger.get("deliver_key")
+    last: DeliverKeyEntry = entry if entry and entry.get("state") == "waiting" else {}
     promoted = promoted_key(source, version)
     started = parse_timestamp(last["startedAt"]) if last else at
     progress: DeliverKeyEntry = {
@@ -145,15 +145,17 @@ def check_readable(source: KeySource) -> None:
 
 def promoted_key(source: KeySource, version: str) -> PromotedKey:
     """The key of a version, to be delivered. Raises KeyInvalid, KeyExposed, Superseded."""
-    found = secret_key.parse_document(source.read(version)).key
+    session_key = secret_key.parse_document(source.read(version)).key
     try:
-        exposure.refuse_exposed(source, version, found.fingerprint)
+        exposure.refuse_exposed(source, version, session_key.fingerprint)
     except errors.KeyExposed:
         # An emergency may have marked the version after it was verified to be current: then it has
         # overtaken this run.
         staging_labels.confirm_current(source, version)
         raise
-    return PromotedKey(found, version, partial(staging_labels.confirm_current, source, version))
+    return PromotedKey(
+        session_key, version, partial(staging_labels.confirm_current, source, version)
+    )
 
 
 def _previous_fingerprint(source: KeySource, ledger: Ledger) -> str | None:

@@ -49,8 +49,8 @@ class SecretVersion:
     @property
     def value(self) -> str | None:
         """The key's field, if it is text."""
-        found = self.fields.get(self.key_field)
-        return found if isinstance(found, str) else None
+        value = self.fields.get(self.key_field)
+        return value if isinstance(value, str) else None
 
     def contains(self, promoted: SessionKey) -> bool:
         """Whether it is the promoted key."""
@@ -112,12 +112,12 @@ class VaultDelivery:
         Returns the version that was written, or that already holds the key, and the version before
         it. Raises Superseded, DeliveryConflict, DeliveryNotProven, the errors of Vault.
         """
-        found = self.secret.read()
+        latest = self.secret.read()
         before = None
-        if not found.contains(promoted.key):
-            before = self._write(found, promoted)
-            found = self.secret.read()
-            if not found.contains(promoted.key):
+        if not latest.contains(promoted.key):
+            before = self._write(latest, promoted)
+            latest = self.secret.read()
+            if not latest.contains(promoted.key):
                 raise errors.DeliveryNotProven(
                     f"{self.secret.name} was written, but the value read back is not the promoted"
                     " key. No pod was restarted. Find the other writer."
@@ -127,10 +127,10 @@ class VaultDelivery:
             "target": self.secret.name,
             "written": before is not None,
             # Another writer may have changed a field: check-and-set made this the next version.
-            "vaultVersion": found.version if before is None else before + 1,
+            "vaultVersion": latest.version if before is None else before + 1,
             "vaultVersionBefore": before,
             "destroysExposed": True,
-            "delivery": f"vault-{found.version}",
+            "delivery": f"vault-{latest.version}",
         }
 
     def contains(self, promoted: PromotedKey) -> bool:
@@ -156,13 +156,15 @@ class VaultDelivery:
                 f"{self.secret.name} no longer holds the new key, so nothing was destroyed:"
                 " another writer changed it after the rotation."
             )
-        older = [one for one in self.secret.versions() if one.number < latest.version]
-        doomed = [one.number for one in older if self._holds_exposed(one, promoted, exposed)]
+        older = [version for version in self.secret.versions() if version.number < latest.version]
+        doomed = [
+            version.number for version in older if self._holds_exposed(version, promoted, exposed)
+        ]
         if doomed:
             promoted.confirm()
             self.secret.destroy(doomed)
             self._see_destroyed(doomed)
-        hidden = [one.number for one in older if one.deleted and not one.destroyed]
+        hidden = [version.number for version in older if version.deleted and not version.destroyed]
         return {
             "target": self.secret.name,
             "destroyed": doomed,
@@ -170,47 +172,47 @@ class VaultDelivery:
             "says": _summary(self.secret.name, doomed, hidden, exposed),
         }
 
-    def _write(self, found: SecretVersion, promoted: PromotedKey) -> int:
+    def _write(self, latest: SecretVersion, promoted: PromotedKey) -> int:
         """Write, and retry after a concurrent write; returns the version before this one.
 
         Between each read and its write the version is verified to be current. If a later rotation
         delivers its key in the meantime, that is a newer version, and the write is refused.
         """
         for attempt in range(1, WRITES_TRIED + 1):
-            self._refuse_fieldless(found)
+            self._refuse_fieldless(latest)
             promoted.confirm()
             try:
-                self.secret.write(found, promoted.key.base64)
+                self.secret.write(latest, promoted.key.base64)
             except errors.DeliveryConflict:
                 if attempt == WRITES_TRIED:
                     raise
-                found = self.secret.read()
+                latest = self.secret.read()
             else:
                 break
-        return found.version
+        return latest.version
 
-    def _refuse_fieldless(self, found: SecretVersion) -> None:
+    def _refuse_fieldless(self, latest: SecretVersion) -> None:
         """Refuse a secret without the field: the pods cannot read their key from it."""
-        if found.value is None:
+        if latest.value is None:
             raise errors.VaultSecretNotFound(
-                f"{self.secret.name}, version {found.version}, has no text {found.key_field}, so"
+                f"{self.secret.name}, version {latest.version}, has no text {latest.key_field}, so"
                 " no pod reads its key there. Nothing was changed. Correct KeyField or VaultPath,"
                 " or store the current key there first."
             )
 
     def _holds_exposed(
-        self, one: VersionMetadata, promoted: PromotedKey, exposed: Set[str]
+        self, version: VersionMetadata, promoted: PromotedKey, exposed: Set[str]
     ) -> bool:
-        if one.deleted or one.destroyed or not exposed - {promoted.key.fingerprint}:
+        if version.deleted or version.destroyed or not exposed - {promoted.key.fingerprint}:
             return False
-        found = fingerprint(self.secret.value_of(one.number))
-        return found in exposed and found != promoted.key.fingerprint
+        held = fingerprint(self.secret.value_of(version.number))
+        return held in exposed and held != promoted.key.fingerprint
 
     def _see_destroyed(self, doomed: Sequence[int]) -> None:
         left = [
-            one.number
-            for one in self.secret.versions()
-            if one.number in doomed and not one.destroyed
+            version.number
+            for version in self.secret.versions()
+            if version.number in doomed and not version.destroyed
         ]
         if left:
             raise errors.VaultRefused(

@@ -78,18 +78,18 @@ class VaultOperatorDelivery:
         DeliveryRefused, ServiceNotFound, AccessDenied, the errors of Vault.
         """
         self.write.check_ready()
-        found = self.operator.read()
-        if problem := sync_blocker(found, self.source):
+        static = self.operator.read()
+        if problem := sync_blocker(static, self.source):
             raise errors.SyncImpossible(f"{self.operator.name} {problem} Nothing was changed.")
         if self.target.read().immutable:
             raise errors.DeliveryRefused(
                 f"{self.target.name} is immutable, so the operator cannot write the new key."
             )
         self.operator.force_sync("dry-run", dry_run=True)
-        if not found.restarts:
+        if not static.restarts:
             return None
         return (
-            f"{self.operator.name} restarts {', '.join(found.restarts)} by itself when the Secret"
+            f"{self.operator.name} restarts {', '.join(static.restarts)} by itself when the Secret"
             " changes (rolloutRestartTargets): a service of the stack among them rolls out twice."
         )
 
@@ -156,18 +156,18 @@ class VaultOperatorDelivery:
         return kept
 
 
-def sync_blocker(found: StaticSecret, source: Source) -> str | None:
+def sync_blocker(static: StaticSecret, source: Source) -> str | None:
     """Why the VaultStaticSecret would never deliver the new key, if so. Pure."""
-    if found.writes != source.kubernetes_secret:
-        return f"writes the Secret {found.writes}, but the pods read {source.kubernetes_secret}."
-    if found.engine != "kv-v2":
-        return f"reads an engine of type {found.engine}. Make it kv-v2."
-    if (found.mount, found.path) != (source.mount, source.path):
+    if static.writes != source.kubernetes_secret:
+        return f"writes the Secret {static.writes}, but the pods read {source.kubernetes_secret}."
+    if static.engine != "kv-v2":
+        return f"reads an engine of type {static.engine}. Make it kv-v2."
+    if (static.mount, static.path) != (source.mount, source.path):
         return (
-            f"reads {found.mount}/{found.path}, and the key goes to {source.mount}/{source.path}."
+            f"reads {static.mount}/{static.path}, and the key goes to {source.mount}/{source.path}."
         )
-    if found.namespace and found.namespace.strip("/") != source.namespace.strip("/"):
-        return f"reads the namespace {found.namespace}, and the key goes to another."
-    if found.pinned:
+    if static.namespace and static.namespace.strip("/") != source.namespace.strip("/"):
+        return f"reads the namespace {static.namespace}, and the key goes to another."
+    if static.pinned:
         return "is pinned to one version of the secret. Remove spec.version."
     return None

@@ -96,25 +96,25 @@ def _formed(detail: Json, name: str) -> str:
 
 def _moment(fields: Json, name: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(fields.get(name, ""))
+        moment = datetime.fromisoformat(fields.get(name, ""))
     except (TypeError, ValueError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _is_sample(detail: Json) -> bool:
     """A sample is marked in its additionalInfo, as a field or in JSON text, or in its title."""
-    told = _object(detail, "service", "additionalInfo")
+    info = _object(detail, "service", "additionalInfo")
     titled = str(detail.get("title", "")).startswith("[SAMPLE]")
-    return titled or told.get("sample") is True or _value(told).get("sample") is True
+    return titled or info.get("sample") is True or _value(info).get("sample") is True
 
 
 def _apis(service: Json) -> Iterator[str]:
     """The API of the last call, and the reads of secrets among the anomalous calls."""
     yield from _texts(_object(service, "action", "awsApiCallAction"), "api")
-    told = _object(service, "additionalInfo")
-    for found in (told, _value(told)):
-        for text in _texts(_object(found, "anomalies"), "anomalousAPIs"):
+    info = _object(service, "additionalInfo")
+    for fields in (info, _value(info)):
+        for text in _texts(_object(fields, "anomalies"), "anomalousAPIs"):
             yield from ANOMALOUS_READ.findall(text)
 
 
@@ -153,33 +153,33 @@ def _principals(detail: Json) -> Iterator[str]:
 
 def _involved(detail: Json, what: str) -> Iterator[Json]:
     """The actors or the resources of an attack sequence."""
-    found = _object(detail, "service", "detection", "sequence").get(what)
-    for one in found if isinstance(found, list) else ():
-        if isinstance(one, Mapping):
-            yield one
+    entries = _object(detail, "service", "detection", "sequence").get(what)
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping):
+            yield entry
 
 
-def _value(told: Json) -> Json:
+def _value(info: Json) -> Json:
     """The JSON text in `value`, parsed."""
     try:
-        found = json.loads(told.get("value", ""))
+        value = json.loads(info.get("value", ""))
     except (TypeError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, Mapping) else {}
+    return value if isinstance(value, Mapping) else {}
 
 
-def _object(found: Json, *names: str) -> Json:
+def _object(fields: Json, *names: str) -> Json:
     """The object at a path of names; empty if there is none."""
     for name in names:
-        below = found.get(name)
+        below = fields.get(name)
         if not isinstance(below, Mapping):
             return {}
-        found = below
-    return found
+        fields = below
+    return fields
 
 
-def _texts(found: Json, *names: str) -> Iterator[str]:
+def _texts(fields: Json, *names: str) -> Iterator[str]:
     for name in names:
-        text = found.get(name)
+        text = fields.get(name)
         if isinstance(text, str) and text:
             yield text

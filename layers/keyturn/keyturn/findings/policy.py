@@ -221,18 +221,20 @@ def _is_under_way(pending: Version, finding: Finding, state: State, at: datetime
     A finding's rotation is recorded. Any other has an age once it has a value; until then only the
     number of attempts of this event is known.
     """
-    recorded = next((one.at for one in state.started if one.token == pending.id), None)
+    recorded = next(
+        (rotation.at for rotation in state.started if rotation.token == pending.id), None
+    )
     since = recorded or pending.created or finding.sent
     return pending.id.startswith(EMERGENCY) and at - since < JOINED_FOR
 
 
 def _held_back(scope: Scope, state: State, at: datetime) -> str | None:
     """Why no finding may rotate now. A version that is still pending has logged no user out."""
-    recorded = {one.token for one in state.started}
+    recorded = {rotation.token for rotation in state.started}
     rotated = [
-        one.created
-        for one in state.versions
-        if one.created and one.id in recorded and one.labels != PENDING
+        rotation.created
+        for rotation in state.versions
+        if rotation.created and rotation.id in recorded and rotation.labels != PENDING
     ]
     if any(at - made < scope.cooldown for made in rotated):
         return "A finding rotated the key recently (FindingLimits)."
@@ -245,8 +247,8 @@ def _next_token(first: str, state: State, at: datetime) -> str:
     """The finding's token, with the next number if versions of it exist, or have existed."""
     # Another copy may be about to start the recorded rotation: the same token makes them one
     # rotation.
-    gone = [one.token for one in state.started if at - one.at >= JOINED_FOR]
-    used = [one.id for one in state.versions] + gone
-    found = (re.fullmatch(rf"{first}(?:-(\d+))?", token) for token in used)
-    last = max((int(one[1] or 1) for one in found if one), default=0)
+    gone = [rotation.token for rotation in state.started if at - rotation.at >= JOINED_FOR]
+    used = [rotation.id for rotation in state.versions] + gone
+    matches = (re.fullmatch(rf"{first}(?:-(\d+))?", token) for token in used)
+    last = max((int(rotation[1] or 1) for rotation in matches if rotation), default=0)
     return f"{first}-{last + 1}" if last else first

@@ -59,10 +59,10 @@ def respond(
     could not be started: Lambda retries. Raises SecretMarkedForDeletion.
     """
     answer = _act(secret, finding, scope, at)
-    told = None
+    announced = None
     if answer.verdict.action != "ignore":
-        told = notifications.notify(message(finding, answer, scope, at))
-    return {**facts(finding, answer), "announced": told}
+        announced = notifications.notify(message(finding, answer, scope, at))
+    return {**facts(finding, answer), "announced": announced}
 
 
 def _act(secret: Secret, finding: Finding, scope: Scope, at: datetime) -> Answer:
@@ -145,11 +145,11 @@ def facts(finding: Finding, answer: Answer) -> dict[str, Any]:
 def message(finding: Finding, answer: Answer, scope: Scope, at: datetime) -> Message:
     """The message: the finding, its consequence and the next step."""
     if answer.verdict.action == "rotate":
-        told = _rotates(answer)
+        text = _rotates(answer)
     elif answer.verdict.action == "mark":
-        told = _marks(answer)
+        text = _marks(answer)
     else:
-        told = _notifies(scope)
+        text = _notifies(scope)
     fields = {
         "When": format_timestamp(at),
         "Impact": "",
@@ -157,10 +157,10 @@ def message(finding: Finding, answer: Answer, scope: Scope, at: datetime) -> Mes
         "Finding": f"{finding.type}, severity {finding.severity:g}, id {finding.id}, last seen"
         f" {format_timestamp(finding.last_seen)}",
         "Where": f"account {finding.account}, Region {finding.region}",
-        **told.fields,
+        **text.fields,
     }
-    command = told.command or commands.show_finding(finding.id, finding.region)
-    return replace(told, fields=fields, facts=facts(finding, answer), command=command)
+    command = text.command or commands.show_finding(finding.id, finding.region)
+    return replace(text, fields=fields, facts=facts(finding, answer), command=command)
 
 
 def _rotates(answer: Answer) -> Message:

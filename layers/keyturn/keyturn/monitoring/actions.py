@@ -87,10 +87,12 @@ def handle_issues(
     if call.kind == "ended":
         clock.sleep(SETTLED_SECONDS)
         lost = _with_lost_run(watching, watching.runs.executions(), [], call)
-        return Care([_attend(watching, one, call) for one in lost], compared=False)
-    found = [_attend(watching, one, call) for one in protection.find_protection_issues(seen, call)]
+        return Care([_attend(watching, issue, call) for issue in lost], compared=False)
+    handled = [
+        _attend(watching, issue, call) for issue in protection.find_protection_issues(seen, call)
+    ]
     if seen.deleted:
-        return Care(found, compared=False)
+        return Care(handled, compared=False)
     executions = _executions(watching, seen)
     issues = key_health.find_issues(seen, executions, watching.limits, call)
     if any(issue.concern is IssueKind.NOT_CARRIED for issue in issues):
@@ -99,16 +101,16 @@ def handle_issues(
         executions = _executions(watching, seen)
         issues = key_health.find_issues(seen, executions, watching.limits, call)
     issues = _with_lost_run(watching, executions, issues, call)
-    found += [_attend(watching, one, call) for one in issues]
+    handled += [_attend(watching, issue, call) for issue in issues]
     if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
-        return Care(found, compared=False)
+        return Care(handled, compared=False)
     if call.daily and (refused := _would_be_refused(watching.questions, seen, call)):
-        found.append(_attend(watching, refused, call))
+        handled.append(_attend(watching, refused, call))
     answers = _ask(watching.questions)
     drifted = drift.find_drift(seen, executions, answers, call)
-    found += [_attend(watching, one, call) for one in drifted]
-    unknown = any(one.concern is IssueKind.DRIFT_UNKNOWN for one in drifted)
-    return Care(found, compared=not unknown)
+    handled += [_attend(watching, issue, call) for issue in drifted]
+    unknown = any(issue.concern is IssueKind.DRIFT_UNKNOWN for issue in drifted)
+    return Care(handled, compared=not unknown)
 
 
 def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Execution]:
@@ -163,11 +165,11 @@ def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
 
 def _attend(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
     """Handle an issue; returns the facts of the action."""
-    found = {"concern": issue.concern.name, "version": issue.version}
+    fact = {"concern": issue.concern.name, "version": issue.version}
     run = watching.place.run_of(issue)
     if issue.concern is IssueKind.NOT_CARRIED and ROTATION_ID.fullmatch(run.rotation_id):
-        return {**found, **_carry(watching, run)}
-    return {**found, **_tell(watching, issue, call)}
+        return {**fact, **_carry(watching, run)}
+    return {**fact, **_tell(watching, issue, call)}
 
 
 def _carry(watching: Watch, run: Run) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def is_to_be_asked(secret: Secret, executions: Sequence[Execution], call: WatchT
         return False
     if under_way(secret, call, runs_of(current, executions)):
         return False
-    known = [one for one in (current, previous) if one]
-    if any(run.status in AT_WORK for one in known for run in runs_of(one, executions)):
+    known = [version for version in (current, previous) if version]
+    if any(run.status in AT_WORK for version in known for run in runs_of(version, executions)):
         return False
     if runs_of(current, executions) or previous is None:
         return True
@@ -78,15 +78,15 @@ def find_drift(
     def judged(concern: IssueKind, *about: str) -> Issue:
         return Issue(concern, current.id, since, runs=runs, about=about)
 
-    given = {str(one.get("function")): one for one in answers}
+    given = {str(answer.get("function")): answer for answer in answers}
     delivered = _part(given.get(DELIVERY), "delivered", current.id)
     pods = _part(given.get(ROLLOUT), "pods", current.id)
     left_behind = bool(runs) and runs[-1].status in ENDED_BADLY
-    found = list(_of_delivered(delivered, current.id, judged, only_exposed=left_behind))
+    issues = list(_of_delivered(delivered, current.id, judged, only_exposed=left_behind))
     if runs and not left_behind:
-        found += _of_pods(pods, judged, trusted=delivered.get("holds") == "current")
+        issues += _of_pods(pods, judged, trusted=delivered.get("holds") == "current")
     failed = [*_failures(given)]
-    return [*found, judged(IssueKind.DRIFT_UNKNOWN, *failed)] if failed else found
+    return [*issues, judged(IssueKind.DRIFT_UNKNOWN, *failed)] if failed else issues
 
 
 def _part(answer: Answer | None, name: str, current: str) -> Answer:

@@ -131,12 +131,12 @@ def find_issues(
     current = secret.holder(AWSCURRENT)
     if current is None or current.created is None:
         return []
-    found = list(_of_services(secret, current, executions, limits, call))
+    issues = list(_of_services(secret, current, executions, limits, call))
     if call.daily:
-        found += _of_pending(secret, call.at)
-        found += _of_age(current, current.created, limits, call.at)
-        found += _of_schedule(secret, current, limits, call.at)
-    return found
+        issues += _of_pending(secret, call.at)
+        issues += _of_age(current, current.created, limits, call.at)
+        issues += _of_schedule(secret, current, limits, call.at)
+    return issues
 
 
 def _of_services(
@@ -216,7 +216,7 @@ def lost(run: Execution, issues: Sequence[Issue]) -> list[Issue]:
     """
     named = RUN.fullmatch(run.name)
     version, since = (named[1] if named else run.name), run.stopped or run.started
-    others = [one for one in issues if one.concern is not IssueKind.RUN_ENDED]
+    others = [issue for issue in issues if issue.concern is not IssueKind.RUN_ENDED]
     return [Issue(IssueKind.RUN_LOST, version, since, runs=(run,)), *others]
 
 

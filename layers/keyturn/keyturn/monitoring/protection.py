@@ -20,11 +20,11 @@ SEEN_ANYWAY = {
 
 def find_protection_issues(secret: Secret, call: WatchTrigger) -> list[Issue]:
     """The issues, the most urgent first."""
-    found = list(_of_state(secret, call))
-    if call.change and SEEN_ANYWAY.get(call.change) not in {one.concern for one in found}:
+    issues = list(_of_state(secret, call))
+    if call.change and SEEN_ANYWAY.get(call.change) not in {issue.concern for issue in issues}:
         concern = IssueKind.PROTECTION_CHANGED
-        found.append(Issue(concern, _version(secret), call.at, about=(call.change,)))
-    return found
+        issues.append(Issue(concern, _version(secret), call.at, about=(call.change,)))
+    return issues
 
 
 def _of_state(secret: Secret, call: WatchTrigger) -> Iterator[Issue]:

@@ -72,13 +72,13 @@ def key_metrics(key: Facts) -> list[Metric]:
     return [Metric(name, value, unit) for name, unit, value in numbers if value is not None]
 
 
-def issue_metrics(found: Sequence[str], *, compared: bool) -> list[Metric]:
+def issue_metrics(issues: Sequence[str], *, compared: bool) -> list[Metric]:
     """The number of drift issues, and whether an exposed key is in use.
 
     Emitted if the delivered key was compared; an exposed key that was found is always emitted.
     """
-    exposed = sum(name in EXPOSED for name in found)
-    drifted = [Metric("DriftFound", sum(name in DRIFTED for name in found))] if compared else []
+    exposed = sum(name in EXPOSED for name in issues)
+    drifted = [Metric("DriftFound", sum(name in DRIFTED for name in issues))] if compared else []
     return [*drifted, Metric("ExposedKeyInUse", exposed)] if compared or exposed else []
 
 
@@ -88,11 +88,11 @@ def finding_metrics(answer: Facts, at: datetime) -> list[Metric]:
     `answer` is what `response.respond` returns.
     """
     decided = {"rotate": "Rotated", "mark": "Marked", "notify": "Notified", "ignore": "Ignored"}
-    found = [Metric(f"Findings{decided[answer['decision']]}", 1)]
+    metrics = [Metric(f"Findings{decided[answer['decision']]}", 1)]
     if answer["decision"] == "rotate":
         delay = (at - parse_timestamp(answer["lastSeen"])).total_seconds()
-        found.append(Metric("FindingToRotation", round(delay, 3), "seconds"))
-    return found
+        metrics.append(Metric("FindingToRotation", round(delay, 3), "seconds"))
+    return metrics
 
 
 def error_metrics(step: str) -> list[Metric]:

@@ -97,7 +97,9 @@ class Notifications:
         if not self.channels:
             return {}
         with ThreadPoolExecutor(max_workers=len(self.channels)) as pool:
-            acting = {one.name: pool.submit(_problem_of, act, one) for one in self.channels}
+            acting = {
+                channel.name: pool.submit(_problem_of, act, channel) for channel in self.channels
+            }
         return {name: ended.result() for name, ended in acting.items()}
 
 
@@ -112,6 +114,6 @@ def _problem_of(act: Act, channel: Channel) -> errors.KeyturnError | None:
 def heading_of(error: object) -> str:
     """The heading for an error's name; one that is not Keyturn's is the platform's. Pure."""
     name = str(error)
-    found = getattr(errors, name, None)
-    known = isinstance(found, type) and issubclass(found, errors.KeyturnError)
+    kind = getattr(errors, name, None)
+    known = isinstance(kind, type) and issubclass(kind, errors.KeyturnError)
     return name if known else NOT_KEYTURNS

@@ -116,15 +116,15 @@ def outcome(ledger: Ledger) -> Outcome:
 
 def _delivery(ledger: Ledger) -> Delivery:
     delivered = ledger.get("deliver_key") or {}
-    found: Delivery = {"target": delivered.get("target"), "written": delivered.get("written")}
+    delivery: Delivery = {"target": delivered.get("target"), "written": delivered.get("written")}
     if "vaultVersion" in delivered:
-        found["vaultVersion"] = delivered["vaultVersion"]
-        found["vaultVersionBefore"] = delivered["vaultVersionBefore"]
+        delivery["vaultVersion"] = delivered["vaultVersion"]
+        delivery["vaultVersionBefore"] = delivered["vaultVersionBefore"]
     if destroyed := ledger.get("destroy_exposed_versions"):
-        found["destroyed"] = destroyed["destroyed"]
-        found["unreadable"] = destroyed["unreadable"]
-        found["says"] = destroyed["says"]
-    return found
+        delivery["destroyed"] = destroyed["destroyed"]
+        delivery["unreadable"] = destroyed["unreadable"]
+        delivery["says"] = destroyed["says"]
+    return delivery
 
 
 def _exposure(ledger: Ledger) -> Exposure | None:
@@ -172,25 +172,29 @@ def _services(ledger: Ledger) -> list[Service]:
 
 def _restarted(ledger: Ledger) -> list[CheckRolloutEntry]:
     """The services whose last old pod is gone."""
-    found = ledger.get("restart_services", [])
-    return [one for one in found if "failure" not in one]
+    services = ledger.get("restart_services", [])
+    return [service for service in services if "failure" not in service]
 
 
 def _service_failures(ledger: Ledger) -> list[ServiceFailure]:
     """The services that an emergency went on without."""
-    found = ledger.get("restart_services", [])
-    return [cast("ServiceFailure", one) for one in found if "failure" in one]
+    services = ledger.get("restart_services", [])
+    return [cast("ServiceFailure", service) for service in services if "failure" in service]
 
 
 def _steps(ledger: Ledger) -> Iterator[Step]:
     for name, key in STEPS.items():
         if key == "restart_services":
             if rolled := _restarted(ledger):
-                starts = [parse_timestamp(one["startedAt"]) for one in rolled]
-                seconds = max(one["seconds"] for one in rolled)
+                starts = [parse_timestamp(service["startedAt"]) for service in rolled]
+                seconds = max(service["seconds"] for service in rolled)
                 yield {"name": name, "startedAt": format_timestamp(min(starts)), "seconds": seconds}
-        elif (found := ledger.get(key)) and "seconds" in found:
-            yield {"name": name, "startedAt": found["startedAt"], "seconds": found["seconds"]}
+        elif (step_entry := ledger.get(key)) and "seconds" in step_entry:
+            yield {
+                "name": name,
+                "startedAt": step_entry["startedAt"],
+                "seconds": step_entry["seconds"],
+            }
 
 
 def _rollback_steps(ledger: Ledger) -> Iterator[Step]:
@@ -232,8 +236,8 @@ def _since(run: Run, end: datetime | None) -> float | None:
     return round((end - parse_timestamp(requested)).total_seconds(), 3)
 
 
-def _end(found: Timed) -> datetime:
-    return parse_timestamp(found["startedAt"]) + timedelta(seconds=found["seconds"])
+def _end(step: Timed) -> datetime:
+    return parse_timestamp(step["startedAt"]) + timedelta(seconds=step["seconds"])
 
 
 def _failure(ledger: Ledger) -> StepFailure | None:
@@ -253,7 +257,9 @@ def _failed(step: str, failure: Failure) -> StepFailure:
 
 def _failure_of_services(failed: Sequence[ServiceFailure]) -> StepFailure:
     """What an emergency's restarts met: the first error, and the text of every service."""
-    texts = {one["service"]: _summary(one["failure"].get("Cause", "")) for one in failed}
+    texts = {
+        service["service"]: _summary(service["failure"].get("Cause", "")) for service in failed
+    }
     named = (text if name in text else f"{name}: {text}" for name, text in texts.items())
     return {
         "step": "RestartServices",
@@ -264,14 +270,14 @@ def _failure_of_services(failed: Sequence[ServiceFailure]) -> StepFailure:
 
 def _rollback(ledger: Ledger) -> Rollback | None:
     """Which key is current again, and whether it was delivered to the services."""
-    found = ledger.get("restore_previous_key")
-    if not found:
+    restored = ledger.get("restore_previous_key")
+    if not restored:
         return None
     return {
-        "from": found["from"],
-        "to": found["to"],
-        "deliver": found["deliver"],
-        "restart": found["restart"],
+        "from": restored["from"],
+        "to": restored["to"],
+        "deliver": restored["deliver"],
+        "restart": restored["restart"],
     }
 
 
@@ -293,7 +299,7 @@ def _summary(cause: str) -> str:
 
 
 def _validation(ledger: Ledger) -> Validation:
-    found = ledger.get("validate_rotation")
-    if not found:
+    validated = ledger.get("validate_rotation")
+    if not validated:
         return {}
-    return {"health": found["health"], "login": found["login"], "logs": found["logs"]}
+    return {"health": validated["health"], "login": validated["login"], "logs": validated["logs"]}

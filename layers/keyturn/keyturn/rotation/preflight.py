@@ -72,15 +72,15 @@ def find_problems(
             )
             break
         try:
-            found = check()
+            note = check()
         except errors.KeyturnError as problem:
             problems.append(Problem(type(problem).__name__, str(problem)))
         except Exception as fault:  # noqa: BLE001 - its text may quote a value, so it is not shown
             message = f"Unexpected {type(fault).__name__} in a check: a bug in Keyturn."
             problems.append(Problem("UnexpectedFault", message))
         else:
-            if isinstance(found, str):
-                notes.append(found)
+            if isinstance(note, str):
+                notes.append(note)
     return problems, notes
 
 
@@ -92,7 +92,7 @@ def answer_preflight(
     return {
         "function": function,
         "checks": len(checks),
-        "problems": [{"error": found.error, "message": found.message} for found in problems],
+        "problems": [{"error": problem.error, "message": problem.message} for problem in problems],
         "notes": list(notes),
     }
 
@@ -123,9 +123,9 @@ def raise_first_problem(problems: Sequence[Problem]) -> None:
 
 def error_named(name: str) -> type[errors.KeyturnError]:
     """The class of an error's name; PreflightUnanswered for a name that is not Keyturn's."""
-    found = getattr(errors, name, None)
-    if isinstance(found, type) and issubclass(found, errors.KeyturnError):
-        return found
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, errors.KeyturnError):
+        return kind
     return errors.PreflightUnanswered
 
 

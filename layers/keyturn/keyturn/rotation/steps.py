@@ -174,8 +174,8 @@ def take_step(rotation: Rotation, request: Request) -> dict[str, Any]:
 
 def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, Any]:
     """Get before put: an existing value, of this call or a concurrent one, is the key."""
-    found = store.find(request.version)
-    if found is None:
+    stored = store.find(request.version)
+    if stored is None:
         current = labelled(labels, AWSCURRENT)
         if current is None:
             raise errors.RequestRefused(
@@ -186,8 +186,8 @@ def _create(store: SecretStore, request: Request, labels: Labels) -> dict[str, A
         document.check_size()
         if store.write_pending(request.version, document.to_json(), request.rotation_token):
             return {"created": True, "fingerprint": document.key.fingerprint}
-        found = store.read(request.version)
-    return {"created": False, "fingerprint": key.parse_document(found).key.fingerprint}
+        stored = store.read(request.version)
+    return {"created": False, "fingerprint": key.parse_document(stored).key.fingerprint}
 
 
 def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any]:
@@ -207,8 +207,8 @@ def _test(rotation: Rotation, request: Request, labels: Labels) -> dict[str, Any
 
 def _is_dry_run(store: SecretStore, labels: Labels, tested: key.SessionKey) -> bool:
     current = labelled(labels, AWSCURRENT)
-    found = store.find(current) if current else None
-    return found is not None and key.parse_document(found).key == tested
+    document = store.find(current) if current else None
+    return document is not None and key.parse_document(document).key == tested
 
 
 def _preflight(rotation: Rotation, request: Request) -> dict[str, Any]:

@@ -115,15 +115,15 @@ def _followed_by_an_end(history: Iterable[HistoryEvent]) -> set[int]:
     return ended | {follows[number] for number in ended if number in follows}
 
 
-def history_event(found: Mapping[str, Any]) -> HistoryEvent:
+def history_event(entry: Mapping[str, Any]) -> HistoryEvent:
     """An event as GetExecutionHistory shows it. Pure."""
-    kind = found["type"]
+    kind = entry["type"]
     if kind == "LambdaFunctionScheduled":
-        details = found["lambdaFunctionScheduledEventDetails"]
+        details = entry["lambdaFunctionScheduledEventDetails"]
         called = (details["resource"], json.loads(details.get("input") or "null"))
     elif kind == "TaskScheduled":
-        given = json.loads(found["taskScheduledEventDetails"].get("parameters") or "{}")
+        given = json.loads(entry["taskScheduledEventDetails"].get("parameters") or "{}")
         called = (str(given.get("FunctionName", "")), given.get("Payload"))
     else:
         called = ("", None)
-    return HistoryEvent(found["id"], found.get("previousEventId", 0), kind, *called)
+    return HistoryEvent(entry["id"], entry.get("previousEventId", 0), kind, *called)

@@ -329,9 +329,9 @@ def sessions_counted(ledger: Ledger) -> int | None:
     return begun["sessions"] if begun and begun["counted"] else None
 
 
-def text(found: Mapping[str, Any], name: str) -> str:
+def text(fields: Mapping[str, Any], name: str) -> str:
     """A text of an input. Raises RequestRefused where there is none."""
-    value = found.get(name)
+    value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise errors.RequestRefused(f"The input has no text '{name}'. Nothing was done.")
     return value

@@ -127,15 +127,15 @@ class Run:
         A retry may not know the previous version, and never the one before it. The watch starts a
         run without reading the key, and names itself as the trigger.
         """
-        found = given.get("rotation")
-        if given.keys() != {"rotation"} or not isinstance(found, Mapping):
+        rotation = given.get("rotation")
+        if given.keys() != {"rotation"} or not isinstance(rotation, Mapping):
             return False
         own: Mapping[str, object] = {**self.as_input()}
         same = {"rotationId", "secretArn", "mode", "version"}
         same |= {"previousVersion"} if self.previous else set()
-        by_watch = (found.get("trigger") or {}).get("kind") == "watch"
+        by_watch = (rotation.get("trigger") or {}).get("kind") == "watch"
         same |= {"fingerprint"} if self.fingerprint and not by_watch else set()
-        return all(found.get(name) == own[name] for name in same)
+        return all(rotation.get(name) == own[name] for name in same)
 
     def rollback_to(self, version: str) -> "Run":
         """The rollback of this run."""
@@ -183,14 +183,16 @@ def parse_run(event: Mapping[str, Any], secret_arn: str) -> Run:
     )
 
 
-def _origin(found: Any) -> Origin:
+def _origin(trigger: Any) -> Origin:
     """Why the run was started, from known kinds alone. Raises RequestRefused for any other."""
-    kind, at = (found.get("kind", "schedule"), found.get("at", "")) if found else ("schedule", "")
+    kind, at = (
+        (trigger.get("kind", "schedule"), trigger.get("at", "")) if trigger else ("schedule", "")
+    )
     if kind not in REASONS:
         raise errors.RequestRefused("The input's trigger has an unknown kind. Nothing was done.")
     if at and not _is(TIMESTAMP, at):
         raise errors.RequestRefused("The input's trigger has no valid time. Nothing was done.")
-    return Origin(kind, at, _finding(found))
+    return Origin(kind, at, _finding(trigger))
 
 
 def _is(form: re.Pattern[str], value: object) -> bool:
@@ -199,5 +201,5 @@ def _is(form: re.Pattern[str], value: object) -> bool:
 
 def _finding(origin: Mapping[str, Any]) -> str:
     """The finding of an origin, if it has its strict form; anything else is not shown."""
-    found = str(origin.get("finding", ""))
-    return found if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", found) else ""
+    finding = str(origin.get("finding", ""))
+    return finding if re.fullmatch(f"{FINDING_TYPE} {FINDING_ID}", finding) else ""

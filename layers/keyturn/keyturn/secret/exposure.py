@@ -88,8 +88,8 @@ def exposed_versions(tags: Mapping[str, str]) -> list[Mark]:
 
     The tag's key alone marks a version: with an unreadable value it is still exposed.
     """
-    found = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
-    return sorted(found, key=lambda mark: mark.at)
+    marks = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
+    return sorted(marks, key=lambda mark: mark.at)
 
 
 def find_mark(marks: Sequence[Mark], version: str, fingerprint: str | None = None) -> Mark | None:
@@ -172,7 +172,7 @@ def tags_to_drop(mark: Mark, tags: Mapping[str, str], labels: Labels) -> list[st
     others = sum(not key.startswith((PREFIX, RESERVED)) for key in tags)
     too_many = len(marks) + 1 - min(MARKS_KEPT, TAGS_ALLOWED - others)
     labelled = {_name(version) for version, stages in labels.items() if stages}
-    spare = [one.tag_key for one in marks if one.version not in labelled]
+    spare = [known.tag_key for known in marks if known.version not in labelled]
     return spare[: max(too_many, 0)]
 
 
@@ -206,11 +206,11 @@ def _other_fields_changed(store: KeyStore, run: Run) -> bool | None:
 
 
 def _mark(store: KeyStore, version: str, reason: Reason, at: datetime) -> None:
-    found = find_mark(store.marks(), version)
-    if found and found.fingerprint:
+    known = find_mark(store.marks(), version)
+    if known and known.fingerprint:
         return
     mark = Mark(version, at, reason, fingerprint_of(store, version))
-    if found is None or mark.fingerprint:
+    if known is None or mark.fingerprint:
         store.mark_exposed(mark)
 
 
@@ -225,13 +225,13 @@ def _name(version: str) -> str:
 
 
 def _read(key: str, value: str) -> Mark:
-    version, found = key.removeprefix(PREFIX), VALUE.fullmatch(value)
-    at = _moment(found["at"]) if found else None
-    if found is None or at is None:
+    version, match = key.removeprefix(PREFIX), VALUE.fullmatch(value)
+    at = _moment(match["at"]) if match else None
+    if match is None or at is None:
         return Mark(version, datetime.fromtimestamp(0, UTC), "unknown")
-    known = found["reason"] in get_args(Reason)
-    reason = cast("Reason", found["reason"]) if known else "unknown"
-    return Mark(version, at, reason, None if found["fingerprint"] == "-" else found["fingerprint"])
+    known = match["reason"] in get_args(Reason)
+    reason = cast("Reason", match["reason"]) if known else "unknown"
+    return Mark(version, at, reason, None if match["fingerprint"] == "-" else match["fingerprint"])
 
 
 def _moment(text: str) -> datetime | None:

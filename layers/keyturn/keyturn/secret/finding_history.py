@@ -57,7 +57,7 @@ class State:
 
     def labelled(self, label: str) -> Version | None:
         """The version that carries a label."""
-        return next((one for one in self.versions if label in one.labels), None)
+        return next((version for version in self.versions if label in version.labels), None)
 
 
 class HistoryStore(Protocol):
@@ -75,19 +75,21 @@ def started_rotations(tags: Mapping[str, str]) -> list[StartedRotation]:
 
     A value of another form was not written by Keyturn and is ignored.
     """
-    found = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
-    return sorted((one for one in found if one), key=lambda one: one.at)
+    rotations = [_read(key, value) for key, value in tags.items() if key.startswith(PREFIX)]
+    return sorted(
+        (rotation for rotation in rotations if rotation), key=lambda rotation: rotation.at
+    )
 
 
 def finding_of(started: Sequence[StartedRotation], token: str) -> str:
     """The finding that a token's rotation is for; empty if none was recorded. Pure."""
-    return next((one.finding for one in started if one.token == token), "")
+    return next((rotation.finding for rotation in started if rotation.token == token), "")
 
 
 def tags_to_drop(new: StartedRotation, tags: Mapping[str, str]) -> list[str]:
     """The tag keys that are too old to count when another is written, or too many. Pure."""
     others = [key for key in tags if key.startswith(PREFIX) and key != new.tag_key]
-    at = {one.tag_key: one.at for one in started_rotations(tags)}
+    at = {rotation.tag_key: rotation.at for rotation in started_rotations(tags)}
     young = [key for key in others if key in at and new.at - at[key] < KEPT_FOR]
     kept = sorted(young, key=at.__getitem__)[-(MOST_KEPT - 1) :]
     return [key for key in others if key not in kept]

@@ -163,7 +163,7 @@ def parse_document(text: str) -> SecretDocument:
             f"The secret's document has no text field {FIELD}. Nothing was changed."
             " Add the field and keep the others."
         )
-    others = {name: found for name, found in fields.items() if name != FIELD}
+    others = {name: field for name, field in fields.items() if name != FIELD}
     return SecretDocument(parse_key(value), text, _span_of_key(text), others)
 
 
@@ -224,5 +224,5 @@ def _span_of_key(text: str) -> tuple[int, int]:
 
 
 def _skip_space(text: str, at: int) -> int:
-    found = SPACE.match(text, at)
-    return found.end() if found else at
+    match = SPACE.match(text, at)
+    return match.end() if match else at

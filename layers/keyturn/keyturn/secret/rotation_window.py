@@ -39,10 +39,10 @@ def open_window(expression: str, duration: str | None, at: datetime) -> Window |
     Raises ValueError, with the reason, for a schedule other than the documented cron() expressions,
     rate() among them: the template does not accept it.
     """
-    found = re.fullmatch(r"cron\((.+)\)", expression.strip())
-    if found is None:
+    match = re.fullmatch(r"cron\((.+)\)", expression.strip())
+    if match is None:
         raise ValueError("the schedule is not a cron() expression")
-    return _of_cron(found[1].upper().split(), _hours_of(duration), at.astimezone(UTC))
+    return _of_cron(match[1].upper().split(), _hours_of(duration), at.astimezone(UTC))
 
 
 def _hours_of(duration: str | None) -> int | None:
@@ -110,7 +110,7 @@ def _weekday(day: date) -> int:
 
 def _numbers(text: str, low: int, high: int, names: Mapping[str, int]) -> set[int]:
     """A field's numbers: lists, ranges and steps, as in `1,15`, `MON-FRI`, `/6`, `2/8`, `*`."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for item in text.split(","):
         span, slash, step = item.partition("/")
         first, dash, last = span.partition("-")
@@ -121,8 +121,8 @@ def _numbers(text: str, low: int, high: int, names: Mapping[str, int]) -> set[in
             end = _number(last, low, high, names) if dash else (high if slash else start)
         if end < start:
             raise ValueError("a range of cron() runs backwards")
-        found.update(range(start, end + 1, _number(step, 1, high, {}) if slash else 1))
-    return found
+        numbers.update(range(start, end + 1, _number(step, 1, high, {}) if slash else 1))
+    return numbers
 
 
 def _number(text: str, low: int, high: int, names: Mapping[str, int]) -> int:

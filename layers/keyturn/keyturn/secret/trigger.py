@@ -66,12 +66,12 @@ def classify(
     if not schedule.enabled or schedule.expression is None:
         return _manual("The secret has no rotation schedule that is on.", manual_mode)
     try:
-        found = rotation_window.open_window(schedule.expression, schedule.duration, at)
+        window = rotation_window.open_window(schedule.expression, schedule.duration, at)
     except ValueError as unclear:
         return _manual(f"Whether the schedule started it is uncertain ({unclear}).", manual_mode)
-    if found is None:
+    if window is None:
         return _manual(f"It was outside the rotation window of {schedule.expression}.", manual_mode)
-    return Trigger("schedule", "scheduled", f"The rotation window was open: {found}.")
+    return Trigger("schedule", "scheduled", f"The rotation window was open: {window}.")
 
 
 def _manual(why: str, mode: Mode) -> Trigger:

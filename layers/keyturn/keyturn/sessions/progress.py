@@ -49,12 +49,12 @@ class PurgeProgress:
 
 def parse_progress(ledger: Ledger) -> PurgeProgress | None:
     """The progress of the last call; None before the first one. Raises RequestRefused."""
-    found = ledger.get("purge_sessions")
-    if not found:
+    entry = ledger.get("purge_sessions")
+    if not entry:
         return None
     try:
-        walks = tuple(PrimaryProgress(**_fields(PrimaryProgress, walk)) for walk in found["walks"])
-        return PurgeProgress(**{**_fields(PurgeProgress, found), "walks": walks})
+        walks = tuple(PrimaryProgress(**_fields(PrimaryProgress, walk)) for walk in entry["walks"])
+        return PurgeProgress(**{**_fields(PurgeProgress, entry), "walks": walks})
     except KeyError as missing:
         raise errors.RequestRefused(
             f"The purge's progress has no {missing}. Nothing was done."
@@ -79,8 +79,8 @@ def progress_entry(
     """
     seconds = (at - parse_timestamp(done.startedAt)).total_seconds()
     left = sum(walk.left for walk in done.walks)
-    found = sum(walk.found for walk in done.walks)
-    created = max(0, found - left)
+    found_keys = sum(walk.found for walk in done.walks)
+    created = max(0, found_keys - left)
     deleted = done.acknowledged
     lost = done.keysBefore - done.keysAfter + created if done.finished else 0
     sessions_to_go, seconds_to_go = _outlook(done, deleted, seconds, sessions)
@@ -147,5 +147,5 @@ def _rate(number: int, seconds: float) -> float:
     return round(number / seconds, 1) if seconds > 0 else 0.0
 
 
-def _fields(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found[name] for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
+def _fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]

@@ -82,10 +82,10 @@ def purge_slice(
     end = clock.monotonic() + SLICE_SECONDS
     primaries = store.primaries()
     met = reconcile_primaries(done, primaries)
-    found = {primary.name: primary for primary in primaries}
+    current = {primary.name: primary for primary in primaries}
 
     def walk_on(walk: PrimaryProgress) -> SliceResult:
-        return _walk_on(found[walk.primary], walk, options, clock, end)
+        return _walk_on(current[walk.primary], walk, options, clock, end)
 
     strides = map_concurrently(walk_on, met.walks)
     worked = replace(

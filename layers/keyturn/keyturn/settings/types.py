@@ -149,7 +149,7 @@ def _optional_url(text: str) -> OptionalUrl:
 
 def _vault_path(text: str) -> VaultPath:
     segments = text.split("/") if text else []
-    if not all(re.fullmatch(r"[\w.@=:,-]+", one, re.ASCII) for one in segments):
+    if not all(re.fullmatch(r"[\w.@=:,-]+", segment, re.ASCII) for segment in segments):
         raise ValueError("is not a path such as trading-platform/web-console, without /data/")
     if {".", ".."} & {*segments}:
         raise ValueError("has a segment of dots")

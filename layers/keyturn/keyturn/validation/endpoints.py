@@ -48,11 +48,13 @@ def check_health(web: Web, urls: Sequence[str]) -> list[Answer]:
             return silent
 
     looks = map_concurrently(look, urls)  # a slow one does not delay the others
-    answers = [one for one in looks if isinstance(one, Answer)]
+    answers = [answer for answer in looks if isinstance(answer, Answer)]
     sick = [
-        f"{one.url} answers {one.status}, not 200." if isinstance(one, Answer) else str(one)
-        for one in looks
-        if not (isinstance(one, Answer) and one.status == 200)
+        f"{answer.url} answers {answer.status}, not 200."
+        if isinstance(answer, Answer)
+        else str(answer)
+        for answer in looks
+        if not (isinstance(answer, Answer) and answer.status == 200)
     ]
     if sick:
         raise errors.ServiceUnhealthy(f"{' '.join(sick)} Repair the service, then rotate again.")

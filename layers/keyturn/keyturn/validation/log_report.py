@@ -104,7 +104,9 @@ class Report:
 
     def as_entry(self) -> LogsEntry:
         """The report in the ledger, whose size does not grow with the pods."""
-        ranked = sorted(self.findings, key=lambda one: (one.rule not in KEY_RULES, -one.count))
+        ranked = sorted(
+            self.findings, key=lambda match: (match.rule not in KEY_RULES, -match.count)
+        )
         return {
             "findings": [asdict(finding) for finding in ranked[:MOST_FINDINGS]],
             "lines": self.lines,

@@ -73,10 +73,10 @@ def message(text: str) -> str:
         message = _message_of_json(message)
     at = 0
     for _ in range(MAX_PREFIXES):
-        found = PREFIX.match(message, at)
-        if not found:
+        prefix = PREFIX.match(message, at)
+        if not prefix:
             break
-        at = found.end()
+        at = prefix.end()
     return message[at:]
 
 
@@ -85,5 +85,5 @@ def _message_of_json(text: str) -> str:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    found = document.get("message", document.get("msg"))
-    return found[:MAX_LINE].strip() if isinstance(found, str) else text
+    message = document.get("message", document.get("msg"))
+    return message[:MAX_LINE].strip() if isinstance(message, str) else text

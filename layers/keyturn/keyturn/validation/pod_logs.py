@@ -106,7 +106,7 @@ def read_logs(
     The pods of every service are counted, also after the deadline.
     """
     end, number = watch() + seconds, 0
-    found: list[LogMatch] = []
+    log_matches: list[LogMatch] = []
     counts: list[PodCount] = []
     for service in services:
         was_read: dict[str, bool] = {}
@@ -116,13 +116,13 @@ def read_logs(
                 break
             number += 1
             matches = search(log)
-            found += matches or ()
+            log_matches += matches or ()
             if log.gets_key:
                 was_read[log.pod] = was_read.get(log.pod, True) and matches is not None
         pods, stamped = len(service.pods), len(service.stamped)
         counts.append(PodCount(service.service, pods, stamped, sum(was_read.values())))
-    refuse_decisive(found)
-    return Report(tuple(found), number, tuple(counts))
+    refuse_decisive(log_matches)
+    return Report(tuple(log_matches), number, tuple(counts))
 
 
 def search(log: ContainerLog) -> list[LogMatch] | None:

@@ -85,7 +85,9 @@ class SecretsManager:
                 page = self._client.list_secret_version_ids(
                     **self._secret, **further, IncludeDeprecated=True
                 )
-                created |= {one["VersionId"]: one["CreatedDate"] for one in page["Versions"]}
+                created |= {
+                    version["VersionId"]: version["CreatedDate"] for version in page["Versions"]
+                }
                 if "NextToken" not in page:
                     return created
                 further = {"NextToken": page["NextToken"]}
@@ -104,8 +106,8 @@ class SecretsManager:
 
     def find(self, version: str) -> str | None:
         """The document of a version, or None if it has no value yet."""
-        found = self._get(version)
-        return None if found is None else secret_description.document(found)
+        answer = self._get(version)
+        return None if answer is None else secret_description.document(answer)
 
     def read(self, version: str) -> str:
         """The document of a version. Raises SecretsManagerUnavailable if it stays invisible."""
@@ -198,19 +200,19 @@ class SecretsManager:
         """GetSecretValue, or None if the version has no value yet."""
         with self._translated("GetSecretValue"):
             try:
-                found: dict[str, Any] = self._client.get_secret_value(
+                answer: dict[str, Any] = self._client.get_secret_value(
                     **self._secret, VersionId=version
                 )
             except ClientError as error:
                 if aws_errors.code_of(error) == "ResourceNotFoundException":
                     return None
                 raise
-        return found
+        return answer
 
     def _wait_for(self, version: str) -> dict[str, Any]:
         """GetSecretValue of a version that has a value; retries while it is not visible."""
         end, delay = time.monotonic() + CONSISTENCY_SECONDS, FIRST_DELAY_SECONDS
-        while (found := self._get(version)) is None:
+        while (answer := self._get(version)) is None:
             if time.monotonic() > end:
                 raise errors.SecretsManagerUnavailable(
                     f"Version {version} has no readable value yet. Nothing was changed."
@@ -218,7 +220,7 @@ class SecretsManager:
                 )
             time.sleep(delay * random.uniform(0.5, 1.0))  # nosec B311  # noqa: S311 - jitter
             delay *= 2
-        return found
+        return answer
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:

@@ -71,8 +71,8 @@ class StepFunctionsRuns:
     def outcome(self, execution_arn: str) -> str | None:
         """The outcome in the record of an execution that succeeded."""
         with self._translated("DescribeExecution", execution_arn):
-            found = self._client.describe_execution(executionArn=execution_arn)
-        outcome: str | None = json.loads(found.get("output") or "{}").get("outcome")
+            execution = self._client.describe_execution(executionArn=execution_arn)
+        outcome: str | None = json.loads(execution.get("output") or "{}").get("outcome")
         return outcome
 
     def was_lost(self, execution_arn: str) -> bool:
@@ -104,7 +104,7 @@ class StepFunctionsRuns:
         token: dict[str, str] = {}
         while len(history) < MOST_EVENTS:
             page = self._page(execution_arn, token)
-            history += [caller.history_event(found) for found in page["events"]]
+            history += [caller.history_event(event) for event in page["events"]]
             if caller.made_call(history, function_arn, payload):
                 return True
             if "nextToken" not in page:
@@ -115,14 +115,14 @@ class StepFunctionsRuns:
     def _page(self, execution_arn: str, token: Mapping[str, str]) -> Mapping[str, Any]:
         with self._translated("GetExecutionHistory", execution_arn):
             try:
-                found: Mapping[str, Any] = self._client.get_execution_history(
+                page: Mapping[str, Any] = self._client.get_execution_history(
                     executionArn=execution_arn, maxResults=PAGE_EVENTS, reverseOrder=True, **token
                 )
             except ClientError as error:
                 if aws_errors.code_of(error) == "ExecutionDoesNotExist":
                     return {"events": []}
                 raise
-        return found
+        return page
 
     def _start(self, name: str, given: str) -> bool:
         """Start an execution; False where one of that name exists."""
@@ -145,9 +145,9 @@ class StepFunctionsRuns:
         """
         execution_arn = caller.arn_of_execution(self.state_machine_arn, name)
         with self._translated("DescribeExecution", name):
-            found = self._client.describe_execution(executionArn=execution_arn)
-        outcome = json.loads(found.get("output") or "{}").get("outcome")
-        return run.is_input(json.loads(found["input"])) and outcome != "superseded"
+            execution = self._client.describe_execution(executionArn=execution_arn)
+        outcome = json.loads(execution.get("output") or "{}").get("outcome")
+        return run.is_input(json.loads(execution["input"])) and outcome != "superseded"
 
     def _translated(self, action: str, about: str) -> Any:
         return client.translate_errors(
@@ -193,14 +193,14 @@ class StepFunctionsQuestions:
     def _answers(self, execution_arn: str) -> Answers | None:
         with self._translated("DescribeExecution"):
             try:
-                found = self._client.describe_execution(executionArn=execution_arn)
+                execution = self._client.describe_execution(executionArn=execution_arn)
             except ClientError as error:
                 if aws_errors.code_of(error) == "ExecutionDoesNotExist":
                     return None
                 raise
-        if found["status"] == "RUNNING":
+        if execution["status"] == "RUNNING":
             return None
-        answers = json.loads(found.get("output") or "[]")
+        answers = json.loads(execution.get("output") or "[]")
         return answers if isinstance(answers, list) else []
 
     def _translated(self, action: str) -> Any:

@@ -22,9 +22,9 @@ def read_credentials(client: Any, secret_arn: str, missing: errors.KeyturnError)
     doing = f"secretsmanager:GetSecretValue on {secret_arn}"
     with aws_client.translate_errors(doing, errors.SecretsManagerUnavailable):
         try:
-            found = client.get_secret_value(SecretId=secret_arn)
+            answer = client.get_secret_value(SecretId=secret_arn)
         except ClientError as error:
             if aws_errors.code_of(error) != "ResourceNotFoundException":
                 raise
             raise missing from error
-    return str(found.get("SecretString", ""))
+    return str(answer.get("SecretString", ""))

@@ -40,14 +40,14 @@ def restart_patch(annotations: Mapping[str, str], resource_version: str) -> dict
     }
 
 
-def has_template(found: objects.Object) -> bool:
+def has_template(rollout: objects.Object) -> bool:
     """Whether the pods' template and selector are in the Rollout itself (no `workloadRef`)."""
-    spec = found["spec"]
+    spec = rollout["spec"]
     return bool(spec.get("template") and spec.get("selector") and not spec.get("workloadRef"))
 
 
 def workload(
-    found: objects.Object,
+    rollout: objects.Object,
     delivery: "PodKeySettings | None",
     *,
     restarts_itself: bool | None = False,
@@ -57,8 +57,8 @@ def workload(
     `updated` is every pod: a restart leaves the template. The counters and conditions of a restart
     are those of its status; a condition from before the restart does not apply to it.
     """
-    metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
-    asked, restarted = _asked_at(found), _moment(status.get("restartedAt"))
+    metadata, spec, status = rollout["metadata"], rollout["spec"], rollout.get("status", {})
+    asked, restarted = _asked_at(rollout), _moment(status.get("restartedAt"))
     restart_at = _moment(spec.get("restartAt"))
     stands = asked is not None and restart_at is not None and restart_at >= asked
     notes = metadata.get("annotations") or {}
@@ -67,7 +67,7 @@ def workload(
         name=metadata["name"],
         kind="Rollout",
         generation=metadata.get("generation", 0),
-        observed_generation=_observed_generation(found),
+        observed_generation=_observed_generation(rollout),
         paused=False,
         desired=desired,
         total=status.get("replicas", 0),
@@ -84,9 +84,9 @@ def workload(
     )
 
 
-def pod(rollout: objects.Object, found: objects.Object) -> Pod:
+def pod(rollout: objects.Object, item: objects.Object) -> Pod:
     """A Pod of a Rollout, with the annotations of the restart that it was created after."""
-    seen, asked = objects.pod(found, rollout), _asked_at(rollout)
+    seen, asked = objects.pod(item, rollout), _asked_at(rollout)
     notes = rollout["metadata"].get("annotations") or {}
     if asked is None or seen.created is None or seen.created < asked:
         notes = {}

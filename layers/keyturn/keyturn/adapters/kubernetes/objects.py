@@ -23,7 +23,7 @@ TEMPLATE_HASHES = {"Deployment": "pod-template-hash", "Rollout": "rollouts-pod-t
 
 
 def workload(
-    found: Object,
+    item: Object,
     delivery: "PodKeySettings | None",
     *,
     restarts_itself: bool | None = False,
@@ -34,12 +34,12 @@ def workload(
     Absent status counters are zero, absent replicas are one. As kubectl does, a StatefulSet counts
     its ready pods and a Deployment its available ones.
     """
-    spec, status = found["spec"], found.get("status", {})
-    stateful = found["kind"] == "StatefulSet"
+    spec, status = item["spec"], item.get("status", {})
+    stateful = item["kind"] == "StatefulSet"
     return Workload(
-        name=found["metadata"]["name"],
+        name=item["metadata"]["name"],
         kind="StatefulSet" if stateful else "Deployment",
-        generation=found["metadata"].get("generation", 0),
+        generation=item["metadata"].get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         paused=bool(spec.get("paused")),
         desired=spec.get("replicas", 1),
@@ -53,35 +53,35 @@ def workload(
         settled=status.get("updateRevision") == status.get("currentRevision"),
         restarts_itself=restarts_itself,
         key_delivery=_annotations(spec["template"]).get(KEY_DELIVERY),
-        resource_version=found["metadata"].get("resourceVersion", ""),
+        resource_version=item["metadata"].get("resourceVersion", ""),
         pod_refusal=_pod_refusal(status),
         pause_period=pause.period,
         resumes_at=pause.ends,
     )
 
 
-def pod(found: Object, workload: Object | None = None) -> Pod:
+def pod(item: Object, workload: Object | None = None) -> Pod:
     """A Pod (v1), one of those that the selector of `workload` matches."""
-    statuses = list(container_statuses(found))
+    statuses = list(container_statuses(item))
     waiting = (status.get("state", {}).get("waiting", {}).get("reason") for status in statuses)
     return Pod(
-        name=found["metadata"]["name"],
-        key_version=_annotations(found).get(KEY_VERSION),
-        terminating="deletionTimestamp" in found["metadata"],
+        name=item["metadata"]["name"],
+        key_version=_annotations(item).get(KEY_VERSION),
+        terminating="deletionTimestamp" in item["metadata"],
         waiting_reasons=tuple(reason for reason in waiting if reason),
         restarts=max((status.get("restartCount", 0) for status in statuses), default=0),
-        uid=found["metadata"]["uid"],
-        key_delivery=_annotations(found).get(KEY_DELIVERY),
-        created=_moment(found["metadata"].get("creationTimestamp")),
+        uid=item["metadata"]["uid"],
+        key_delivery=_annotations(item).get(KEY_DELIVERY),
+        created=_moment(item["metadata"].get("creationTimestamp")),
         crashed=max(filter(None, map(ended_at, statuses)), default=None),
-        other_owner=None if workload is None or is_of(workload, found) else _controller(found),
-        ready=condition(found.get("status", {}), "Ready").get("status") == "True",
+        other_owner=None if workload is None or is_of(workload, item) else _controller(item),
+        ready=condition(item.get("status", {}), "Ready").get("status") == "True",
     )
 
 
-def ended(found: Object) -> bool:
+def ended(item: Object) -> bool:
     """Whether all containers of a Pod are gone for good: an evicted pod stays listed for days."""
-    return found.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+    return item.get("status", {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def refers_to_key(pod_spec: Object, delivery: "PodKeySettings") -> bool:
@@ -110,16 +110,16 @@ def containers_that_refer(pod_spec: Object, delivery: "PodKeySettings") -> set[s
     }
 
 
-def is_of(workload: Object, found: Object) -> bool:
+def is_of(workload: Object, item: Object) -> bool:
     """Whether a pod that the selector matches is the workload's own, by its controller.
 
     A Deployment's or a Rollout's ReplicaSet has its name and the hash that labels its pods.
     """
     name = workload["metadata"]["name"]
     if workload["kind"] == "StatefulSet":
-        return _controller(found) == f"StatefulSet {name}"
-    label = (found["metadata"].get("labels") or {}).get(TEMPLATE_HASHES[workload["kind"]])
-    return _controller(found) == f"ReplicaSet {name}-{label}"
+        return _controller(item) == f"StatefulSet {name}"
+    label = (item["metadata"].get("labels") or {}).get(TEMPLATE_HASHES[workload["kind"]])
+    return _controller(item) == f"ReplicaSet {name}-{label}"
 
 
 def selector_text(selector: Object) -> str:
@@ -138,12 +138,12 @@ def selector_text(selector: Object) -> str:
     return ",".join(parts)
 
 
-def owner(found: Object) -> str | None:
+def owner(item: Object) -> str | None:
     """Other writers of a Secret: 'ExternalSecret web-console', or the operator in its labels."""
-    for reference in found["metadata"].get("ownerReferences") or ():
+    for reference in item["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
             return f"{reference['kind']} {reference['name']}"
-    labels = found["metadata"].get("labels") or {}
+    labels = item["metadata"].get("labels") or {}
     if labels.get("reconcile.external-secrets.io/managed") == "true":
         return "the External Secrets Operator"
     if labels.get("app.kubernetes.io/managed-by") == "hashicorp-vso":
@@ -160,9 +160,9 @@ def ended_at(status: Object) -> datetime | None:
     return max(filter(None, ended), default=None)
 
 
-def container_statuses(found: Object) -> Iterator[Object]:
+def container_statuses(item: Object) -> Iterator[Object]:
     """The statuses of all containers of a Pod."""
-    status = found.get("status", {})
+    status = item.get("status", {})
     for kind in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         yield from status.get(kind) or ()
 
@@ -170,13 +170,15 @@ def container_statuses(found: Object) -> Iterator[Object]:
 def condition(status: Object, kind: str) -> Object:
     """A condition of a status, or an empty object."""
     conditions: list[Object] = status.get("conditions") or []
-    return next((found for found in conditions if found.get("type") == kind), {})
+    return next((entry for entry in conditions if entry.get("type") == kind), {})
 
 
-def _controller(found: Object) -> str:
+def _controller(item: Object) -> str:
     """The controller of a pod: 'ReplicaSet web-7d4b', or 'no controller'."""
-    references = found["metadata"].get("ownerReferences") or ()
-    controller: Object | None = next((one for one in references if one.get("controller")), None)
+    references = item["metadata"].get("ownerReferences") or ()
+    controller: Object | None = next(
+        (reference for reference in references if reference.get("controller")), None
+    )
     return f"{controller['kind']} {controller['name']}" if controller else "no controller"
 
 
@@ -209,8 +211,8 @@ def _keeps_old(spec: Object) -> str | None:
     return f"an update partition of {partition}" if partition else None
 
 
-def _annotations(found: Object) -> Object:
-    annotations: Object = (found.get("metadata") or {}).get("annotations") or {}
+def _annotations(item: Object) -> Object:
+    annotations: Object = (item.get("metadata") or {}).get("annotations") or {}
     return annotations
 
 

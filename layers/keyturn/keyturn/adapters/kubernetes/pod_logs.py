@@ -81,12 +81,12 @@ def started_containers(pod: Object, since: datetime) -> Iterator[Started]:
 def log_line(text: str) -> Line:
     """A log line of the API with `timestamps=true`: RFC 3339 with nanoseconds, a space."""
     stamp, _, rest = text.partition(" ")
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
-    if not found:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", stamp)
+    if not match:
         return Line(None, text)
-    fraction = (found[2] or ".0")[:7]
+    fraction = (match[2] or ".0")[:7]
     try:
-        at = datetime.fromisoformat(f"{found[1]}{fraction.ljust(7, '0')}{found[3]}")
+        at = datetime.fromisoformat(f"{match[1]}{fraction.ljust(7, '0')}{match[3]}")
     except ValueError:  # the form of a timestamp, but no time: the pod's own text
         return Line(None, text)
     return Line(at, rest)

@@ -77,7 +77,7 @@ def matches(secret: Object) -> bool:
 
 
 def _listed(notes: Object, name: str) -> list[str]:
-    return [one.strip() for one in notes.get(name, "").split(",")]
+    return [entry.strip() for entry in notes.get(name, "").split(",")]
 
 
 def _fits(pattern: str, secret: str) -> bool:
@@ -105,12 +105,12 @@ def _duration(text: str) -> timedelta | None:
 def _moment(text: str) -> datetime | None:
     """A moment of RFC 3339; None for anything else."""
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else None
+    return moment if moment.tzinfo else None
 
 
-def _annotations(found: Object) -> Object:
-    annotations: Object = (found.get("metadata") or {}).get("annotations") or {}
+def _annotations(item: Object) -> Object:
+    annotations: Object = (item.get("metadata") or {}).get("annotations") or {}
     return annotations

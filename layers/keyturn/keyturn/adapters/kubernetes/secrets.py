@@ -37,12 +37,12 @@ class KubernetesSecret:
 
     def read(self) -> SecretContent:
         """Read the Secret's field, and the facts that decide whether Keyturn may write it."""
-        found = self._api.get(self._path)
+        item = self._api.get(self._path)
         return SecretContent(
-            value=_decoded((found.get("data") or {}).get(self._field)),
-            resource_version=found["metadata"]["resourceVersion"],
-            immutable=bool(found.get("immutable")),
-            owner=objects.owner(found),
+            value=_decoded((item.get("data") or {}).get(self._field)),
+            resource_version=item["metadata"]["resourceVersion"],
+            immutable=bool(item.get("immutable")),
+            owner=objects.owner(item),
         )
 
     def write(self, value: str, resource_version: str, *, dry_run: bool) -> None:
@@ -78,7 +78,7 @@ class KubernetesExternalSecret:
 
         Raises ResourceNotServed if it serves none of them.
         """
-        for version in sorted(VERSIONS, key=lambda one: one != self._version):
+        for version in sorted(VERSIONS, key=lambda candidate: candidate != self._version):
             try:
                 answer = call(f"/apis/{GROUP}/{version}/{self._place}")
             except errors.ResourceNotServed:
@@ -92,21 +92,23 @@ class KubernetesExternalSecret:
         )
 
 
-def external_secret(found: objects.Object, field: str) -> ExternalSecret:
+def external_secret(item: objects.Object, field: str) -> ExternalSecret:
     """An ExternalSecret (external-secrets.io), with the operator's own defaults. Pure.
 
     `field` is the key of the Kubernetes Secret that it must fill.
     """
-    spec, status = found["spec"], found.get("status") or {}
+    spec, status = item["spec"], item.get("status") or {}
     target = spec.get("target") or {}
     refreshed = status.get("refreshTime")
     return ExternalSecret(
-        name=found["metadata"]["name"],
-        writes=target.get("name") or found["metadata"]["name"],
+        name=item["metadata"]["name"],
+        writes=target.get("name") or item["metadata"]["name"],
         refresh_policy=spec.get("refreshPolicy") or "Periodic",
         refresh_interval=spec.get("refreshInterval") or "1h",
         immutable=bool(target.get("immutable")),
-        pinned=any(one.get("version") not in FOLLOWS_THE_KEY for one in _sources(spec, field)),
+        pinned=any(
+            source.get("version") not in FOLLOWS_THE_KEY for source in _sources(spec, field)
+        ),
         ready=objects.condition(status, "Ready").get("status") == "True",
         refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
     )
@@ -122,9 +124,11 @@ def _sources(spec: objects.Object, field: str) -> list[Any]:
     data, extracts = spec.get("data") or [], spec.get("dataFrom") or []
     template = (spec.get("target") or {}).get("template") or {}
     if not (template.get("data") or template.get("templateFrom")):
-        data = [one for one in data if one.get("secretKey") == field][-1:]
+        data = [entry for entry in data if entry.get("secretKey") == field][-1:]
         extracts = [] if data else extracts
-    references = [one.get("remoteRef") for one in data] + [one.get("extract") for one in extracts]
+    references = [entry.get("remoteRef") for entry in data] + [
+        entry.get("extract") for entry in extracts
+    ]
     return [reference or {} for reference in references]
 
 

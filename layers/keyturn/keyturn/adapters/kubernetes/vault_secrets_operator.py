@@ -33,13 +33,13 @@ class KubernetesStaticSecret:
         self._api.patch(self._path, body, MERGE, dry_run=dry_run)
 
 
-def static_secret(found: objects.Object) -> StaticSecret:
+def static_secret(item: objects.Object) -> StaticSecret:
     """A VaultStaticSecret, with the operator's own defaults. Pure.
 
     The operator ignores its restart targets where `hmacSecretData` is false. It calls a Rollout
     `argo.Rollout`.
     """
-    spec = found["spec"]
+    spec = item["spec"]
     targets = spec.get("rolloutRestartTargets") or [] if spec.get("hmacSecretData", True) else []
     return StaticSecret(
         writes=spec["destination"]["name"],
@@ -48,7 +48,7 @@ def static_secret(found: objects.Object) -> StaticSecret:
         path=spec["path"],
         namespace=spec.get("namespace") or "",
         pinned=bool(spec.get("version")),
-        restarts=tuple(_argument(one) for one in targets),
+        restarts=tuple(_argument(target) for target in targets),
     )
 
 

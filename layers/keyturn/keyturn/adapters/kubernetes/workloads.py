@@ -42,7 +42,7 @@ class KubernetesCluster:
     def pods(self, service: str) -> list[Pod]:
         """Read the pods that a workload's selector matches and that may hold a key."""
         workload = self._read(service)
-        return [_pod(workload, found) for found in self._pods(workload)]
+        return [_pod(workload, item) for item in self._pods(workload)]
 
     def restart(
         self, service: str, annotations: dict[str, str], resource_version: str, *, dry_run: bool
@@ -64,12 +64,12 @@ class KubernetesCluster:
         workload = self._read(service)
         pods: list[str] = []
         stamped: dict[str, list[pod_logs.Started]] = {}
-        for found in self._pods(workload):
-            if objects.is_of(workload, found):
-                seen = _pod(workload, found)
+        for item in self._pods(workload):
+            if objects.is_of(workload, item):
+                seen = _pod(workload, item)
                 pods.append(seen.name)
                 if stamp.is_on(seen):
-                    stamped[seen.name] = list(pod_logs.started_containers(found, since))
+                    stamped[seen.name] = list(pod_logs.started_containers(item, since))
         with_key = pod_logs.containers_with_key(workload, self._delivery)
         logs = self._logs(stamped, with_key, since, crashed_only=crashed_only)
         return ServiceLogs(service, pods, list(stamped), logs)
@@ -87,26 +87,26 @@ class KubernetesCluster:
         except errors.AccessDenied:
             return None
 
-    def _workload(self, found: objects.Object) -> Workload:
+    def _workload(self, item: objects.Object) -> Workload:
         delivery = self._delivery
         reads = delivery is not None and delivery.reads_kubernetes_secret
         reloaded = (
-            reloader.restarts(found, delivery.kubernetes_secret) if delivery and reads else False
+            reloader.restarts(item, delivery.kubernetes_secret) if delivery and reads else False
         )
-        if _is_rollout(found):
-            return argo_rollouts.workload(found, delivery, restarts_itself=reloaded)
-        pause = reloader.pause(found) if reads else reloader.NO_PAUSE
-        return objects.workload(found, delivery, restarts_itself=reloaded, pause=pause)
+        if _is_rollout(item):
+            return argo_rollouts.workload(item, delivery, restarts_itself=reloaded)
+        pause = reloader.pause(item) if reads else reloader.NO_PAUSE
+        return objects.workload(item, delivery, restarts_itself=reloaded, pause=pause)
 
     def _read(self, service: str) -> objects.Object:
-        found: objects.Object = self._api.get(self._path(service))
-        if _is_rollout(found) and not argo_rollouts.has_template(found):
+        item: objects.Object = self._api.get(self._path(service))
+        if _is_rollout(item) and not argo_rollouts.has_template(item):
             raise errors.ServiceUnsupported(
-                f"Rollout {found['metadata']['name']} has its pod template in another object"
+                f"Rollout {item['metadata']['name']} has its pod template in another object"
                 " (workloadRef), so its pods cannot be judged. Nothing was changed."
                 " Move the template and the selector into the Rollout."
             )
-        return found
+        return item
 
     def _path(self, service: str) -> str:
         kind, _, name = service.rpartition("/")
@@ -168,11 +168,9 @@ def _is_rollout(workload: objects.Object) -> bool:
     return bool(workload["kind"] == argo_rollouts.KIND)
 
 
-def _pod(workload: objects.Object, found: objects.Object) -> Pod:
+def _pod(workload: objects.Object, item: objects.Object) -> Pod:
     return (
-        argo_rollouts.pod(workload, found)
-        if _is_rollout(workload)
-        else objects.pod(found, workload)
+        argo_rollouts.pod(workload, item) if _is_rollout(workload) else objects.pod(item, workload)
     )
 
 

@@ -260,8 +260,8 @@ class Connection:
 
 def _named(error: NoPermissionError) -> str | None:
     """The command that is not permitted, such as SELECT, which a connection begins with."""
-    found = re.search(r"'([a-z|]+)' command", str(error))
-    return found[1].upper() if found else None
+    match = re.search(r"'([a-z|]+)' command", str(error))
+    return match[1].upper() if match else None
 
 
 def _kind(error: redis.ResponseError) -> str:

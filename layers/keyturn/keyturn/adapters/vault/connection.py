@@ -114,7 +114,7 @@ def _unanswered(failed: Exception, where: str) -> errors.KeyturnError:
 
 
 def _down(error: VaultDown, where: str) -> errors.KeyturnError:
-    if any("sealed" in str(one) for one in error.errors or ()):
+    if any("sealed" in str(message) for message in error.errors or ()):
         return errors.VaultSealed(
             f"Vault {where} is sealed and serves no requests. Nothing was changed by this call."
             " Unseal it: vault operator unseal"

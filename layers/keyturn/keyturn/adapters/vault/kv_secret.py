@@ -50,8 +50,8 @@ class KvSecret:
         ]
         paths = list(dict.fromkeys(self._api(kind) for kind, _ in needed))
         with translate_errors(self._where, "update", "sys/capabilities-self"):
-            found = self._client().sys.get_capabilities(paths)
-        granted = {path: set(found.get(path) or ()) for path in paths}
+            answer = self._client().sys.get_capabilities(paths)
+        granted = {path: set(answer.get(path) or ()) for path in paths}
         missing = [
             f"`{capability}` {self._api(kind)}"
             for kind, capability in needed
@@ -67,13 +67,13 @@ class KvSecret:
         """The latest version. Raises VaultSecretNotFound, VaultVersionDeleted."""
         with translate_errors(self._where, "read", self._api("data")):
             try:
-                found = self._get()
+                data = self._get()
             except InvalidPath as error:
                 raise self._missing(error) from error
         return SecretVersion(
-            version=int(found["metadata"]["version"]),
+            version=int(data["metadata"]["version"]),
             key_field=self._field,
-            fields=found["data"],
+            fields=data["data"],
         )
 
     def write(self, kept: SecretVersion, value: str) -> None:
@@ -88,7 +88,7 @@ class KvSecret:
                     self._path, fields, cas=kept.version, mount_point=self._mount
                 )
             except InvalidRequest as error:
-                if not any("check-and-set" in str(one) for one in error.errors or ()):
+                if not any("check-and-set" in str(message) for message in error.errors or ()):
                     raise
                 raise errors.DeliveryConflict(
                     f"{self.name}: another writer changed it after version {kept.version}. Retrying"
@@ -97,15 +97,17 @@ class KvSecret:
     def versions(self) -> Sequence[VersionMetadata]:
         """Every version that the engine still has, the oldest first."""
         with translate_errors(self._where, "read", self._api("metadata")):
-            found = self._client().secrets.kv.v2.read_secret_metadata(
+            answer = self._client().secrets.kv.v2.read_secret_metadata(
                 self._path, mount_point=self._mount
             )
         return [
             VersionMetadata(
-                int(number), deleted=bool(one["deletion_time"]), destroyed=one["destroyed"]
+                int(number),
+                deleted=bool(metadata["deletion_time"]),
+                destroyed=metadata["destroyed"],
             )
-            for number, one in sorted(
-                found["data"]["versions"].items(), key=lambda item: int(item[0])
+            for number, metadata in sorted(
+                answer["data"]["versions"].items(), key=lambda item: int(item[0])
             )
         ]
 
@@ -113,10 +115,10 @@ class KvSecret:
         """The field in a version; None if it is not there, or the version is gone."""
         with translate_errors(self._where, "read", self._api("data")):
             try:
-                found = self._get(version)
+                data = self._get(version)
             except InvalidPath:
                 return None
-        return SecretVersion(version, self._field, found["data"]).value
+        return SecretVersion(version, self._field, data["data"]).value
 
     def destroy(self, versions: Sequence[int]) -> None:
         """Destroy versions: their content can neither be read nor restored afterwards."""
@@ -126,10 +128,10 @@ class KvSecret:
             )
 
     def _get(self, version: int | None = None) -> dict[str, Any]:
-        found = self._client().secrets.kv.v2.read_secret_version(
+        answer = self._client().secrets.kv.v2.read_secret_version(
             self._path, version, mount_point=self._mount, raise_on_deleted_version=True
         )
-        data: dict[str, Any] = found["data"]
+        data: dict[str, Any] = answer["data"]
         return data
 
     def _client(self) -> hvac.Client:
@@ -150,14 +152,14 @@ class KvSecret:
         """
         with translate_errors(self._where, "read", f"sys/internal/ui/mounts/{self._mount}"):
             try:
-                found = self._client().adapter.get(
+                answer = self._client().adapter.get(
                     f"/v1/sys/internal/ui/mounts/{self._mount}/{self._path}"
                 )["data"]
             except Forbidden:
                 self.read()
                 raise
-        options = found.get("options") or {}
-        if found.get("type") != "kv" or options.get("version") != "2":
+        options = answer.get("options") or {}
+        if answer.get("type") != "kv" or options.get("version") != "2":
             raise errors.VaultNotVersioned(
                 f"The mount {self._mount} in Vault {self._where} is not a KV version 2 engine, so a"
                 " concurrent write could be lost. Nothing was changed. Enable versions:"
@@ -173,7 +175,7 @@ class KvSecret:
                 " other fields are unknown. Nothing was written. Restore it (vault kv undelete),"
                 f" or write a version with all fields (vault kv put)."
             )
-        if any("no handler for route" in str(one) for one in error.errors or ()):
+        if any("no handler for route" in str(message) for message in error.errors or ()):
             return errors.VaultSecretNotFound(
                 f"Vault {self._where} has no mount at {self._mount}. Nothing was changed."
                 " Correct VaultPath or VaultNamespace."

@@ -112,13 +112,13 @@ class StoredCredentials:
             fields = json.loads(self._document())
         except ValueError:
             fields = None
-        found = [fields.get(name) for name in names] if isinstance(fields, dict) else [None]
-        if not all(isinstance(one, str) and one for one in found):
+        values = [fields.get(name) for name in names] if isinstance(fields, dict) else [None]
+        if not all(isinstance(value, str) and value for value in values):
             raise errors.VaultLoginRefused(
                 f"The secret {self._secret_arn} is not a JSON object with text fields"
                 f" {', '.join(names)}. Nothing was changed. Store them there."
             )
-        return [str(one) for one in found]
+        return [str(value) for value in values]
 
     def _document(self) -> str:
         missing = errors.VaultLoginRefused(
