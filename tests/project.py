@@ -78,15 +78,14 @@ def parsed(path: Path) -> ast.Module:
 
 
 @functools.cache
-def template() -> dict[str, Any]:
-    """The template with its short-form functions read."""
-    return read_template(ROOT / "template.yaml")
+def template(name: str = "template.yaml") -> dict[str, Any]:
+    """A template with its short-form functions read."""
+    return read_template(ROOT / name)
 
 
-@functools.cache
 def monitoring_template() -> dict[str, Any]:
     """The nested template of the alarms and the dashboard."""
-    return read_template(ROOT / "monitoring.yaml")
+    return template("monitoring.yaml")
 
 
 @functools.cache
@@ -155,6 +154,7 @@ class _Attributes(dict[str, Any]):
         return f"{self._name}.{attribute}"
 
 
+@functools.cache
 def stack(**own: str) -> dict[str, dict[str, Any]]:
     """The resources that the templates make of these parameters, every function resolved.
 
@@ -166,7 +166,7 @@ def stack(**own: str) -> dict[str, dict[str, Any]]:
     rules.check(source["Rules"], values)
     made = _resolved(source, values)
     for properties in [one["Properties"] for one in made.values() if one["Type"] == NESTED]:
-        nested = read_template(ROOT / properties["TemplateURL"])
+        nested = template(properties["TemplateURL"])
         given = {name: text(value) for name, value in properties["Parameters"].items()}
         assert given.keys() == nested["Parameters"].keys()
         made = {**made, **_resolved(nested, parameter_values(nested["Parameters"], given))}
@@ -212,6 +212,11 @@ def event(function: str) -> dict[str, Any]:
 
 def parameters() -> dict[str, str]:
     """A value for every parameter that has no default."""
+    return dict(_parameters())
+
+
+@functools.cache
+def _parameters() -> Mapping[str, str]:
     authority = CertificateAuthority("cluster").pem
     return {
         "InitialSessionKey": key.generate_key().base64,

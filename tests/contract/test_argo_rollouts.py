@@ -133,7 +133,7 @@ def rotation(cluster: ClusterUnderTest, namespace: str) -> Iterator[Rotation]:
 
 
 @pytest.mark.usefixtures("controller")
-def test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_update(
+def test_a_restart_is_done_when_every_pod_was_created_after_it(
     rotation: Rotation,
 ) -> None:
     rotation.start()
@@ -159,7 +159,7 @@ def test_a_restart_is_done_when_every_pod_was_created_after_it_and_starts_no_upd
 
 
 @pytest.mark.usefixtures("controller")
-def test_the_same_restart_again_patches_nothing_and_after_another_delivery_restarts_again(
+def test_a_restart_is_repeated_only_after_another_delivery(
     rotation: Rotation,
 ) -> None:
     rotation.start(replicas=1)
@@ -177,7 +177,7 @@ def test_the_same_restart_again_patches_nothing_and_after_another_delivery_resta
 
 
 @pytest.mark.usefixtures("controller")
-def test_a_restart_in_a_paused_canary_replaces_the_pods_of_both_versions_and_leaves_it_paused(
+def test_a_restart_in_a_paused_canary_replaces_all_pods_and_keeps_the_pause(
     rotation: Rotation,
 ) -> None:
     rotation.start(strategy=CANARY)

@@ -52,7 +52,7 @@ def test_a_ready_pod_answers_at_the_port_it_names(
     assert ready["status"]["podIP"] == "127.0.0.1"
 
 
-def test_a_missing_secret_and_a_missing_key_hold_the_container_until_they_are_there(
+def test_a_container_waits_for_a_missing_secret_or_key(
     cluster: ClusterUnderTest, namespace: str
 ) -> None:
     create(cluster, namespace, container(SHOW, env=FROM_SECRET))
@@ -126,7 +126,7 @@ def test_a_container_that_fails_is_started_again_with_pauses(
     assert "about to fail" in cluster.admin.log(namespace, "app", previous="true")
 
 
-def test_while_a_crashed_container_waits_its_log_is_that_of_the_crash_and_so_is_the_previous(
+def test_a_crashed_container_that_waits_shows_the_log_of_the_crash(
     cluster: ClusterUnderTest, namespace: str
 ) -> None:
     create(cluster, namespace, container("import os; print(os.getpid()); raise SystemExit(3)"))

@@ -212,7 +212,7 @@ def test_what_no_rotation_does_is_denied_to_every_function(
         assert "(403)" in site.denial(group, lambda one: one.api.request(method, where, [], {}))
 
 
-def test_a_reloader_that_searches_is_left_open_where_the_optional_rule_is_not_granted(
+def test_a_searching_reloader_is_unknown_without_the_optional_rule(
     narrowed: Site,
 ) -> None:
     matches = {"metadata": {"annotations": {"reloader.stakater.com/match": "true"}}}

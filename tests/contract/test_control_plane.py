@@ -101,7 +101,7 @@ def test_only_the_api_server_may_have_tokens_reviewed() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not os.environ.get(ASSETS), reason=NO_REAL_CLUSTER)
-def test_closing_a_cluster_ends_its_pods_and_its_control_plane_and_removes_its_folder(
+def test_closing_a_cluster_ends_all_its_processes_and_removes_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -21,7 +21,7 @@ def cluster(each_cluster: ClusterUnderTest) -> Iterator[ClusterUnderTest]:
         yield each_cluster
 
 
-def test_a_strategic_merge_patch_of_a_custom_object_is_a_415_and_changes_nothing(
+def test_a_strategic_merge_patch_of_a_custom_object_is_refused_with_415(
     cluster: ClusterUnderTest, namespace: str
 ) -> None:
     made = cluster.admin.create(WIDGETS, namespace, PLACED)
@@ -34,7 +34,7 @@ def test_a_strategic_merge_patch_of_a_custom_object_is_a_415_and_changes_nothing
     assert cluster.admin.get(WIDGETS, namespace, "one") == made
 
 
-def test_a_json_merge_patch_of_a_custom_object_replaces_its_lists_and_counts_a_generation(
+def test_a_json_merge_patch_of_a_custom_object_replaces_its_lists(
     cluster: ClusterUnderTest, namespace: str
 ) -> None:
     made = cluster.admin.create(WIDGETS, namespace, PLACED)

@@ -133,7 +133,7 @@ def test_a_state_whose_output_is_as_large_as_the_limit_goes_on(
 
 
 @pytest.mark.parametrize("kind", ["Pass", "Task", "Map"])
-def test_an_output_that_is_larger_ends_the_execution_and_no_catch_of_all_hears_it(
+def test_an_output_that_is_too_large_is_not_caught_by_states_all(
     kind: str, run: Callable[[States, Any], Ended]
 ) -> None:
     half = text_of(PAYLOAD_BYTES // 2)
@@ -287,7 +287,7 @@ NO_VALUE = (
          "OutputPath", "lambda:invoke", "ItemSelector", "Task in a Map", "Task in a Parallel",
          "Choice in a Map", "Choice in a Parallel"],
 )  # fmt: skip
-def test_a_path_that_matches_nothing_ends_the_execution_and_no_catch_of_all_hears_it(
+def test_a_path_that_matches_nothing_is_not_caught_by_states_all(
     state: dict[str, Any], says: str, run: Callable[[States, Any], Ended]
 ) -> None:
     states: States = {"Over": state}

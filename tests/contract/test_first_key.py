@@ -67,7 +67,7 @@ def kept(account: Account) -> str:
     return str(json.loads(found["SecretString"])[key.FIELD])
 
 
-def test_the_key_that_the_pods_read_is_kept_and_its_secret_is_named_in_the_file(
+def test_the_key_of_the_pods_is_kept_and_the_file_names_its_secret(
     account: Account, person: Person
 ) -> None:
     used = key.generate_key().base64

@@ -181,7 +181,7 @@ def report(adapters: Adapters) -> Report | str:
         return str(told)
 
 
-def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_without_its_line(
+def test_only_key_errors_of_new_pods_count_and_none_is_quoted(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     start(cluster, namespace)
@@ -197,7 +197,7 @@ def test_a_key_error_of_an_old_pod_is_not_ours_and_that_of_a_new_one_is_told_wit
     assert "stack trace" not in str(told)
 
 
-def test_a_key_error_of_a_pod_that_is_ready_and_has_not_crashed_is_counted_alone(
+def test_a_key_error_of_a_pod_that_is_ready_is_only_counted(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     start(cluster, namespace, container(SPEAKS))
@@ -215,7 +215,7 @@ def test_a_key_error_of_a_pod_that_is_ready_and_has_not_crashed_is_counted_alone
     assert seen.services == (PodCount("web", 1, 1, 1),)
 
 
-def test_what_a_visitor_wrote_into_the_log_of_a_pod_that_crashes_is_counted_alone(
+def test_what_a_visitor_wrote_into_the_log_of_a_crash_is_only_counted(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     start(cluster, namespace)

@@ -134,7 +134,7 @@ def is_ready(external_secret: Json) -> bool:
     return ready
 
 
-def test_the_operator_is_asked_once_and_again_only_where_its_sync_proves_nothing(
+def test_a_second_sync_is_requested_only_if_the_first_proves_nothing(
     delivered: Delivery, operator: SecretsOperator
 ) -> None:
     delivered.delivery.check_ready()
@@ -235,7 +235,7 @@ def test_the_operator_owns_the_secret_and_says_so(
     ],
     ids=["CreatedOnce", "no interval", "another Secret"],
 )
-def test_an_external_secret_that_would_never_bring_the_key_is_refused_unchanged(
+def test_an_external_secret_that_cannot_sync_the_key_is_refused(
     delivered: Delivery, spec: Json, named: str
 ) -> None:
     with synced(delivered, **spec):

@@ -129,7 +129,7 @@ def test_an_old_pod_that_still_ends_is_waited_for_though_kubectl_says_done(
     ],
     ids=["no image", "no Secret", "crashes"],
 )
-def test_a_new_pod_that_cannot_run_fails_the_rollout_at_once_and_the_old_one_serves_on(
+def test_a_new_pod_that_cannot_run_fails_the_rollout_at_once(
     rotation: Rotation, spoilt: Json, named: str
 ) -> None:
     rotation.start(replicas=1)
@@ -142,7 +142,7 @@ def test_a_new_pod_that_cannot_run_fails_the_rollout_at_once_and_the_old_one_ser
     assert serving in rotation.adapters.cluster.pods("web")
 
 
-def test_a_run_that_is_run_again_holds_nothing_against_pods_that_have_recovered(
+def test_a_retried_run_ignores_past_failures_of_pods_that_recovered(
     rotation: Rotation, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -161,7 +161,7 @@ def test_a_run_that_is_run_again_holds_nothing_against_pods_that_have_recovered(
     assert rotation.pods_after == {pod.name: pod.uid}
 
 
-def test_a_rollout_that_kubernetes_gives_all_the_time_is_overdue_at_our_own_deadline(
+def test_a_rollout_is_overdue_at_keyturns_own_deadline(
     rotation: Rotation,
 ) -> None:
     rotation.start(replicas=1, progressDeadlineSeconds=NO_DEADLINE)
@@ -227,7 +227,7 @@ def test_a_template_that_is_rolled_back_under_us_is_named(rotation: Rotation) ->
     [({"paused": True}, errors.ServicePaused), ({"replicas": 0}, errors.ServiceScaledToZero)],
     ids=["paused", "no replicas"],
 )
-def test_a_deployment_that_would_not_roll_out_is_refused_before_and_during_a_rollout(
+def test_a_deployment_that_cannot_roll_out_is_refused_at_any_time(
     rotation: Rotation, spec: Json, error: type[errors.Stop]
 ) -> None:
     rotation.start(replicas=1)
@@ -298,7 +298,7 @@ def test_a_pod_whose_labels_the_selector_does_not_match_any_more_is_not_seen(
     assert not [one for one in kept["metadata"].get("ownerReferences", []) if one["controller"]]
 
 
-def test_a_quota_that_leaves_no_room_for_a_new_pod_is_told_at_once_and_fails_before_any_deadline(
+def test_a_quota_without_room_for_a_new_pod_fails_before_any_deadline(
     cluster: ClusterUnderTest, namespace: str, rotation: Rotation
 ) -> None:
     rolling = {"maxSurge": 1, "maxUnavailable": 0}
@@ -407,7 +407,7 @@ def test_an_old_pod_that_came_back_with_the_new_key_is_old_all_the_same(
     assert old.name not in rotation.pods_after
 
 
-def test_pods_that_started_on_what_somebody_wrote_over_the_key_are_old_after_its_next_delivery(
+def test_pods_that_started_with_an_overwritten_key_are_old(
     cluster: ClusterUnderTest, namespace: str, rotation: Rotation
 ) -> None:
     """Their version is the same; the Secret that they read has been written since."""
@@ -430,7 +430,7 @@ def test_pods_that_started_on_what_somebody_wrote_over_the_key_are_old_after_its
     assert not rotation.restart()["restarted"]
 
 
-def test_what_is_delivered_has_a_revision_that_every_write_changes_and_no_dry_run_or_look(
+def test_the_revision_of_a_delivery_changes_with_every_write_alone(
     cluster: ClusterUnderTest, namespace: str, rotation: Rotation
 ) -> None:
     held = {"metadata": {"name": "session-key"}, "stringData": {FIELD: "first"}}

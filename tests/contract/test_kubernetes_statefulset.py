@@ -185,7 +185,7 @@ def test_the_same_restart_again_patches_nothing(
     assert read(cluster, namespace)["metadata"]["generation"] == generation
 
 
-def test_an_old_pod_that_was_scaled_away_and_will_not_go_keeps_a_restart_from_being_done(
+def test_a_restart_waits_for_an_old_pod_that_was_scaled_away(
     cluster: ClusterUnderTest, namespace: str, adapters: Adapters
 ) -> None:
     permit(cluster, namespace, STATEFUL_SETS, NAME, "get", "patch")
@@ -226,7 +226,7 @@ def test_a_stray_old_pod_that_nobody_owns_is_named_and_not_waited_for(
     ],
     ids=["OnDelete", "partition"],
 )
-def test_a_statefulset_that_would_keep_old_pods_is_refused_and_nothing_is_changed(
+def test_a_statefulset_that_would_keep_old_pods_is_refused_unchanged(
     cluster: ClusterUnderTest,
     namespace: str,
     adapters: Adapters,

@@ -394,7 +394,7 @@ def nested(folder: Path, topic: str) -> str:
     """)
 
 
-def test_a_nested_template_is_deployed_with_the_values_that_the_outer_one_gives(
+def test_a_nested_template_is_deployed_with_the_outer_ones_values(
     deployed: Deploy, cloud: Cloud, tmp_path: Path
 ) -> None:
     deployment = deployed(nested(tmp_path, "!Ref Topic"))

@@ -170,7 +170,7 @@ def test_the_environment_is_the_templates_and_lambdas_own_and_nothing_else(
     assert "HOME" not in variables
 
 
-def test_a_reserved_variable_a_missing_folder_too_many_bytes_and_a_taken_name_are_refused(
+def test_a_function_that_lambda_would_not_create_is_refused(
     functions: Functions, settings: FunctionSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="reserves AWS_REGION"):
@@ -222,7 +222,7 @@ def test_a_process_that_ends_is_an_exit_error(
     assert invocation.log_tail.endswith("Status: error\tError Type: Runtime.ExitError")
 
 
-def test_an_environment_killed_in_the_middle_is_an_exit_error_and_the_next_call_gets_another(
+def test_a_killed_environment_is_an_exit_error_and_is_replaced(
     functions: Functions, settings: FunctionSettings, tmp_path: Path
 ) -> None:
     functions.create(replace(settings, handler="app.hold"))

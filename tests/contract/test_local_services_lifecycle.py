@@ -97,7 +97,7 @@ def test_services_that_lose_redis_are_unhealthy_and_say_so_to_users(own_stack: S
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_told_to_end_serves_on_answers_what_is_in_flight_and_ends_well(
+def test_a_service_that_is_terminated_answers_requests_in_flight(
     own_stack: Stack, number: signal.Signals
 ) -> None:
     started = own_stack.running["auth_service"]

@@ -4,10 +4,10 @@ import base64
 import itertools
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import boto3
 import pytest
@@ -24,13 +24,12 @@ from keyturn.secret.exposure import MARKS_KEPT, Mark
 from keyturn.secret.finding_history import StartedRotation
 from keyturn.secret.staging_labels import AWSCURRENT, AWSPENDING
 from keyturn.secret.trigger import Schedule
-from local.cloud import Cloud
-from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import AwsError
 from tests.choice import cases
 from tests.conftest import NOON
-from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account, until
+from tests.contract.secrets_manager_account import REGION, Account, open_account, until
+from tests.contract.secrets_manager_endpoint import Front, open_endpoint
 from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -73,34 +72,10 @@ class RealBench:
         self.store: Store = SecretsManager(account.arn)
 
 
-class Front:
-    """Stands between the endpoint and the account of a test; may fail instead."""
-
-    def __init__(self) -> None:
-        self.account: Account | None = None
-        self.fault: AwsError | None = None
-        self.faulty = ""  # the one operation that fails; without a name, every one
-        self.requests: list[tuple[str, dict[str, Any]]] = []
-
-    def handle(self, operation: str, request: dict[str, Any], /) -> Mapping[str, Any]:
-        self.requests.append((operation, request))
-        if self.fault and self.faulty in {"", operation}:
-            raise self.fault
-        assert self.account
-        return self.account.manager.handle(operation, request)
-
-
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[tuple[Front, str]]:
-    front = Front()
-    with Processes() as processes:
-        functions = Functions(
-            processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {}
-        )
-        cloud = Cloud(functions, front, account=ACCOUNT, region=REGION)
-        yield front, cloud.endpoint
-        cloud.close()
-        functions.close()
+    with Processes() as processes, open_endpoint(processes) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
@@ -274,7 +249,7 @@ def test_marks_make_room_for_marks_but_not_those_of_versions_with_a_label(bench:
     assert bench.store.marks() == [marks[0], *marks[2:], newest]
 
 
-def test_a_rotation_is_refused_while_another_version_is_pending_and_nothing_changes(
+def test_a_rotation_is_refused_while_another_version_is_pending(
     bench: Bench,
 ) -> None:
     before = labels(bench)
@@ -392,7 +367,7 @@ ALWAYS = {*zip(CALLS, itertools.cycle(REFUSALS), strict=False)}
 
 
 @pytest.mark.parametrize("refused", cases(REFUSED, ALWAYS), ids=["-".join(one) for one in REFUSED])
-def test_what_aws_refuses_becomes_ours_with_the_actions_name_and_without_its_words(
+def test_an_error_of_aws_names_the_action_and_is_not_quoted(
     refused: tuple[str, str], real: RealBench, front: Front
 ) -> None:
     action, code = refused

@@ -54,7 +54,7 @@ def test_a_secret_without_a_value_has_no_version(account: Account) -> None:
     assert error.message.endswith("staging label: AWSCURRENT")
 
 
-def test_creating_a_secret_twice_is_refused_unless_token_and_value_are_the_same(
+def test_a_secret_is_created_twice_only_with_the_same_token_and_value(
     account: Account,
 ) -> None:
     # CreateSecret, ClientRequestToken: same token and values "the request is ignored".
@@ -103,7 +103,7 @@ def test_a_secret_is_deleted_after_its_recovery_window(account: Account) -> None
     assert account.refusal("DescribeSecret", SecretId="app").code == "ResourceNotFoundException"
 
 
-def test_of_a_marked_secret_versions_are_listed_and_hardly_anything_else_is_done(
+def test_few_calls_are_allowed_on_a_secret_marked_for_deletion(
     account: Account,
 ) -> None:
     # The service's model: of these operations, DescribeSecret and ListSecretVersionIds alone do

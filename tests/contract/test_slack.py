@@ -144,7 +144,7 @@ def test_a_message_is_posted_once_more_where_slack_could_not_take_it_at_once(
     assert first == second
 
 
-def test_a_workspace_that_says_nothing_is_not_waited_for_longer_than_the_time_allowed(
+def test_a_silent_workspace_is_given_up_at_the_timeout(
     monkeypatch: pytest.MonkeyPatch, post: Callable[..., None], workspace: Workspace
 ) -> None:
     monkeypatch.setattr(slack, "TRY_SECONDS", 0.05)

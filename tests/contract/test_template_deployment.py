@@ -14,7 +14,7 @@ from local.functions import Functions
 from local.processes import Processes
 from local.secrets_manager import SecretsManager
 from tests.project import ROOT, parameters
-from tests.shape.test_template_parameters import EVERYTHING
+from tests.template_parameters import EVERYTHING
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"  # not those of the end-to-end stack
 
@@ -52,7 +52,7 @@ def secrets(cloud: Cloud) -> list[str]:
     return [one["ARN"] for one in listed if "CertificateAuthorities" not in one["Name"]]
 
 
-def test_an_existing_secret_gets_the_schedule_and_the_policy_and_keeps_its_value(
+def test_an_existing_secret_gets_schedule_and_policy_and_keeps_its_value(
     cloud: Cloud, functions: Functions
 ) -> None:
     client = cloud.client("secretsmanager")

@@ -92,7 +92,7 @@ def test_a_server_that_closes_without_an_answer_is_unhealthy_and_asked_once(site
     assert [path for path, _ in site.asked] == ["/silent"]
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_longer_than_the_time_allowed(
+def test_a_silent_server_is_given_up_at_the_timeout(
     monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:
     monkeypatch.setattr(http, "SECONDS", 0.05)

@@ -41,7 +41,7 @@ def test_the_watch_sees_which_version_is_current_since_when_and_which_was(accoun
     assert seen.changed == START + TWO_DAYS
 
 
-def test_a_pending_version_without_a_value_is_as_old_as_the_secrets_last_change(
+def test_a_pending_version_without_a_value_has_the_date_of_the_last_change(
     account: Account,
 ) -> None:
     account.put("one")

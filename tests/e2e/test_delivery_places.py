@@ -162,7 +162,7 @@ def test_after_an_emergency_vault_no_longer_has_the_exposed_key(
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not os.environ.get(ASSETS), reason=NO_REAL_CLUSTER)
-def test_the_operator_brings_the_key_on_a_real_control_plane_or_the_demo_says_why_it_cannot(
+def test_the_operator_delivers_on_a_real_control_plane_or_the_demo_says_why(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with running_demo(tmp_path_factory.mktemp("real"), CLUSTER="real", **OPERATOR) as demo:

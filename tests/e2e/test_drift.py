@@ -5,7 +5,7 @@ from datetime import timedelta
 from keyturn.secret import key
 from local import returning_key
 from tests.e2e.site import Site
-from tests.e2e.test_watch_key import daily_look, frequent_look
+from tests.e2e.watch_looks import daily_look, frequent_look
 
 # The state machine that asks the functions of a rotation.
 
@@ -19,7 +19,7 @@ def settle(site: Site) -> None:
     site.stack.wait(lambda: len({*site.keys_in_use()}) == 1, "all pods run one key")
 
 
-def test_an_exposed_key_that_comes_back_is_critical_at_the_next_look_and_can_be_undone(
+def test_an_exposed_key_that_comes_back_is_reported_as_critical(
     site: Site,
 ) -> None:
     old = site.document()[key.FIELD]

@@ -34,7 +34,7 @@ EMERGENCIES = ("an image that cannot be pulled", "a key that is written over", "
 
 
 @pytest.mark.parametrize("cause", cases(PURGE_FAILURES, {"Redis that refuses"}))
-def test_a_purge_that_fails_leaves_the_new_key_and_its_command_completes_the_run(
+def test_a_failed_purge_leaves_the_new_key_and_its_command_completes_it(
     site: Site, cause: str
 ) -> None:
     failure, old_cookie = PURGE_FAILURES[cause], log_in_once(site.stack.urls[CONSOLE])
@@ -50,9 +50,7 @@ def test_a_purge_that_fails_leaves_the_new_key_and_its_command_completes_the_run
 
 
 @pytest.mark.parametrize("cause", cases(EMERGENCIES, {"a broken login"}))
-def test_an_emergency_that_fails_keeps_the_new_key_and_its_command_completes_it(
-    site: Site, cause: str
-) -> None:
+def test_a_failed_emergency_keeps_the_new_key_until_it_is_completed(site: Site, cause: str) -> None:
     failure, previous = FAILURES[cause], site.current()
     old_cookie = log_in_once(site.stack.urls[CONSOLE])
     rotation_id, ended = fail(site, failure, turns=False, **emergency_token())
@@ -102,7 +100,7 @@ def test_the_command_of_the_message_may_be_given_until_the_cause_is_mended(site:
 @pytest.mark.parametrize(
     "put_back", cases([False, True], {True}), ids=["stays", "put back by hand"]
 )
-def test_pods_that_started_with_another_key_do_not_outlive_the_command_of_the_message(
+def test_the_command_of_the_message_replaces_pods_with_another_key(
     site: Site, put_back: bool
 ) -> None:
     failure = FAILURES["a key that is written over"]
@@ -123,7 +121,7 @@ def test_pods_that_started_with_another_key_do_not_outlive_the_command_of_the_me
 
 
 @pytest.mark.exhaustive
-def test_a_run_that_is_run_again_restarts_nothing_where_nobody_has_written_the_key(
+def test_a_retried_run_restarts_nothing_if_the_key_was_not_overwritten(
     site: Site,
 ) -> None:
     rotation_id = site.rotate_to_end().output["rotationId"]

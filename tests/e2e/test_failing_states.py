@@ -14,7 +14,7 @@ from keyturn.secret import key
 from tests.choice import cases
 from tests.e2e.site import Site
 from tests.e2e.stories import MODES, misroute, route, tell
-from tests.e2e.test_watch_key import daily_look
+from tests.e2e.watch_looks import daily_look
 
 DENIED = "AccessDeniedException"
 FIRST_CALL = "DescribeSecret"  # every state looks at the labels first
@@ -69,7 +69,7 @@ def outcome_of(mode: str, state: str) -> str:
 
 
 @pytest.mark.parametrize(("mode", "state", "outcome"), list(runs()))
-def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_afterwards(
+def test_a_run_that_is_denied_ends_with_a_record_and_can_be_completed(
     module_site: Site, mode: str, state: str, outcome: str
 ) -> None:
     site = module_site
@@ -99,7 +99,7 @@ def test_a_run_that_is_denied_for_good_ends_with_a_record_and_is_completed_after
 
 
 @pytest.mark.parametrize("mode", cases(MODES, {"emergency"}))
-def test_a_run_whose_record_is_denied_has_done_its_work_and_says_that_it_is_not_recorded(
+def test_a_run_whose_record_is_denied_reports_that_it_is_not_recorded(
     module_site: Site, mode: str
 ) -> None:
     site = module_site

@@ -203,7 +203,7 @@ def test_an_emergency_ends_the_sessions_first_and_nobody_can_go_back(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["log-injection"])
-def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation_and_is_on_record(
+def test_what_a_visitor_writes_into_the_logs_does_not_stop_a_rotation(
     demos: dict[str, Demo], name: str
 ) -> None:
     demo = demos[name]

@@ -25,10 +25,10 @@ from tests.e2e import findings, outages
 from tests.e2e.call_faults import Fate, Fault
 from tests.e2e.interruptions import PREFLIGHT, Call
 from tests.e2e.key_forms import found, pieces_of
+from tests.e2e.rotation_calls import invoke
 from tests.e2e.site import Ended, Site
 from tests.e2e.stand import BYSTANDERS, Stand, running_stand
-from tests.e2e.test_refused_rotation import invoke
-from tests.e2e.test_watch_key import daily_look
+from tests.e2e.watch_looks import daily_look
 
 FULL = os.environ.get("KEYTURN_FULL_MATRIX") == "1"
 AWS_WRITES = {

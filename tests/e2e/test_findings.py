@@ -17,7 +17,7 @@ DELIVERIES = 50
 GIVEN_UP = {"abandoned", "failed"}  # a try that was under way ends as a failure
 
 
-def test_a_finding_delivered_fifty_times_out_of_order_from_both_accounts_rotates_once(
+def test_a_finding_delivered_fifty_times_from_two_accounts_rotates_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_invocation, "THROTTLED_RETRY_SECONDS", 0.05)
@@ -149,7 +149,7 @@ def test_a_lost_answer_of_the_rotation_and_a_second_delivery_end_in_one(site: Si
 
 
 @pytest.mark.exhaustive
-def test_a_lost_answer_after_the_label_was_taken_off_and_a_second_delivery_end_in_one(
+def test_a_lost_answer_and_a_second_delivery_lead_to_one_rotation(
     site: Site,
 ) -> None:
     before = set(findings.rotations(site))

@@ -98,7 +98,7 @@ def test_a_run_whose_name_was_taken_beforehand_is_started_under_the_next(site: S
 
 
 @pytest.mark.exhaustive
-def test_an_execution_with_the_runs_own_input_before_the_promotion_is_not_the_run(
+def test_an_execution_that_begins_before_the_promotion_is_not_the_run(
     site: Site,
 ) -> None:
     """Its input cannot be known: it names the key that is made by the rotation."""

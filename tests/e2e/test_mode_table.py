@@ -17,6 +17,7 @@ from local import console, triggers
 from local.cluster.resources import SECRETS
 from tests.choice import cases
 from tests.e2e import outages
+from tests.e2e.rotation_calls import invoke
 from tests.e2e.site import Site, running_site
 from tests.e2e.stories import (
     MODES,
@@ -29,7 +30,6 @@ from tests.e2e.stories import (
     route,
     tell,
 )
-from tests.e2e.test_refused_rotation import invoke
 
 # How it is started
 
@@ -60,7 +60,7 @@ def before_the_window() -> Iterator[Site]:
         yield site
 
 
-def test_a_bare_call_is_scheduled_where_the_parameter_says_so_and_the_window_starts_one_by_itself(
+def test_a_bare_call_is_scheduled_if_the_parameter_says_so(
     before_the_window: Site,
 ) -> None:
     site = before_the_window
@@ -78,7 +78,7 @@ def test_a_bare_call_is_scheduled_where_the_parameter_says_so_and_the_window_sta
 # What stops it
 
 
-def test_a_scheduled_rotation_stops_before_anything_changes_where_a_check_fails(site: Site) -> None:
+def test_a_scheduled_rotation_changes_nothing_if_a_check_fails(site: Site) -> None:
     site.add_sessions(SESSIONS)
     with outages.paused(site):
         before = site.snapshot()
@@ -122,7 +122,7 @@ def test_a_new_value_that_is_no_key_stops_either(site: Site, mode: str) -> None:
 # When sessions end, and the old version afterwards
 
 
-def test_a_scheduled_run_purges_after_the_last_old_pod_and_keeps_the_old_version(
+def test_a_scheduled_run_purges_once_and_keeps_the_old_version(
     site: Site,
 ) -> None:
     told = tell(site, planned)
@@ -133,7 +133,7 @@ def test_a_scheduled_run_purges_after_the_last_old_pod_and_keeps_the_old_version
     assert site.stack.labels()[told.previous] == ["AWSPREVIOUS"]
 
 
-def test_an_emergency_purges_before_and_after_and_nobody_goes_back_to_the_old_version(
+def test_an_emergency_purges_twice_and_rules_the_old_version_out(
     site: Site,
 ) -> None:
     later: list[int] = []
@@ -217,7 +217,7 @@ def test_a_scheduled_run_that_fails_for_good_restores_the_previous_key_once(
 
 
 @pytest.mark.parametrize("what", cases(BREAKS, {"rollout"}))
-def test_an_emergency_that_fails_for_good_keeps_the_new_key_and_ends_the_sessions(
+def test_an_emergency_that_fails_keeps_the_new_key_and_purges_sessions(
     site: Site, what: str
 ) -> None:
     broken = BREAKS[what]

@@ -84,7 +84,7 @@ def test_a_run_that_is_held_up_writes_no_key_over_the_one_that_came_since(site: 
     assert_on_top(site, token, site.end(token))
 
 
-def test_a_run_that_is_held_up_does_not_stamp_over_the_restart_of_the_one_that_came_since(
+def test_a_delayed_run_does_not_overwrite_the_stamp_of_a_later_one(
     site: Site,
 ) -> None:
     """It has seen its label and the Deployment, and patches when the emergency has restarted both.
@@ -113,7 +113,7 @@ def test_a_run_that_is_held_up_does_not_stamp_over_the_restart_of_the_one_that_c
 
 
 @pytest.mark.exhaustive
-def test_an_emergency_overtakes_a_scheduled_run_at_its_second_look_at_the_delivery(
+def test_an_emergency_overtakes_a_scheduled_run_during_the_delivery(
     site: Site,
 ) -> None:
     token = f"emergency-{uuid.uuid4()}"

@@ -18,12 +18,12 @@ from keyturn.secret.exposure import MARKS_KEPT, Mark
 from keyturn.secret.finding_history import StartedRotation
 from local.stack_parameters import cluster_groups
 from tests import cluster_roles
-from tests.contract.test_session_store_refusals import RIGHTS
 from tests.e2e import findings
 from tests.e2e.failures import FAILURES, fail
 from tests.e2e.rights import MACHINE, called, given, role_arn
 from tests.e2e.site import Site, running_site
 from tests.policies import Call, allows, covers, denies, rights, speaks_of, statements
+from tests.redis_rights import RIGHTS
 
 ROLES = cluster_roles.roles()
 
@@ -123,7 +123,7 @@ def fail_on_events(site: Site) -> None:
     site.stack.wait(kept, "both events are kept")
 
 
-def test_the_cluster_denied_nothing_and_each_function_asked_only_what_its_role_grants(
+def test_each_function_made_only_cluster_calls_that_its_role_grants(
     rotated: Site,
 ) -> None:
     assert rotated.interruptions.denied == []

@@ -10,10 +10,10 @@ from redis.exceptions import NoPermissionError
 from local.stack import SESSION_DATABASE
 from local.stack_parameters import REDIS_SECRET, REDIS_USER
 from local.users import can_open_page, log_in
-from tests.contract.test_session_store_refusals import RIGHTS
+from tests.e2e.function_output import PLACES, collect_output
 from tests.e2e.key_forms import found, pieces_of
 from tests.e2e.site import Ended, Site, running_site
-from tests.e2e.test_secrecy import PLACES, all_that_was_said
+from tests.redis_rights import RIGHTS
 
 # What a purge needs and the console does not: whoever does not log in may not purge.
 FORBIDDEN = ("-scan", "-unlink", "-eval")
@@ -66,7 +66,7 @@ def test_the_functions_that_look_at_sessions_logged_in(story: Story) -> None:
 def test_the_password_is_not_in_the(place: str, story: Story) -> None:
     pieces = pieces_of(password_of(story.site))
     assert found(pieces, json.dumps({"password": password_of(story.site)}))
-    said = all_that_was_said(story.site)[place]
+    said = collect_output(story.site)[place]
     assert len(said) > 100, "nothing was said there"
     assert found(pieces, said) == set()
 

@@ -3,13 +3,13 @@
 import base64
 import json
 import secrets
-from typing import Any
 
 import pytest
 
 from keyturn.secret import key
 from tests.e2e import outages
 from tests.e2e.outages import Outage, current_value, with_key
+from tests.e2e.rotation_calls import invoke
 from tests.e2e.site import Site
 
 
@@ -137,13 +137,3 @@ def test_a_version_that_is_not_pending_is_not_promoted(site: Site) -> None:
         assert answer["errorType"] == "RequestRefused"
         assert "is not pending" in answer["errorMessage"]
         assert site.snapshot(tolerant=True) == before
-
-
-def invoke(site: Site, event: dict[str, Any]) -> dict[str, Any]:
-    """Call the rotation function directly, as someone with lambda:InvokeFunction could."""
-    answer = site.stack.cloud.client("lambda").invoke(
-        FunctionName=site.stack.function_name("RotateSecretFunction"),
-        Payload=json.dumps(event).encode(),
-    )
-    result: dict[str, Any] = json.loads(answer["Payload"].read())
-    return result

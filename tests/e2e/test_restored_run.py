@@ -74,7 +74,7 @@ def rotate_by_the_command_of_the_message(site: Site, rotation_id: str) -> Ended:
     return site.end(token)
 
 
-def test_a_way_back_that_fails_too_says_so_and_what_is_current_is_carried_after(
+def test_a_rollback_that_fails_too_is_reported_and_can_be_completed(
     site: Site,
 ) -> None:
     failure = replace(FAILURES["an image that cannot be pulled"], lasts=True)

@@ -90,7 +90,7 @@ def test_the_kubernetes_secret_holds_the_new_key(story: Story) -> None:
     assert story.record["delivery"]["written"] is True
 
 
-def test_every_pod_is_new_the_record_counts_and_the_logs_name_those_before_and_after(
+def test_every_pod_is_new_counted_in_the_record_and_named_in_the_logs(
     story: Story,
 ) -> None:
     now = story.site.pods()

@@ -13,22 +13,12 @@ import secrets
 import pytest
 
 from keyturn.secret import key
-from local.stack import RECORD_BUCKET
 from tests.e2e import outages
 from tests.e2e.failures import emergency_token
+from tests.e2e.function_output import PLACES, collect_output
 from tests.e2e.key_forms import PIECE, found, pieces_of
 from tests.e2e.site import Site
 
-PLACES = (
-    "function logs",
-    "execution histories",
-    "records",
-    "messages",
-    "events",
-    "rotation reports",
-    "AWS calls",
-    "cluster calls",
-)
 MALFORMED = (
     outages.current_value(lambda: base64.b64encode(secrets.token_bytes(32)).decode()),
     outages.with_key(lambda: base64.b64encode(secrets.token_bytes(48)).decode()),
@@ -53,7 +43,7 @@ def spoken(module_site: Site) -> dict[str, str]:
     for outage in (outages.no_pod_behind_a_service, *MALFORMED):
         with outage(site):
             site.refuse_once()
-    return all_that_was_said(site)
+    return collect_output(site)
 
 
 @pytest.fixture(scope="module")
@@ -82,44 +72,6 @@ def test_a_key_shows_its_fingerprint_and_nothing_else() -> None:
     said = f"{made!r} {made} {key.new_document(made)!r}"
     assert found(pieces_of(made.base64), said) == set()
     assert made.fingerprint in said
-
-
-def all_that_was_said(site: Site) -> dict[str, str]:
-    """What left the functions since the stack was started, by where it was said."""
-    reports = [site.report(rotation_id) for rotation_id in site.rotations]
-    return {
-        "function logs": "\n".join(site.log),
-        "execution histories": _every_history(site),
-        "records": _every_record(site),
-        "messages": json.dumps(site.mailboxes.messages()),
-        "events": json.dumps(site.mailboxes.events()),
-        "rotation reports": repr(reports),
-        "AWS calls": repr(site.stack.cloud.api_calls),
-        "cluster calls": repr(site.stack.cluster.audit),
-    }
-
-
-def _every_history(site: Site) -> str:
-    client = site.stack.cloud.client("stepfunctions")
-    machine = site.stack.deployment.outputs["StateMachineArn"]
-    pages = client.get_paginator("list_executions").paginate(stateMachineArn=machine)
-    arns = [run["executionArn"] for page in pages for run in page["executions"]]
-    described = [client.describe_execution(executionArn=arn) for arn in arns]
-    histories = client.get_paginator("get_execution_history")
-    events = [
-        event
-        for arn in arns
-        for page in histories.paginate(executionArn=arn)
-        for event in page["events"]
-    ]
-    return repr((described, events))
-
-
-def _every_record(site: Site) -> str:
-    client = site.stack.cloud.client("s3")
-    listed = client.list_objects_v2(Bucket=RECORD_BUCKET)["Contents"]
-    bodies = [client.get_object(Bucket=RECORD_BUCKET, Key=one["Key"])["Body"] for one in listed]
-    return "\n".join(body.read().decode() for body in bodies)
 
 
 def _keys(site: Site) -> set[str]:

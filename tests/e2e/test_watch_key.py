@@ -1,35 +1,14 @@
 """What the watch does between two rotations, on the whole stack."""
 
-import json
 import uuid
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from keyturn.run.times import format_timestamp, now
 from keyturn.secret import exposure, key
 from tests.choice import cases
 from tests.e2e.site import Site
-
-
-def daily_look(site: Site, *, ahead: timedelta = timedelta()) -> list[dict[str, Any]]:
-    """What the daily rule does, now or some days ahead."""
-    return look(site, "Scheduled Event", ahead)
-
-
-def frequent_look(site: Site, ahead: timedelta = timedelta()) -> list[dict[str, Any]]:
-    """What the rule that comes every five minutes does."""
-    return look(site, "Frequent Look", ahead)
-
-
-def look(site: Site, kind: str, ahead: timedelta) -> list[dict[str, Any]]:
-    name = site.stack.function_name("WatchKeyFunction")
-    event = {"detail-type": kind, "time": format_timestamp(now() + ahead)}
-    answer = site.stack.functions.invoke(name, json.dumps(event).encode())
-    assert answer.function_error is None, answer.payload
-    found: list[dict[str, Any]] = json.loads(answer.payload)["found"]
-    return found
+from tests.e2e.watch_looks import daily_look, frequent_look
 
 
 def planned() -> str:
@@ -66,7 +45,7 @@ def test_a_key_whose_id_says_planned_leaves_the_way_back_open(site: Site) -> Non
     assert exposure.find_mark(marks(site), before) is None
 
 
-def test_a_value_that_no_service_can_use_is_turned_back_before_any_pod_meets_it(site: Site) -> None:
+def test_an_unusable_value_is_rolled_back_before_any_pod_reads_it(site: Site) -> None:
     before, delivered = site.current(), site.delivered()
     version = site.spoil_by_hand(ClientRequestToken=planned())
     ended = site.end(version)
@@ -86,7 +65,7 @@ def test_a_rotation_starts_its_own_run_though_the_watch_sees_its_label_move(site
     assert daily_look(site) == []
 
 
-def test_a_bare_rotation_that_could_not_start_its_run_is_carried_as_the_emergency_it_was(
+def test_a_bare_rotation_whose_run_did_not_start_becomes_an_emergency(
     site: Site,
 ) -> None:
     """Within minutes, and not by the rotation's own retry: of that there may be none."""
@@ -119,7 +98,7 @@ def test_a_run_that_was_stopped_is_told_by_the_next_frequent_look(site: Site) ->
     assert frequent_look(site) == []
 
 
-def test_a_run_that_was_stopped_is_told_upon_its_end_without_a_look_of_the_schedule(
+def test_the_end_of_a_stopped_run_is_reported_without_a_scheduled_look(
     site: Site,
 ) -> None:
     version = site.lose_a_run()
@@ -146,7 +125,7 @@ def test_a_secret_that_is_marked_for_deletion_is_told_with_the_way_out(site: Sit
 
 
 @pytest.mark.parametrize("mode", cases(["scheduled", "emergency"], {"emergency"}))
-def test_a_run_that_meets_the_mark_says_so_and_is_run_again_once_it_is_restored(
+def test_a_run_on_a_secret_marked_for_deletion_is_retried_once_restored(
     site: Site, mode: str
 ) -> None:
     client, arn = site.stack.cloud.client("secretsmanager"), site.stack.secret_arn

@@ -7,6 +7,7 @@ import pytest
 
 from keyturn.monitoring import key_health, watch_trigger
 from tests import monitoring
+from tests.every_case import every_case
 from tests.project import (
     ROOT,
     document,
@@ -61,7 +62,7 @@ BETWEEN_LOOKS = {
     "RotationStuckAlarm",
     "EventsUndeliveredAlarm",
 }
-EVERY = pytest.mark.parametrize("name", list(ALARMS))
+EVERY = every_case("name", list(ALARMS))
 
 
 def slug(heading: str) -> str:
@@ -131,7 +132,7 @@ def test_every_heading_is_that_of_one_alarm() -> None:
 
 
 @EVERY
-def test_the_first_command_is_the_same_in_the_description_and_under_the_heading(name: str) -> None:
+def test_description_and_heading_begin_with_the_same_command(name: str) -> None:
     command = description(name).partition(" First: ")[2]
     assert command.startswith("aws ")
     for reference, place in PLACES.items():
@@ -155,7 +156,7 @@ def test_an_alarm_tells_the_topic_and_what_lasts_tells_its_end_too(name: str) ->
 
 
 @EVERY
-def test_missing_data_is_bad_for_silence_alone_and_says_nothing_between_two_looks(
+def test_missing_data_is_breaching_for_the_alarm_of_silence_alone(
     name: str,
 ) -> None:
     expected = "ignore" if name in BETWEEN_LOOKS else "notBreaching"
@@ -173,7 +174,7 @@ def test_an_alarm_looks_no_further_back_than_cloudwatch_does(name: str) -> None:
 
 
 @EVERY
-def test_an_expression_has_one_answer_and_no_more_metrics_than_an_alarm_may_have(name: str) -> None:
+def test_an_expression_has_one_result_and_no_more_metrics_than_allowed(name: str) -> None:
     metrics = ALARMS[name].get("Metrics")
     if metrics:
         assert [query["Expression"] for query in metrics if query.get("ReturnData", True)] == [
@@ -245,9 +246,7 @@ def of_the_state_machines() -> set[str]:
     }
 
 
-def test_every_function_that_no_state_machine_stands_behind_is_watched_for_throttled_calls() -> (
-    None
-):
+def test_functions_outside_the_state_machine_have_an_alarm_for_throttles() -> None:
     watched = {
         value
         for _, _, dimensions in monitoring.watched_by(ALARMS["FunctionsThrottledAlarm"])
@@ -258,7 +257,7 @@ def test_every_function_that_no_state_machine_stands_behind_is_watched_for_throt
     assert reserved <= watched
 
 
-def test_every_function_that_no_state_machine_stands_behind_is_watched_for_errors() -> None:
+def test_functions_outside_the_state_machine_have_an_alarm_for_errors() -> None:
     watched = {
         value
         for alarm in ALARMS.values()

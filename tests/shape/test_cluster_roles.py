@@ -23,7 +23,7 @@ def pairs() -> dict[str, str]:
     return {one[1]: one[2] for one in found if one}
 
 
-def test_every_function_that_is_told_of_the_api_server_has_a_group_with_its_name() -> None:
+def test_every_function_that_knows_the_api_server_has_its_own_group() -> None:
     calling = {name for name in FUNCTIONS if "CLUSTER_ENDPOINT" in environment(name)}
     named = {
         logical_id(name).removesuffix("Function"): f"keyturn-{name.replace('_', '-')}"

@@ -8,6 +8,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from tests.every_case import every_case
 from tests.project import DOCUMENTS, ROOT, document
 
 # The CLI's own options: https://docs.aws.amazon.com/cli/latest/reference/
@@ -48,7 +49,7 @@ def session() -> botocore.session.Session:
     return botocore.session.get_session()
 
 
-@pytest.mark.parametrize("command", FOUND, ids=lambda one: f"{one.service}-{one.operation}")
+@every_case("command", FOUND)
 def test_a_command_is_one_that_the_cli_knows(
     command: Command, session: botocore.session.Session
 ) -> None:

@@ -109,7 +109,7 @@ def of_ours(metrics: Iterator[monitoring.Measured]) -> set[emf.Metric]:
     return {(name, dimensions) for namespace, name, dimensions in metrics if namespace == NAMESPACE}
 
 
-def test_every_metric_that_is_shown_is_measured_and_every_one_measured_is_shown(
+def test_the_dashboard_shows_every_metric_that_is_measured_and_no_other(
     measured: set[emf.Metric],
 ) -> None:
     assert of_ours(monitoring.shown_by(BODY)) == measured

@@ -13,8 +13,8 @@ from deployment import check
 from local.deployment import DeploymentError
 from local.deployment.parameters import parameter_values
 from tests.project import ROOT, parameters, template
-from tests.shape.test_samconfig import CONFIG, ENVIRONMENTS
-from tests.shape.test_template_parameters import SECRET
+from tests.samconfig import CONFIG, ENVIRONMENTS
+from tests.template_parameters import SECRET
 
 PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
 REQUIRED = {name for name, one in PARAMETERS.items() if "Default" not in one}
@@ -25,6 +25,12 @@ import json, sys
 from samcli.cli.types import CfnParameterOverridesType
 print(json.dumps(CfnParameterOverridesType().convert(sys.argv[1], None, None)))
 """
+
+
+@pytest.fixture(autouse=True)
+def template_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing takes most of the time of a check."""
+    monkeypatch.setattr(check, "read_template", lambda path: template(str(path.relative_to(ROOT))))
 
 
 def path_of(environment: str) -> Path:
@@ -74,7 +80,7 @@ def test_the_environments_are_asked_the_same_and_one_explains_it() -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_a_file_that_is_not_filled_in_is_refused_with_every_line_that_is_missing(
+def test_an_incomplete_file_is_refused_with_every_missing_line(
     environment: str,
 ) -> None:
     found = " ".join(check.problems(path_of(environment)))

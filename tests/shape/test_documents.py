@@ -33,9 +33,14 @@ def test_every_file_that_a_document_names_exists() -> None:
 
 
 def test_every_heading_that_a_document_links_to_exists() -> None:
-    for path in DOCUMENTS:
-        for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document(path)):
-            assert anchor in slugs(path.parent / name if name else path), f"{path}: {name}#{anchor}"
+    links = [
+        (path, name, anchor)
+        for path in DOCUMENTS
+        for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document(path))
+    ]
+    assert links
+    for path, name, anchor in links:
+        assert anchor in slugs(path.parent / name if name else path), f"{path}: {name}#{anchor}"
 
 
 def test_every_threat_is_there_and_names_what_holds_it() -> None:

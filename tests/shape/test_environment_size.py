@@ -15,6 +15,7 @@ from local.deployment import DeploymentError
 from local.deployment.intrinsics import Scope, conditions, references, resolve
 from local.deployment.parameters import parameter_values, text
 from local.functions import ENVIRONMENT_BYTES, environment_bytes
+from tests.every_case import every_case
 from tests.project import FUNCTIONS, functions, logical_id, parameters, template, variables_of
 
 BUDGET = 3500
@@ -111,7 +112,7 @@ def worst(**own: str) -> dict[str, Any]:
     return {**parameter_values(PARAMETERS, {**parameters(), **longs, **own}), **PSEUDO}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@every_case("function", FUNCTIONS)
 def test_everything_on_and_as_long_as_it_may_be_stays_below_the_budget(function: str) -> None:
     assert measured(function, worst()) < BUDGET < ENVIRONMENT_BYTES
     assert measured(function, worst(ExistingSecretArn="")) < BUDGET

@@ -3,7 +3,9 @@
 import ast
 import builtins
 import re
-from collections import Counter
+from collections.abc import Callable
+
+import pytest
 
 from keyturn import errors
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT, parsed
@@ -11,6 +13,7 @@ from tests.vocabulary import retry_me, stop
 
 CONCRETE = [*retry_me(), *stop()]
 SOURCES = [*PACKAGE.rglob("*.py"), *FUNCTION_FILES]
+ASK_FOR_A_CLASS = {"isinstance", "issubclass", "contextlib.suppress"}
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 
@@ -23,15 +26,20 @@ def defined() -> set[str]:
     }
 
 
-def caught() -> list[str]:
-    """The errors that an `except` names, each as often as it is named."""
-    return [
-        name
-        for path in SOURCES
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ExceptHandler) and node.type
-        for name in named(node.type)
-    ]
+def raised(tree: ast.AST) -> list[str]:
+    """The errors that a piece of code raises, constructs, returns or hands to a function.
+
+    One that it only catches, compares or puts into a list to be caught is not among them.
+    """
+    given: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and node.exc:
+            given.append(node.exc)
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Attribute):
+            given.append(node.value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) not in ASK_FOR_A_CLASS:
+            given += [one for one in (node.func, *node.args) if isinstance(one, ast.Attribute)]
+    return [name for one in given for name in named(one)]
 
 
 def named(tree: ast.AST) -> list[str]:
@@ -43,6 +51,10 @@ def named(tree: ast.AST) -> list[str]:
         and isinstance(node.value, ast.Name)
         and node.value.id == "errors"
     ]
+
+
+def of_the_sources(find: Callable[[ast.AST], list[str]]) -> set[str]:
+    return {name for path in SOURCES for name in find(parsed(path))}
 
 
 def test_an_error_says_what_it_means() -> None:
@@ -73,10 +85,25 @@ def test_no_error_has_the_name_of_a_builtin_or_of_the_platforms() -> None:
 
 
 def test_every_error_is_raised_somewhere_and_no_other_is() -> None:
-    everywhere = Counter(name for path in SOURCES for name in named(parsed(path)))
-    raised = {*(everywhere - Counter(caught()))}
-    assert {error.__name__ for error in CONCRETE} <= raised
-    assert {*everywhere} <= defined()
+    assert {error.__name__ for error in CONCRETE} - of_the_sources(raised) == set()
+    assert of_the_sources(named) - defined() == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("raise errors.LoginBroken('x') from error", ["LoginBroken"]),
+        ("fail(errors.LoginBroken)", ["LoginBroken"]),
+        ("return errors.LoginBroken", ["LoginBroken"]),
+        ("try: pass\nexcept (errors.LoginBroken, OSError): raise", []),
+        ("isinstance(error, errors.LoginBroken)", []),
+        ("with contextlib.suppress(errors.LoginBroken): pass", []),
+        ("kind is errors.LoginBroken", []),
+        ("CAUGHT = (errors.LoginBroken, errors.RolloutFailed)", []),
+    ],
+)
+def test_an_error_that_is_only_caught_is_not_raised(code: str, found: list[str]) -> None:
+    assert [*dict.fromkeys(raised(ast.parse(code)))] == found
 
 
 def test_every_error_is_explained_to_operators_and_no_other_is() -> None:

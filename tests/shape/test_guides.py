@@ -15,6 +15,7 @@ from keyturn.rollout import pod_annotations
 from tests.policies import listed
 from tests.project import (
     DOCUMENTS,
+    PACKAGE,
     ROOT,
     document,
     functions,
@@ -106,14 +107,15 @@ def test_a_command_that_elasticache_refuses_has_its_form_for_elasticache() -> No
 
 
 def test_no_message_names_a_command_that_elasticache_refuses() -> None:
-    for path in (ROOT / "layers").rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         assert not REFUSED.search(path.read_text(encoding="utf-8")), path
 
 
 def test_a_user_that_is_made_by_a_command_is_saved() -> None:
-    for path, section in passages():
-        if re.search(r"ACL (SETUSER|DELUSER)", section):
-            assert "ACL SAVE" in section, path
+    changes = [(path, text) for path, text in passages() if re.search("ACL (SET|DEL)USER", text)]
+    assert changes
+    for path, section in changes:
+        assert "ACL SAVE" in section, path
 
 
 def test_the_user_has_the_same_rights_in_every_form() -> None:

@@ -1,14 +1,18 @@
 """Who imports what; the layers themselves are contracts of import-linter in pyproject.toml."""
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.every_case import every_case
 from tests.project import FUNCTION_FILES, PACKAGE, ROOT, parsed
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = ROOT / "tests"
+IMPORT_OF_A_TEST = re.compile(r"(?m)^\s*(?:from|import) tests\b.*\btest_\w+")
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -64,3 +68,24 @@ def test_adapters_are_imported_where_they_are_wired_and_by_each_other_alone() ->
         if any(module.startswith("keyturn.adapters") for module in imported(path))
     }
     assert users == {"adapters", "wiring.py"}
+
+
+def test_no_test_module_is_imported() -> None:
+    """Read as text: to parse all tests takes seconds."""
+    modules = {path: path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
+    assert any("from tests.project import" in text for text in modules.values())
+    importers = {path.name for path, text in modules.items() if IMPORT_OF_A_TEST.search(text)}
+    assert importers == set()
+
+
+@every_case(
+    "line",
+    [
+        "from tests.unit.run.test_run import LEDGER",
+        "    from tests.shape import test_names",
+        "import tests.shape.test_names as names",
+    ],
+)
+def test_an_import_of_a_test_module_is_recognised(line: str) -> None:
+    assert IMPORT_OF_A_TEST.search(f"import re\n{line}\n")
+    assert not IMPORT_OF_A_TEST.search(line.replace("test_", ""))

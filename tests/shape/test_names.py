@@ -1,6 +1,7 @@
 """One name everywhere: state, function, file, good input and log line; and small files."""
 
 import ast
+import re
 from pathlib import Path
 
 from keyturn.run import ledger
@@ -9,6 +10,7 @@ from tests.project import (
     FUNCTION_FILES,
     FUNCTIONS,
     PACKAGE,
+    ROOT,
     functions,
     logical_id,
     parsed,
@@ -127,3 +129,14 @@ def test_no_function_is_longer_than_forty_lines() -> None:
         and (node.end_lineno or 0) - node.lineno >= 40
     ]
     assert longer == []
+
+
+def test_the_name_of_a_test_is_a_short_sentence() -> None:
+    files = (ROOT / "tests").rglob("test_*.py")
+    names = [
+        name
+        for path in files
+        for name in re.findall(r"(?m)^ *def test_(\w+)", path.read_text(encoding="utf-8"))
+    ]
+    assert names
+    assert [name for name in names if len(name) >= 70] == []

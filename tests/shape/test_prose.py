@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
-
-from tests.project import DOCUMENTS, FUNCTION_FILES, PACKAGE, ROOT, document
+from tests.every_case import every_case
+from tests.project import DOCUMENTS, FUNCTION_FILES, PACKAGE, document
 
 EVERYWHERE = {
     r"speaks? up": "alerts, fails",
@@ -58,12 +57,12 @@ def texts(module: str) -> str:
     return "\n\n".join(value for value in constants if isinstance(value, str))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@every_case("path", PAGES)
 def test_a_document_has_none_of_the_phrases(path: Path) -> None:
     assert [*phrases_in(without_code_blocks(document(path)), IN_DOCUMENTS)] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@every_case("path", MODULES)
 def test_a_module_of_the_product_has_none_of_the_phrases(path: Path) -> None:
     assert [*phrases_in(texts(path.read_text(encoding="utf-8")), EVERYWHERE)] == []
 

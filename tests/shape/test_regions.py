@@ -16,7 +16,7 @@ from local.cluster import eks_tokens
 from local.deployment.parameters import parameter_values
 from tests.conftest import ARN
 from tests.project import ROOT, environment, event, template
-from tests.shape.test_template_parameters import FORMS, ROLE
+from tests.template_parameters import FORMS, ROLE
 
 SESSION = botocore.session.get_session()
 REGIONS = {

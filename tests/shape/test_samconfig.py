@@ -1,14 +1,11 @@
 """`samconfig.toml`: three environments that deploy what was built, each under a name of its own."""
 
 import json
-import tomllib
 
 import pytest
 
-from tests.project import ROOT, template
-
-CONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
-ENVIRONMENTS = ["default", "staging", "prod"]
+from tests.project import template
+from tests.samconfig import CONFIG, ENVIRONMENTS
 
 
 def test_there_are_three_environments_and_no_two_share_a_stack() -> None:

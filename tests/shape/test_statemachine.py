@@ -8,6 +8,7 @@ import botocore.session
 import pytest
 
 from keyturn.run import ledger
+from tests.every_case import every_case
 from tests.project import ROOT, State, snake_case, state_machine, states
 from tests.vocabulary import retry_me
 
@@ -87,7 +88,7 @@ def passing() -> set[str]:
     return {f"Lambda.{name}" for name in (modelled - PERMANENT) | OF_STEP_FUNCTIONS}
 
 
-@pytest.mark.parametrize("state", TASKS, ids=named)
+@every_case("state", TASKS)
 def test_a_task_retries_keyturns_errors_lambdas_own_and_calls_that_were_lost(state: State) -> None:
     errors, invoke, lost = (set(retry["ErrorEquals"]) for retry in state.body["Retry"])
     assert errors == RETRY_ME
@@ -104,14 +105,14 @@ def longest_pause(retry: dict[str, Any]) -> float:
     return float(sum(min(pause, retry["MaxDelaySeconds"]) for pause in pauses))
 
 
-@pytest.mark.parametrize("state", TASKS, ids=named)
+@every_case("state", TASKS)
 def test_a_function_that_has_been_idle_in_its_vpc_for_weeks_is_waited_for(state: State) -> None:
     """Some minutes; before the restart of an emergency, which must not wait, some seconds."""
     waited = longest_pause(state.body["Retry"][1])
     assert (5 <= waited <= 20) if state.name == "PurgeBeforeRestart" else (180 <= waited <= 420)
 
 
-@pytest.mark.parametrize("state", TASKS, ids=named)
+@every_case("state", TASKS)
 def test_a_retry_is_spread_and_bounded(state: State) -> None:
     for retry in state.body["Retry"]:
         assert retry["JitterStrategy"] == "FULL"
@@ -120,7 +121,7 @@ def test_a_retry_is_spread_and_bounded(state: State) -> None:
         assert retry["IntervalSeconds"] < retry["MaxDelaySeconds"] <= 60
 
 
-@pytest.mark.parametrize("state", TASKS, ids=named)
+@every_case("state", TASKS)
 def test_every_error_of_a_task_is_caught_and_kept(state: State) -> None:
     *overtaken, last = caught(state)
     assert last["ErrorEquals"] == ["States.ALL"]
@@ -153,7 +154,7 @@ def test_every_state_can_be_reached_and_every_path_ends(machine: dict[str, Any])
         assert "End" not in state.body
 
 
-@pytest.mark.parametrize("state", STATES, ids=named)
+@every_case("state", STATES)
 def test_a_state_says_what_it_is_for(state: State) -> None:
     assert state.body["Comment"].endswith(".")
 
@@ -205,9 +206,7 @@ def test_in_an_emergency_alone_the_sessions_end_before_the_restart_too() -> None
     assert answer("PurgeBeforeRestartDone", purge_before_restart__finished=True) == "MarkExposed"
 
 
-def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no_other_run() -> (
-    None
-):
+def test_only_an_emergency_marks_what_it_replaced_after_its_first_purge() -> None:
     """The rotation that started the run is over by then, and the lockout is not delayed by it."""
     before = [state.name for state in STATES if "MarkExposed" in successors(state)]
     assert before == ["PurgeBeforeRestart", "PurgeBeforeRestartDone"]
@@ -220,7 +219,7 @@ def test_every_emergency_rules_out_what_it_replaced_after_the_first_purge_and_no
     }
 
 
-def test_exposed_versions_are_destroyed_after_the_proof_of_an_emergency_and_never_else() -> None:
+def test_exposed_versions_are_destroyed_only_after_a_validated_emergency() -> None:
     assert answer("NeedsVaultCleanup", rotation__mode="emergency") == "FinishRotation"
     for mode, destroys, onward in (
         ("emergency", True, "DestroyExposedVersions"),
@@ -301,7 +300,7 @@ def test_no_service_is_restarted_before_the_key_was_read_back() -> None:
     assert before == ["KeyDelivered"]
 
 
-def test_no_session_is_ended_before_the_key_was_read_back_again_after_the_restarts() -> None:
+def test_sessions_are_purged_only_after_the_delivery_was_confirmed_again() -> None:
     states_around = {state.name: state for state in STATES}
     assert states_around["RestartServices"].body["Next"] == "ConfirmDelivery"
     assert states_around["ConfirmDelivery"].body["Next"] == "PurgeSessions"
@@ -348,7 +347,7 @@ def entries_written() -> set[str]:
     return written
 
 
-@pytest.mark.parametrize("state", STATES, ids=named)
+@every_case("state", STATES)
 def test_a_state_reads_only_what_another_has_written(state: State) -> None:
     read = {path.removeprefix("$").lstrip(".").split(".")[0] for path in paths_of(state.body)}
     assert read - {""} <= entries_written()
@@ -395,7 +394,7 @@ def test_nothing_before_the_delivery_can_end_or_hold_up_an_emergency() -> None:
     ]
 
 
-def test_a_service_that_is_not_restarted_does_not_stop_the_others_in_an_emergency() -> None:
+def test_in_an_emergency_one_failed_restart_does_not_stop_the_others() -> None:
     urgent = {"rotation__mode": "emergency"}
     assert answer("AfterServiceFailure", **urgent, failure__Error="RolloutFailed") == (
         "ServiceNotRestarted"
@@ -405,7 +404,7 @@ def test_a_service_that_is_not_restarted_does_not_stop_the_others_in_an_emergenc
     assert answer("AfterServiceFailure", **scheduled) == "RestartFailed"
 
 
-@pytest.mark.parametrize("state", STATES, ids=named)
+@every_case("state", STATES)
 def test_a_state_hands_on_entries_of_the_ledger_and_has_no_value_of_its_own(state: State) -> None:
     """So what the functions do not return, and the input does not hold, the history cannot show."""
     if state.name in {"TakeRotation", "AnnounceEmergency"}:
@@ -420,7 +419,7 @@ def test_a_state_hands_on_entries_of_the_ledger_and_has_no_value_of_its_own(stat
     assert not {"ResultSelector", "Credentials", "ItemReader", "ResultWriter"} & state.body.keys()
 
 
-@pytest.mark.parametrize("state", TASKS, ids=named)
+@every_case("state", TASKS)
 def test_a_task_calls_a_function_itself_and_waits_for_it(state: State) -> None:
     """No optimised integration: the machine's role needs to invoke functions and nothing else."""
     assert state.body["Resource"] == f"${{{state.function}FunctionArn}}"

@@ -82,9 +82,7 @@ def test_the_key_is_watched_at_the_same_time_every_day_and_when_it_moves() -> No
     assert template()["Parameters"]["RotationNoticeHours"]["MinValue"] == 24
 
 
-def test_what_must_not_wait_is_looked_for_every_few_minutes_and_never_beside_the_daily_look() -> (
-    None
-):
+def test_the_frequent_look_never_runs_beside_the_daily_one() -> None:
     rule = rules()["FrequentWatchRule"]
     minutes = re.fullmatch(r"cron\((\d)/(\d) \* \* \* \? \*\)", rule["ScheduleExpression"])
     assert minutes

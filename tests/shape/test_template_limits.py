@@ -9,6 +9,7 @@ from keyturn.adapters.redis import connection as redis_connection
 from keyturn.adapters.vault import connection as vault_connection
 from keyturn.sessions.store import SLICE_SECONDS
 from keyturn.validation.pod_logs import CRASH_LOG_SECONDS, READ_SECONDS
+from tests.every_case import every_case
 from tests.project import (
     FUNCTIONS,
     ROOT,
@@ -26,7 +27,7 @@ RESERVED = {"RotateSecretFunction": 10, "RespondToFindingFunction": 5}
 ROTATION_CONCURRENCY = 10
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@every_case("function", FUNCTIONS)
 def test_a_function_says_what_it_does_and_has_every_limit(function: str) -> None:
     properties = functions()[logical_id(function)]
     assert properties["Description"].endswith(".")
@@ -105,11 +106,11 @@ def test_a_call_that_hangs_ends_before_the_function_that_makes_it(seconds: float
     assert 0 < seconds < min(properties["Timeout"] for properties in functions().values())
 
 
-def test_all_channels_together_are_told_within_ten_seconds_even_if_none_of_them_answers() -> None:
+def test_all_notifications_together_take_ten_seconds_at_most() -> None:
     assert max(notifications.SECONDS, slack.SECRET_SECONDS + slack.SECONDS) <= 10
 
 
-def test_a_function_ends_just_before_its_task_and_every_task_before_the_machine() -> None:
+def test_a_function_times_out_before_its_task_and_a_task_before_the_run() -> None:
     for state in states(state_machine()):
         if state.is_task:
             function = functions()[f"{state.function}Function"]["Timeout"]
@@ -125,12 +126,12 @@ def test_reading_logs_leaves_time_for_the_last_of_them(function: str, seconds: f
     assert seconds + api.SECONDS < functions()[logical_id(function)]["Timeout"]
 
 
-def test_a_slice_of_the_purge_leaves_time_for_its_last_page_the_last_look_and_the_label() -> None:
+def test_a_slice_of_the_purge_leaves_time_to_finish_its_last_page() -> None:
     last = 2 * redis_connection.SECONDS + client.SECONDS
     assert SLICE_SECONDS + last < functions()["PurgeSessionsFunction"]["Timeout"]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@every_case("function", FUNCTIONS)
 def test_a_function_is_built_by_a_recipe_that_needs_no_runtime(function: str) -> None:
     resource = template()["Resources"][logical_id(function)]
     assert resource["Metadata"]["BuildMethod"] == "makefile"

@@ -7,40 +7,26 @@ from typing import Any
 
 import pytest
 
-from keyturn.secret import key
 from local.deployment import DeploymentError
 from local.deployment.parameters import parameter_values
+from tests.every_case import every_case
 from tests.project import FUNCTIONS, environment, logical_id, monitoring_template, stack, template
+from tests.template_parameters import (
+    EVERYTHING,
+    EXISTING,
+    FORMS,
+    IAM_LOGIN,
+    KMS_KEY,
+    OPERATOR,
+    PASSWORD,
+    ROLE,
+    SECRET,
+    VAULT,
+    VPC,
+)
 
 PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
 CONSOLE = template()["Metadata"]["AWS::CloudFormation::Interface"]
-KMS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-4111-8111-111111111111"
-SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:console/session-key-AbCdEf"
-ROLE = "arn:aws:iam::123456789012:role/external-secrets"
-BOUNDARY = "arn:aws:iam::123456789012:policy/platform/boundary"
-EXISTING = {"InitialSessionKey": "", "ExistingSecretArn": SECRET}
-PASSWORD = {"RedisPasswordSecret": SECRET}
-IAM_LOGIN = {"RedisIamUser": "sessions/keyturn"}
-OPERATOR = {"DeliveryMode": "external-secrets", "SyncResource": "session-key"}
-VAULT = {
-    "DeliveryMode": "vault",
-    "VaultAddress": "https://vault.example.com:8200",
-    "VaultPath": "secret/data/trading-platform/web-console",
-    "VaultAuthMount": "approle",
-    "VaultCredentialsSecret": SECRET,
-}
-VPC = {"SubnetIds": "subnet-0a1b2c3d4e5f60718,subnet-12345678", "SecurityGroupIds": "sg-12345678"}
-EVERYTHING = {
-    **PASSWORD,
-    **VAULT,
-    **VPC,
-    "KmsKeyArns": KMS_KEY,
-    "ConsumerRoles": ROLE,
-    "BreakGlassPrincipals": ROLE,
-    "RecordBucket": "keyturn-records",
-    "SlackWebhookSecret": SECRET,
-    "PermissionsBoundary": BOUNDARY,
-}
 
 REFUSED: list[tuple[str, dict[str, str]]] = [
     ("TheSecretIsGivenOnce", {"InitialSessionKey": ""}),
@@ -68,12 +54,12 @@ def test_every_parameter_is_in_one_group_in_the_order_of_a_rotation() -> None:
         assert group["Label"]["default"]
 
 
-@pytest.mark.parametrize("name", list(PARAMETERS))
+@every_case("name", list(PARAMETERS))
 def test_a_parameter_says_what_it_is_for(name: str) -> None:
     assert PARAMETERS[name]["Description"].endswith((".", ")"))
 
 
-@pytest.mark.parametrize("name", list(PARAMETERS))
+@every_case("name", list(PARAMETERS))
 def test_a_parameter_has_a_form_and_says_so_when_it_is_broken(name: str) -> None:
     declared = PARAMETERS[name]
     if "AllowedValues" in declared:
@@ -87,59 +73,12 @@ def test_a_parameter_has_a_form_and_says_so_when_it_is_broken(name: str) -> None
     assert not re.fullmatch(declared["AllowedPattern"], "no such thing, is there?")
 
 
-@pytest.mark.parametrize("name", list(template()["Outputs"]))
+@every_case("name", list(template()["Outputs"]))
 def test_an_output_says_what_it_is_for(name: str) -> None:
     assert template()["Outputs"][name]["Description"].endswith(".")
 
 
-FORMS = [
-    ("InitialSessionKey", key.generate_key().base64, key.generate_key().base64[:-4]),
-    ("ExistingSecretArn", SECRET, SECRET[:-7]),
-    ("KmsKeyArns", f"{KMS_KEY},{KMS_KEY}", "alias/session-key"),
-    ("ConsumerRoles", f"{ROLE},arn:aws:iam::123456789012:role/aws-reserved/*", "external"),
-    ("BreakGlassPrincipals", "arn:aws:iam::123456789012:user/ana", "arn:aws:iam::1:root"),
-    ("RotationSchedule", "cron(0 3 1 * ? *)", "rate(30 days)"),
-    ("FindingScopeRoles", f"nodes,{ROLE}", "arn:aws:iam::123456789012:user/ana"),
-    ("FindingLimits", "60,3", "60"),
-    ("FindingLimits", "1440,15", "1441,15"),
-    ("FindingLimits", "0,1", "0,0"),
-    ("ClusterName", "prod-1", "prod 1"),
-    ("ClusterEndpoint", "https://ab.gr7.eu-central-1.eks.amazonaws.com", "http://cluster"),
-    ("ClusterCertificateAuthority", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURQ==", "-----BEGIN"),
-    ("Namespace", "web", "Web"),
-    ("Services", "web-console,statefulset/auth,rollout/edge", "cronjob/nightly"),
-    ("VaultAddress", "https://vault.example.com:8200", "vault.example.com"),
-    ("VaultNamespace", "team-a/web", "/team-a"),
-    ("VaultPath", "kv/team/data/web-console", "secret/web-console"),
-    ("VaultPath", "secret/data/web", "secret/data/a/data/b"),
-    ("VaultCertificateAuthority", "LS0tLS1CRUdJTiBD", "/etc/ssl/ca.pem"),
-    ("VaultAuthMount", "aws", "auth/aws/"),
-    ("VaultRole", "keyturn", "auth/aws/role/keyturn"),
-    ("VaultServerId", "vault.example.com", "vault example"),
-    ("VaultCredentialsSecret", SECRET, "vault-approle"),
-    ("SyncResource", "session-key", "session_key"),
-    ("KubernetesSecret", "session.key", "-session"),
-    ("KeyField", "SESSION_ENCRYPTION_KEY", "a/b"),
-    ("RedisUrl", "rediss://master.sessions.abc.euc1.cache.amazonaws.com:6379/1", "redis.test"),
-    ("RedisUrl", "redis://10.0.0.7:6380/15", "rediss://redis.test:6379/16"),
-    ("RedisCertificateAuthority", "LS0tLS1CRUdJTiBD", "/etc/ssl/ca.pem"),
-    ("RedisPasswordSecret", SECRET, "redis-password"),
-    ("RedisIamUser", "sessions/keyturn", "sessions"),
-    ("SessionPrefixes", "session:,:1:django.contrib.sessions.cache", "session:,"),
-    ("HealthUrls", "https://a/healthz,https://b/healthz", "a/healthz"),
-    ("LoginUrl", "https://console.example.com/login", "console.example.com"),
-    ("LoginRedirectHosts", "idp.example.com,127.0.0.1:8443", "https://idp.example.com"),
-    ("RecordBucket", "keyturn-records", "s3://records"),
-    ("EventBus", "default", "a bus"),
-    ("SlackWebhookSecret", SECRET, "https://hooks.slack.com/services/x"),
-    ("KeyAgeDays", "30,90", "90"),
-    ("SubnetIds", "subnet-12345678", "vpc-12345678"),
-    ("SecurityGroupIds", "sg-12345678", "default"),
-    ("PermissionsBoundary", BOUNDARY, "boundary"),
-]
-
-
-@pytest.mark.parametrize(("name", "good", "bad"), FORMS, ids=[form[0] for form in FORMS])
+@every_case(("name", "good", "bad"), FORMS)
 def test_a_form_takes_what_is_right_and_names_what_is_not(name: str, good: str, bad: str) -> None:
     declared = {name: PARAMETERS[name]}
     parameter_values(declared, {name: good})
@@ -147,7 +86,7 @@ def test_a_form_takes_what_is_right_and_names_what_is_not(name: str, good: str, 
         parameter_values(declared, {name: bad})
 
 
-@pytest.mark.parametrize(
+@every_case(
     "parameters",
     [
         {},
@@ -162,13 +101,12 @@ def test_a_form_takes_what_is_right_and_names_what_is_not(name: str, good: str, 
         {"GuardDutyFindings": "with-samples"},
         EVERYTHING,
     ],
-    ids=str,
 )
 def test_what_fits_together_can_be_deployed(parameters: Mapping[str, str]) -> None:
     assert stack(**parameters)
 
 
-@pytest.mark.parametrize(("rule", "parameters"), REFUSED)
+@every_case(("rule", "parameters"), REFUSED)
 def test_what_does_not_fit_together_is_refused(rule: str, parameters: dict[str, str]) -> None:
     said = [one["AssertDescription"] for one in template()["Rules"][rule]["Assertions"]]
     assert all(text.endswith(".") for text in said)
@@ -243,7 +181,7 @@ DERIVED: list[tuple[str, dict[str, str], dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "parameters", "variables"), DERIVED)
+@every_case(("function", "parameters", "variables"), DERIVED)
 def test_variables_are_derived_from_a_parameter(
     function: str, parameters: dict[str, str], variables: dict[str, str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.every_case import every_case
 from tests.policies import Statement, listed, rights, statements
 from tests.project import (
     FUNCTIONS,
@@ -19,14 +20,7 @@ from tests.project import (
     template,
     variables_of,
 )
-from tests.shape.test_template_parameters import (
-    EVERYTHING,
-    EXISTING,
-    IAM_LOGIN,
-    KMS_KEY,
-    PASSWORD,
-    VAULT,
-)
+from tests.template_parameters import EVERYTHING, EXISTING, IAM_LOGIN, KMS_KEY, PASSWORD, VAULT
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html: these name no resource.
 LOG_DELIVERY = {
@@ -93,6 +87,17 @@ def every_own_right() -> Iterator[tuple[str, str, str, Statement]]:
                     yield name.removesuffix("Role"), action, resource, statement
 
 
+def own_rights_of(service: str) -> list[tuple[str, str, Statement]]:
+    """Action, resource and statement of every right to call a service."""
+    found = [
+        (action, resource, statement)
+        for _, action, resource, statement in every_own_right()
+        if action.startswith(f"{service}:")
+    ]
+    assert found, f"no function may call {service}"
+    return found
+
+
 def holders(action: str, resource: str) -> set[str]:
     return {name for name, may, on, _ in every_own_right() if (may, on) == (action, resource)}
 
@@ -120,7 +125,7 @@ def test_every_function_and_the_machine_have_a_role_of_their_own() -> None:
         assert "Policies" not in properties
 
 
-@pytest.mark.parametrize("role", ROLES)
+@every_case("role", ROLES)
 def test_a_role_has_the_boundary_of_the_stack(role: str) -> None:
     made = roles(**EVERYTHING)[role]
     assert made["PermissionsBoundary"] == EVERYTHING["PermissionsBoundary"]
@@ -130,7 +135,7 @@ def test_a_role_has_the_boundary_of_the_stack(role: str) -> None:
     assert "RoleName" not in plain  # or the stack would need CAPABILITY_NAMED_IAM
 
 
-@pytest.mark.parametrize("role", ROLES)
+@every_case("role", ROLES)
 def test_a_role_is_assumed_by_one_service_alone(role: str) -> None:
     (trust,) = statements(roles()[role]["AssumeRolePolicyDocument"])
     service = "states" if role in MACHINE_ROLES else "lambda"
@@ -138,8 +143,8 @@ def test_a_role_is_assumed_by_one_service_alone(role: str) -> None:
     assert trust["Action"] == "sts:AssumeRole"
 
 
-@pytest.mark.parametrize("parameters", STACKS.values(), ids=STACKS)
-@pytest.mark.parametrize("role", ROLES)
+@every_case("parameters", STACKS.values())
+@every_case("role", ROLES)
 def test_a_right_is_named_and_on_a_resource_that_is_named(
     role: str, parameters: dict[str, str]
 ) -> None:
@@ -190,7 +195,7 @@ def test_only_those_functions_write_to_the_secret_that_have_to() -> None:
     assert writes == WRITERS
 
 
-def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_current_one() -> None:
+def test_a_finding_can_unlabel_versions_and_cannot_move_the_current_label() -> None:
     conditions = [
         statement.get("Condition")
         for name, action, _, statement in every_own_right()
@@ -203,9 +208,7 @@ def test_a_finding_can_unlabel_a_pending_and_an_exposed_version_and_move_no_curr
     ("function", "label"),
     [("RotateSecretFunction", "AWSCURRENT"), ("DeliverKeyFunction", "AWSPREVIOUS")],
 )
-def test_a_rotation_moves_the_current_label_alone_and_a_delivery_takes_the_way_back_away(
-    function: str, label: str
-) -> None:
+def test_a_function_moves_its_own_staging_label_alone(function: str, label: str) -> None:
     conditions = [
         statement.get("Condition")
         for name, action, _, statement in every_own_right()
@@ -253,7 +256,7 @@ def test_who_tells_people_can_read_the_webhook_of_slack_and_nobody_else_can() ->
     assert readers_of("SlackWebhookSecret", webhook) == telling
 
 
-def test_who_connects_with_tls_of_ones_own_reads_the_authorities_and_nobody_else_does() -> None:
+def test_only_functions_with_custom_tls_authorities_read_them() -> None:
     connecting = {
         name
         for name, own in functions().items()
@@ -266,27 +269,26 @@ def test_who_connects_with_tls_of_ones_own_reads_the_authorities_and_nobody_else
     assert given == connecting
 
 
-def test_every_right_on_a_secret_is_on_the_sessions_or_to_read_a_login_or_authorities() -> None:
+def test_a_right_on_a_secret_is_on_the_session_key_or_reads_another() -> None:
     passwords = {
         EVERYTHING[name]
         for name in ("RedisPasswordSecret", "SlackWebhookSecret", "VaultCredentialsSecret")
     } | {"CertificateAuthorities"}
-    for _, action, resource, _ in every_own_right():
-        if action.startswith("secretsmanager:"):
-            reads = action == "secretsmanager:GetSecretValue"
-            assert resource == "SessionKeySecret" or (reads and resource in passwords)
+    for action, resource, _ in own_rights_of("secretsmanager"):
+        reads = action == "secretsmanager:GetSecretValue"
+        assert resource == "SessionKeySecret" or (reads and resource in passwords)
 
 
-def test_a_right_on_a_kms_key_is_through_one_service_and_for_one_of_its_resources() -> None:
-    for _, action, resource, statement in every_own_right():
-        if action.startswith("kms:"):
-            assert resource in {"KmsKey.Arn", KMS_KEY}
-            (compared,) = statement["Condition"].values()
-            via = compared["kms:ViaService"]
-            assert via in {f"{name}.eu-central-1.amazonaws.com"
-                           for name in ("secretsmanager", "sns", "s3")}  # fmt: skip
-            named = [name for name in compared if name.startswith("kms:EncryptionContext:")]
-            assert bool(named) == (not via.startswith("s3."))
+def test_a_right_on_a_kms_key_is_limited_to_a_service_and_a_resource() -> None:
+    for _, resource, statement in own_rights_of("kms"):
+        assert resource in {"KmsKey.Arn", KMS_KEY}
+        (compared,) = statement["Condition"].values()
+        via = compared["kms:ViaService"]
+        assert via in {
+            f"{name}.eu-central-1.amazonaws.com" for name in ("secretsmanager", "sns", "s3")
+        }
+        named = [name for name in compared if name.startswith("kms:EncryptionContext:")]
+        assert bool(named) == (not via.startswith("s3."))
 
 
 def test_the_key_of_an_existing_secret_is_used_where_it_has_one() -> None:

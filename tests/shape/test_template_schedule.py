@@ -14,6 +14,7 @@ from keyturn.secret import rotation_window
 from local.deployment import DeploymentError
 from local.secrets_manager.schedule import parse_rules
 from local.triggers import options
+from tests.every_case import every_case
 from tests.project import stack, template
 
 FORM = re.compile(template()["Parameters"]["RotationSchedule"]["AllowedPattern"])
@@ -38,7 +39,7 @@ def test_the_form_takes_what_people_need() -> None:
 
 
 @pytest.mark.parametrize("duration", WINDOWS)
-def test_secrets_manager_takes_every_schedule_of_the_form_and_no_window_is_cut_off(
+def test_every_schedule_of_the_form_is_taken_with_its_whole_window(
     duration: str,
 ) -> None:
     for schedule in TAKEN:
@@ -48,7 +49,7 @@ def test_secrets_manager_takes_every_schedule_of_the_form_and_no_window_is_cut_o
         assert found == rotation_window.Window(opens, opens + timedelta(hours=int(duration[0])))
 
 
-@pytest.mark.parametrize("hours", ["23", "3/4", "3,23", "/1", "*", "22-23", "24", "/23"])
+@every_case("hours", ["23", "3/4", "3,23", "/1", "*", "22-23", "24", "/23"])
 def test_a_window_that_could_extend_into_the_next_day_or_window_is_refused(hours: str) -> None:
     with pytest.raises(DeploymentError, match="RotationSchedule must be"):
         stack(RotationSchedule=f"cron(0 {hours} * * ? *)")
@@ -60,7 +61,7 @@ def test_a_window_is_two_hours_at_most(duration: str) -> None:
         stack(RotationWindow=duration)
 
 
-@pytest.mark.parametrize("hour", range(24))
+@every_case("hour", range(24))
 def test_the_demo_has_a_window_at_every_hour(hour: int) -> None:
     at = START.replace(hour=hour, minute=59)
     given = options("scheduled", at)["parameters"]

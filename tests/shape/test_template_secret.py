@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from tests.every_case import every_case
 from tests.policies import Call, Found, allows, denies, speaks_of, statements
 from tests.project import ACCOUNT, of_type, stack, template
-from tests.shape.test_template_parameters import EXISTING
+from tests.template_parameters import EXISTING
 
 SECRET = "SessionKeySecret"
 KEYS = "aws:TagKeys"
@@ -55,7 +56,7 @@ def asked(principal: str, action: str, **context: Found) -> Call:
     return Call(f"secretsmanager:{action}", SECRET, {**known, **context})
 
 
-@pytest.mark.parametrize("action", list(MAY))
+@every_case("action", list(MAY))
 def test_the_policy_of_the_secret_lets_those_do_it_who_have_to(action: str) -> None:
     given = statements(policy(**PARAMETERS)["ResourcePolicy"])
     free = {one for one in EVERYBODY if not denies(given, asked(one, action))}
@@ -74,22 +75,22 @@ def test_the_policy_denies_and_allows_nothing() -> None:
 EXPOSED, FOUND = f"keyturn:exposed:{'0' * 36}", f"keyturn:finding:{'0' * 36}"
 
 
-@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
-@pytest.mark.parametrize("tags", [(EXPOSED,), (FOUND,), ("team", EXPOSED), ("keyturn:later",)])
+@every_case("action", ["TagResource", "UntagResource"])
+@every_case("tags", [(EXPOSED,), (FOUND,), ("team", EXPOSED), ("keyturn:later",)])
 def test_only_the_rotation_keeps_marks(action: str, tags: tuple[str, ...]) -> None:
     given = statements(policy(**PARAMETERS)["ResourcePolicy"])
     free = {one for one in EVERYBODY if not denies(given, asked(one, action, **{KEYS: tags}))}
     assert free == {DELIVER, RESPOND, ANA}
 
 
-@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
-@pytest.mark.parametrize("tags", [("team",), ("team", "stage"), ("Keyturn:exposed:1",), ()])
+@every_case("action", ["TagResource", "UntagResource"])
+@every_case("tags", [("team",), ("team", "stage"), ("Keyturn:exposed:1",), ()])
 def test_other_tags_are_anybodys(action: str, tags: tuple[str, ...]) -> None:
     given = statements(policy(**PARAMETERS)["ResourcePolicy"])
     assert not any(denies(given, asked(one, action, **{KEYS: tags})) for one in EVERYBODY)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("role", "tags", "may"),
     [
         ("DeliverKeyFunctionRole", (EXPOSED,), True),
@@ -105,7 +106,7 @@ def test_other_tags_are_anybodys(action: str, tags: tuple[str, ...]) -> None:
         ("WatchKeyFunctionRole", (EXPOSED,), False),
     ],
 )
-@pytest.mark.parametrize("action", ["TagResource", "UntagResource"])
+@every_case("action", ["TagResource", "UntagResource"])
 def test_a_role_writes_and_removes_its_own_tags_alone(
     action: str, role: str, tags: tuple[str, ...] | None, may: bool
 ) -> None:
@@ -180,7 +181,7 @@ def users(action: str, **context: str) -> list[str]:
     return [one["Sid"] for one in key_policy() if speaks_of(one, call)]
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("context", "by"),
     [
         ({}, []),
@@ -221,7 +222,7 @@ def users(action: str, **context: str) -> list[str]:
         ({"kms:EncryptionContext:aws:logs:arn": LOGS}, ["Logs"]),
         ({"kms:EncryptionContext:aws:logs:arn": f"{LOGS}-of-others"}, []),
     ],
-    ids=str,
+
 )  # fmt: skip
 def test_the_key_works_through_its_services_and_for_its_resources_alone(
     context: dict[str, str], by: list[str]

@@ -6,6 +6,7 @@ source of those parts that keep them.
 """
 
 import ast
+import functools
 import inspect
 import re
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 from keyturn import wiring
 from keyturn.settings import loading
 from tests.conftest import ARN
-from tests.project import FUNCTIONS, PACKAGE, ROOT, environment
+from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, parsed
 
 # By Powertools, see test_telemetry.
 READ_OTHERWISE = {"POWERTOOLS_SERVICE_NAME"}
@@ -78,24 +79,40 @@ def parts(joined: object, seen: set[int]) -> Iterator[object]:
 def sources(part: object) -> Iterator[str]:
     """Where a part may read the settings that it keeps: an adapter hands them on to its like."""
     if not type(part).__module__.startswith("keyturn.adapters."):
-        yield inspect.getsource(type(part))
+        yield source_of_class(type(part))  # type: ignore[arg-type]  # a class is hashable
         return
-    pending, seen = [Path(inspect.getfile(type(part)))], set()
+    pending, seen = [Path(inspect.getfile(type(part)))], set[Path]()
     while pending:
         path = pending.pop()
         seen.add(path)
-        source = path.read_text(encoding="utf-8")
-        yield source
-        named = {
-            PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
-            for node in ast.walk(ast.parse(source))
-            if isinstance(node, ast.ImportFrom) and node.module
-            and node.module.startswith("keyturn.adapters")
-            for module in [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
-        }  # fmt: skip
-        pending += [path for path in named if path.is_file() and path not in seen]
+        yield source_of(path)
+        pending += imported_adapters(path) - seen
 
 
+@functools.cache
+def source_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
+def imported_adapters(path: Path) -> set[Path]:
+    """The modules of adapters that a file imports."""
+    named = {
+        PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom) and node.module
+        and node.module.startswith("keyturn.adapters")
+        for module in [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+    }  # fmt: skip
+    return {path for path in named if path.is_file()}
+
+
+@functools.cache
+def source_of_class(kind: type) -> str:
+    return inspect.getsource(kind)
+
+
+@functools.cache
 def fields_in(source: str, kind: type) -> set[str]:
     """The fields of settings that a source names, those behind a property of theirs included."""
     named = set(re.findall(r"\b_?(?:settings|delivery)\.(\w+)", source))
@@ -125,7 +142,7 @@ def used(function: str, changes: dict[str, str], patch: pytest.MonkeyPatch) -> s
     for part in parts(joined, set()):
         if any(value is own for value in kept(part)):
             for source in [*sources(part), handler]:
-                read |= fields_in(source, type(own))
+                read |= fields_in(source, type(own))  # type: ignore[arg-type]  # so it is
     return {name.upper() for name in read}
 
 

@@ -170,7 +170,7 @@ def test_a_pod_that_lost_its_label_is_let_go_and_replaced() -> None:
     assert (plan.create, plan.delete, plan.release) == (1, (), ("a",))
 
 
-def test_a_pod_that_is_refused_is_a_condition_from_then_on_until_one_is_created() -> None:
+def test_a_refused_pod_is_a_condition_until_one_is_created() -> None:
     item = replica_set(1)
     first = with_replica_failure({"replicas": 0}, item, "exceeded quota: q", NOON)
     (condition,) = first["conditions"]

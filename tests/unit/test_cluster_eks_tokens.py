@@ -9,6 +9,7 @@ import pytest
 from local.cluster import timestamps
 from local.cluster.eks_tokens import AccessEntry, TokenRefusedError, user_of
 from tests.contract.cluster_under_test import KEY_ID, NAME, ROTATOR, eks_token
+from tests.every_case import every_case
 
 SECRET_KEY = secrets.token_urlsafe(30)
 ENTRY = AccessEntry(SECRET_KEY, ROTATOR, ("session-key-rotator",))
@@ -52,7 +53,7 @@ def test_a_key_without_an_access_entry_is_refused() -> None:
     assert judge(eks_token("AKIDOTHER", SECRET_KEY)) == "no access entry for the access key"
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("old", "new", "why"),
     [
         ("https://", "http://", "the URL is not https"),

@@ -7,6 +7,7 @@ import pytest
 from keyturn.run import ledger
 from local import demo, demo_options, faults, triggers
 from local.key_sources import PLACES
+from tests.every_case import every_case
 
 EARLY = {"AnnounceEmergency", "PurgeBeforeRestart", "MarkExposed"}
 
@@ -25,8 +26,8 @@ def test_a_delivery_that_is_refused_is_the_place_s_own(delivery: str) -> None:
     assert (fault.says, fault.error) == PLACES[delivery].refusal
 
 
-@pytest.mark.parametrize("delivery", PLACES)
-@pytest.mark.parametrize("fault", [*faults.FAULTS, *faults.FAILURES])
+@every_case("delivery", PLACES)
+@every_case("fault", [*faults.FAULTS, *faults.FAILURES])
 def test_every_fault_goes_with_every_place_but_one(fault: str, delivery: str) -> None:
     named = {"FAIL" if fault in faults.FAILURES else "FAULT": fault, "DELIVERY": delivery}
     if fault in {"old-key-put-back", "hostile-checks"}:
@@ -73,7 +74,7 @@ def test_a_wish_that_is_none_is_answered_in_a_sentence(
     assert capsys.readouterr().err.startswith(says)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("named", "also"),
     [
         ({}, set()),

@@ -6,6 +6,7 @@ import pytest
 
 from local.deployment import DeploymentError, rules
 from local.deployment.parameters import ParameterValue
+from tests.every_case import every_case
 
 VALUES: dict[str, ParameterValue] = {
     "Mode": "vault",
@@ -19,7 +20,7 @@ def equals(name: str, value: str) -> dict[str, Any]:
     return {"Fn::Equals": [{"Ref": name}, value]}
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("assertion", "holds"),
     [
         (equals("Mode", "vault"), True),
@@ -32,7 +33,6 @@ def equals(name: str, value: str) -> dict[str, Any]:
         ({"Fn::EachMemberEquals": [{"Ref": "NoRoles"}, ""]}, True),
         ({"Fn::EachMemberEquals": [{"Ref": "Roles"}, "a"]}, False),
     ],
-    ids=str,
 )
 def test_an_assertion_holds_or_is_told_by_its_description(
     assertion: dict[str, Any], *, holds: bool

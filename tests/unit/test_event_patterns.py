@@ -6,6 +6,7 @@ import pytest
 
 from local import event_patterns
 from local.deployment.intrinsics import Scope, resolve
+from tests.every_case import every_case
 from tests.project import event, resources
 
 EVENT = {
@@ -22,7 +23,7 @@ EVENT = {
 }
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("pattern", "expected"),
     [
         ({"source": ["aws.guardduty"]}, True),
@@ -56,7 +57,7 @@ def test_a_pattern_matches_what_it_says(pattern: dict[str, Any], expected: bool)
     assert event_patterns.matches(pattern, EVENT) is expected
 
 
-@pytest.mark.parametrize(
+@every_case(
     "pattern",
     [
         {},

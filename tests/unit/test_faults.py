@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from local import demo, faults
+from tests.every_case import every_case
 from tests.vocabulary import stop
 
 WITHSTOOD = {"log-injection", "old-key-put-back", "hostile-checks", "forged-run"}
 
 
-@pytest.mark.parametrize(("name", "fault"), faults.FAULTS.items(), ids=faults.FAULTS)
+@every_case(("name", "fault"), faults.FAULTS.items())
 def test_every_fault_ends_in_an_error_that_stops_a_run_or_is_withstood(
     name: str, fault: faults.Fault
 ) -> None:

@@ -17,6 +17,7 @@ from keyturn.secret import key
 from keyturn.settings import loading
 from keyturn.validation.pod_logs import ContainerLog, Line, ServiceLogs
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
+from tests.every_case import every_case
 from tests.project import FUNCTIONS, PACKAGE, ROOT, environment, event
 from tests.stage import SERVICES, Context, Stage, handler_of
 
@@ -32,9 +33,12 @@ NEVER_AT_IMPORT = {"aws_xray_sdk", "cryptography.hazmat"}
 CALLED_BY_OTHERS = {"rotate_secret", "respond_to_finding", "watch_key"}
 OF_THE_STATE_MACHINE = [name for name in FUNCTIONS if name not in CALLED_BY_OTHERS]
 
-# The processes are forked from one that has loaded boto3, which takes longer than all the rest.
+# The processes are forked from one that has loaded what all functions load: it takes longest.
 IMPORT_EACH = """
 import boto3, importlib, json, os, sys
+import keyturn.telemetry, keyturn.wiring
+for service in ("secretsmanager", "stepfunctions", "sns", "events", "s3"):
+    boto3.client(service)
 for function, environment in json.load(sys.stdin).items():
     if os.fork() == 0:
         os.environ.update(environment)
@@ -80,7 +84,7 @@ def loaded() -> dict[str, set[str]]:
     return {function: set(modules) for function, modules in lines}
 
 
-def test_every_function_imports_with_the_environment_that_the_template_gives_it(
+def test_every_function_imports_with_the_environment_of_the_template(
     loaded: dict[str, set[str]],
 ) -> None:
     assert sorted(loaded) == FUNCTIONS
@@ -95,7 +99,7 @@ def test_a_vendor_is_loaded_only_where_it_is_used(
     assert {function for function, modules in loaded.items() if vendor in modules} == users
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@every_case("function", FUNCTIONS)
 def test_no_function_loads_the_tracer_or_a_cipher_at_import(
     function: str, loaded: dict[str, set[str]]
 ) -> None:
@@ -103,7 +107,7 @@ def test_no_function_loads_the_tracer_or_a_cipher_at_import(
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
+def test_a_function_without_its_environment_lists_all_of_it_at_import(
     function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in environment(function):
@@ -116,7 +120,7 @@ def test_a_function_without_its_environment_fails_at_import_and_lists_all_of_it(
 
 
 @pytest.mark.parametrize("function", OF_THE_STATE_MACHINE)
-def test_a_function_takes_its_good_input_and_returns_plain_facts_with_their_times(
+def test_a_function_takes_its_good_input_and_returns_facts_and_times(
     function: str, stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     if function == "check_rollout":
@@ -404,7 +408,7 @@ def test_a_purge_goes_on_where_the_last_call_stopped(
     assert stage.sessions.keys == {"sessions:4"}
 
 
-def test_the_validation_counts_old_sessions_in_the_logs_and_the_pods_that_exist(
+def test_the_validation_counts_old_sessions_and_pods(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]]
 ) -> None:
     stage.restart_all()
@@ -560,7 +564,7 @@ def shape_of(found: Any) -> Any:
     return float if isinstance(found, int | float) else type(found)
 
 
-def test_watch_key_takes_its_good_input_and_carries_on_a_key_that_was_changed_by_hand(
+def test_watch_key_starts_a_run_for_a_key_that_was_changed_by_hand(
     stage: Stage, call: Callable[[str, Any], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []

@@ -7,6 +7,7 @@ import pytest
 from local.deployment.errors import DeploymentError
 from local.deployment.intrinsics import Scope, conditions, references, resolve
 from local.deployment.parameters import parameter_values
+from tests.every_case import every_case
 
 SCOPE = Scope(
     parameters={
@@ -20,7 +21,7 @@ SCOPE = Scope(
 )
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("value", "expected"),
     [
         ("plain", "plain"),
@@ -48,7 +49,7 @@ def test_a_function_is_replaced_by_its_value(value: Any, expected: Any) -> None:
     assert resolve(value, SCOPE) == expected
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("value", "message"),
     [
         ({"Ref": "Absent"}, "Absent is neither a parameter nor a resource"),
@@ -122,7 +123,7 @@ def test_an_override_wins_over_the_default_and_lists_are_split() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("declaration", "value", "message"),
     [
         ({"Type": "String", "AllowedValues": ["a", "b"]}, "c", "must be one of a, b, not 'c'"),

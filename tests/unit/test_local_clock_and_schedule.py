@@ -8,6 +8,7 @@ import pytest
 
 from local.clock import MovableClock, SystemClock
 from local.secrets_manager.schedule import Schedule, parse_rules
+from tests.every_case import every_case
 
 START = datetime(2026, 11, 24, 10, 20, tzinfo=UTC)  # a Tuesday
 PATIENCE_SECONDS = 10.0
@@ -78,7 +79,7 @@ def test_the_system_clock_tells_utc_and_ends_waits() -> None:
     clock.wait_until(datetime.max.replace(tzinfo=UTC), woken)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("expression", "expected"),
     [
         # The examples of the user guide, "Rotation schedules".
@@ -138,7 +139,7 @@ def test_windows_follow_one_another_without_overlap() -> None:
         assert all(one.closes <= other.opens for one, other in pairwise(windows))
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("expression", "words"),
     [
         ("every day", "not emulated"),

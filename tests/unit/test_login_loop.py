@@ -66,7 +66,7 @@ async def log_in(url: str) -> str:
         return await Browser(http, url, user="somebody").log_in()
 
 
-def test_a_login_that_goes_in_circles_ends_after_as_many_redirects_as_a_browser_follows(
+def test_a_login_in_circles_ends_after_as_many_redirects_as_in_a_browser(
     console: TwoKeys,
 ) -> None:
     with pytest.raises(LoginLoopError, match=f"more than {MAX_REDIRECTS} redirects"):

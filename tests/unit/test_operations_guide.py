@@ -3,8 +3,6 @@
 import json
 import re
 
-import pytest
-
 from keyturn.monitoring import alerts
 from keyturn.monitoring.issues import IssueKind
 from keyturn.monitoring.key_health import Execution, Issue
@@ -16,8 +14,9 @@ from keyturn.run.run import Run
 from keyturn.secret.trigger import Schedule, classify
 from tests import shell
 from tests.conftest import ARN, NEW, NOON
+from tests.every_case import every_case
+from tests.issue_details import ABOUT
 from tests.project import ROOT, document
-from tests.unit.monitoring.test_actions import ABOUT
 
 TEXT = document(ROOT / "docs" / "operations.md")
 APART = {"NOT_CARRIED", "SOON"}  # their messages need more than the judgement
@@ -53,7 +52,7 @@ def test_the_dry_run_of_the_guide_is_the_one_that_changes_nothing() -> None:
     assert all(line.endswith(f"--secret-id {ARN} --no-rotate-immediately") for line in dry)
 
 
-def test_the_line_that_runs_a_run_again_is_that_of_the_messages_and_its_input_is_a_run() -> None:
+def test_the_retry_command_is_that_of_the_messages_and_its_input_is_a_run() -> None:
     (line,) = lines("stepfunctions start-execution")
     given = shell.options(line)
     asked = shell.options(commands.run_again(Run(NEW, ARN, "scheduled"), "arn:of-the-machine"))
@@ -63,7 +62,7 @@ def test_the_line_that_runs_a_run_again_is_that_of_the_messages_and_its_input_is
     assert run.parse_run(json.loads(given["--input"]), ARN) == Run(NEW, ARN, "scheduled")
 
 
-@pytest.mark.parametrize("concern", [one for one in IssueKind if one.name not in APART])
+@every_case("concern", [one for one in IssueKind if one.name not in APART])
 def test_the_subject_of_what_the_watch_tells_is_a_heading(concern: IssueKind) -> None:
     ended = Execution(f"rot-{NEW}", "arn:of-the-run", "FAILED", NOON)
     judged = Issue(concern, NEW, NOON, runs=(ended,), about=ABOUT.get(concern, ()))

@@ -108,7 +108,7 @@ def emergency(ledger: Any) -> Any:
     return {**ledger, "rotation": urgent, "purge_before_restart": early}
 
 
-def test_an_emergency_names_the_service_that_was_not_restarted_before_what_followed(
+def test_an_emergency_names_the_service_that_was_not_restarted_first(
     run: Run,
 ) -> None:
     ledger = emergency(failed_at("ValidateRotation", "RestartOverwritten", "no stamp"))
@@ -222,7 +222,7 @@ def test_an_emergency_whose_exposed_versions_stay_has_failed_there(run: Run) -> 
 MARKED = {"exposed": [OLD], "unlabelled": [OLD], "otherFieldsChanged": True}
 
 
-def test_the_record_of_an_emergency_names_what_it_ruled_out_and_fields_that_changed(
+def test_the_record_of_an_emergency_names_marked_versions_and_fields(
     run: Run,
 ) -> None:
     emergency = replace(run, mode="emergency")
@@ -235,7 +235,7 @@ def test_the_record_of_an_emergency_names_what_it_ruled_out_and_fields_that_chan
     assert "Other fields" not in finished_message(emergency, same, "arn:of-the-machine").fields
 
 
-def test_an_emergency_that_could_not_rule_out_what_it_replaced_has_failed_there(run: Run) -> None:
+def test_an_emergency_that_cannot_mark_what_it_replaced_fails_there(run: Run) -> None:
     emergency = replace(run, mode="emergency")
     failed = in_vault(
         failures={"mark_exposed": caught("AccessDenied", "AWS denied secretsmanager:TagResource")}

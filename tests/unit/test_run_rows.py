@@ -76,7 +76,7 @@ def test_a_failed_step_has_its_errors_name() -> None:
     assert history.enter("AfterFailure") == []
 
 
-def test_a_map_that_fails_and_is_never_left_is_shown_as_the_next_state_is_entered() -> None:
+def test_a_failed_map_is_shown_when_the_next_state_is_entered() -> None:
     history = History()
     history.enter("RestartServices")
     history.ledger["failures"] = {"restart_services": CAUGHT}
@@ -85,7 +85,7 @@ def test_a_map_that_fails_and_is_never_left_is_shown_as_the_next_state_is_entere
     ]
 
 
-def test_a_failed_step_stays_failed_and_the_roll_backs_steps_are_rows_of_their_own() -> None:
+def test_the_steps_of_a_rollback_are_rows_beside_the_failed_one() -> None:
     history = History()
     history.run("DeliverKey", deliver_key=DELIVERED)
     history.enter("RestartServices")

@@ -73,7 +73,7 @@ class FakeStack:
         return [pod(RUN)] * console.REPLICAS[service]
 
 
-def test_gauges_look_at_the_cluster_redis_and_the_visitors_until_they_are_closed() -> None:
+def test_gauges_sample_cluster_redis_and_visitors_until_closed() -> None:
     seen = threading.Event()
     readings: list[Reading] = []
 

@@ -206,7 +206,7 @@ def test_twenty_services_with_a_roll_back_stay_below_half_of_both_limits(
     assert execution.clock.seconds >= 2 * (limit + 298)
 
 
-def test_an_emergency_in_which_no_service_rolls_out_stays_below_half_of_both_limits(
+def test_an_emergency_without_any_rollout_stays_below_half_of_both_limits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site = Site(monkeypatch, pods=PODS, limit=900, late=10)
@@ -216,7 +216,7 @@ def test_an_emergency_in_which_no_service_rolls_out_stays_below_half_of_both_lim
     assert execution.entered["ServiceNotRestarted"] == len(SERVICES)
 
 
-def test_a_look_may_fail_and_be_repeated_each_time_and_the_history_still_has_room(
+def test_the_history_has_room_for_a_retry_of_every_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site = Site(monkeypatch, pods=3, limit=900, mode="external-secrets")

@@ -9,6 +9,7 @@ import pytest
 from local.cluster.custom_resources import loses_custom_resources
 from local.external_secrets import sync_rules
 from local.key_sources.external_secret import external_secret
+from tests.every_case import every_case
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, 500_000, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -31,7 +32,7 @@ def annotated(found: dict[str, Any]) -> dict[str, Any]:
     return changed
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("spec", "due_when_asked"),
     [
         ({}, True),
@@ -96,7 +97,7 @@ def test_a_secret_is_valid_as_it_was_written_and_in_no_other_way() -> None:
 
 
 @pytest.mark.parametrize(("policy", "owned"), [("Owner", True), ("Orphan", False)])
-def test_the_external_secret_becomes_the_controller_of_its_secret_unless_it_is_told_not_to(
+def test_the_external_secret_owns_its_secret_unless_configured_otherwise(
     policy: str, owned: bool
 ) -> None:
     found = manifest(target={"name": "session-key", "creationPolicy": policy})

@@ -179,7 +179,7 @@ def test_a_sync_that_failed_is_waited_for_since_the_operator_tries_again(
     assert delivering.operator.tokens == [f"{NEW}-1"]
 
 
-def test_a_sync_that_brought_the_old_value_is_asked_for_again_with_another_token(
+def test_a_sync_of_the_old_value_is_requested_again_with_another_token(
     delivering: Delivery,
 ) -> None:
     delivering.operator.provides = delivering.old.base64
@@ -336,7 +336,7 @@ def after(steps: list[str]) -> Delivery:
 
 
 @given(STEPS)
-def test_whatever_the_operator_does_the_delivery_is_done_only_where_the_secret_holds_the_key(
+def test_a_delivery_is_done_only_if_the_secret_contains_the_key(
     steps: list[str],
 ) -> None:
     delivering = after(steps)
@@ -390,7 +390,7 @@ def spoil(**changes: Any) -> Callable[[FakeOperator], None]:
         (spoil(writes="other"), "writes the Secret other, but the pods read session-key"),
     ],
 )
-def test_an_external_secret_that_would_never_bring_the_key_is_refused_before_anything_changes(
+def test_an_external_secret_that_cannot_sync_the_key_is_refused(
     delivering: Delivery, change: Callable[[FakeOperator], None], words: str
 ) -> None:
     change(delivering.operator)
@@ -468,7 +468,7 @@ def test_a_sync_is_proved_by_a_later_second_and_possible_in_the_same(
 
 
 @pytest.mark.parametrize("request_at", [NOON, NOON + timedelta(milliseconds=999)])
-def test_a_sync_in_the_very_second_of_the_request_is_no_proof_and_another_is_requested(
+def test_a_sync_in_the_second_of_the_request_proves_nothing(
     delivering: Delivery, request_at: datetime
 ) -> None:
     """It may have begun before the request, and have read the old value."""

@@ -14,6 +14,7 @@ from keyturn.delivery.vault_operator import Source, VaultOperatorDelivery
 from keyturn.secret import key
 from keyturn.secret.exposure import Mark
 from tests.conftest import NEW, NOON, OLD
+from tests.every_case import every_case
 from tests.fakes import (
     FakeOperator,
     FakeSecretStore,
@@ -94,10 +95,8 @@ def test_an_exposed_key_is_recognised_and_its_version_named(place: Place, mode: 
     assert found["fingerprint"] == place.old.fingerprint
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "value", [key.generate_key().base64, "c2hvcnQ=", ""], ids=["key", "short", "no"]
-)
+@every_case("mode", MODES)
+@every_case("value", [key.generate_key().base64, "c2hvcnQ=", ""])
 def test_any_other_value_is_another_key(place: Place, mode: str, value: str) -> None:
     place.put(value)
     assert place.delivered(mode)["holds"] == "other"
@@ -126,7 +125,7 @@ def test_of_several_places_the_worst_is_told(place: Place) -> None:
     assert (found["holds"], found["target"]) == ("exposed", place.vault.name)
 
 
-def test_a_mark_without_a_fingerprint_is_recognised_by_the_value_of_its_version(
+def test_a_mark_without_a_fingerprint_is_matched_by_its_versions_value(
     place: Place,
 ) -> None:
     """The watch marks without reading the key."""

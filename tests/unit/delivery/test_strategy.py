@@ -90,7 +90,7 @@ def test_an_exposed_key_is_delivered_nowhere(
     assert (target.writes, new.base64 in str(told.value)) == (0, False)
 
 
-def test_a_run_that_an_emergency_has_just_overtaken_is_superseded_and_not_refused(
+def test_a_run_that_an_emergency_has_overtaken_is_superseded(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:
     source.mark_exposed(Mark(NEW, NOON, "emergency"))
@@ -112,7 +112,7 @@ def test_delivering_twice_writes_once(source: FakeSecretStore, target: FakeTarge
     assert target.writes == 1
 
 
-def test_the_delivery_is_named_by_what_stands_there_and_a_write_by_anybody_renames_it(
+def test_the_name_of_a_delivery_changes_with_every_write(
     source: FakeSecretStore, target: FakeTarget, new: SessionKey
 ) -> None:
     first, again = (deliver(source, target)["delivery"] for _ in range(2))
@@ -225,7 +225,7 @@ def test_a_write_that_does_not_last_is_not_taken_for_a_delivery(
         deliver(source, target)
 
 
-def test_a_run_that_was_held_up_writes_nothing_over_what_a_later_one_has_delivered(
+def test_a_delayed_run_does_not_overwrite_a_later_delivery(
     source: FakeSecretStore, target: FakeTarget
 ) -> None:
     later = key.generate_key().base64
@@ -334,7 +334,7 @@ class SlowWay:
         raise NotImplementedError
 
 
-def test_a_way_that_waits_is_told_its_own_last_words_and_the_times_span_all_calls(
+def test_a_delivery_that_waits_gets_its_own_progress_back(
     source: FakeSecretStore,
 ) -> None:
     delivery = SlowWay()

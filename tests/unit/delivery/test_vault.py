@@ -57,7 +57,7 @@ def promoted(new: SessionKey, confirm: Callable[[], Any] = lambda: None) -> Prom
     return PromotedKey(new, NEW, confirm)
 
 
-def test_an_answer_that_was_lost_is_found_by_the_next_call_and_nothing_is_written_again(
+def test_a_write_whose_answer_was_lost_is_not_repeated(
     delivery: VaultDelivery, secret: FakeVaultSecret, new: SessionKey
 ) -> None:
     secret.lost_answers = 1
@@ -182,7 +182,7 @@ def delivered(
     return told
 
 
-def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_told(
+def test_every_version_with_the_exposed_key_is_destroyed(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     told = delivered(delivery, source, secret, old)
@@ -195,7 +195,7 @@ def test_every_version_with_the_exposed_key_is_destroyed_and_the_hidden_one_is_t
     assert "no version left to destroy" in again["says"]
 
 
-def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replaced_it(
+def test_a_marked_version_is_destroyed_whichever_rotation_replaced_it(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     """An emergency overtakes a scheduled run: the key of before that run is exposed, too."""
@@ -209,7 +209,7 @@ def test_every_version_with_a_marked_key_is_destroyed_whichever_rotation_replace
     assert secret.destroyed == {1, 2}
 
 
-def test_where_the_exposed_key_is_not_known_nothing_is_destroyed_and_it_is_said(
+def test_if_the_exposed_key_is_unknown_nothing_is_destroyed(
     delivery: VaultDelivery, source: FakeSecretStore, secret: FakeVaultSecret, old: SessionKey
 ) -> None:
     told = delivered(delivery, source, secret, old)

@@ -103,7 +103,7 @@ def test_a_sync_that_does_not_come_is_asked_for_again_and_at_last_given_up(
     assert len(delivering.secret.fields) == 2
 
 
-def test_a_request_whose_answer_was_lost_is_made_again_and_vault_is_written_once(
+def test_a_repeated_request_writes_to_vault_once(
     delivering: Delivery,
 ) -> None:
     delivering.operator.lost_answers = 1

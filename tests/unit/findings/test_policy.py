@@ -22,6 +22,7 @@ from keyturn.secret.finding_history import StartedRotation, State
 from keyturn.secret.staging_labels import Version
 from keyturn.settings import loading
 from tests.conftest import ARN, NEW, NOON, OLD
+from tests.every_case import every_case
 from tests.project import EVENTS, ROOT, document, environment, event, template
 
 FIXTURES = sorted((EVENTS / "findings").glob("*.json"))
@@ -77,7 +78,7 @@ def test_there_is_a_fixture_for_every_type_and_no_other() -> None:
         assert path.stem == named
 
 
-@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@every_case("path", FIXTURES)
 def test_every_type_that_is_about_us_rotates(path: Path, scope: Scope) -> None:
     found = parse_finding(load(path))
     expected = "notify" if found.type == "Execution:Kubernetes/ExecInKubeSystemPod" else "rotate"
@@ -94,7 +95,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@every_case("path", FIXTURES)
 def test_no_type_rotates_where_it_is_about_others(path: Path, scope: Scope) -> None:
     found = parse_finding(changed(load(path), ELSEWHERE))
     verdict = decide(found, scope, State([KEY]), NOON)
@@ -102,7 +103,7 @@ def test_no_type_rotates_where_it_is_about_others(path: Path, scope: Scope) -> N
     assert verdict.reason == f"The finding is not about {ROTATES[found.type].value}."
 
 
-@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@every_case("path", FIXTURES)
 def test_the_rule_of_the_template_passes_every_type(path: Path) -> None:
     rule = template()["Resources"]["GuardDutyRule"]["Properties"]["EventPattern"]
     prefixes = tuple(one["prefix"] for one in rule["detail"]["type"])
@@ -142,7 +143,7 @@ USER = "resource.accessKeyDetails.userName"
 OTHER_SECRET = {"AWS::SecretsManager::Secret": ARN.replace("session-key", "other-key")}
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("name", "change", "action"),
     [
         (K8S, {"resource.eksClusterDetails.arn": "x"}, "rotate"),
@@ -456,7 +457,7 @@ def test_a_secret_without_a_current_version_can_be_judged(scope: Scope) -> None:
 # The event
 
 
-@pytest.mark.parametrize(
+@every_case(
     "spoil",
     [
         {"id": "../../x"},

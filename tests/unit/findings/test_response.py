@@ -148,7 +148,7 @@ def test_an_emergency_that_makes_no_progress_is_overtaken_and_told(
     assert told.fields["Overtaken"] == f"{token}, which was pending"
 
 
-def test_a_rotation_of_another_finding_is_overtaken_two_minutes_after_its_start(
+def test_a_rotation_of_another_finding_is_overtaken_after_two_minutes(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     """Also where this event has been waiting for hours: a backlog overtakes nothing that is new."""
@@ -195,7 +195,7 @@ def test_a_rotation_that_is_blocked_again_and_again_is_tried_later(
     assert (store.rotations, notifier.told) == ([], [])
 
 
-def test_a_rotation_that_is_refused_with_nothing_in_its_way_is_told_as_one_that_never_passes(
+def test_a_rotation_refused_for_good_is_reported_as_such(
     notifier: FakeChannel, scope: Scope
 ) -> None:
     class NotSetUp(FakeSecretStore):
@@ -248,9 +248,7 @@ def test_a_finding_about_the_key_before_closes_the_way_back_to_it(
     assert (again["decision"], len(notifier.told)) == ("ignore", 1)
 
 
-def test_a_mark_that_cannot_be_written_is_tried_again_and_the_label_is_kept_till_then(
-    notifier: FakeChannel, scope: Scope
-) -> None:
+def test_the_label_is_kept_until_the_mark_is_written(notifier: FakeChannel, scope: Scope) -> None:
     store = replaced()
     store.tags_down = True
     with pytest.raises(errors.SecretsManagerUnavailable):
@@ -260,7 +258,7 @@ def test_a_mark_that_cannot_be_written_is_tried_again_and_the_label_is_kept_till
     assert len(notifier.told) == 1
 
 
-def test_a_run_that_goes_back_while_the_finding_is_answered_is_met_with_an_emergency(
+def test_a_rollback_during_the_response_is_followed_by_an_emergency(
     notifier: FakeChannel, scope: Scope
 ) -> None:
     """It had looked at the marks before there was one."""
@@ -317,7 +315,7 @@ def test_a_message_has_what_people_need_and_a_command_that_pastes_as_it_stands(
     assert notifies == ["secretsmanager", "rotate-secret"]
 
 
-def test_a_finding_about_others_is_told_with_the_way_to_rotate_and_starts_nothing(
+def test_a_finding_about_others_is_only_reported(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     before = repr(store)
@@ -349,7 +347,7 @@ def test_a_rotation_is_started_where_nobody_can_be_told(
     assert len(store.rotations) == 1
 
 
-def test_a_finding_with_activity_after_its_rotation_starts_another_after_the_cool_down(
+def test_later_activity_of_a_finding_rotates_again_after_the_cool_down(
     store: FakeSecretStore, notifier: FakeChannel, scope: Scope
 ) -> None:
     response.respond(store, telling(notifier), found(), scope, NOON)

@@ -22,6 +22,7 @@ from keyturn.secret import exposure, key
 from tests import shell
 from tests.conftest import ARN, NEW, NOON, OLD
 from tests.fakes import FakeChannel, FakeClock, FakeLooks, FakeRuns, FakeSecretStore, telling
+from tests.issue_details import ABOUT
 
 MACHINE = "arn:aws:states:eu-central-1:123456789012:stateMachine:RotateSessionKey"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -80,20 +81,6 @@ def scene() -> Scene:
     return Scene()
 
 
-ABOUT: dict[IssueKind, tuple[str, ...]] = {
-    IssueKind.WOULD_BE_REFUSED: ("AccessDenied: deliver_key: it may not patch secrets",),
-    IssueKind.EXPOSED_KEY_DELIVERED: ("Kubernetes Secret web/session-key", OLD),
-    IssueKind.DELIVERED_DRIFTED: ("Kubernetes Secret web/session-key",),
-    IssueKind.PODS_DRIFTED: (
-        "web-console: of 2 pods 1 annotated with another version, 0 without annotations",
-    ),
-    IssueKind.PODS_UNSTAMPED: (
-        "web-console: of 2 pods 0 annotated with another version, 2 without annotations",
-    ),
-    IssueKind.DRIFT_UNKNOWN: ("deliver_key: ClusterUnavailable",),
-    IssueKind.ROTATION_OFF: ("cron(0 3 1,15 * ? *)", "2h"),
-    IssueKind.PROTECTION_CHANGED: ("PutKeyPolicy",),
-}
 APART = {IssueKind.NOT_CARRIED, IssueKind.SOON}
 
 
@@ -195,7 +182,7 @@ def test_an_exposed_key_where_services_read_it_is_told_at_once(scene: Scene) -> 
 @pytest.mark.parametrize(
     ("holds", "hours"), [("exposed", 1), ("other", 24)], ids=["critical", "drift"]
 )
-def test_what_lasts_is_told_again_after_a_while_and_in_between_by_no_frequent_look(
+def test_a_lasting_issue_is_reported_again_after_a_while(
     scene: Scene, holds: str, hours: int
 ) -> None:
     carried(scene).questions = exposed_delivered()
@@ -269,7 +256,7 @@ def test_a_run_that_was_started_before_the_promotion_has_not_carried_the_key(
     assert (done["concern"], done["started"]) == ("NOT_CARRIED", f"rot-{NEW}")
 
 
-def test_a_secret_that_is_marked_for_deletion_is_told_and_nothing_else_is_looked_at(
+def test_a_secret_marked_for_deletion_is_the_only_issue_reported(
     scene: Scene,
 ) -> None:
     scene.store.deleted_at = NOON + 7 * DAY
@@ -281,7 +268,7 @@ def test_a_secret_that_is_marked_for_deletion_is_told_and_nothing_else_is_looked
     assert scene.questions.asked == []
 
 
-def test_of_whoever_changed_a_policy_no_message_says_anything_but_how_to_find_out(
+def test_a_message_about_a_policy_names_no_person(
     scene: Scene,
 ) -> None:
     carried(scene)
@@ -360,7 +347,7 @@ def test_a_run_that_was_lost_is_told_upon_its_end_once_step_functions_lists_it(
     assert len(scene.channel.told) == 1
 
 
-def test_the_end_of_a_run_that_has_told_it_itself_is_no_reason_to_judge_anything_else(
+def test_the_end_of_a_run_that_reported_itself_raises_no_issue(
     scene: Scene,
 ) -> None:
     scene.runs.known = [replace(ENDED, stopped=NOON)]

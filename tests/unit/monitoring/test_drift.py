@@ -199,7 +199,7 @@ def test_they_are_asked_where_step_functions_has_forgotten_the_run() -> None:
     assert drift.is_to_be_asked(old, [], OFTEN)
 
 
-def test_nobody_is_asked_about_a_secret_without_a_current_version_or_marked_for_deletion() -> None:
+def test_a_secret_without_a_usable_current_version_is_not_inspected() -> None:
     done = [run_of(NEW, "SUCCEEDED")]
     assert not drift.is_to_be_asked(secret(PREVIOUS), done, OFTEN)
     assert not drift.is_to_be_asked(secret(deleted=NOON), done, OFTEN)

@@ -15,6 +15,7 @@ from keyturn.secret.exposure import Mark
 from keyturn.secret.staging_labels import Version
 from keyturn.secret.trigger import Schedule
 from tests.conftest import ARN, NEW, NOON, OLD
+from tests.every_case import every_case
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PENDING = "22222222-2222-4222-8222-222222222222"
@@ -57,16 +58,14 @@ def concerns(
     return [issue.concern for issue in key_health.find_issues(seen, runs or [], LIMITS, call)]
 
 
-BOTH = pytest.mark.parametrize(
-    "call", [EVERY_DAY, ON_MOVE, OFTEN], ids=["daily", "on a move", "often"]
-)
+BOTH = every_case("call", [EVERY_DAY, ON_MOVE, OFTEN])
 
 
 # Whether the services have the key
 
 
 @BOTH
-@pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", "PENDING_REDRIVE"])
+@every_case("status", ["RUNNING", "SUCCEEDED", "PENDING_REDRIVE"])
 def test_a_version_with_a_run_is_no_concern(status: str, call: WatchTrigger) -> None:
     assert concerns(ROTATED, [run_of(NEW, status)], call) == []
 
@@ -166,7 +165,7 @@ def test_a_run_that_was_run_again_is_judged_by_the_last(last: str, found: list[I
 
 
 @pytest.mark.parametrize("name", ["-2", "-again", "x", "-17956077001", "-1795607g00"])
-def test_the_run_of_another_version_with_the_same_beginning_is_none_of_this_ones(name: str) -> None:
+def test_a_run_whose_version_only_begins_the_same_does_not_count(name: str) -> None:
     """A second rotation by one finding is named so."""
     other = run_of(NEW, "SUCCEEDED", NOON, name)
     assert concerns(ROTATED, [run_of(NEW, "FAILED"), other]) == [IssueKind.RUN_ENDED]
@@ -215,7 +214,7 @@ OWN_RUN = run_of(NEW, "SUCCEEDED", NOON - DAY)
 
 
 @BOTH
-@pytest.mark.parametrize(
+@every_case(
     ("status_of_previous", "found"),
     [
         ("RUNNING", []),
@@ -224,14 +223,14 @@ OWN_RUN = run_of(NEW, "SUCCEEDED", NOON - DAY)
         ("SUCCEEDED", [IssueKind.PUT_BACK]),
     ],
 )
-@pytest.mark.parametrize("own", [[], [OWN_RUN]], ids=["the first version", "a version with a run"])
+@pytest.mark.parametrize("own", [[], [OWN_RUN]])
 def test_our_own_way_back_is_no_concern_and_that_of_a_hand_is_told(
     own: list[Execution], status_of_previous: str, found: list[IssueKind], call: WatchTrigger
 ) -> None:
     assert concerns(PUT_BACK, [run_of(OLD, status_of_previous), *own], call) == found
 
 
-def test_a_run_that_was_turned_back_and_run_again_is_not_taken_for_a_hands_work() -> None:
+def test_a_retried_run_after_a_rollback_is_not_a_manual_change() -> None:
     """It ended well, for it found itself overtaken; before the label moved it had failed."""
     runs = [run_of(OLD, "FAILED", NOON - HOUR), run_of(OLD, "SUCCEEDED", NOON, "-1795607400")]
     moved = secret(*PUT_BACK.versions, changed=NOON - timedelta(minutes=5))
@@ -295,14 +294,14 @@ def test_a_version_that_is_current_and_pending_blocks_nothing() -> None:
         (300 * DAY, [IssueKind.TOO_OLD]),
     ],
 )
-def test_the_age_of_a_key_is_told_once_when_it_is_old_and_daily_when_it_is_too_old(
+def test_an_old_key_is_reported_once_and_a_too_old_one_daily(
     age: timedelta, found: list[IssueKind]
 ) -> None:
     assert concerns(secret(current(NOON - age))) == found
     assert concerns(secret(current(NOON - age)), [], ON_MOVE) == []
 
 
-@pytest.mark.parametrize("hours", range(100))
+@every_case("hours", range(100))
 def test_a_rotation_is_announced_by_exactly_one_daily_call(hours: int) -> None:
     due = NOON + hours * HOUR
     told = [
@@ -339,8 +338,8 @@ def mode_of(name: str, created: datetime, manual: Any = "emergency") -> str:
 IN_WINDOW = datetime(2026, 11, 15, 3, 30, tzinfo=NOON.tzinfo)
 
 
-@pytest.mark.parametrize("manual", ["emergency", "scheduled"])
-@pytest.mark.parametrize(
+@every_case("manual", ["emergency", "scheduled"])
+@every_case(
     ("name", "created", "mode"),
     [
         (NEW, IN_WINDOW, "scheduled"),
@@ -349,7 +348,6 @@ IN_WINDOW = datetime(2026, 11, 15, 3, 30, tzinfo=NOON.tzinfo)
         (f"emergency-gd-{'0' * 32}", IN_WINDOW, "emergency"),
         (NEW, NOON, None),
     ],
-    ids=["in the window", "planned", "emergency", "finding", "outside the window"],
 )
 def test_a_run_has_the_mode_that_its_rotation_would_have_had(
     name: str, created: datetime, mode: str | None, manual: str
@@ -365,7 +363,7 @@ MARKED = [Mark(NEW, NOON - HOUR, "finding")]
 
 
 @BOTH
-@pytest.mark.parametrize("runs", [[], [run_of(NEW, "SUCCEEDED")], [run_of(NEW, "FAILED")]], ids=str)
+@every_case("runs", [[], [run_of(NEW, "SUCCEEDED")], [run_of(NEW, "FAILED")]])
 def test_an_exposed_version_that_is_current_is_told_and_never_carried(
     runs: list[Execution], call: WatchTrigger
 ) -> None:
@@ -380,7 +378,7 @@ def test_an_exposed_version_that_was_put_back_by_hand_is_told_as_that(call: Watc
     assert concerns(seen, [run_of(OLD, "SUCCEEDED")], call) == [IssueKind.EXPOSED_KEY_CURRENT]
 
 
-def test_an_exposed_version_that_is_being_replaced_is_no_concern_for_half_an_hour() -> None:
+def test_an_exposed_version_may_take_half_an_hour_to_be_replaced() -> None:
     for begun, found in ((YOUNG, []), (LONG_AGO, [IssueKind.EXPOSED_KEY_CURRENT])):
         pending = version(PENDING, begun, "AWSPENDING")
         seen = secret(*ROTATED.versions, pending, marks=MARKED)
@@ -422,7 +420,7 @@ def test_of_a_call_that_was_made_the_name_and_the_time_are_taken() -> None:
     assert "evil" not in repr(call)
 
 
-@pytest.mark.parametrize(
+@every_case(
     "event",
     [
         {},

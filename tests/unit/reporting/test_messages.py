@@ -192,7 +192,7 @@ def test_an_emergency_that_failed_keeps_the_new_key_and_asks_to_act_now(run: Run
     assert told.fields["Pods"] == "the last old pod: not yet confirmed gone"
 
 
-def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_report(
+def test_what_the_logs_only_mention_is_reported(
     run: Run,
 ) -> None:
     summary = "12 log lines mention a key error and prove none."
@@ -206,7 +206,7 @@ def test_what_the_logs_mention_and_do_not_show_is_told_and_nothing_of_a_clean_re
     assert "Logs" not in fields(**validated["logs"])
 
 
-def test_what_would_have_stopped_a_scheduled_rotation_is_told_at_the_end_of_an_emergency(
+def test_an_emergency_reports_what_would_have_stopped_a_scheduled_run(
     run: Run,
 ) -> None:
     failed = ["ClusterUnavailable: the API is silent.", "ServiceUnhealthy: 503"]

@@ -133,7 +133,7 @@ def test_a_delivery_that_failed_is_the_step_that_stopped_the_run(run: Run) -> No
     assert found["fingerprints"] == {"new": None, "previous": None}
 
 
-def test_a_delivery_that_failed_while_it_waited_is_the_step_that_stopped_the_run(
+def test_a_delivery_that_failed_while_waiting_is_the_failed_step(
     run: Run,
 ) -> None:
     ledger = {**failed_at("DeliverKey", "SyncOverdue", "it was asked"), "deliver_key": WAITING}

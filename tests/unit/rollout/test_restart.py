@@ -83,7 +83,7 @@ def test_an_operator_that_restarts_the_service_too_is_named(
         (None, "perhaps Reloader (restart_service may not read the Secret's annotations)"),
     ],
 )
-def test_a_reloader_that_searches_is_named_as_far_as_can_be_seen_and_never_an_error(
+def test_a_searching_reloader_is_named_as_far_as_known(
     matches: bool | None, named: str | None, cluster: FakeCluster
 ) -> None:
     seen = cluster.workloads["web-console"]
@@ -101,7 +101,7 @@ def test_restarting_twice_patches_once(cluster: FakeCluster) -> None:
     assert cluster.workloads["web-console"].key_version == NEW
 
 
-def test_a_service_that_was_restarted_before_the_key_was_delivered_again_is_restarted_again(
+def test_a_service_is_restarted_again_after_another_delivery(
     cluster: FakeCluster,
 ) -> None:
     """Somebody wrote over the key meanwhile: its pods may have started with another one."""
@@ -140,7 +140,7 @@ def test_a_run_that_was_overtaken_since_its_first_look_restarts_nothing(
     assert cluster.restarts == []
 
 
-def test_a_restart_by_a_later_run_between_the_look_and_the_patch_is_not_stamped_over(
+def test_a_restart_by_a_later_run_is_not_overwritten(
     cluster: FakeCluster,
 ) -> None:
     """Held up after its last look at the label: the patch asks for what was read before that."""
@@ -165,7 +165,7 @@ def test_a_service_that_is_restarted_already_is_looked_at_alone(cluster: FakeClu
     assert not restarted.entry["restarted"]
 
 
-def test_a_restart_counts_the_pods_that_it_will_replace_and_names_them_beside_its_entry(
+def test_a_restart_counts_and_names_the_pods_that_it_will_replace(
     cluster: FakeCluster,
 ) -> None:
     cluster.pods_of["web-console"] = [*cluster.pods_of["web-console"], new_pod("c")]
@@ -179,7 +179,7 @@ def test_a_restart_counts_the_pods_that_it_will_replace_and_names_them_beside_it
     assert restarted.pods == {"a": "uid-2", "b": "uid-1"}
 
 
-def test_a_restart_says_who_restarts_the_service_as_well_and_restarts_it_all_the_same(
+def test_a_restart_names_others_that_restart_the_service(
     cluster: FakeCluster,
 ) -> None:
     before = cluster.workloads["web-console"]
@@ -236,7 +236,7 @@ def test_a_workload_that_does_not_read_the_key_is_not_ready(cluster: FakeCluster
 OTHERS = [Pod("debug", None, uid="uid-7", other_owner="no controller")]
 
 
-def test_pods_of_another_owner_are_noted_before_the_promotion_and_are_no_hindrance(
+def test_pods_of_another_owner_are_noted_and_block_no_promotion(
     cluster: FakeCluster,
 ) -> None:
     cluster.pods_of["web-console"] = [*OLD_PODS, *OTHERS]
@@ -247,7 +247,7 @@ def test_pods_of_another_owner_are_noted_before_the_promotion_and_are_no_hindran
     assert restart.check_ready(cluster, "web-console") is None
 
 
-def test_pods_of_another_owner_are_no_pods_of_the_rollout_and_reported_as_not_restarted(
+def test_pods_of_another_owner_are_reported_as_not_restarted(
     cluster: FakeCluster,
 ) -> None:
     cluster.pods_of["web-console"] = [*OLD_PODS, *OTHERS]
@@ -260,7 +260,7 @@ def test_pods_of_another_owner_are_no_pods_of_the_rollout_and_reported_as_not_re
     assert done["notRestarted"] == "1 pod of another owner: debug (no controller)"
 
 
-def test_a_workload_that_lacks_pods_already_is_refused_before_the_promotion_alone(
+def test_a_workload_that_lacks_pods_is_refused_before_the_promotion_alone(
     cluster: FakeCluster,
 ) -> None:
     """An emergency is not held up: it restarts what it can."""
@@ -371,7 +371,7 @@ def test_a_look_says_how_far_the_rollout_is(cluster: FakeCluster) -> None:
     }
 
 
-def test_a_look_tells_the_new_pods_of_a_stateful_set_from_the_old_ones_of_their_names(
+def test_pods_of_a_stateful_set_with_the_same_name_differ_by_uid(
     cluster: FakeCluster,
 ) -> None:
     before = restart.restart_workload(cluster, STAMP, "web-console", NOON, still_on_top).pods

@@ -13,6 +13,7 @@ from keyturn.rollout import status as rollout_status
 from keyturn.rollout.status import Done, Failed, Pod, RolloutContext, Verdict, Waiting, Workload
 from keyturn.run.times import format_timestamp
 from tests.conftest import NEW, NOON, OLD, STAMP
+from tests.every_case import every_case
 
 LIMIT = timedelta(minutes=15)
 
@@ -30,7 +31,7 @@ ROLLED_OUT = Workload(
     key_delivery=STAMP.delivery,
 )
 STATEFUL = replace(ROLLED_OUT, kind="StatefulSet", progress_reason=None)
-BOTH = pytest.mark.parametrize("rolled_out", [ROLLED_OUT, STATEFUL], ids=lambda kind: kind.kind)
+BOTH = every_case("rolled_out", [ROLLED_OUT, STATEFUL])
 
 
 def new_pod(name: str, **seen: Any) -> Pod:
@@ -71,7 +72,7 @@ def test_a_rollout_is_done_when_every_wanted_pod_is_new_and_available(
 
 
 @BOTH
-@pytest.mark.parametrize(
+@every_case(
     ("seen", "summary"),
     [
         ({"generation": 8}, "the change is not observed yet"),
@@ -118,7 +119,7 @@ def test_kubectls_reasons_come_in_kubectls_order(rolled_out: Workload) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("terminating", [False, True])
+@every_case("terminating", [False, True])
 def test_a_rollout_waits_for_the_last_old_pod_also_where_kubectl_does_not(
     rolled_out: Workload, terminating: bool
 ) -> None:
@@ -132,8 +133,8 @@ def test_a_pod_that_carries_no_version_is_an_old_one() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("delivery", ["1", None])
-def test_a_pod_of_this_version_that_was_started_after_an_earlier_delivery_is_an_old_one(
+@every_case("delivery", ["1", None])
+def test_a_pod_of_an_earlier_delivery_of_this_version_is_old(
     rolled_out: Workload, delivery: str | None
 ) -> None:
     """It may have read what somebody wrote over the key since."""
@@ -148,7 +149,7 @@ def test_a_new_pod_that_is_terminating_does_not_hold_up_the_rollout() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(
+@every_case(
     ("seen", "error"),
     [
         ({"key_version": OLD}, errors.RestartOverwritten),
@@ -179,7 +180,7 @@ def test_what_waiting_cannot_mend_fails_by_name(
         ),
     ],
 )
-def test_a_workload_that_would_not_replace_its_pods_is_told_with_its_kind_and_its_reason(
+def test_a_restart_blocker_names_the_kind_and_the_reason(
     seen: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     hindrance = rollout_status.restart_blocker(seen_as(ROLLED_OUT, key_version=OLD, **seen), NOON)
@@ -192,7 +193,7 @@ def test_a_workload_that_replaces_its_pods_has_no_hindrance(rolled_out: Workload
     assert rollout_status.restart_blocker(rolled_out, NOON) is None
 
 
-def test_a_template_that_someone_else_changed_is_told_with_the_command_to_find_who() -> None:
+def test_a_changed_template_is_reported_with_the_command_to_find_who() -> None:
     answer = judge(seen_as(STATEFUL, key_version=OLD), new_pods())
     assert isinstance(answer, Failed)
     assert "kubectl rollout history statefulset/web-console" in answer.summary
@@ -240,7 +241,7 @@ def test_our_own_deadline_is_told_before_that_of_kubernetes() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("reason", sorted(rollout_status.TERMINAL_WAITING_REASONS))
+@every_case("reason", sorted(rollout_status.TERMINAL_WAITING_REASONS))
 def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reason: str) -> None:
     stuck = new_pod("new-9", waiting_reasons=("PodInitializing", reason))
     answer = judge(seen_as(rolled_out, updated=1, available=0), [stuck, old_pod()])
@@ -251,7 +252,7 @@ def test_a_new_pod_that_can_never_start_fails_at_once(rolled_out: Workload, reas
 
 
 @BOTH
-@pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"])
+@every_case("reason", ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"])
 def test_a_new_pod_that_may_still_start_is_waited_for(rolled_out: Workload, reason: str) -> None:
     starting = new_pod("new-9", waiting_reasons=(reason,), restarts=rollout_status.CRASHES_ALLOWED)
     assert isinstance(judge(seen_as(rolled_out, available=2), [starting]), Waiting)
@@ -373,7 +374,7 @@ def test_a_rollout_is_done_with_no_old_pod_and_no_short_counter_and_never_else(
 
 
 @given(st.sampled_from([ROLLED_OUT, STATEFUL]), PODS, st.booleans(), st.booleans())
-def test_a_workload_that_looks_rolled_out_is_not_done_while_an_old_pod_is_listed(
+def test_a_rollout_is_not_done_while_an_old_pod_is_listed(
     rolled_out: Workload, pods: list[Pod], overdue: bool, terminating: bool
 ) -> None:
     listed = [*pods, old_pod(terminating=terminating)]
@@ -405,7 +406,7 @@ def other_pods(count: int) -> list[Pod]:
 
 
 @BOTH
-@pytest.mark.parametrize("count", [0, 3, 900])
+@every_case("count", [0, 3, 900])
 def test_pods_of_another_owner_neither_hold_a_rollout_up_nor_fail_it(
     rolled_out: Workload, count: int
 ) -> None:
@@ -451,9 +452,7 @@ def test_pods_that_kubernetes_may_not_create_are_told_at_once() -> None:
     assert not answer.stalled
 
 
-def test_pods_that_are_refused_for_a_minute_with_nothing_under_way_fail_on_the_second_look() -> (
-    None
-):
+def test_pods_that_are_refused_for_a_minute_fail_the_rollout() -> None:
     first = judge(BLOCKED, [old_pod()])
     assert isinstance(first, Waiting)
     assert first.stalled

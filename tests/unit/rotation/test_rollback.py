@@ -39,7 +39,7 @@ def restore(store: FakeSecretStore, failing: Run, until: str = "ValidateRotation
     return rollback.roll_back(store, failing, ledger_until(until), NOON)
 
 
-def test_the_previous_version_becomes_current_and_the_failed_one_keeps_no_way_forward(
+def test_the_previous_version_becomes_current_and_the_failed_one_unusable(
     store: FakeSecretStore, failing: Run
 ) -> None:
     store.stages[NEW].append("AWSPENDING")

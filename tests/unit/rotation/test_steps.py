@@ -15,6 +15,7 @@ from keyturn.secret.finding_history import StartedRotation
 from keyturn.secret.staging_labels import confirm_current, labelled
 from keyturn.secret.trigger import classify
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
+from tests.every_case import every_case
 from tests.fakes import FakeQuestions, FakeRuns, FakeSecretStore
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
@@ -87,7 +88,7 @@ def test_a_document_that_is_too_large_is_refused_before_it_is_stored(bench: Benc
     assert (bench.store.writes, bench.current) == ([], OLD)
 
 
-def test_fields_that_changed_since_the_new_version_was_made_are_not_overwritten(
+def test_fields_that_changed_after_createsecret_are_not_overwritten(
     bench: Bench,
 ) -> None:
     """Somebody moved AWSCURRENT to a version with other fields, as runbooks do."""
@@ -264,7 +265,7 @@ def answered(**problems: str) -> list[preflight.Answer]:
     return [*found, {"function": "purge_sessions", "problems": [], "notes": []}]
 
 
-def test_a_function_that_could_not_work_stops_the_rotation_before_the_promotion(
+def test_a_function_that_cannot_work_stops_the_rotation_in_setsecret(
     bench: Bench,
 ) -> None:
     bench.functions.answers = answered(restart_service="ServicePaused")
@@ -398,7 +399,7 @@ def test_a_scheduled_rotation_marks_nothing(bench: Bench) -> None:
     assert bench.store.marks() == []
 
 
-def test_the_way_back_is_closed_though_no_mark_can_be_written_and_a_retry_completes_it(
+def test_a_rollback_is_ruled_out_even_if_no_mark_can_be_written(
     bench: Bench,
 ) -> None:
     run = emergency(bench)
@@ -486,7 +487,7 @@ def test_an_emergency_goes_on_where_nobody_can_be_asked(bench: Bench) -> None:
     assert (bench.current, len(bench.runs.started)) == (URGENT, 1)
 
 
-def test_a_retry_of_an_emergency_is_the_same_run_before_and_after_the_label_is_gone(
+def test_a_retry_of_an_emergency_starts_the_same_run(
     bench: Bench,
 ) -> None:
     bench.store.stages[URGENT] = bench.store.stages.pop(NEW)
@@ -507,7 +508,7 @@ def test_a_run_whose_version_is_no_longer_current_is_superseded(bench: Bench, ru
     confirm_current(bench.store, run.version)
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("step", "labels"),
     list(
         itertools.product(STEPS, [[], ["AWSPENDING"], ["AWSCURRENT"], ["AWSCURRENT", "AWSPENDING"]])

@@ -8,6 +8,7 @@ import pytest
 from keyturn.run.caller import HistoryEvent, history_event, is_execution_of, made_call
 from keyturn.run.run import Run
 from tests.conftest import ARN, NEW
+from tests.every_case import every_case
 
 FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:keyturn-purge"
 PAYLOAD = {"rotation": {"rotationId": NEW}, "n": 1.5}
@@ -84,7 +85,7 @@ def test_an_event_is_read_as_the_api_shows_it() -> None:
     assert history_event({"id": 1, "type": "ExecutionStarted"}).function == ""
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("name", "own"),
     [
         (f"rot-{NEW}", True),

@@ -9,6 +9,7 @@ import pytest
 from keyturn import errors
 from keyturn.run import polling
 from keyturn.run.ledger import Ledger, Start
+from tests.every_case import every_case
 from tests.ledgers import AT
 
 
@@ -28,9 +29,9 @@ def looks_until(limit: int, most: int, shortest: int) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("limit", [30, 900, 3600])
-@pytest.mark.parametrize("most", [2, 5, 25, 60, 250])
-@pytest.mark.parametrize("shortest", [1, 5, 60])
+@every_case("limit", [30, 900, 3600])
+@every_case("most", [2, 5, 25, 60, 250])
+@every_case("shortest", [1, 5, 60])
 def test_no_more_looks_than_the_bound_are_made_until_the_deadline(
     limit: int, most: int, shortest: int
 ) -> None:

@@ -13,6 +13,7 @@ from keyturn.run import ledger as run_ledger
 from keyturn.run import run, times
 from keyturn.run.run import Origin, Run
 from tests.conftest import ARN, ASKED, NEW, NOON, OLD
+from tests.every_case import every_case
 
 
 def test_a_run_comes_back_from_its_own_ledger() -> None:
@@ -42,7 +43,7 @@ def ledger(**fields: Any) -> dict[str, Any]:
     return {"rotation": {**Run(NEW, ARN, "scheduled").as_ledger()["rotation"], **fields}}
 
 
-@pytest.mark.parametrize(
+@every_case(
     "bad",
     [
         {},

@@ -15,6 +15,7 @@ from keyturn.secret.finding_history import (
     tags_to_drop,
 )
 from tests.conftest import NOON
+from tests.every_case import every_case
 from tests.project import event, template
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -29,7 +30,7 @@ def tags_of(*rotations: StartedRotation) -> dict[str, str]:
     return {one.tag_key: one.tag_value for one in rotations}
 
 
-@pytest.mark.parametrize("name", ROTATES)
+@every_case("name", ROTATES)
 def test_every_type_that_rotates_fits_into_a_tag_and_is_read_as_it_was_written(name: str) -> None:
     rotation = started(f"{token_of(parse_finding(event('respond_to_finding')))}-100", name=name)
     assert len(rotation.tag_key) <= 127

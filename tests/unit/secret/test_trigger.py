@@ -10,6 +10,7 @@ from keyturn.secret import rotation_window, trigger
 from keyturn.secret.trigger import Mode, Schedule, Trigger, classify
 from local.secrets_manager.schedule import parse_rules
 from tests.conftest import NEW
+from tests.every_case import every_case
 from tests.project import template
 
 CRON = "cron(0 3 1,15 * ? *)"
@@ -28,9 +29,9 @@ def kind(schedule: Schedule, at: str, token: str = NEW, manual: Mode = "emergenc
     return classify(token, schedule, utc(at), manual).kind
 
 
-@pytest.mark.parametrize("manual", ["scheduled", "emergency"])
-@pytest.mark.parametrize("at", ["2026-12-01T04:00", "2026-12-02T04:00"])
-@pytest.mark.parametrize(
+@every_case("manual", ["scheduled", "emergency"])
+@every_case("at", ["2026-12-01T04:00", "2026-12-02T04:00"])
+@every_case(
     ("token", "found", "mode"),
     [
         ("emergency-2026-12-01-alice-laptop-stolen", "emergency", "emergency"),
@@ -110,7 +111,7 @@ WINDOWS = [
 ]
 
 
-@pytest.mark.parametrize(("expression", "duration", "moments", "expected"), WINDOWS)
+@every_case(("expression", "duration", "moments", "expected"), WINDOWS)
 def test_whether_a_window_is_open(
     expression: str, duration: str | None, moments: list[str], expected: bool
 ) -> None:
@@ -131,7 +132,7 @@ def test_past_its_next_date_a_cron_still_has_its_windows() -> None:
     assert kind(missed, "2026-12-10T03:30") == "manual"
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("schedule", "summary"),
     [
         (on("rate(10 days)"), "not a cron() expression"),

@@ -19,8 +19,9 @@ from keyturn.sessions.progress import PrimaryProgress, PurgeProgress
 from keyturn.sessions.purge import PurgeOptions
 from keyturn.sessions.store import PACES
 from tests.conftest import NOON
+from tests.every_case import every_case
 from tests.fakes import FakeClock, FakePrimary, FakeSessionStore
-from tests.unit.sessions.test_store import LOOK_ALIKES, RUNS, SlowStore, keys
+from tests.unit.sessions.stored_sessions import LOOK_ALIKES, RUNS, SlowStore, keys
 
 AT = "2026-11-24T12:00:00.000Z"
 FAST = PurgeOptions(PACES["fast"])
@@ -257,8 +258,8 @@ def test_an_error_that_lasts_ends_the_purge() -> None:
         one_slice(store, ledger)
 
 
-@pytest.mark.parametrize("runs", RUNS)
-@pytest.mark.parametrize("page", [1, 2, 3, 4, 5])
+@every_case("runs", RUNS)
+@every_case("page", [1, 2, 3, 4, 5])
 def test_a_restart_of_a_server_in_the_middle_begins_again_there(page: int, runs: list[str]) -> None:
     store = FakeSessionStore(keys(3000) | LOOK_ALIKES, runs=runs, restart_at_page=page)
     entry = purge_all(store)

@@ -1,7 +1,5 @@
 """How hard a purge works, whether it will be able to, how many there are."""
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,26 +8,9 @@ from keyturn import errors
 from keyturn.sessions import store as session_store
 from keyturn.sessions.store import PACES, Pace
 from tests.fakes import FakeClock, FakeSessionStore
+from tests.unit.sessions.stored_sessions import LOOK_ALIKES, RUNS, SlowStore, keys
 
 FAST, GENTLE = PACES["fast"], PACES["gentle"]
-LOOK_ALIKES = {"sessions:1", "session", "xsession:1", "Session:1", "user:session:1", "session;1"}
-RUNS = [["run-1"], ["run-1", "other-1", "another-1"]]
-
-
-def keys(count: int) -> set[str]:
-    return {f"session:{number:05}" for number in range(count)}
-
-
-@dataclass
-class SlowStore(FakeSessionStore):
-    """Takes its time for each page."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    page_seconds: float = 0.0
-
-    def page_turned(self, keys: int) -> None:
-        self.clock.seconds += self.page_seconds
-        super().page_turned(keys)
 
 
 def test_a_page_shrinks_where_the_server_is_slow_and_grows_where_it_is_quick() -> None:
@@ -56,7 +37,7 @@ def test_the_way_to_the_server_is_not_its_work() -> None:
     assert session_store.throttle(FAST, 500, 0.031, 0.020, clock) == 250
 
 
-def test_a_gentle_pace_rests_as_long_as_the_server_worked_and_a_fast_one_does_not() -> None:
+def test_only_a_gentle_pace_rests_as_long_as_the_server_worked() -> None:
     clock = FakeClock()
     session_store.throttle(FAST, 500, 0.003, 0.001, clock)
     assert clock.slept == 0

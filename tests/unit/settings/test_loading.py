@@ -26,6 +26,7 @@ from keyturn.settings.types import (
     VaultPath,
 )
 from tests.conftest import ARN, AUTHORITIES
+from tests.every_case import every_case
 from tests.project import template
 
 REDIS = {
@@ -106,7 +107,7 @@ def test_prefixes_are_a_list() -> None:
     assert found.session_prefixes == ("session:", ":1:django.contrib.sessions.cache", "sess:")
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("text", "told"),
     [
         ("session:,", "empty prefix"),
@@ -162,7 +163,7 @@ def test_one_of_each_type_is_read() -> None:
     assert loading.load(OneOfEach, GOOD).truth is False
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("variable", "text"),
     [
         ("ARN", "session-key"),

@@ -10,6 +10,7 @@ from keyturn.validation import endpoints
 from keyturn.validation.endpoints import Answer
 from keyturn.validation.log_report import LogMatch, PodCount, Report
 from tests.conftest import NOON
+from tests.every_case import every_case
 from tests.fakes import FakeWeb
 
 CONSOLE, AUTH = "https://console.test/healthz", "https://auth.test/healthz"
@@ -57,7 +58,7 @@ def test_a_login_url_that_answers_or_leads_to_an_allowed_host_works(
     assert endpoints.check_login(found, LOGIN, HOSTS).status == status
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("status", "location", "words"),
     [
         (302, "https://evil.test/authorize", "redirects to evil.test"),

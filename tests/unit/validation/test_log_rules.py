@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from keyturn.validation import log_rules
 from keyturn.validation.log_rules import KEY_RULES, MAX_LINE, NOT_32_BYTES, NOT_SET, OLD_SESSION
+from tests.every_case import every_case
 
 # Each as a logger of that name writes it; the first three are the sample services' own.
 STATEMENTS = {
@@ -80,7 +81,7 @@ MENTIONS = {
 }
 
 
-@pytest.mark.parametrize(("line", "rule"), STATEMENTS.values(), ids=STATEMENTS.keys())
+@every_case(("line", "rule"), STATEMENTS.values())
 def test_a_sentence_is_known_behind_every_usual_prefix(line: str, rule: str) -> None:
     assert log_rules.states_key_error(line, rule)
     assert log_rules.states_key_error(f"  {line}\r", rule)
@@ -89,7 +90,7 @@ def test_a_sentence_is_known_behind_every_usual_prefix(line: str, rule: str) -> 
     assert not log_rules.states_key_error(line, other)
 
 
-@pytest.mark.parametrize("line", MENTIONS.values(), ids=MENTIONS.keys())
+@every_case("line", MENTIONS.values())
 def test_what_a_visitor_sends_is_mentioned_and_never_stated(line: str) -> None:
     assert not any(log_rules.states_key_error(line, rule) for rule in KEY_RULES)
 
@@ -132,7 +133,7 @@ def test_what_lies_beyond_the_bound_of_a_line_is_not_looked_at() -> None:
     assert list(log_rules.mentioned_rules("x" * MAX_LINE + AGENT)) == []
 
 
-@pytest.mark.parametrize(
+@every_case(
     "piece",
     [
         "SESSION_ENCRYPTION_KEY ",

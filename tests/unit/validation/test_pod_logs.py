@@ -55,7 +55,7 @@ def matches(log: ContainerLog) -> list[LogMatch]:
 @pytest.mark.parametrize(
     ("line", "rule"), [(NOT_SET, "key-not-set"), (NOT_32_BYTES, "key-not-32-bytes")]
 )
-def test_a_key_error_is_decisive_with_its_container_its_whole_message_and_the_pods_state(
+def test_a_key_error_needs_the_container_the_message_and_the_pods_state(
     line: str, rule: str, trouble: str
 ) -> None:
     log = log_of("pod-1", "started", line, "GET / 200", trouble=trouble)
@@ -109,7 +109,7 @@ def test_a_line_that_several_rules_know_counts_for_each() -> None:
     }
 
 
-def test_the_first_of_lines_is_the_earliest_and_those_without_a_stamp_count_too() -> None:
+def test_the_first_line_is_the_earliest_and_unstamped_lines_count() -> None:
     text = "cannot decrypt"
     lines = [Line(None, text), Line(NOON + SECOND, text), Line(NOON, text)]
     log = ContainerLog("pod-1", "app", lines, True, "")
@@ -231,7 +231,7 @@ def test_nothing_of_a_line_leaves(texts: list[str], fatal: str) -> None:
     assert told.value.__cause__ is None
 
 
-def test_the_fake_cluster_shows_crashed_containers_alone_where_they_are_asked_for() -> None:
+def test_the_fake_cluster_filters_crashed_containers() -> None:
     crashed, running = log_of("web-console-2", "x"), log_of("web-console-1", "y")
     pods = [Pod("web-console-1", NEW, key_delivery=STAMP.delivery), Pod("web-console-2", NEW)]
     cluster = FakeCluster(pods_of={"web-console": pods}, logs=[running], crashes=[crashed])

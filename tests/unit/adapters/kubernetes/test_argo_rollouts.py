@@ -15,6 +15,7 @@ from keyturn.run.times import format_timestamp, now
 from local import argo_rollouts as controller
 from local.cluster.resources import Json
 from tests.conftest import NEW, NOON, OLD, STAMP
+from tests.every_case import every_case
 from tests.fakes import FakeCluster
 
 SECOND = timedelta(seconds=1)
@@ -91,7 +92,7 @@ def judge(found: Workload, pods: list[Pod]) -> Verdict:
     )
 
 
-def test_a_restart_is_a_merge_patch_of_restart_at_and_of_the_rollouts_own_annotations() -> None:
+def test_a_restart_is_a_merge_patch_of_restart_at_and_of_annotations() -> None:
     annotations = {rollout_restart.RESTARTED_AT: format_timestamp(NOON), **STAMP.annotations()}
     assert argo_rollouts.restart_patch(annotations, "41") == {
         "metadata": {"resourceVersion": "41", "annotations": ASKED},
@@ -115,7 +116,7 @@ def test_the_observed_generation_is_text(text: str | None, generation: int) -> N
     ("created", "expected"),
     [(AT_NOON, True), (LATER, True), (EARLIER, False), (None, False)],
 )
-def test_a_pod_is_new_if_it_was_created_at_the_moment_that_was_asked_for_or_later(
+def test_a_pod_is_new_if_it_was_created_at_restart_at_or_later(
     created: str | None, expected: bool
 ) -> None:
     assert STAMP.is_on(argo_rollouts.pod(seen(), made(created))) is expected
@@ -203,7 +204,7 @@ def test_a_template_or_a_selector_elsewhere_is_seen(spec: Json, whole: bool) -> 
     assert argo_rollouts.has_template(seen(spec)) is whole
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("changes", "pods", "summary"),
     [
         ({"generation": 8}, new_pods(), "the change is not observed yet"),
@@ -254,7 +255,7 @@ def test_a_restart_asks_for_a_whole_second_that_has_yet_to_come() -> None:
     assert asked.microsecond == 0
 
 
-def test_a_restart_asks_for_a_moment_after_every_pod_also_where_our_clock_is_behind() -> None:
+def test_restart_at_is_after_every_pod_even_if_the_clock_is_behind() -> None:
     ahead = (now() + timedelta(minutes=2)).replace(microsecond=0)
     pods = [Pod("a", None, created=NOON), Pod("b", None, created=ahead), Pod("c", None)]
     assert asked_for(pods) == ahead + SECOND

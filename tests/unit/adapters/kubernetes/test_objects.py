@@ -14,6 +14,7 @@ from keyturn.rollout.status import Pod, PodRefusal, Workload
 from keyturn.settings.loading import PodKeySettings
 from keyturn.settings.types import DeliveryMode
 from tests.conftest import NEW, NOON, STAMP
+from tests.every_case import every_case
 
 KEY = PodKeySettings(DeliveryMode("kubernetes-secret"), "session-key", "SESSION_ENCRYPTION_KEY", "")
 BY_NAME = {
@@ -67,7 +68,7 @@ def test_a_deployment_is_read_from_its_spec_and_status() -> None:
     )
 
 
-def test_a_stateful_set_is_read_from_its_spec_and_status_and_counts_its_ready_pods() -> None:
+def test_a_stateful_set_is_read_from_its_spec_and_status() -> None:
     seen = stateful_set(
         {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}},
         observedGeneration=3,
@@ -117,7 +118,7 @@ QUOTA = "exceeded quota: q, requested: pods=1,cpu=500m, used: pods=1,cpu=1, limi
     ],
     ids=["quota", "webhook", "quota and more", "no message", "over", "another condition"],
 )
-def test_of_a_refusal_to_create_pods_the_reason_and_the_quota_are_read_and_nothing_else(
+def test_only_reason_and_quota_of_a_refusal_to_create_pods_are_read(
     changes: dict[str, Any], reason: str | None
 ) -> None:
     condition = {
@@ -147,7 +148,7 @@ def test_a_stateful_set_is_settled_when_its_update_revision_is_the_current_one(
     assert objects.workload(stateful_set(**status), None).settled is settled
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("strategy", "keeps_old"),
     [
         (None, None),
@@ -207,7 +208,7 @@ def test_a_workload_has_to_refer_to_the_secret_that_is_delivered(mode: str) -> N
         assert objects.workload(seen, delivery).refers_to_key is False
 
 
-def test_a_workload_that_reads_secrets_manager_itself_need_not_refer_to_a_secret() -> None:
+def test_a_workload_that_reads_secrets_manager_needs_no_secret_reference() -> None:
     delivery = replace(KEY, delivery_mode=DeliveryMode("none"))
     assert objects.workload(deployment(), delivery).refers_to_key is True
 
@@ -406,7 +407,7 @@ def test_each_way_to_give_a_container_the_key_is_seen(spec: dict[str, Any]) -> N
     assert objects.refers_to_key(spec, KEY)
 
 
-@pytest.mark.parametrize(
+@every_case(
     "spec",
     [
         {},
@@ -429,16 +430,6 @@ def test_each_way_to_give_a_container_the_key_is_seen(spec: dict[str, Any]) -> N
         container() | {"volumes": [{"name": "key", "secret": {"secretName": "session-key"}}]},
         container(volumeMounts=[{"name": "other", "mountPath": "/key"}])
         | {"volumes": [{"name": "key", "secret": {"secretName": "session-key"}}]},
-    ],
-    ids=[
-        "empty",
-        "nothing",
-        "another source",
-        "another field",
-        "another Secret",
-        "envFrom of another Secret",
-        "a volume that nothing mounts",
-        "a mount of another volume",
     ],
 )
 def test_a_container_that_does_not_get_the_key_is_seen_too(spec: dict[str, Any]) -> None:
@@ -511,7 +502,7 @@ def test_a_condition_is_found_by_its_type_or_is_empty() -> None:
         assert objects.condition(status, "Ready") == {}
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("kind", "controller", "label", "expected"),
     [
         ("Deployment", {"kind": "ReplicaSet", "name": "web-console-5d9"}, "5d9", True),
@@ -533,7 +524,7 @@ def test_a_pod_is_known_for_the_workloads_own_by_its_controller(
     assert objects.is_of(workload, {"metadata": meta}) is expected
 
 
-def test_an_owner_that_is_no_controller_and_a_pod_without_labels_count_for_nothing() -> None:
+def test_an_owner_that_is_no_controller_does_not_count() -> None:
     owner = {"kind": "ReplicaSet", "name": "web-console-None"}
     meta = {"name": "new-1", "ownerReferences": [owner]}
     assert not objects.is_of(deployment(), {"metadata": meta})

@@ -21,6 +21,7 @@ from keyturn.validation.log_report import PodCount, Report
 from keyturn.validation.log_rules import MAX_LINE
 from keyturn.validation.pod_logs import Line, ServiceLogs
 from tests.conftest import NEW, NOON, OLD, STAMP
+from tests.every_case import every_case
 from tests.fakes import FakeStopwatch
 
 NOT_SET = "FATAL SESSION_ENCRYPTION_KEY is not set"
@@ -48,7 +49,7 @@ def test_a_stamp_of_the_kubelet_is_read_whatever_its_fraction_and_zone(
     assert log_line(stamp) == Line(at, "")
 
 
-@pytest.mark.parametrize(
+@every_case(
     "text",
     [
         "",
@@ -177,7 +178,7 @@ def test_of_crashed_containers_alone_both_logs_are_read_and_no_other() -> None:
     assert places(found, api) == [("new-2", "app", False), ("new-2", "app", True)]
 
 
-def test_a_log_is_asked_for_bounded_stamped_and_since_the_second_in_which_the_run_began() -> None:
+def test_a_log_is_requested_with_timestamps_and_bounds() -> None:
     api = Api(PODS[:1])
     began = NOON.astimezone().replace(microsecond=640_000)
     places(cluster_of(api).of_restart("web-console", STAMP, began), api)
@@ -268,9 +269,7 @@ def test_pods_that_exist_are_told_from_those_of_this_restart_and_of_others() -> 
     assert found.stamped == ["new-1", "new-2"]
 
 
-def test_no_more_of_a_log_is_taken_than_was_asked_for_and_no_more_of_a_line_than_its_bound() -> (
-    None
-):
+def test_a_log_and_each_of_its_lines_are_cut_off_at_their_bounds() -> None:
     api = Api([pod("new-1", NEW, app=0)])
     line = b"2026-11-24T12:00:01Z " + b"x" * (MAX_LINE * 2) + b"\n"
     api.request = lambda *_: line * (2 * LOG_BYTES // len(line))  # type: ignore[method-assign]
@@ -350,7 +349,7 @@ def template(*containers: Any, chosen: str = "", init: Sequence[Any] = ()) -> di
 APP, NGINX, WORKER = {"name": "app"}, {"name": "nginx"}, {"name": "worker"}
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("settings", "found", "expected"),
     [
         (delivery("kubernetes-secret"), template({**APP, **READS_KEY}, WORKER), {"app"}),
@@ -371,7 +370,7 @@ APP, NGINX, WORKER = {"name": "app"}, {"name": "nginx"}, {"name": "worker"}
         (None, template(APP), {"app"}),
     ],
 )
-def test_the_container_that_gets_the_key_is_known_by_its_reference_or_by_the_template(
+def test_the_container_with_the_key_is_known_by_its_secret_reference(
     settings: PodKeySettings | None, found: dict[str, Any], expected: set[str]
 ) -> None:
     assert kubernetes_pod_logs.containers_with_key(found, settings) == expected

@@ -12,6 +12,7 @@ from keyturn.adapters.kubernetes.workloads import KubernetesCluster
 from keyturn.settings.loading import PodKeySettings
 from keyturn.settings.types import DeliveryMode
 from tests.conftest import NOON
+from tests.every_case import every_case
 
 SECRET = "session-key"
 SEARCHES = {"reloader.stakater.com/search": "true"}
@@ -34,8 +35,8 @@ def restarts(found: dict[str, Any]) -> bool | None:
     return reloader.restarts(found, SECRET)
 
 
-@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
-@pytest.mark.parametrize(
+@every_case("on_template", [False, True])
+@every_case(
     ("notes", "expected"),
     [
         ({"reloader.stakater.com/auto": "true"}, True),
@@ -49,7 +50,6 @@ def restarts(found: dict[str, Any]) -> bool | None:
         ({"reloader.stakater.com/search": "yes"}, False),
         ({}, False),
     ],
-    ids=str,
 )
 def test_it_is_seen_in_each_spelling_of_its_annotations(
     notes: Notes, expected: bool, on_template: bool
@@ -58,7 +58,7 @@ def test_it_is_seen_in_each_spelling_of_its_annotations(
     assert restarts(found) is expected
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("listed", "expected"),
     [
         ("session-key", True),
@@ -81,8 +81,8 @@ def test_it_takes_the_names_of_secrets_for_a_list_of_regular_expressions(
     assert restarts(workload({"secret.reloader.stakater.com/reload": listed})) is expected
 
 
-@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on its template"])
-@pytest.mark.parametrize(
+@every_case("on_template", [False, True])
+@every_case(
     ("notes_of_secret", "expected"),
     [
         (MATCHES, True),
@@ -90,7 +90,6 @@ def test_it_takes_the_names_of_secrets_for_a_list_of_regular_expressions(
         ({**MATCHES, "reloader.stakater.com/ignore": "true"}, False),
         ({}, False),
     ],
-    ids=str,
 )
 def test_a_workload_that_searches_is_restarted_for_a_secret_that_matches(
     notes_of_secret: Notes, expected: bool, on_template: bool
@@ -115,7 +114,7 @@ def test_a_secret_that_the_workload_excludes_restarts_nothing(notes: Notes) -> N
     assert not restarts(workload({**notes, **excluded}))
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("text", "seconds"),
     [
         ("20s", 20.0),

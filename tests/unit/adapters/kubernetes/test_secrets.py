@@ -19,6 +19,7 @@ from keyturn.secret import key
 from keyturn.settings.loading import DeliverySettings
 from keyturn.settings.types import DeliveryMode
 from tests.conftest import NEW, NOON
+from tests.every_case import every_case
 
 FIELD = "SESSION_ENCRYPTION_KEY"
 SETTINGS = DeliverySettings(
@@ -57,7 +58,7 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def test_a_secret_is_read_by_its_field_with_what_decides_whether_it_may_be_written() -> None:
+def test_a_secret_is_read_with_what_decides_whether_it_is_writable() -> None:
     held = key.generate_key()
     labels = {"reconcile.external-secrets.io/managed": "true"}
     target, api = secret_of(
@@ -182,7 +183,7 @@ def data(*references: dict[str, str], field: str = FIELD) -> list[dict[str, Any]
     return [{"secretKey": field, "remoteRef": reference} for reference in references]
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("spec", "pinned"),
     [
         ({"data": data(FOLLOWS)}, False),
@@ -203,7 +204,7 @@ def test_a_reference_to_one_version_is_seen_wherever_it_stands(
     assert external_secret(object_of(spec), FIELD).pinned is pinned
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("spec", "pinned"),
     [
         ({"data": data(PINNED, field="OTHER")}, False),

@@ -13,21 +13,14 @@ from keyturn import errors
 from keyturn.adapters.redis.credentials import ElastiCacheToken, StoredPassword, is_serverless
 from keyturn.adapters.redis.sessions import RedisSessions
 from keyturn.sessions import store as session_store
-from local.cloud import Cloud
-from local.functions import Functions
 from local.processes import Processes
 from local.redis_server import RedisServer, find_binary
 from local.secrets_manager import AwsError
-from tests.contract.secrets_manager_account import ACCOUNT, REGION, Account, open_account
+from tests.aws_signatures import KEY_ID, SECRET_KEY, SESSION_TOKEN, Credentials, signature
+from tests.contract.secrets_manager_account import REGION, Account, open_account
+from tests.contract.secrets_manager_endpoint import Front, open_endpoint
 from tests.contract.session_stores import DATABASE, purge_all, settings_of
-from tests.contract.test_secret_store import Front
-from tests.unit.adapters.aws.test_eks import (
-    KEY_ID,
-    SECRET_KEY,
-    SESSION_TOKEN,
-    Credentials,
-    signature,
-)
+from tests.every_case import every_case
 
 PASSWORD = secrets.token_hex(12)
 CACHE, USER = "Session-Store", "keyturn"
@@ -42,12 +35,8 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture(scope="module")
 def endpoint(processes: Processes) -> Iterator[tuple[Front, str]]:
     """A local AWS, with each test's own account behind it."""
-    front = Front()
-    functions = Functions(processes, account=ACCOUNT, region=REGION, extra_environment=lambda _: {})
-    cloud = Cloud(functions, front, account=ACCOUNT, region=REGION)
-    yield front, cloud.endpoint
-    cloud.close()
-    functions.close()
+    with open_endpoint(processes) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
@@ -203,7 +192,7 @@ def test_a_token_names_the_cache_in_small_letters_and_has_no_scheme(
     assert SECRET_KEY not in token
 
 
-@pytest.mark.parametrize(
+@every_case(
     ("host", "serverless"),
     [
         ("sessions-ab12cd.serverless.euc1.cache.amazonaws.com", True),
@@ -316,7 +305,7 @@ def test_a_password_that_redis_does_not_take_is_refused_and_not_quoted(
         ("ResourceNotFoundException", errors.SessionStoreRefused),
     ],
 )
-def test_an_error_of_the_credentials_is_told_as_it_is_and_leaves_no_connection_half_made(
+def test_an_error_of_the_credentials_leaves_no_connection_half_made(
     code: str,
     error: type[errors.KeyturnError],
     filled: RedisServer,
