@@ -2,7 +2,7 @@
 
 MODE says how it starts: `scheduled` (else), `emergency` or `finding`; DELIVERY where the pods read
 their key from. With FAULT or FAIL something goes wrong on order, and the claims are about how the
-rotation stops, turns back or withstands it. The record of the run, where it has one, is
+rotation stops, rolls back or withstands it. The record of the run, where it has one, is
 `out/demo/record.json`, whatever its outcome. With BUILT the functions run from the artefacts of
 `make build PLATFORM=here` in place of the source tree.
 

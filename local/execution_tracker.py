@@ -53,7 +53,7 @@ BACK = {
     "PurgeSessions": "All sessions are being ended, those that were made under the new key too.",
     "ValidateRotation": "Health, login and logs are looked at, with the previous key.",
 }
-FORWARD = {"PurgeSessions": "An emergency never turns back: the sessions end all the same."}
+FORWARD = {"PurgeSessions": "An emergency never rolls back: the sessions end all the same."}
 
 
 def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[str]:

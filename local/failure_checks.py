@@ -63,7 +63,7 @@ def _turned_back(stack: LocalStack, before: Before, *, restored: bool) -> list[C
     ]
     if not restored:
         stuck = record["rollbackFailure"]
-        says = f"the record says: {record['outcome']}, the way back stopped at {stuck['step']}"
+        says = f"the record says: {record['outcome']}, the rollback stopped at {stuck['step']}"
         return [*claims, Claim(says, record["outcome"] == "failed")]
     return [
         *claims,

@@ -1,7 +1,7 @@
 """What can go wrong, on order: `make demo FAULT=bad-image`, `make demo FAIL=rollout`.
 
 Each fault breaks one real thing at the moment when it hurts, and names the error that the rotation
-has to stop with and how the run ends: a scheduled run turns back where it can, an emergency never
+has to stop with and how the run ends: a scheduled run rolls back where it can, an emergency never
 does. What is true afterwards, `failure_checks` looks up. A fault without an error is one that a
 rotation has to withstand: it succeeds, and what the fault claims besides is looked up as well.
 """

@@ -81,7 +81,7 @@ FAULTY = {
     "bad-image": Ending(
         {"FAULT": "bad-image"},
         CANNOT_START,
-        [*BACK, "the record says: failed, the way back stopped at RestartServices"],
+        [*BACK, "the record says: failed, the rollback stopped at RestartServices"],
     ),
     "key-crash": Ending(
         {"FAULT": "key-crash"},

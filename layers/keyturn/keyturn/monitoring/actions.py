@@ -67,7 +67,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Care:
+class HandledIssues:
     """The issues and actions, and whether the delivered key was compared."""
 
     found: list[dict[str, Any]]
@@ -76,7 +76,7 @@ class Care:
 
 def handle_issues(
     watching: Watch, call: WatchTrigger, seen: key_health.Secret, clock: Clock
-) -> Care:
+) -> HandledIssues:
     """Judge the state of the secret, and act.
 
     Before it starts a run it waits and checks once more: a rotation that has just promoted its key
@@ -87,12 +87,12 @@ def handle_issues(
     if call.kind == "ended":
         clock.sleep(SETTLED_SECONDS)
         lost = _with_lost_run(watching, watching.runs.executions(), [], call)
-        return Care([_attend(watching, issue, call) for issue in lost], compared=False)
+        return HandledIssues([_handle(watching, issue, call) for issue in lost], compared=False)
     handled = [
-        _attend(watching, issue, call) for issue in protection.find_protection_issues(seen, call)
+        _handle(watching, issue, call) for issue in protection.find_protection_issues(seen, call)
     ]
     if seen.deleted:
-        return Care(handled, compared=False)
+        return HandledIssues(handled, compared=False)
     executions = _executions(watching, seen)
     issues = key_health.find_issues(seen, executions, watching.limits, call)
     if any(issue.concern is IssueKind.NOT_CARRIED for issue in issues):
@@ -101,16 +101,16 @@ def handle_issues(
         executions = _executions(watching, seen)
         issues = key_health.find_issues(seen, executions, watching.limits, call)
     issues = _with_lost_run(watching, executions, issues, call)
-    handled += [_attend(watching, issue, call) for issue in issues]
+    handled += [_handle(watching, issue, call) for issue in issues]
     if watching.questions is None or not drift.is_to_be_asked(seen, executions, call):
-        return Care(handled, compared=False)
+        return HandledIssues(handled, compared=False)
     if call.daily and (refused := _would_be_refused(watching.questions, seen, call)):
-        handled.append(_attend(watching, refused, call))
+        handled.append(_handle(watching, refused, call))
     answers = _ask(watching.questions)
     drifted = drift.find_drift(seen, executions, answers, call)
-    handled += [_attend(watching, issue, call) for issue in drifted]
+    handled += [_handle(watching, issue, call) for issue in drifted]
     unknown = any(issue.concern is IssueKind.DRIFT_UNKNOWN for issue in drifted)
-    return Care(handled, compared=not unknown)
+    return HandledIssues(handled, compared=not unknown)
 
 
 def _executions(watching: Watch, seen: key_health.Secret) -> list[key_health.Execution]:
@@ -163,7 +163,7 @@ def _ask(asked: drift.Questions) -> Sequence[drift.Answer]:
         return []
 
 
-def _attend(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
+def _handle(watching: Watch, issue: Issue, call: WatchTrigger) -> dict[str, Any]:
     """Handle an issue; returns the facts of the action."""
     fact = {"concern": issue.concern.name, "version": issue.version}
     run = watching.place.run_of(issue)

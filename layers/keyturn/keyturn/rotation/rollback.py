@@ -1,9 +1,9 @@
-"""The way back: when a scheduled run fails for good, the key before it becomes current again.
+"""The rollback: when a scheduled run fails for good, the key before it becomes current again.
 
-Allowed once a run, and never to an exposed key: an emergency has no way back, and neither has a run
-whose previous version is marked (`secret.exposure`). It is one compare-and-swap of AWSCURRENT;
-then the state machine brings the old key to the services as it brought the new one. `next_move`
-decides from what the labels and the marks say.
+Allowed once a run, and never to an exposed key: an emergency is never rolled back, and neither is a
+run whose previous version is marked (`secret.exposure`). It is one compare-and-swap of AWSCURRENT;
+then the state machine delivers the old key to the services as it delivered the new one.
+`next_action` decides from the labels and the marks.
 
 Source: AWS Secrets Manager User Guide, "Roll back a secret to a previous version".
 """
@@ -29,7 +29,7 @@ class RollbackAction(Enum):
 
 
 class SecretStore(exposure.MarkStore, Protocol):
-    """The one secret, as the way back needs it."""
+    """The one secret, as a rollback needs it."""
 
     def labels(self) -> Labels:
         """Version ids and their staging labels."""
@@ -42,7 +42,10 @@ class SecretStore(exposure.MarkStore, Protocol):
 
 
 def next_action(run: Run, labels: Labels, marks: Sequence[exposure.Mark]) -> RollbackAction:
-    """Decide whether the way back is open. Pure. Raises RollbackRefused, Superseded."""
+    """Decide whether the previous key may become current again. Pure.
+
+    Raises RollbackRefused, Superseded.
+    """
     if run.mode != "scheduled":
         raise errors.RollbackRefused(
             f"A run of mode {run.mode} has no rollback. Version {run.rotation_id} stays current."
