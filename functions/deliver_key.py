@@ -20,11 +20,11 @@ def handler(event: Event, context: Any) -> Result:
     parts.confirm(this, event, context)
     given, action = ledger.parse_ledger(event), ledger.parse_action(event)
     if action == "mark-exposed":  # also where the run was overtaken
-        return {**exposure.mark_replaced(parts.secret, this, times.now())}
+        return exposure.mark_replaced(parts.secret, this, times.now())
     staging_labels.confirm_current(parts.secret, this.version)
     if action == "destroy-exposed-versions":
-        return {**vault.destroy_exposed_versions(parts.secret, parts.delivery, this, given)}
+        return vault.destroy_exposed_versions(parts.secret, parts.delivery, this, given)
     if action == "confirm":
-        return {**strategy.confirm_delivery(parts.secret, parts.delivery, this.version, given)}
+        return strategy.confirm_delivery(parts.secret, parts.delivery, this.version, given)
     done = strategy.deliver(parts.secret, parts.delivery, this.version, given, times.now())
-    return {**done} if done["state"] == "done" else {**done, **polling.after_sync_look(given)}
+    return done if done["state"] == "done" else {**done, **polling.after_sync_look(given)}

@@ -23,4 +23,4 @@ def handler(event: Event, context: Any) -> Result:
     staging_labels.confirm_current(parts.secret, this.version)
     given = ledger.parse_ledger(event)
     done = purge.next_slice(given, parts.sessions, parts.options, time, times.now())
-    return {**progress.progress_entry(done, times.now(), ledger.sessions_counted(given))}
+    return progress.progress_entry(done, times.now(), ledger.sessions_counted(given))

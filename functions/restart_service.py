@@ -27,4 +27,4 @@ def handler(event: Event, context: Any) -> Result:
     stamp, begun = pod_annotations.stamp_of_run(this, given), ledger.started_at(given)
     counted = restart.restart_workload(parts.cluster, stamp, service, begun, confirm, others)
     log_pods(this.rotation_id, service, "before", counted.pods)
-    return {**counted.entry}
+    return counted.entry

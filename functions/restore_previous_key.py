@@ -17,4 +17,4 @@ def handler(event: Event, context: Any) -> Result:
         return preflight.answer_preflight("restore_previous_key", parts.checks)
     this = run.parse_run(event, parts.settings.secret_arn)
     parts.confirm(this, event, context)
-    return {**rollback.roll_back(parts.secret, this, ledger.parse_ledger(event), times.now())}
+    return rollback.roll_back(parts.secret, this, ledger.parse_ledger(event), times.now())

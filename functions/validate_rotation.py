@@ -25,4 +25,4 @@ def handler(event: Event, _context: Any) -> Result:
     login = endpoints.check_login(parts.web, settings.login_url, settings.login_redirect_hosts)
     given = ledger.parse_ledger(event)
     seen = pod_logs.validate(parts.logs, settings.services, this, given, time.monotonic)
-    return {**endpoints.validation_entry(health, login, seen)}
+    return endpoints.validation_entry(health, login, seen)

@@ -17,7 +17,7 @@ from keyturn.monitoring import key_health
 from keyturn.reporting.notifications import Message, Notifications
 from keyturn.rollout.pod_annotations import KEY_DELIVERY, KEY_VERSION, Stamp
 from keyturn.rollout.status import Pod, Workload
-from keyturn.rotation.preflight import Answers, Question
+from keyturn.rotation.preflight import Answers, FunctionAnswer, Question
 from keyturn.run.run import Run
 from keyturn.secret import exposure, finding_history
 from keyturn.secret.staging_labels import Version
@@ -198,7 +198,9 @@ class FakeExecutions:
 class FakeQuestions:
     """Functions that answer what a test says; those that are asked under a name, later."""
 
-    answers: Answers | None = field(default_factory=lambda: [{"function": "purge_sessions"}])
+    answers: Answers | None = field(
+        default_factory=lambda: [FunctionAnswer(function="purge_sessions")]
+    )
     down: bool = False
     asked: list[str] = field(default_factory=list)
     started: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,7 +34,6 @@ from keyturn.settings.loading import (
     WatchKeySettings,
     load,
 )
-from keyturn.telemetry import Handler
 from keyturn.validation.endpoints import Answer
 from keyturn.validation.pod_logs import ContainerLog, Line
 from tests.conftest import ARN, NEW, NOON, OLD, STAMP
@@ -219,10 +219,10 @@ class Context:
     aws_request_id: str = "1"
 
 
-def handler_of(function: str, patch: pytest.MonkeyPatch) -> Handler:
-    """Import a function afresh and return its handler."""
+def handler_of(function: str, patch: pytest.MonkeyPatch) -> Callable[[Any, Any], Any]:
+    """Import a function afresh and return its handler; what it returns is JSON."""
     patch.delitem(sys.modules, function, raising=False)
-    handler: Handler = importlib.import_module(function).handler
+    handler: Callable[[Any, Any], Any] = importlib.import_module(function).handler
     return handler
 
 

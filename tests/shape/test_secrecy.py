@@ -60,7 +60,7 @@ class Rotation:
         stage.wire(patch)
 
     def call(self, function: str, given: dict[str, Any]) -> dict[str, Any]:
-        result = handler_of(function, self.patch)(given, Context())
+        result: dict[str, Any] = handler_of(function, self.patch)(given, Context())
         self.said.append(f"{json.dumps(result)} {result!r}")
         return result
 

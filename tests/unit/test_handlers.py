@@ -59,7 +59,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], dict[str, Any]]:
+def call(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], Any]:
     return lambda function, given: handler_of(function, monkeypatch)(given, Context())
 
 

@@ -87,7 +87,7 @@ def test_no_pods_are_no_line(output: io.StringIO) -> None:
 
 
 def test_a_result_tells_when_it_began_and_how_long_it_took(output: io.StringIO) -> None:
-    result = returning({"written": True})(LEDGER, None)
+    result: Any = returning({"written": True})(LEDGER, None)
     assert result["written"] is True
     assert result["seconds"] >= 0
     assert parse_timestamp(result["startedAt"]).tzinfo is not None

@@ -26,7 +26,7 @@ from keyturn.run.run import ROTATION_ID
 from keyturn.run.times import format_timestamp, now
 
 Event = Mapping[str, Any]
-Result = dict[str, Any]
+Result = Mapping[str, object]
 Handler = Callable[[Event, Any], Result]
 
 PACKAGE = Path(__file__).parent
@@ -93,10 +93,7 @@ def step(name: str) -> Callable[[Handler], Handler]:
                 raise unexpected from None
             seconds = round(time.monotonic() - begun, 3)
             logger.info("step done", extra={**line, "seconds": seconds, "facts": result})
-            return result | {
-                "startedAt": result.get("startedAt", format_timestamp(started)),
-                "seconds": result.get("seconds", seconds),
-            }
+            return {"startedAt": format_timestamp(started), "seconds": seconds, **result}
 
         return call
 

@@ -65,10 +65,10 @@ class Place:
         }
         return ways[mode]
 
-    def answer(self, mode: str = "kubernetes-secret") -> dict[str, Any]:
+    def answer(self, mode: str = "kubernetes-secret") -> Any:
         return inspection.inspect_delivery(self.store, self.delivery(mode), self.store.marks())
 
-    def delivered(self, mode: str = "kubernetes-secret") -> dict[str, Any]:
+    def delivered(self, mode: str = "kubernetes-secret") -> Any:
         found: dict[str, Any] = self.answer(mode)["delivered"]
         return found
 

@@ -7,6 +7,7 @@ import pytest
 from keyturn import errors
 from keyturn.rotation import preflight
 from keyturn.rotation.preflight import PREFLIGHT_SECONDS, Check, Problem, find_problems
+from keyturn.run.ledger import Failure
 from tests.fakes import FakeStopwatch
 
 
@@ -66,9 +67,7 @@ def test_an_answer_is_plain_and_names_its_function() -> None:
         ({"Error": "annotations", "Cause": ""}, "PreflightUnanswered", "(annotations)"),
     ],
 )
-def test_a_function_that_fails_is_a_problem_too(
-    failure: dict[str, str], error: str, message: str
-) -> None:
+def test_a_function_that_fails_is_a_problem_too(failure: Failure, error: str, message: str) -> None:
     (problem,) = preflight.problems_in([{"function": "restart_service", "failure": failure}])
     assert problem.error == error
     assert message in problem.message

@@ -256,9 +256,9 @@ def test_a_rotation_token_is_passed_on_and_not_shown() -> None:
     assert "a-very-secret-token" not in repr(request)
 
 
-def answered(**problems: str) -> list[preflight.Answer]:
+def answered(**problems: str) -> list[preflight.FunctionAnswer]:
     """What the functions answer: those that have a problem, and one that has none."""
-    found: list[preflight.Answer] = [
+    found: list[preflight.FunctionAnswer] = [
         {"function": name, "problems": [{"error": error, "message": "it is so"}]}
         for name, error in problems.items()
     ]

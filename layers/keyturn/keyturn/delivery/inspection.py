@@ -6,16 +6,35 @@ version, while Secrets Manager has it. The answer has ids and fingerprints, neve
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 from keyturn.delivery.strategy import DeliveryStrategy, KeyLocation, KeySource
 from keyturn.secret import key, staging_labels
 from keyturn.secret.exposure import Mark, fingerprint_of
 
+Holds = Literal["exposed", "other", "current", "unknown"]
+
+
+class Delivered(TypedDict):
+    """The key of a delivery target; `version` is that of an exposed key."""
+
+    holds: Holds
+    version: str | None
+    fingerprint: str | None
+    target: str | None
+
+
+class DeliveryAnswer(TypedDict):
+    """The delivered key, and the version that was current when it was read."""
+
+    function: str
+    current: str | None
+    delivered: Delivered
+
 
 def inspect_delivery(
     source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark]
-) -> dict[str, Any]:
+) -> DeliveryAnswer:
     """The whole answer: the delivered key, and the version that was current then.
 
     Raises KeyInvalid, and the errors of the delivery targets.
@@ -30,7 +49,7 @@ def inspect_delivery(
 
 def inspect(
     source: KeySource, delivery: DeliveryStrategy, marks: Sequence[Mark], current: str | None
-) -> dict[str, str | None]:
+) -> Delivered:
     """Which key is delivered: the current, an exposed (and its version), another, or unknown.
 
     With several targets the worst result counts: an operator would sync it to the others.
@@ -49,10 +68,10 @@ def inspect(
     }
 
 
-ORDER = {"exposed": 0, "other": 1, "current": 2}
+ORDER: Mapping[Holds, int] = {"exposed": 0, "other": 1, "current": 2}
 
 
-def _holds(place: KeyLocation, promoted: str, exposed: Mapping[str, str]) -> str:
+def _holds(place: KeyLocation, promoted: str, exposed: Mapping[str, str]) -> Holds:
     if place.fingerprint in exposed:
         return "exposed"
     return "current" if place.fingerprint == promoted else "other"

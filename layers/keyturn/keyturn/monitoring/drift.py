@@ -40,7 +40,7 @@ Judged = Callable[..., Issue]
 class Questions(Protocol):
     """The functions that inspect the delivered key for `watch_key`."""
 
-    def ask(self, question: Question, seconds: float) -> Sequence[Answer] | None:
+    def ask(self, question: Question, seconds: float) -> Sequence[Any] | None:
         """Ask every function, in parallel, and wait; None if no answer arrives in time.
 
         There is one answer per function, with its `failure` if it failed. Raises

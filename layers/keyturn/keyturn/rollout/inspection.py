@@ -1,7 +1,7 @@
 """Count the pods' annotations: the answer of `check_rollout` to the drift check of `watch_key`."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 from keyturn.rollout.restart import Cluster
 from keyturn.rollout.status import own_pods
@@ -9,7 +9,23 @@ from keyturn.secret import staging_labels
 from keyturn.secret.staging_labels import LabelStore
 
 
-def inspect_pods(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> dict[str, Any]:
+class PodCounts(TypedDict):
+    """How many pods of a service are annotated with the current version, with others, or not."""
+
+    current: int
+    others: int
+    unstamped: int
+
+
+class PodsAnswer(TypedDict):
+    """The pods of each service, and the version that was current when they were counted."""
+
+    function: str
+    current: str | None
+    pods: dict[str, PodCounts]
+
+
+def inspect_pods(store: LabelStore, cluster: Cluster, services: Iterable[str]) -> PodsAnswer:
     """The whole answer: the pods of each service, and the version that was current then.
 
     Raises ServiceNotFound, and what the cluster raises.
@@ -24,12 +40,12 @@ def inspect_pods(store: LabelStore, cluster: Cluster, services: Iterable[str]) -
 
 def count_stamps(
     cluster: Cluster, services: Iterable[str], version: str | None
-) -> dict[str, dict[str, int]]:
+) -> dict[str, PodCounts]:
     """Count a service's pods that are annotated with a version, with others, and not at all.
 
     The version alone counts: `deliver_key` checks later deliveries.
     """
-    counted = {}
+    counted: dict[str, PodCounts] = {}
     for service in services:
         stamps = [pod.key_version for pod in own_pods(cluster.pods(service))]
         unstamped = sum(stamp is None for stamp in stamps)

@@ -11,17 +11,36 @@ in an emergency, and between rotations, problems are reported.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, Required, TypedDict
 
 from keyturn import errors
+from keyturn.run.ledger import Failure
 
 # A check proves one fact about the environment, changes nothing, and raises if it is false.
 Check = Callable[[], object]
 Question = Literal["preflight", "drift"]
-Answer = Mapping[str, Any]
-Answers = Sequence[Answer]
+
+
+class FoundProblem(TypedDict):
+    """A problem in an answer, by the error that a rotation would raise."""
+
+    error: str
+    message: str
+
+
+class FunctionAnswer(TypedDict, total=False):
+    """The answer of one function; `failure` is what the state machine caught of it instead."""
+
+    function: Required[str]
+    checks: int
+    problems: list[FoundProblem]
+    notes: list[str]
+    failure: Failure
+
+
+Answers = Sequence[FunctionAnswer]
 
 # Longer than the state machine takes, and shorter than the function that waits for it may run.
 WAIT_SECONDS = 95.0
@@ -86,7 +105,7 @@ def find_problems(
 
 def answer_preflight(
     function: str, checks: Sequence[Check], clock: Callable[[], float] = time.monotonic
-) -> dict[str, Any]:
+) -> FunctionAnswer:
     """Make a function's own checks; returns its answer."""
     problems, notes = find_problems(checks, clock)
     return {
@@ -129,7 +148,7 @@ def error_named(name: str) -> type[errors.KeyturnError]:
     return errors.PreflightUnanswered
 
 
-def _problems_of(answer: Answer) -> Iterable[Problem]:
+def _problems_of(answer: FunctionAnswer) -> Iterable[Problem]:
     function = answer.get("function")
     if failure := answer.get("failure"):
         yield _unanswered(str(function), failure)
@@ -137,7 +156,7 @@ def _problems_of(answer: Answer) -> Iterable[Problem]:
         yield Problem(str(problem["error"]), f"{function}: {problem['message']}")
 
 
-def _unanswered(function: str, failure: Mapping[str, Any]) -> Problem:
+def _unanswered(function: str, failure: Failure) -> Problem:
     """A function that failed: by an error of Keyturn's, or before its code could answer."""
     name = str(failure.get("Error"))
     if error_named(name) is errors.PreflightUnanswered:
