@@ -95,7 +95,7 @@ def test_an_emergency_records_a_failed_check_and_goes_on(site: Site) -> None:
     (said,) = told.record["failedChecks"]
     assert said.startswith("ClusterUnavailable: deliver_key: ")
     *_, last = site.mailboxes.messages(told.rotation_id)
-    assert f"Checks:   failed, and did not stop it: {said}" in last["Message"]
+    assert f"Checks:   failed, and did not stop the rotation: {said}" in last["Message"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -184,9 +184,9 @@ class RedisPrimary:
         """Raise SessionStoreUnavailable if slots were moving when this was created."""
         if self._moving:
             raise errors.SessionStoreUnavailable(
-                f"{self._connection.where} is migrating {self._moving} slots, so the purge may have"
-                " missed sessions. Deleted sessions stay deleted. Wait for the migration to end,"
-                " then retry the run."
+                f"{self._connection.where} is migrating slots ({self._moving}), so a purge may miss"
+                " sessions. Deleted sessions stay deleted. Wait for the migration to end, then retry"
+                " the run."
             )
 
     def check_unlink(self) -> None:
