@@ -3,11 +3,9 @@
 from datetime import timedelta
 
 from keyturn.secret import key
-from local import returning_key
+from local import console, returning_key
 from tests.e2e.site import Site
 from tests.e2e.watch_looks import daily_look, frequent_look
-
-# The state machine that asks the functions of a rotation.
 
 
 def concerns(site: Site, ahead: timedelta = timedelta()) -> list[str]:
@@ -46,6 +44,8 @@ def test_another_key_is_drift_and_pods_without_a_stamp_are_told_once_a_day(site:
     site.stack.place.write(kept)
     returning_key.strip(site.stack)
     site.stack.wait(lambda: concerns(site) == ["PODS_UNSTAMPED"], "every pod has lost its stamp")
+    # The daily check asks the services for their health too, so their rollout has to be over.
+    site.stack.wait(lambda: all(map(site.rolled_out, console.REPLICAS)), "every pod is ready")
     found = daily_look(site)
     assert [one["concern"] for one in found] == ["PODS_UNSTAMPED"]
     assert found[0]["told"]["topic"] == "told"
