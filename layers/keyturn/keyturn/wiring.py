@@ -33,7 +33,6 @@ from keyturn.sessions import purge
 from keyturn.sessions import store as session_store
 from keyturn.settings import loading
 from keyturn.settings.loading import load
-from keyturn.telemetry import Result
 from keyturn.validation import endpoints, pod_logs
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class DeliverKey(Called):
         in_use = partial(strategy.check_readable, self.secret)
         return [in_use, self.executions.check_ready, self.delivery.check_ready]
 
-    def answer(self, event: Mapping[str, Any]) -> Result:
+    def answer(self, event: Mapping[str, Any]) -> Mapping[str, object]:
         """Answer what the function is asked: about drift, or whether it could work."""
         if event["question"] == "drift":
             return delivery_inspection.inspect_delivery(
@@ -190,7 +189,7 @@ class CheckRollout:
         )
         return [self.secret.labels, *services]
 
-    def answer(self, event: Mapping[str, Any]) -> Result:
+    def answer(self, event: Mapping[str, Any]) -> Mapping[str, object]:
         """Answer what the function is asked: about drift, or whether it could work."""
         if event["question"] == "drift":
             return rollout_inspection.inspect_pods(

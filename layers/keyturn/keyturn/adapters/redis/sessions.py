@@ -185,8 +185,8 @@ class RedisPrimary:
         if self._moving:
             raise errors.SessionStoreUnavailable(
                 f"{self._connection.where} is migrating slots ({self._moving}), so a purge may miss"
-                " sessions. Deleted sessions stay deleted. Wait for the migration to end, then retry"
-                " the run."
+                " sessions. Deleted sessions stay deleted. Wait for the migration to end, then"
+                " retry the run."
             )
 
     def check_unlink(self) -> None:
