@@ -26,34 +26,34 @@ NOT_PROMOTED = "NOT PROMOTED"
 StepOutcome = Literal["started", "succeeded", "failed"]
 
 TRUTHS = {
-    "createSecret": "A new key is made and pending. Every service runs the old key.",
-    "setSecret": "Each function is asked whether it could do its part now. Nothing has changed.",
+    "createSecret": "A new key is created and pending. Every service runs the old key.",
+    "setSecret": "Each function checks whether it could do its work now. Nothing has changed.",
     "testSecret": "The pending key is tested.",
     "finishSecret": "The new key becomes AWSCURRENT. The pods still run the old key.",
-    "BeginRotation": "People are told that they will have to log in again.",
-    "AnnounceEmergency": "An emergency: people are told meanwhile, and nothing waits for that.",
+    "BeginRotation": "Stakeholders are notified that users will have to log in again.",
+    "AnnounceEmergency": "An emergency: stakeholders are notified in parallel, and nothing waits.",
     "PurgeBeforeRestart": "An emergency: the sessions end at once, and again after the restart.",
-    "MarkExposed": "Nobody goes back to the version before: it is marked and loses AWSPREVIOUS.",
-    "DeliverKey": "The new key goes to where the pods read it when they start.",
+    "MarkExposed": "No rollback to the previous version: it is marked and loses AWSPREVIOUS.",
+    "DeliverKey": "The new key is delivered to where the pods read it when they start.",
     "RestartServices": "Pods are replaced one by one. Old and new keys are in use side by side.",
-    "ConfirmDelivery": "No old pod is left. What the new ones read is looked at again.",
-    "PurgeSessions": "The new key is in use. The sessions under the old key are being ended.",
-    "ValidateRotation": "The old sessions are gone. Health, login and logs are looked at.",
+    "ConfirmDelivery": "No old pod is left. The delivered key is read back once more.",
+    "PurgeSessions": "The new key is in use. The sessions under the old key are deleted.",
+    "ValidateRotation": "The old sessions are gone. Health, login and logs are checked.",
     "DestroyExposedVersions": "The new key is proved. The exposed one is destroyed in Vault.",
     "FinishRotation": "The record is written.",
-    "RestorePreviousKey": "The run has failed. The key before it becomes AWSCURRENT again.",
+    "RestorePreviousKey": "The run has failed. The previous key becomes AWSCURRENT again.",
 }
 URGENT = {
-    "setSecret": "An emergency waits for no answer: the functions are asked once it is promoted.",
+    "setSecret": "An emergency does not wait: the functions are checked after the promotion.",
     "finishSecret": "The new key becomes AWSCURRENT at once. The pods still run the old key.",
 }
 BACK = {
-    "DeliverKey": "The previous key goes back to where the pods read it.",
+    "DeliverKey": "The previous key is delivered to where the pods read it.",
     "RestartServices": "Pods are replaced once more, by pods with the previous key.",
-    "PurgeSessions": "All sessions are being ended, those that were made under the new key too.",
-    "ValidateRotation": "Health, login and logs are looked at, with the previous key.",
+    "PurgeSessions": "All sessions are deleted, including those under the new key.",
+    "ValidateRotation": "Health, login and logs are checked, with the previous key.",
 }
-FORWARD = {"PurgeSessions": "An emergency never rolls back: the sessions end all the same."}
+FORWARD = {"PurgeSessions": "An emergency never rolls back: the sessions are deleted anyway."}
 
 
 def states_of(*, emergency: bool, way_back: bool, keeps_versions: bool) -> list[str]:

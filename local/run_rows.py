@@ -116,7 +116,7 @@ def _note(state: str, entry: Any) -> str:
     if state == "DeliverKey" and entry["state"] == "waiting":
         return str(entry["says"])
     if state == "BeginRotation":
-        return f"{count(entry['sessions'], 'session')} will end, and people are told"
+        return f"{count(entry['sessions'], 'session')} will end, stakeholders are notified"
     notes = {
         "MarkExposed": "marked as exposed: {versions}",
         "PurgeBeforeRestart": "{deleted:,} deleted ({perSecond:,.0f} a second)",

@@ -177,4 +177,4 @@ def test_a_record_that_could_not_be_kept_is_no_tick() -> None:
 )
 def test_sessions_are_told_in_their_number(sessions: int, says: str) -> None:
     (row,) = History().run("BeginRotation", begin_rotation={"sessions": sessions})
-    assert row.note == f"{says}, and people are told"
+    assert row.note == f"{says}, stakeholders are notified"
