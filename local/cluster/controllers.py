@@ -24,7 +24,6 @@ from local.cluster.resources import (
     PODS,
     REPLICA_SETS,
     RESOURCE_QUOTAS,
-    RESOURCES,
     Json,
     Objects,
     Resource,
@@ -148,24 +147,15 @@ class Controllers:
             self._store.modify(resource, *_place(item), with_status, subresource="status")
 
     def _collect_garbage(self) -> None:
-        """Remove what has no namespace or no owner any more.
-
-        Kinds are listed one after the other. A namespace and an owner exist before what is theirs:
-        listed after it, they are missing only if they are gone.
-        """
-        listed = self._everything()
-        owners = self._everything()
-        namespaces = {item["metadata"]["name"] for kind, item in owners if kind is NAMESPACES}
-        uids = {"", *(item["metadata"]["uid"] for _, item in owners)}
-        for resource, item in listed:
+        everything = self._store.look_at_everything()
+        namespaces = {item["metadata"]["name"] for kind, item in everything if kind is NAMESPACES}
+        uids = {"", *(item["metadata"]["uid"] for _, item in everything)}
+        for resource, item in everything:
             namespace, name = _place(item)
             if resource.namespaced and namespace not in namespaces:
                 self._store.remove(resource, namespace, name)
             elif owner_uid(item) not in uids and "deletionTimestamp" not in item["metadata"]:
                 delete(self._store, resource, namespace, name)
-
-    def _everything(self) -> list[tuple[Resource, Json]]:
-        return [(kind, item) for kind in RESOURCES.values() for item in self._all(kind)]
 
 
 def _place(item: Json) -> tuple[str, str]:

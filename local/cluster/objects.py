@@ -11,7 +11,7 @@ import secrets
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -30,6 +30,7 @@ from local.cluster.resources import (
     NAMESPACES,
     PODS,
     RESOURCE_QUOTAS,
+    RESOURCES,
     Json,
     Objects,
     Resource,
@@ -123,6 +124,15 @@ class ObjectStore:
                 for (plural, place, _), item in self._objects.items()
                 if plural == resource.plural and namespace in {"", place}
             ]
+
+    def look_at_everything(self) -> Sequence[tuple[Resource, Json]]:
+        """Return what `look_at` does for every resource, all of one moment.
+
+        Listed one after the other, an object could appear without the namespace or the owner that
+        was created before it.
+        """
+        with self._changed:
+            return [(kind, item) for kind in RESOURCES.values() for item in self.look_at(kind)]
 
     def modify(  # noqa: PLR0913 - the three that name an object, and how it is changed
         self,
