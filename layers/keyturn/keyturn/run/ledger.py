@@ -9,6 +9,7 @@ The names are those of the JSON: mypy checks every access, and `parse_ledger` ch
 entries of an input have the fields that their types require.
 """
 
+import functools
 from collections.abc import Mapping
 from datetime import datetime
 from typing import (
@@ -280,16 +281,27 @@ def parse_ledger(event: Mapping[str, Any]) -> Ledger:
 
     Raises RequestRefused, and names the entry and the field.
     """
-    for name, kind in get_type_hints(Ledger).items():
-        if name not in event or not is_typeddict(kind) or kind is RotationInput:
-            continue  # `run.parse_run` is stricter with what a run is
+    for name, required in _required_fields().items():
+        if name not in event:
+            continue
         if not isinstance(event[name], Mapping):
             raise errors.RequestRefused(f"The input's '{name}' is not an object. Nothing was done.")
-        if missing := sorted(kind.__required_keys__ - event[name].keys()):
+        if missing := sorted(required - event[name].keys()):
             raise errors.RequestRefused(
                 f"The input's '{name}' has no '{missing[0]}'. Nothing was done."
             )
     return cast("Ledger", event)
+
+
+@functools.cache
+def _required_fields() -> Mapping[str, frozenset[str]]:
+    """The required fields of each entry but `rotation`, with which `run.parse_run` is stricter."""
+    kinds = get_type_hints(Ledger).items()
+    return {
+        name: kind.__required_keys__
+        for name, kind in kinds
+        if is_typeddict(kind) and kind is not RotationInput
+    }
 
 
 def parse_action(event: Mapping[str, Any]) -> Action:
