@@ -15,11 +15,10 @@ from keyturn.adapters.aws.step_functions import StepFunctionsRuns
 from local import execution_limits
 from local.cloud import Cloud
 from local.execution_limits import PAYLOAD_BYTES, payload_bytes
-from local.functions import Functions, FunctionSettings
-from local.processes import Processes
+from local.functions import FunctionSettings
+from tests.contract.running_cloud import ACCOUNT, REGION, running_cloud
 from tests.contract.waiting import until
 
-ACCOUNT, REGION = "111122223333", "eu-west-1"
 SOURCE = """
 def text(event, context):
     return "x" * event["characters"]
@@ -37,19 +36,9 @@ class NoSecrets:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     code = tmp_path_factory.mktemp("code")
-    (code / "app.py").write_text(SOURCE)
-    with Processes() as processes:
-        functions = Functions(
-            processes,
-            account=ACCOUNT,
-            region=REGION,
-            extra_environment=lambda settings: front.environment_of(settings),  # noqa: PLW0108  front comes later
-        )
-        front = Cloud(functions, NoSecrets(), account=ACCOUNT, region=REGION)
+    with running_cloud(code, SOURCE, NoSecrets()) as (front, functions):
         functions.create(FunctionSettings("text", "app.text", code, timeout_seconds=20))
         yield front
-        front.close()
-        functions.close()
 
 
 @dataclass(frozen=True)

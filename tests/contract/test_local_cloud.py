@@ -22,12 +22,9 @@ from local import state_machines
 from local.cloud import INTERPRETER_ACCESS_KEY, STACK_ACCESS_KEY, Cloud, access_key_of
 from local.events import target_input
 from local.functions import Functions, FunctionSettings
-from local.processes import Processes
 from local.secrets_manager.errors import AwsError
 from tests.conftest import NOON
-
-ACCOUNT = "111122223333"
-REGION = "eu-west-1"
+from tests.contract.running_cloud import ACCOUNT, REGION, running_cloud
 
 SOURCE = """
 import os, time
@@ -119,15 +116,7 @@ def cloud(
     tmp_path_factory: pytest.TempPathFactory, secrets: Secrets, folder: Path
 ) -> Iterator[Cloud]:
     code = tmp_path_factory.mktemp("code")
-    (code / "app.py").write_text(SOURCE)
-    with Processes() as processes:
-        functions = Functions(
-            processes,
-            account=ACCOUNT,
-            region=REGION,
-            extra_environment=lambda settings: front.environment_of(settings),  # noqa: PLW0108  front comes later
-        )
-        front = Cloud(functions, secrets, account=ACCOUNT, region=REGION)
+    with running_cloud(code, SOURCE, secrets) as (front, functions):
         for name in ("echo", "record", "refuse", "third_time", "once", "hold", "describe_secret"):
             functions.create(
                 FunctionSettings(
@@ -141,8 +130,6 @@ def cloud(
         functions.create(FunctionSettings("slow", "app.hold", code, timeout_seconds=0.2))
         functions.create(FunctionSettings("busy", "app.echo", code, reserved_concurrency=0))
         yield front
-        front.close()
-        functions.close()
 
 
 def arn(function: str) -> str:
