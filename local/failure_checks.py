@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from keyturn.reporting.wording import count_of
 from local import console
 from local.checks import Claim
 from local.execution_tracker import NOT_PROMOTED, Ended
 from local.faults import SERVICE, Fault
-from local.plural import count
 from local.stack import LocalStack
 from local.users import can_open_page, log_in_once
 
@@ -48,7 +48,7 @@ def _nothing_changed(stack: LocalStack, before: Before) -> list[Claim]:
     return [
         Claim(f"AWSCURRENT is still {current}", _current(stack.labels()) == current),
         Claim(f"{stack.place.title} still holds key {held}", held == before.fingerprint),
-        Claim(f"the same {count(len(pods), 'pod runs', 'pods run')}", pods == before.pods),
+        Claim(f"the same {count_of(len(pods), 'pod runs', 'pods run')}", pods == before.pods),
         Claim("an old session still opens the page", opens),
     ]
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import yaml
 
+from keyturn.reporting.wording import count_of
 from local import console, forged_run, hostile_checks, returning_key
 from local.artefacts import ROOT
 from local.checks import Claim
 from local.cluster.resources import DEPLOYMENTS, SERVICES
 from local.http_client import HttpClient
 from local.key_sources import PLACES
-from local.plural import count
 from local.stack import LocalStack
 
 SERVICE, LOGIN_SERVICE = "web-console", "auth-service"
@@ -146,8 +146,8 @@ def _visit_with_a_key_error(stack: LocalStack) -> None:
 def _lines_are_counted(_stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
     logs = record["validation"]["logs"]
     counted = logs["lines"].get("key-not-32-bytes", 0)
-    lines = count(counted, "log line that mentions", "log lines that mention")
-    pods = count(sum(one["pods"] for one in logs["pods"]), "pod that runs", "pods that run")
+    lines = count_of(counted, "log line that mentions", "log lines that mention")
+    pods = count_of(sum(one["pods"] for one in logs["pods"]), "pod that runs", "pods that run")
     return [
         Claim(
             f"the record counts {lines} a key error, and none decided",

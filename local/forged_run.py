@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from keyturn.reporting.wording import count_of
 from local import console
 from local.checks import Claim
-from local.plural import count
 from local.stack import LocalStack
 
 CALLED = ("RestorePreviousKey", "PurgeSessions", "FinishRotation", "DeliverKey", "RestartService")
@@ -58,7 +58,7 @@ def claims(stack: LocalStack, record: Mapping[str, Any]) -> list[Claim]:
             str(record["keptAt"]).endswith(f"/{rotation_id}_2.json"),
         ),
         Claim(
-            f"{count(len(refused), 'function refuses', 'functions refuse')} a direct call",
+            f"{count_of(len(refused), 'function refuses', 'functions refuse')} a direct call",
             len(refused) == len(CALLED),
         ),
         Claim("the labels are as the run has left them", stack.labels() == before),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from local.plural import count
+from keyturn.reporting.wording import count_of
 
 NARROWEST = 20  # columns for a text, however narrow the terminal
 
@@ -41,7 +41,7 @@ def fold(blocks: Sequence[Block], room: int | None) -> list[Text]:
             folded, freed = folded + _has_text(block), freed + len(block.lines)
         else:
             kept += block.lines
-    stands_for = [Text(f"   … {count(folded, 'earlier line')}", style="dim")] if folded else []
+    stands_for = [Text(f"   … {count_of(folded, 'earlier line')}", style="dim")] if folded else []
     return [*stands_for, *kept][:room]
 
 

@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from keyturn.reporting.wording import count_of
 from local.checks import Claim
 from local.layout import Block, fold, hanging
-from local.plural import count
 from local.sampler import Countdown, PodCounts, Reading
 from local.step_rows import MARKS, StepRow, with_row
 
@@ -124,7 +124,7 @@ class Picture:
         table.add_row("   sessions", bar, Text(self._sessions))
         seen = reading.visitors
         told = (
-            f"{count(seen.pages, 'page')}, {count(seen.logged_out, 'time')} logged out,"
+            f"{count_of(seen.pages, 'page')}, {count_of(seen.logged_out, 'time')} logged out,"
             f" {seen.failed:,} failed"
         )
         table.add_row("   visitors", "", Text(told))

@@ -7,8 +7,8 @@ some of the same states again, and has rows of its own for them.
 from collections.abc import Mapping
 from typing import Any
 
+from keyturn.reporting.wording import count_of
 from keyturn.run.ledger import STEPS as RECORDED
-from local.plural import count
 from local.state_machines import Progress
 from local.step_rows import StepRow, StepState
 
@@ -116,7 +116,7 @@ def _note(state: str, entry: Any) -> str:
     if state == "DeliverKey" and entry["state"] == "waiting":
         return str(entry["says"])
     if state == "BeginRotation":
-        return f"{count(entry['sessions'], 'session')} will end, stakeholders are notified"
+        return f"{count_of(entry['sessions'], 'session')} will end, stakeholders are notified"
     notes = {
         "MarkExposed": "marked as exposed: {versions}",
         "PurgeBeforeRestart": "{deleted:,} deleted ({perSecond:,.0f} a second)",
@@ -143,7 +143,7 @@ def _restarted(rolled: Mapping[str, Any]) -> str:
 def _purging(entry: Mapping[str, Any]) -> str:
     """How far a purge has come that goes on."""
     if not entry["deleted"]:
-        return f"{count(entry['keysBefore'], 'key')} to walk"
+        return f"{count_of(entry['keysBefore'], 'key')} to walk"
     to_go, seconds = entry["sessionsToGo"], entry["secondsToGo"]
     told = f"{entry['deleted']:,} deleted ({entry['perSecond']:,.0f} a second)"
     return told if seconds is None else f"{told}, {to_go:,} to go, about {seconds:.0f} s"

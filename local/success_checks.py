@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keyturn.reporting.wording import count_of
 from local import console
 from local.checks import Claim
-from local.plural import count
 from local.stack import RECORD_BUCKET, SESSION_DATABASE, LocalStack
 from local.traffic import VisitorsReport
 from local.users import can_open_page, log_in_once
@@ -54,8 +54,8 @@ def _pods_replaced(stack: LocalStack, evidence: Evidence) -> Claim:
     now = {pod["metadata"]["uid"] for name in console.REPLICAS for pod in stack.pods(name)}
     counted = (before, after) == (len(evidence.old_pods), len(now))
     holds = counted and not evidence.old_pods & now and after == sum(console.REPLICAS.values())
-    gone = count(before, "old pod is", "old pods are")
-    return Claim(f"{gone} gone, {count(len(now), 'new one runs', 'new ones run')}", holds)
+    gone = count_of(before, "old pod is", "old pods are")
+    return Claim(f"{gone} gone, {count_of(len(now), 'new one runs', 'new ones run')}", holds)
 
 
 def _sessions_ended(stack: LocalStack, evidence: Evidence) -> Claim:
@@ -90,11 +90,11 @@ def _new_login_works(stack: LocalStack, _evidence: Evidence) -> Claim:
 
 def _visitors_served(_stack: LocalStack, evidence: Evidence) -> Claim:
     seen = evidence.visitors
-    mixed = f", {count(seen.login_loops, 'login')} met both keys" if seen.login_loops else ""
+    mixed = f", {count_of(seen.login_loops, 'login')} met both keys" if seen.login_loops else ""
     reasons = "".join(f"; {failure.reason}" for failure in seen.failures[:3])
     return Claim(
-        f"visitors: {count(seen.pages, 'page')} served, {count(seen.logged_out, 'time')} logged"
-        f" out{mixed}, {count(seen.failed, 'request')} failed otherwise{reasons}",
+        f"visitors: {count_of(seen.pages, 'page')} served, {count_of(seen.logged_out, 'time')}"
+        f" logged out{mixed}, {count_of(seen.failed, 'request')} failed otherwise{reasons}",
         seen.failed == 0 and seen.logged_in_again > 0,
     )
 

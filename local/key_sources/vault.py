@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keyturn.reporting.wording import count_of
 from keyturn.secret import key as secret_key
 from keyturn.secret.key import FIELD, SessionKey
 from local import console
@@ -19,7 +20,6 @@ from local.checks import Claim
 from local.cluster.resources import SECRETS, Json, Objects
 from local.console import Injection
 from local.key_sources.place import Ground, Place, PlaceProblem, is_about_secrets
-from local.plural import count
 from local.running_console import keys_in_use
 
 PATH = "trading-platform/web-console"
@@ -176,7 +176,7 @@ class VaultPlace(Place):
                 {name: text for name, text in document.items() if name != FIELD} == self.others,
             ),
             Claim(
-                f"{count(len(used), 'pod has', 'pods have')} read that key from Vault",
+                f"{count_of(len(used), 'pod has', 'pods have')} read that key from Vault",
                 set(used) == {found.base64} and len(used) == sum(console.REPLICAS.values()),
             ),
         ]

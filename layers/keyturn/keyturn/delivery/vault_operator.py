@@ -108,9 +108,8 @@ class VaultOperatorDelivery:
         if at - parse_timestamp(last["startedAt"]) > SYNC_LIMIT:
             raise errors.SyncOverdue(
                 f"{self.operator.name}, asked to sync (times: {last['asked']}), has not delivered"
-                " the"
-                f" promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was restarted."
-                " See its events: kubectl describe vaultstaticsecret"
+                f" the promoted key within {SYNC_LIMIT.total_seconds():.0f} s. No pod was"
+                " restarted. See its events: kubectl describe vaultstaticsecret"
             )
         if at - parse_timestamp(last["askedAt"]) > ANSWER_LIMIT:
             return self._ask(promoted, progress, at)

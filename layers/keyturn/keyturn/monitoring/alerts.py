@@ -157,8 +157,7 @@ def _run_lost(issue: Issue, place: StackRefs, _: timedelta) -> MessageText:
         f" {format_timestamp(issue.since)}",
         next_steps=(
             f"Fix the cause, then deliver the version that {place.secret_arn} shows as AWSCURRENT"
-            " to"
-            " the services again (docs/operations.md, The commands). To see where the run ended:"
+            " to the services again (docs/operations.md, The commands). To see where the run ended:"
         ),
         command=commands.end_of_run(run.arn),
     )

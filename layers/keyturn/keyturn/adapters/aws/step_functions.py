@@ -47,8 +47,7 @@ class StepFunctionsRuns:
         raise errors.StateMachineUnavailable(
             f"{NAMES_TRIED} executions named {run.execution_name}_... already exist, and none of"
             f" them is the run. Version {run.version} is current and was not delivered. Check who"
-            " may"
-            " start executions of the state machine: docs/operations.md, A run that was forged."
+            " may start executions of the state machine: docs/operations.md, A run that was forged."
         )
 
     def executions(self) -> Sequence[Execution]:

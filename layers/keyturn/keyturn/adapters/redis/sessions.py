@@ -250,8 +250,7 @@ def _addresses(seed: Connection) -> list[tuple[str, int]]:
     if slots < ALL_SLOTS:
         raise errors.SessionStoreUnavailable(
             f"{seed.where} belongs to a cluster in which {ALL_SLOTS - slots} of {ALL_SLOTS} slots"
-            " are"
-            " not served: their sessions cannot be deleted now. Repair the cluster, then retry."
+            " are not served: their sessions cannot be deleted now. Repair the cluster, then retry."
         )
     return sorted(addresses)
 
