@@ -52,13 +52,13 @@ def started_message(run: Run, start: Start, count: SessionCount, at: datetime) -
 def finished_message(run: Run, record: Record, state_machine_arn: str) -> Message:
     """The message when a run has ended: the current state and the next steps."""
     again = commands.run_again(run, state_machine_arn)
-    tell_of = {
+    message_of = {
         "succeeded": _succeeded,
         "rolled-back": _rolled_back,
         "failed": _failed_in_an_emergency if _is_emergency(record) else _failed,
         "superseded": _superseded,
     }[record["outcome"]]
-    return tell_of(run, record, again)
+    return message_of(run, record, again)
 
 
 def _succeeded(run: Run, record: Record, _again: str) -> Message:
@@ -115,7 +115,7 @@ def _failed(run: Run, record: Record, again: str) -> Message:
     summary = f"The rotation stopped at {failure['step']}."
     if not stopped:
         fields = _error(record) | _stays(record)
-        return _ended(run, record, "FAILED", (summary, _mend(failure)), fields, again)
+        return _ended(run, record, "FAILED", (summary, _fix_and_retry(failure)), fields, again)
     summary += (
         f" The rollback to the previous key stopped too, at {stopped['step']}: services may run"
         " different keys, and users may be asked to log in repeatedly."
@@ -148,7 +148,7 @@ def _failed_in_an_emergency(run: Run, record: Record, again: str) -> Message:
             " may still carry AWSPREVIOUS, or lack its mark of exposure."
         )
     fields = _error(record) | _stays(record) | _other_fields(record) | _timings(record)
-    next_steps = f"Act now. {_mend(failure)}"
+    next_steps = f"Act now. {_fix_and_retry(failure)}"
     return _ended(run, record, "FAILED IN AN EMERGENCY", (summary, next_steps), fields, again)
 
 
@@ -272,7 +272,7 @@ def _timings(record: Record) -> dict[str, str]:
     }
 
 
-def _mend(failure: StepFailure) -> str:
+def _fix_and_retry(failure: StepFailure) -> str:
     return (
         f"Fix the cause (docs/operations.md, {heading_of(failure['error'])}), then retry the run;"
         " completed steps are not repeated:"

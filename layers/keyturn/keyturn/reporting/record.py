@@ -71,7 +71,7 @@ def name_of(run: Run, ledger: Ledger) -> str:
 def compose(ledger: Ledger, run: Run, at: datetime, problems: Sequence[Problem] = ()) -> Record:
     """The record of a run from its ledger. Pure.
 
-    `problems` is what the functions answered that were asked while an emergency went on.
+    `problems` are those of the preflight that ran beside an emergency.
     """
     first = ledger.get("before_rollback") or ledger
     delivered = first.get("deliver_key") or {}
@@ -177,7 +177,7 @@ def _restarted(ledger: Ledger) -> list[CheckRolloutEntry]:
 
 
 def _service_failures(ledger: Ledger) -> list[ServiceFailure]:
-    """The services that an emergency went on without."""
+    """The services that an emergency could not restart."""
     services = ledger.get("restart_services", [])
     return [cast("ServiceFailure", service) for service in services if "failure" in service]
 
@@ -256,7 +256,7 @@ def _failed(step: str, failure: Failure) -> StepFailure:
 
 
 def _failure_of_services(failed: Sequence[ServiceFailure]) -> StepFailure:
-    """What an emergency's restarts met: the first error, and the text of every service."""
+    """The failed restarts of an emergency: the first error, and the text of every service."""
     texts = {
         service["service"]: _summary(service["failure"].get("Cause", "")) for service in failed
     }

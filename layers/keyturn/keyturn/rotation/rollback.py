@@ -82,8 +82,8 @@ def roll_back(
 ) -> RestorePreviousKeyEntry:
     """Make the previous version current again.
 
-    Returns what the rollback begins with: its `rotation` and `start`, and how far it has to go.
-    Raises RollbackRefused, Superseded.
+    Returns what the rollback begins with, its `rotation` and `start`, and which steps it needs:
+    `deliver`, `restart`. Raises RollbackRefused, Superseded.
     """
     move = _look(store, run)
     previous = run.previous or ""
@@ -91,7 +91,7 @@ def roll_back(
         try:
             store.move_current(previous, run.rotation_id)
         except errors.LabelMoved:
-            # A lost answer of ours, or a rotation that overtook us this very moment.
+            # The answer to an earlier call was lost, or another rotation has overtaken the run.
             _look(store, run)
     store.drop_label(AWSPENDING, run.rotation_id)
     return {
